@@ -1,0 +1,34 @@
+# What the scripts share: where the project is, a virtual environment, and Debian packages that are missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PROJECT=$PWD
+VENV=${SAMPAN_VENV:-$PROJECT/.venv}
+PACKAGES=(runc conmon nftables iproute2 busybox-static)
+TEST_PACKAGES=(strace)
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] && return 0
+  say "installing Debian packages: ${missing[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+make_venv() { # make_venv EXTRAS: the package itself, editable, with the named extras
+  local stamp="$VENV/.sampan-$1"
+  if [ -e "$stamp" ] && [ ! pyproject.toml -nt "$stamp" ]; then return 0; fi
+  if ! python3 -c 'import ensurepip' 2>/dev/null; then install_packages python3-venv; fi
+  say "making the virtual environment $VENV"
+  [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
+  "$VENV/bin/pip" install -q --disable-pip-version-check -e ".[$1]" 2> >(grep -v '^WARNING' >&2)
+  touch "$stamp"
+}

@@ -1,0 +1,30 @@
+"""Stop a cluster: no process, mount, namespace, rule or link stays behind. --purge deletes its data too."""
+
+import argparse
+from pathlib import Path
+
+from sampan.cli import common
+from sampan.cli.main import CommandError
+from sampan.cluster import host, kubeconfig
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The contract's options."""
+    common.cluster_arguments(parser)
+    parser.add_argument("--purge", action="store_true", help="delete the cluster's data as well")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises CommandError."""
+    cluster = common.existing(arguments)
+    try:
+        host.stop(cluster, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
+        if cluster.kubeconfig:
+            kubeconfig.remove(Path(cluster.kubeconfig), cluster.context, cluster.previous_context)
+        if arguments.purge:
+            host.purge(cluster)
+    except (host.HostError, kubeconfig.KubeconfigError) as error:
+        raise CommandError(str(error)) from error
+    kept = "its data are deleted" if arguments.purge else f"its data stay in {cluster.directory}"
+    print(f"cluster {cluster.name} is down; {kept}")
+    return 0

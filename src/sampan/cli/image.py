@@ -1,0 +1,106 @@
+"""Container images of a cluster: load an archive, import a root file system, list, save, remove."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sampan.cli import common
+from sampan.cli.main import CommandError
+from sampan.cluster import agents
+
+if TYPE_CHECKING:
+    from sampan.node.images.store import ImageStore
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """One subcommand each."""
+    common.cluster_arguments(parser)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    load = verbs.add_parser("load", help="load a docker or OCI archive")
+    load.add_argument("archive", type=Path)
+    imported = verbs.add_parser("import", help="make an image of a directory or tar")
+    imported.add_argument("rootfs", type=Path)
+    imported.add_argument("--tag", required=True, help="the image's name, such as app:v1")
+    imported.add_argument("--cmd", nargs=argparse.REMAINDER, default=[], help="what it runs (the rest of the line)")
+    imported.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    verbs.add_parser("list", help="list the images").add_argument("-q", "--quiet", action="store_true")
+    save = verbs.add_parser("save", help="write an image as an archive")
+    save.add_argument("image")
+    save.add_argument("-o", "--output", type=Path, required=True)
+    verbs.add_parser("rm", help="remove an image").add_argument("image")
+    for verb in ("pull", "build"):
+        verbs.add_parser(verb, help="(a later version)").add_argument("rest", nargs="*")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises CommandError."""
+    if arguments.verb in ("pull", "build"):
+        raise CommandError(
+            f"image {arguments.verb} is not available yet in this version; use: sampan image load ARCHIVE, "
+            "or sampan image import DIR --tag NAME"
+        )
+    cluster = common.existing(arguments)
+    if cluster.runtime == "simulated":
+        raise CommandError(f"cluster {cluster.name} has simulated nodes: every image is there, and none is needed")
+    if os.geteuid() != 0:
+        os.execvp("sudo", ["sudo", sys.executable, "-m", "sampan", *sys.argv[1:]])  # noqa: S606, S607
+    from sampan.node.images.model import ImageError
+    from sampan.node.images.store import ImageStore
+
+    store = ImageStore(agents.image_directory(cluster))
+    try:
+        return _VERBS[arguments.verb](store, arguments)
+    except (ImageError, OSError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _load(store: "ImageStore", arguments: argparse.Namespace) -> int:
+    for image in store.load_archive(arguments.archive):
+        print(f"loaded {image.reference} ({_size(image.size)})")
+    return 0
+
+
+def _import(store: "ImageStore", arguments: argparse.Namespace) -> int:
+    from sampan.node.images.model import ImageConfig
+
+    pairs = [text.partition("=") for text in arguments.env]
+    if any(not mark for _, mark, _ in pairs):
+        raise CommandError("--env takes NAME=VALUE")
+    config = ImageConfig(cmd=tuple(arguments.cmd), env=tuple((name, value) for name, _, value in pairs))
+    image = store.import_rootfs(arguments.rootfs, arguments.tag, config)
+    print(f"imported {image.reference} ({_size(image.size)})")
+    return 0
+
+
+def _list(store: "ImageStore", arguments: argparse.Namespace) -> int:
+    images = store.list()
+    if arguments.quiet:
+        print("\n".join(image.id for image in images))
+        return 0
+    print(f"{'IMAGE':<56} {'ID':<14} SIZE")
+    for image in images:
+        for name in image.repo_tags or ("<none>",):
+            print(f"{name:<56} {image.id.removeprefix('sha256:')[:12]:<14} {_size(image.size)}")
+    return 0
+
+
+def _save(store: "ImageStore", arguments: argparse.Namespace) -> int:
+    store.save(arguments.image, arguments.output)
+    print(f"saved {arguments.image} to {arguments.output}")
+    return 0
+
+
+def _remove(store: "ImageStore", arguments: argparse.Namespace) -> int:
+    if not store.remove(arguments.image):
+        raise CommandError(f"there is no image {arguments.image}; see: sampan image list")
+    print(f"removed {arguments.image}")
+    return 0
+
+
+_VERBS = {"load": _load, "import": _import, "list": _list, "save": _save, "rm": _remove}
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,72 @@
+"""The sampan command: finds the subcommand, loads only that, and turns its failures into one line.
+
+Exit codes: 0 done, 1 failed (one line on stderr: what, why, mend), 2 wrong usage.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "up": "start a cluster, or take up one where it was",
+    "down": "stop a cluster and leave nothing behind",
+    "demo": "a cluster, a guestbook in real containers, and its page",
+    "ls": "the clusters on this machine",
+    "status": "what runs in a cluster",
+    "logs": "the logs of a cluster's own processes",
+    "doctor": "what this machine lacks, and how to mend it",
+    "image": "load, import, list, save and remove container images",
+    "completion": "completion for bash, zsh or fish",
+    "version": "the version of Sampan and of the API it serves",
+}
+
+
+class CommandError(Exception):
+    """The command could not do it: one line that says what, why and how to mend it."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command line; returns the exit code."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    name, rest = ("version", []) if argv[0] == "--version" else (argv[0], list(argv[1:]))
+    if name not in COMMANDS:
+        print(f"sampan: unknown command {name!r}; see: sampan --help", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"sampan.cli.{name}")
+    parser = argparse.ArgumentParser(prog=f"sampan {name}", description=module.__doc__)
+    module.arguments(parser)
+    try:
+        arguments = parser.parse_args(rest)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    try:
+        return int(module.run(arguments) or 0)
+    except CommandError as error:
+        print(f"sampan {name}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print(f"sampan {name}: interrupted", file=sys.stderr)
+        return 1
+
+
+def usage() -> str:
+    """What `sampan --help` prints."""
+    lines = [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Sampan: a Kubernetes-compatible cluster in one command.",
+            "",
+            "usage: sampan COMMAND [options]",
+            "",
+            *lines,
+            "",
+            "First time? Try `sampan demo`, or `sampan up` and then kubectl.",
+            "`sampan COMMAND --help` tells more.",
+        ]
+    )

@@ -1,0 +1,145 @@
+"""Start a cluster in the background, or take one up where it was; return when every node is Ready."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+from sampan.cli import common
+from sampan.cli.main import CommandError
+from sampan.cluster import doctor, host, kubeconfig, settings
+from sampan.cluster.settings import Settings
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The contract's options."""
+    common.cluster_arguments(parser)
+    parser.add_argument(
+        "--api-port", type=_port, help=f"the API's port (default: {settings.DEFAULT_PORT}, or the next free one)"
+    )
+    parser.add_argument(
+        "--listen", default=None, metavar="ADDR", help="the address the API binds to (default: 127.0.0.1)"
+    )
+    parser.add_argument("--nodes", type=_nodes, default=None, help="how many nodes (default: 1)")
+    parser.add_argument("--runtime", choices=("auto", "oci", "simulated"), default="auto", help="what runs containers")
+    parser.add_argument(
+        "--store", default="sqlite", metavar="sqlite|memory", help="where objects are kept (default: sqlite)"
+    )
+    parser.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="where the context goes (default: $KUBECONFIG, else ~/.kube/config)",
+    )
+    parser.add_argument("--no-node", action="store_true", help="the control plane only")
+    parser.add_argument("--no-switch", action="store_true", help="do not make the cluster the current context")
+    parser.add_argument("--yes", action="store_true", help="do not ask before using sudo")
+    parser.add_argument("--dry-run", action="store_true", help="show every change to this host, and make none")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises CommandError."""
+    where = common.directory(arguments)
+    known = settings.load(where)
+    if known is not None and host.is_running(known) and not arguments.dry_run:
+        print(f"cluster {known.name} is already running at {known.server_url}")
+        return 0
+    wanted = _wanted(arguments, where, known)
+    asked_port = arguments.api_port is not None
+    try:
+        wanted = host.with_free_port(wanted, asked=asked_port, report=print)
+        if arguments.dry_run:
+            return _show(wanted)
+        _check_host(wanted, ask=not arguments.yes)
+        host.start(wanted, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
+        _merge(wanted, switch=not arguments.no_switch)
+    except (host.HostError, kubeconfig.KubeconfigError) as error:
+        raise CommandError(str(error)) from error
+    simulated = " with simulated nodes: containers are only pretended" if wanted.runtime == "simulated" else ""
+    print(f"cluster {wanted.name} is ready{simulated}; context {wanted.context} in {wanted.kubeconfig}")
+    return 0
+
+
+def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) -> Settings:
+    """The settings to start with: what is known already, changed by what was asked for."""
+    runtime = arguments.runtime
+    if runtime == "auto":
+        runtime = known.runtime if known else "oci"
+    if arguments.store not in ("sqlite", "memory"):
+        raise CommandError(f"--store {arguments.store} is not available yet in this version; use sqlite or memory")
+    config = arguments.kubeconfig or (
+        Path(known.kubeconfig) if known and known.kubeconfig else kubeconfig.default_path()
+    )
+    asked = {
+        "api_port": arguments.api_port,
+        "listen": arguments.listen,
+        "nodes": 0 if arguments.no_node else arguments.nodes,
+    }
+    base = known or Settings(arguments.name, where, index=host.free_index(where))
+    changed = {key: value for key, value in asked.items() if value is not None}
+    return dataclasses.replace(
+        base, runtime=runtime, store=arguments.store, kubeconfig=str(config.expanduser().absolute()), **changed
+    )
+
+
+def _check_host(wanted: Settings, *, ask: bool) -> None:
+    """Refuses with the mend when a part is missing; asks before sudo is used."""
+    if wanted.runtime == "simulated" or not wanted.nodes:
+        return
+    missing = doctor.missing_parts()
+    if missing:
+        raise CommandError(
+            f"this machine lacks {', '.join(part.name for part in missing)} for real containers; "
+            f"install with: {doctor.install_command(missing)}  (or try: sampan up --runtime simulated)"
+        )
+    if os.geteuid() == 0 or not ask:
+        return
+    print("The node agent needs root for containers and their network; it will be started with sudo:")
+    print(f"  sudo {sys.executable} -m sampan.cluster.agent_process ...")
+    if input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
+        raise CommandError("not started; a cluster without root: sampan up --runtime simulated")
+
+
+def _merge(cluster: Settings, *, switch: bool) -> None:
+    path = Path(cluster.kubeconfig)
+    previous = kubeconfig.merge(path, kubeconfig.build(cluster), switch=switch)
+    if previous != cluster.context:
+        dataclasses.replace(cluster, previous_context=previous).save()
+
+
+def _show(cluster: Settings) -> int:
+    """What `--dry-run` prints."""
+    print(f"would start cluster {cluster.name} in {cluster.directory}:")
+    print(f"  a control plane process, serving {cluster.server_url}")
+    for number, name in enumerate(cluster.node_names()):
+        if cluster.runtime == "simulated":
+            print(f"  node {name}, simulated: no change to this host")
+            continue
+        print(f"  node {name}, as root:")
+        print(
+            f"    bridge sampan{cluster.index}n{number} with {cluster.gateway(number)}; pods in {cluster.node_pod_cidr(number)}"
+        )
+        print(
+            f"    nftables table sampan-{cluster.index}-{number}; route to {cluster.service_cidr}; IPv4 forwarding on"
+        )
+        print(
+            f"    cgroups sampan-{cluster.index}-{number}; overlay mounts and network namespaces below {cluster.directory}"
+        )
+    print(f"  context {cluster.context} in {cluster.kubeconfig}")
+    print("`sampan down` takes all of it back")
+    return 0
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 < value < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return value
+
+
+def _nodes(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 250:
+        raise argparse.ArgumentTypeError("between 0 and 250 nodes")
+    return value

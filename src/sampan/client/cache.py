@@ -1,0 +1,238 @@
+"""Cache: a kind's live objects, kept by list and watch for ever, with indexes.
+
+Resumes at the last resourceVersion it saw, relists when the server has forgotten it (410), and backs off
+while the server can't be reached. Readers get the objects themselves: never mutate them.
+"""
+
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from sampan.client.api import Client, Key
+from sampan.client.transport import TransportError
+from sampan.client.waiters import Waiters
+from sampan.kinds.kind import Kind, Object
+from sampan.kit.clock import Clock
+from sampan.kit.tasks import Tasks
+from sampan.meta.status import ApiError
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[[str, Object | None, Object | None], None]
+IndexFunction = Callable[[Object], Iterable[str]]
+
+FIRST_BACKOFF_SECONDS = 0.05
+LAST_BACKOFF_SECONDS = 10.0
+
+
+def key_of(obj: Object) -> Key:
+    """(namespace, name)."""
+    metadata = obj["metadata"]
+    return str(metadata.get("namespace", "")), str(metadata["name"])
+
+
+@dataclass(eq=False)
+class Cache:
+    """The objects of one kind that match; `start()` (or a wait) begins following."""
+
+    client: Client
+    kind: Kind
+    namespace: str = ""
+    fields: str = ""
+    labels: str = ""
+    clock: Clock = field(kw_only=True)
+    tasks: Tasks = field(kw_only=True)
+    resource_version: str = field(default="", init=False)
+    _objects: dict[Key, Object] = field(default_factory=dict, init=False)
+    _changed: dict[Key, float] = field(default_factory=dict, init=False)
+    _subscribers: list[Callback] = field(default_factory=list, init=False)
+    _indexes: dict[str, tuple[IndexFunction, dict[str, dict[Key, None]]]] = field(default_factory=dict, init=False)
+    _waiters: Waiters = field(default_factory=Waiters, init=False)
+    _started: bool = field(default=False, init=False)
+    _failures: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.add_index("owner", _owner_uids)
+        self.add_index("namespace", lambda obj: (key_of(obj)[0],))
+        self.add_index("label", _label_terms)
+
+    def start(self) -> None:
+        """Begins to follow; once only."""
+        if not self._started:
+            self._started = True
+            self.tasks.spawn(self._follow_for_ever(), f"cache {self.kind.resource}")
+
+    @property
+    def synced(self) -> bool:
+        """Whether a complete list has been seen."""
+        return bool(self.resource_version)
+
+    def get(self, key: Key) -> Object | None:
+        """The object, or None."""
+        return self._objects.get(key)
+
+    def items(self, namespace: str = "") -> list[Object]:
+        """All objects, or those of one namespace."""
+        return self.indexed("namespace", namespace) if namespace else list(self._objects.values())
+
+    def owned_by(self, uid: str) -> list[Object]:
+        """Objects with an ownerReference to this uid, controller or not."""
+        return self.indexed("owner", uid)
+
+    def labelled(self, namespace: str, equalities: dict[str, str]) -> list[Object]:
+        """Objects of a namespace that carry all these labels."""
+        if not equalities:
+            return self.items(namespace)
+        terms = [f"{namespace}/{name}={value}" for name, value in equalities.items()]
+        buckets = sorted((self._indexes["label"][1].get(term, {}) for term in terms), key=len)
+        smallest, others = buckets[0], buckets[1:]
+        return [self._objects[key] for key in smallest if all(key in other for other in others)]
+
+    def add_index(self, name: str, function: IndexFunction) -> None:
+        """Keeps an index of the terms that `function` gives for each object. A second time is harmless."""
+        if name in self._indexes:
+            return
+        self._indexes[name] = (function, {})
+        for key, obj in self._objects.items():
+            self._index_one(name, key, obj)
+
+    def indexed(self, name: str, term: str) -> list[Object]:
+        """Objects under one term of an index."""
+        return [self._objects[key] for key in self._indexes[name][1].get(term, {})]
+
+    def age_seconds(self, key: Key) -> float:
+        """How long ago a change of this object was last seen here; by the monotonic clock."""
+        return self.clock.monotonic() - self._changed.get(key, self.clock.monotonic())
+
+    def subscribe(self, callback: Callback) -> None:
+        """Calls callback(type, old, new) for each change; what is there already comes as ADDED, now."""
+        self._subscribers.append(callback)
+        for obj in list(self._objects.values()):
+            callback("ADDED", None, obj)
+
+    async def wait_synced(self) -> None:
+        """Returns once a complete list has been seen."""
+        self.start()
+        await self._waiters.wait(lambda: self.synced)
+
+    async def wait_seen(self, resource_version: str) -> None:
+        """Returns once every change up to this resourceVersion is in the cache. Bound it from outside."""
+        await self._waiters.wait(lambda: _number(self.resource_version) >= _number(resource_version))
+
+    async def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Returns once the predicate holds; it is asked again after each change."""
+        await self._waiters.wait(is_so)
+
+    async def _follow_for_ever(self) -> None:
+        while True:
+            try:
+                if not self.resource_version:
+                    await self._relist()
+                await self._watch()
+            except ApiError as error:
+                if error.code == 410 or error.reason == "Expired":
+                    log.info("relisting %s: %s", self.kind.resource, error.message)
+                    await self._try_relist()
+                else:
+                    await self._back_off(error)
+            except TransportError as error:
+                await self._back_off(error)
+            else:
+                await self.clock.sleep(0)
+
+    async def _try_relist(self) -> None:
+        try:
+            await self._relist()
+        except (ApiError, TransportError) as error:
+            await self._back_off(error)
+
+    async def _relist(self) -> None:
+        listing = await self.client.list(self.kind, self.namespace, labels=self.labels, fields=self.fields)
+        fresh = {key_of(obj): obj for obj in listing.items}
+        for key in [key for key in self._objects if key not in fresh]:
+            self._store(key, None)
+        for key, obj in fresh.items():
+            old = self._objects.get(key)
+            if old is None or old["metadata"].get("resourceVersion") != obj["metadata"].get("resourceVersion"):
+                self._store(key, obj)
+        self._failures = 0
+        self._saw(listing.resource_version)
+
+    async def _watch(self) -> None:
+        events = self.client.watch(
+            self.kind, self.namespace, resource_version=self.resource_version, labels=self.labels, fields=self.fields
+        )
+        async with aclosing(events) as stream:  # type: ignore[type-var]
+            async for event in stream:
+                self._failures = 0
+                if event.type != "BOOKMARK":
+                    self._store(key_of(event.object), None if event.type == "DELETED" else event.object)
+                self._saw(event.object["metadata"]["resourceVersion"])
+
+    async def _back_off(self, error: Exception) -> None:
+        """Doubling, spread by kind so that all caches do not come back at the same instant."""
+        seconds = min(FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 16), LAST_BACKOFF_SECONDS)
+        spread = zlib.crc32(f"{self.kind.resource} {self._failures}".encode()) / 2**32
+        self._failures += 1
+        log.warning("following %s: %s", self.kind.resource, error)
+        await self.clock.sleep(seconds * (0.5 + spread))
+
+    def _saw(self, resource_version: str) -> None:
+        self.resource_version = resource_version
+        self._waiters.wake()
+
+    def _store(self, key: Key, new: Object | None) -> None:
+        old = self._objects.get(key)
+        if old is None and new is None:
+            return
+        for function, terms in self._indexes.values():
+            _unindex(terms, key, function(old) if old is not None else ())
+        if new is None:
+            self._objects.pop(key)
+            self._changed.pop(key, None)
+        else:
+            self._objects[key] = new
+            self._changed[key] = self.clock.monotonic()
+            for name in self._indexes:
+                self._index_one(name, key, new)
+        change = "DELETED" if new is None else "ADDED" if old is None else "MODIFIED"
+        for callback in self._subscribers:
+            callback(change, old, new)
+
+    def _index_one(self, name: str, key: Key, obj: Object) -> None:
+        function, terms = self._indexes[name]
+        for term in function(obj):
+            terms.setdefault(term, {})[key] = None
+
+    def __iter__(self) -> Iterator[Object]:
+        return iter(list(self._objects.values()))
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+
+def _unindex(terms: dict[str, dict[Key, None]], key: Key, gone: Iterable[str]) -> None:
+    for term in gone:
+        bucket = terms.get(term)
+        if bucket is not None:
+            bucket.pop(key, None)
+            if not bucket:
+                del terms[term]
+
+
+def _owner_uids(obj: Object) -> Iterable[str]:
+    return [str(owner.get("uid", "")) for owner in obj["metadata"].get("ownerReferences") or ()]
+
+
+def _label_terms(obj: Object) -> Iterable[str]:
+    namespace = key_of(obj)[0]
+    return [f"{namespace}/{name}={value}" for name, value in (obj["metadata"].get("labels") or {}).items()]
+
+
+def _number(resource_version: str) -> int:
+    try:
+        return int(resource_version)
+    except ValueError:
+        return 0

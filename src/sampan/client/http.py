@@ -1,0 +1,117 @@
+"""HttpTransport: requests over HTTPS, with client certificates or tokens.
+
+A watch has no time limit of its own beyond the one it asks the server for.
+"""
+
+import ssl
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from sampan.client.kubeconfig import Access
+from sampan.client.transport import TransportError
+from sampan.web.message import Request, Response
+
+CONNECTIONS = 256
+REQUEST_SECONDS = 65
+WATCH_MARGIN_SECONDS = 30
+
+
+class HttpTransport:
+    """One server, one identity. The session is opened by the first request, on the running loop."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._session: aiohttp.ClientSession | None = None
+
+    async def request(self, request: Request) -> Response:
+        """Sends one request. `watch`, `follow` and big answers come as a stream. Raises TransportError."""
+        is_stream = request.param("watch") in ("true", "1") or request.param("follow") in ("true", "1")
+        body = request.body if isinstance(request.body, bytes) else orjson.dumps(request.body)
+        headers = self._identity() | {name: value for name, value in request.headers.items() if value}
+        try:
+            answer = await self._open().request(
+                request.method,
+                self._url(request),
+                data=body or None,
+                headers=headers,
+                timeout=_timeout(request, is_stream),
+                allow_redirects=False,
+            )
+            content = _stream(answer) if is_stream and answer.status < 400 else await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise TransportError(f"{request.method} {self.access.server}{request.path}: {error!r}") from error
+        received = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(answer.status, content, received, received.get("content-type", ""))
+
+    async def websocket(
+        self, path: str, query: tuple[tuple[str, str], ...], protocols: tuple[str, ...]
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Opens a WebSocket (exec, attach, logs); the chosen protocol is `.protocol`. Raises TransportError."""
+        url = self._url(Request("GET", path, query))
+        try:
+            return await self._open().ws_connect(url, protocols=protocols, headers=self._identity(), max_msg_size=0)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise TransportError(f"{self.access.server}{path}: {error!r}") from error
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            context = _tls(self.access) if self.access.server.startswith("https") else True
+            connector = aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
+        return self._session
+
+    def _url(self, request: Request) -> URL:
+        query = "?" + urlencode(request.query) if request.query else ""
+        return URL(
+            self.access.server.rstrip("/") + quote(request.path, safe="/:@!$&'()*+,;=~-._") + query, encoded=True
+        )
+
+    def _identity(self) -> dict[str, str]:
+        token = self.access.current_token()
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _timeout(request: Request, is_stream: bool) -> aiohttp.ClientTimeout:
+    if not is_stream:
+        return aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=10)
+    seconds = request.param("timeoutSeconds")
+    silence = int(seconds) + WATCH_MARGIN_SECONDS if seconds.isdigit() else None
+    return aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
+
+
+async def _stream(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes | dict[str, Any]]:
+    """Chunks as they come. A stream cut off counts as ended: whoever follows resumes."""
+    try:
+        async for chunk in answer.content.iter_any():
+            yield chunk
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise TransportError(f"stream broke: {error!r}") from error
+    finally:
+        answer.close()
+
+
+def _tls(access: Access) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=access.ca or None)
+    if access.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if access.certificate and access.key:
+        with tempfile.TemporaryDirectory() as directory:  # ssl only reads key pairs from files; the folder is 0700
+            pair = Path(directory) / "pair.pem"
+            pair.touch(mode=0o600)
+            pair.write_text(access.certificate + "\n" + access.key)
+            context.load_cert_chain(pair)
+    return context

@@ -1,0 +1,63 @@
+"""The node agents' configuration files, and where their images are.
+
+The agent reads one JSON file: what it needs to know of the cluster, and nothing else.
+"""
+
+from pathlib import Path
+
+import orjson
+
+from sampan.cluster import pki
+from sampan.cluster.settings import Settings
+
+
+def image_directory(cluster: Settings) -> Path:
+    """The cluster's images, shared by all its nodes on this host."""
+    return cluster.path("images")
+
+
+def has_image(cluster: Settings, reference: str) -> bool:
+    """Whether the image is loaded (as far as the invoking user can see)."""
+    from sampan.node.images.store import ImageStore
+
+    try:
+        return ImageStore(image_directory(cluster)).resolve(reference) is not None
+    except OSError:
+        return False
+
+
+def config_path(cluster: Settings, node: str) -> Path:
+    return cluster.path("run", f"node-{node}.json")
+
+
+def write_config(cluster: Settings, number: int) -> Path:
+    """Writes the configuration of the node with this number (from 0); returns the file."""
+    node = cluster.node_names()[number]
+    keys = cluster.path("pki")
+    pair = {"certificate": f"{pki.node(node)}.crt", "key": f"{pki.node(node)}.key"}
+    config = {
+        "cluster": cluster.name,
+        "node": node,
+        "server": f"https://127.0.0.1:{cluster.api_port}",
+        "ca": str(keys / f"{pki.AUTHORITY}.crt"),
+        "client_ca": str(keys / f"{pki.AUTHORITY}.crt"),
+        **{name: str(keys / file) for name, file in pair.items()},
+        **{f"serving_{name}": str(keys / file) for name, file in pair.items()},
+        "root": str(cluster.path(f"node-{node}")),
+        "images": str(image_directory(cluster)),
+        "runtime": cluster.runtime,
+        "internal_ip": cluster.gateway(number) if cluster.runtime != "simulated" else "127.0.0.1",
+        "port": 10250 if cluster.runtime != "simulated" else 0,
+        "dns_ip": cluster.dns_service_ip,
+        "network": {
+            "bridge": f"sampan{cluster.index}n{number}",
+            "pod_cidr": cluster.node_pod_cidr(number),
+            "cluster_pod_cidr": cluster.pod_cidr,
+            "service_cidr": cluster.service_cidr,
+            "table": f"sampan-{cluster.index}-{number}",
+        },
+    }
+    path = config_path(cluster, node)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
+    return path

@@ -1,0 +1,218 @@
+"""The control plane process: API server, store, controllers and scheduler, in one event loop.
+
+    python -m sampan.cluster.control_plane DIR [READY_FD]
+
+It needs no root. What it has done is written to READY_FD, one line each, for `sampan up`:
+`keys`, `api`, `controllers`, `node NAME`. SIGTERM stops it; a kill at any moment loses no
+acknowledged write.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import ssl
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from sampan.client.api import Client
+from sampan.cluster import kubeconfig, pki
+from sampan.cluster.in_process import InProcessTransport
+from sampan.cluster.settings import Settings, load
+from sampan.control.runner import Runner
+from sampan.controllers.registry import controllers
+from sampan.kinds.builtin import KINDS
+from sampan.kinds.core.node import NODE
+from sampan.kit.clock import SystemClock
+from sampan.kit.ids import SystemIds
+from sampan.kit.tasks import Tasks
+from sampan.meta import conditions, objects
+from sampan.scheduling.loop import Scheduler
+from sampan.server import bootstrap
+from sampan.server.app import App, Parts, on_error
+from sampan.server.cache import Change
+from sampan.server.node_dialer import HttpsDialer
+from sampan.store.protocol import Store
+from sampan.web.listener import Address, Listener, client_context, server_context
+from sampan.web.message import Peer
+
+LOG = logging.getLogger("sampan")
+
+
+class Notifier:
+    """Tells `sampan up` how far we are; silent when nobody asked."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def tell(self, line: str) -> None:
+        """One line. A reader that went away is not our concern."""
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, f"{line}\n".encode())
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class ControlPlane:
+    """Everything of one cluster but its nodes."""
+
+    def __init__(self, settings: Settings, notifier: Notifier) -> None:
+        self._settings = settings
+        self._notifier = notifier
+        self._clock, self._ids = SystemClock(), SystemIds()
+        self._tasks = Tasks("control plane")
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT, or a failure of ours."""
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        keys = pki.ensure(self._settings, self._clock.now())
+        kubeconfig.write(self._settings.path("kubeconfig"), kubeconfig.build(self._settings))
+        self._notifier.tell("keys")
+        store = await self._store()
+        dialer = HttpsDialer(_agent_tls(keys))
+        app = self._app(store, keys, dialer)
+        await app.start()
+        listener = Listener(app.handle, on_error, _server_tls(keys))
+        await self._listen(listener)
+        await bootstrap.ensure(app, _endpoints(self._settings))
+        self._notifier.tell("api")
+        runner, scheduler = self._workers(app, keys)
+        await runner.start()
+        await scheduler.start()
+        await runner.wait_synced()
+        self._notifier.tell("controllers")
+        self._announce_nodes(app)
+        LOG.info("the control plane of %s is up at %s", self._settings.name, self._settings.server_url)
+        failed = asyncio.ensure_future(self._tasks.wait())
+        stopping = asyncio.ensure_future(stopped.wait())
+        await asyncio.wait((failed, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await runner.stop()
+        await scheduler.stop()
+        app.close()
+        await listener.close()
+        await dialer.close()
+        await self._tasks.close()
+        await store.close()
+        if failed.done() and not stopped.is_set():
+            failed.result()
+
+    async def _store(self) -> Store:
+        if self._settings.store == "memory":
+            from sampan.store.memory import MemoryStore
+
+            return MemoryStore()
+        from sampan.store.sqlite import SqliteStore
+
+        return SqliteStore.open(self._settings.path("state.db"))
+
+    def _app(self, store: Store, keys: Path, dialer: HttpsDialer) -> App:
+        parts = Parts(
+            store=store,
+            kinds=KINDS,
+            clock=self._clock,
+            ids=self._ids,
+            tasks=self._tasks,
+            token_key=(keys / pki.TOKEN_KEY).read_bytes(),
+            service_cidr=self._settings.service_cidr,
+            version=metadata.version("sampan"),
+            dialer=dialer,
+        )
+        return App(parts)
+
+    async def _listen(self, listener: Listener) -> None:
+        """On the address asked for, and on the first node's gateway, so that pods reach the API."""
+        settings = self._settings
+        await listener.listen(Address(settings.listen, settings.api_port))
+        if settings.runtime != "simulated" and settings.listen not in ("0.0.0.0", "::"):  # noqa: S104
+            await listener.listen(Address(settings.gateway(0), settings.api_port, free_bind=True))
+
+    def _workers(self, app: App, keys: Path) -> tuple[Runner, Scheduler]:
+        def client(name: str, *groups: str) -> Client:
+            return Client(InProcessTransport(app, Peer(f"system:{name}", groups)), name)
+
+        ca = (keys / f"{pki.AUTHORITY}.crt").read_text()
+        manager = client("kube-controller-manager", "system:masters")
+        runner = Runner(manager, controllers(ca), self._clock, self._ids, self._tasks)
+        return runner, Scheduler(client("kube-scheduler"), self._clock, self._tasks, self._ids)
+
+    def _announce_nodes(self, app: App) -> None:
+        """Tells of each node once, when it is Ready."""
+        told: set[str] = set()
+
+        def look(name: str, node: dict[str, object]) -> None:
+            if name not in told and conditions.is_true(node, "Ready"):
+                told.add(name)
+                self._notifier.tell(f"node {name}")
+
+        def changed(change: Change) -> None:
+            if change.item is not None:
+                look(change.item.key, change.item.tree)
+
+        cache = app.cache.of(NODE)
+        for item in cache.range():
+            look(objects.name(item.tree), item.tree)
+        cache.listeners.add(changed)
+
+
+def main() -> None:
+    """The process' entry."""
+    directory = Path(sys.argv[1])
+    notifier = Notifier(int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    settings = load(directory)
+    if settings is None:
+        sys.exit(f"{directory} holds no cluster")
+    with contextlib.suppress(KeyboardInterrupt):
+        _run(ControlPlane(settings, notifier))
+
+
+def _run(control_plane: ControlPlane) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(control_plane.run())
+    else:
+        uvloop.run(control_plane.run())
+
+
+def _server_tls(keys: Path) -> ssl.SSLContext:
+    return server_context(
+        str(keys / f"{pki.SERVER}.crt"), str(keys / f"{pki.SERVER}.key"), str(keys / f"{pki.AUTHORITY}.crt")
+    )
+
+
+def _agent_tls(keys: Path) -> ssl.SSLContext:
+    return client_context(
+        str(keys / f"{pki.AUTHORITY}.crt"),
+        str(keys / f"{pki.KUBELET_CLIENT}.crt"),
+        str(keys / f"{pki.KUBELET_CLIENT}.key"),
+    )
+
+
+def _endpoints(settings: Settings) -> bootstrap.Endpoints:
+    simulated = settings.runtime == "simulated"
+    gateways = tuple(settings.gateway(number) for number in range(settings.nodes))
+    return bootstrap.Endpoints(
+        api_service_ip=settings.api_service_ip,
+        api_address=settings.gateway(0),
+        api_port=settings.api_port,
+        dns_service_ip=settings.dns_service_ip,
+        dns_addresses=() if simulated else gateways,
+    )
+
+
+if __name__ == "__main__":
+    main()

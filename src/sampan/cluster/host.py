@@ -1,0 +1,215 @@
+"""A cluster on this host: its processes started in order, watched until Ready, and taken down without a trace.
+
+The control plane runs as the invoking user; each node agent runs as root (through sudo for others),
+or as the invoking user when its containers are simulated.
+"""
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from sampan.cluster import agents, processes, settings
+from sampan.cluster.processes import Process
+from sampan.cluster.settings import Settings
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 10.0
+TEARDOWN_SECONDS = 120.0
+LOG_LINES = 15
+
+
+class HostError(Exception):
+    """It could not be done: one line that says what, why and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that is done, `seconds` after the start."""
+
+    text: str
+    seconds: float
+
+
+Report = Callable[[Step], None]
+
+
+def control_plane(cluster: Settings) -> Process:
+    return Process("control-plane", cluster.path("run", "control-plane.pid"), cluster.path("logs", "control-plane.log"))
+
+
+def node_agent(cluster: Settings, name: str) -> Process:
+    return Process(f"node-{name}", cluster.path("run", f"node-{name}.pid"), cluster.path("logs", f"node-{name}.log"))
+
+
+def all_processes(cluster: Settings) -> list[Process]:
+    return [control_plane(cluster), *(node_agent(cluster, name) for name in cluster.node_names())]
+
+
+def is_running(cluster: Settings) -> bool:
+    return control_plane(cluster).pid != 0
+
+
+def elevation(cluster: Settings) -> list[str]:
+    """What stands before a command that needs root."""
+    if cluster.runtime == "simulated" or os.geteuid() == 0:
+        return []
+    return ["sudo", "-n"] if os.environ.get("SAMPAN_SUDO_N") else ["sudo"]
+
+
+def free_index(own: Path) -> int:
+    """The lowest address range that no known cluster has."""
+    taken = {c.index for d in settings.known_directories() if d != own and (c := settings.load(d))}
+    for index in range(settings.MAX_CLUSTERS):
+        if index not in taken:
+            return index
+    raise HostError(f"{settings.MAX_CLUSTERS} clusters are known here; remove one with: sampan down --name N --purge")
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether the port can be listened on."""
+    import socket
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def start(cluster: Settings, report: Report) -> None:
+    """Starts what does not run yet, and returns when the API answers and every node is Ready. HostError."""
+    began = monotonic()
+    cluster.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    cluster.save()
+    settings.note(cluster.directory)
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    plane = control_plane(cluster)
+    command = [sys.executable, "-m", "sampan.cluster.control_plane", str(cluster.directory), str(writer)]
+    child = processes.start(plane, command, (writer,))
+    os.close(writer)
+    children = {plane: child}
+    for number, name in enumerate(cluster.node_names()):
+        agent = node_agent(cluster, name)
+        if not agent.pid:
+            children[agent] = _start_agent(cluster, number, agent)
+    try:
+        _await_ready(cluster, reader, children, lambda text: report(Step(text, monotonic() - began)))
+    finally:
+        os.close(reader)
+
+
+def _start_agent(cluster: Settings, number: int, agent: Process) -> "subprocess.Popen[bytes]":
+    config = agents.write_config(cluster, number)
+    command = [*elevation(cluster), sys.executable, "-m", "sampan.cluster.agent_process", "--config", str(config)]
+    return processes.start(agent, command)
+
+
+def _await_ready(
+    cluster: Settings, reader: int, children: dict[Process, "subprocess.Popen[bytes]"], tell: Callable[[str], None]
+) -> None:
+    """Reads what the control plane tells, until the API is up and each node was named."""
+    waiting = {"api", "controllers", *(f"node {name}" for name in cluster.node_names())}
+    texts = {
+        "keys": "keys and certificates",
+        "api": f"API server at {cluster.server_url}",
+        "controllers": "controllers and scheduler",
+    }
+    for line in _lines(reader, children):
+        tell(texts.get(line, f"{line} is Ready"))
+        waiting.discard(line)
+        if not waiting:
+            return
+    raise HostError(
+        f"not ready after {READY_SECONDS:.0f} s: still waiting for {', '.join(sorted(waiting))}; see: sampan logs"
+    )
+
+
+def _lines(reader: int, children: dict[Process, "subprocess.Popen[bytes]"]) -> Iterator[str]:
+    """Lines from the pipe until READY_SECONDS are over; HostError when a process of ours ends."""
+    deadline = monotonic() + READY_SECONDS
+    handles = (
+        {os.pidfd_open(child.pid): process for process, child in children.items()} if hasattr(os, "pidfd_open") else {}
+    )
+    rest = b""
+    try:
+        while (left := deadline - monotonic()) > 0:
+            ready, _, _ = select.select([reader, *handles], [], [], left)
+            if reader in ready:
+                data = os.read(reader, 4096)
+                *lines, rest = (rest + data).split(b"\n")
+                yield from (line.decode() for line in lines)
+            for handle in ready:
+                if handle in handles:
+                    raise _ended(handles[handle])
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _ended(process: Process) -> HostError:
+    last = processes.tail(process.log, LOG_LINES)
+    return HostError(f"{process.name} ended at once; its log ({process.log}) says:\n{last}")
+
+
+def stop(cluster: Settings, report: Report) -> None:
+    """Ends every process, and takes back all that the agents did to the host. HostError."""
+    began = monotonic()
+    elevated = elevation(cluster)
+    for number, name in enumerate(cluster.node_names()):
+        agent = node_agent(cluster, name)
+        processes.stop(agent, STOP_SECONDS, [*elevated, "kill"] if elevated else ())
+        config = agents.config_path(cluster, name)
+        if config.exists():
+            _tear_down(cluster, number, [*elevated, sys.executable])
+        report(Step(f"node {name} taken down", monotonic() - began))
+    processes.stop(control_plane(cluster), STOP_SECONDS)
+    shutil.rmtree(cluster.path("run"), ignore_errors=True)
+    report(Step("control plane stopped", monotonic() - began))
+
+
+def _tear_down(cluster: Settings, number: int, python: Sequence[str]) -> None:
+    name = cluster.node_names()[number]
+    config = agents.config_path(cluster, name)
+    command = [*python, "-m", "sampan.cluster.agent_process", "--config", str(config), "--teardown"]
+    log = node_agent(cluster, name).log
+    with log.open("ab") as output:
+        try:
+            done = subprocess.run(command, stdout=output, stderr=output, timeout=TEARDOWN_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise HostError(f"taking down node {name} took over {TEARDOWN_SECONDS:.0f} s; see {log}") from error
+    if done.returncode:
+        raise HostError(f"node {name} could not be taken down cleanly; see {log}")
+    config.unlink(missing_ok=True)
+
+
+def purge(cluster: Settings) -> None:
+    """Deletes the data directory. HostError when something of it cannot be deleted."""
+    settings.forget(cluster.directory)
+    elevated = elevation(cluster)
+    if elevated:
+        subprocess.run([*elevated, "rm", "-rf", "--one-file-system", str(cluster.directory)], check=False)
+    shutil.rmtree(cluster.directory, ignore_errors=True)
+    if cluster.directory.exists():
+        raise HostError(f"{cluster.directory} could not be deleted; delete it by hand")
+
+
+def with_free_port(cluster: Settings, *, asked: bool, report: Callable[[str], None]) -> Settings:
+    """The settings with a port that is free. HostError when the one that was asked for is taken."""
+    if is_free(cluster.listen, cluster.api_port):
+        return cluster
+    if asked:
+        raise HostError(f"port {cluster.api_port} on {cluster.listen} is taken; choose another with --api-port")
+    for port in range(cluster.api_port + 1, cluster.api_port + 200):
+        if is_free(cluster.listen, port):
+            report(f"port {cluster.api_port} is taken: the API moves to port {port}")
+            return replace(cluster, api_port=port)
+    raise HostError(f"no free port from {cluster.api_port} on; choose one with --api-port")

@@ -1,0 +1,103 @@
+"""Kubeconfig files: the cluster's own in DIR, and its context merged into the user's.
+
+https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/
+"""
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sampan.cluster import pki
+from sampan.cluster.settings import Settings
+
+Tree = dict[str, Any]
+
+
+class KubeconfigError(Exception):
+    """The user's kubeconfig is not one: what, and where."""
+
+
+def build(settings: Settings) -> Tree:
+    """A kubeconfig with this one cluster, its admin and its context."""
+    directory = settings.path("pki")
+
+    def data(name: str) -> str:
+        return base64.b64encode((directory / name).read_bytes()).decode()
+
+    cluster = {"server": settings.server_url, "certificate-authority-data": data(f"{pki.AUTHORITY}.crt")}
+    user = {"client-certificate-data": data(f"{pki.ADMIN}.crt"), "client-key-data": data(f"{pki.ADMIN}.key")}
+    name = settings.context
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+
+
+def default_path() -> Path:
+    """$KUBECONFIG's first file, else ~/.kube/config."""
+    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    return Path(named) if named else Path.home() / ".kube" / "config"
+
+
+def merge(path: Path, addition: Tree, *, switch: bool) -> str:
+    """Puts the cluster's entries into the user's file; returns the context that was current before."""
+    config = read(path)
+    previous = str(config.get("current-context") or "")
+    for section in ("clusters", "users", "contexts"):
+        added = addition[section]
+        names = {entry["name"] for entry in added}
+        config[section] = [e for e in config.get(section) or [] if e.get("name") not in names] + added
+    if switch or not previous:
+        config["current-context"] = addition["current-context"]
+    write(path, config)
+    return previous
+
+
+def remove(path: Path, context: str, previous: str) -> None:
+    """Takes the cluster's entries out again, and makes the context current that was so before."""
+    if not path.exists():
+        return
+    config = read(path)
+    for section in ("clusters", "users", "contexts"):
+        config[section] = [e for e in config.get(section) or [] if e.get("name") != context]
+    if config.get("current-context") == context:
+        known = {e.get("name") for e in config["contexts"]}
+        config["current-context"] = previous if previous in known else ""
+    if not any(config[section] for section in ("clusters", "users", "contexts")):
+        path.unlink()
+    else:
+        write(path, config)
+
+
+def read(path: Path) -> Tree:
+    """The file's content, or an empty configuration. Raises KubeconfigError."""
+    try:
+        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except FileNotFoundError:
+        content = None
+    except yaml.YAMLError as error:
+        raise KubeconfigError(f"{path} is not YAML: {error}") from error
+    if content is None:
+        return {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+    if not isinstance(content, dict):
+        raise KubeconfigError(f"{path} is not a kubeconfig")
+    return content
+
+
+def write(path: Path, config: Tree) -> None:
+    """Replaces the file in one step; only its owner may read it. A link stays a link."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.sampan")
+    temporary.unlink(missing_ok=True)
+    text = yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    temporary.rename(path)

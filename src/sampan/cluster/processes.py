@@ -1,0 +1,119 @@
+"""The cluster's processes: started in the background, found again by pid files, ended by signals.
+
+A pid file holds the pid and the process' start time, so that a number used again by somebody else is
+never taken for ours.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One of ours: `pid_file` and `log` are where it is noted and what it writes to."""
+
+    name: str
+    pid_file: Path
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """The live process' pid, or 0."""
+        try:
+            pid, started = self.pid_file.read_text().split()
+        except (OSError, ValueError):
+            return 0
+        return int(pid) if start_time(int(pid)) == started else 0
+
+    def forget(self) -> None:
+        self.pid_file.unlink(missing_ok=True)
+
+
+def start(process: Process, command: Sequence[str], pass_fds: Sequence[int] = ()) -> "subprocess.Popen[bytes]":
+    """Starts a process of its own session, with its output in the log."""
+    process.log.parent.mkdir(parents=True, exist_ok=True)
+    process.pid_file.parent.mkdir(parents=True, exist_ok=True)
+    with process.log.open("ab") as log:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=pass_fds
+        )
+    process.pid_file.write_text(f"{child.pid} {start_time(child.pid)}\n")
+    return child
+
+
+def start_time(pid: int) -> str:
+    """When a process started, in the kernel's ticks; "" when there is none or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def stop(process: Process, grace_seconds: float, command: Sequence[str] = ()) -> None:
+    """SIGTERM, then SIGKILL after the grace; returns when it is gone. `command` signals for us (sudo kill)."""
+    pid = process.pid
+    if pid:
+        _signal(pid, signal.SIGTERM, command)
+        if not wait_gone(pid, grace_seconds):
+            _signal(pid, signal.SIGKILL, command)
+            wait_gone(pid, grace_seconds)
+    process.forget()
+
+
+def wait_gone(pid: int, seconds: float) -> bool:
+    """Whether the process ended within the time."""
+    import select
+    import time
+
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except (AttributeError, OSError):
+        deadline = time.monotonic() + seconds
+        while start_time(pid) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return not start_time(pid)
+    try:
+        ready, _, _ = select.select([handle], [], [], seconds)
+    finally:
+        os.close(handle)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return bool(ready)
+
+
+def _signal(pid: int, number: int, command: Sequence[str]) -> None:
+    if command:
+        subprocess.run([*command, f"-{number}", str(pid)], check=False)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a log, for an error message."""
+    try:
+        content = path.read_bytes()[-65536:]
+    except OSError:
+        return ""
+    return "\n".join(content.decode("utf-8", "replace").splitlines()[-lines:])
+
+
+def proportional_kib(pid: int) -> int:
+    """The process' share of memory (PSS) in KiB; 0 when it can't be read."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)

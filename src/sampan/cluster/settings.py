@@ -1,0 +1,134 @@
+"""A cluster's settings: what `sampan up` was asked for, and what it decided, kept in DIR/cluster.json.
+
+Addresses follow from the cluster's index on this host: cluster 0 has services in 10.96.0.0/16 and
+pods in 10.244.0.0/16, cluster 1 has 10.97.0.0/16 and 10.243.0.0/16, and so on.
+"""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+DEFAULT_NAME = "sampan"
+DEFAULT_PORT = 6443
+MAX_CLUSTERS = 64
+CLUSTER_FILE = "cluster.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`nodes` counts agents on this host; `runtime` is oci or simulated; `store` sqlite or memory."""
+
+    name: str
+    directory: Path
+    index: int = 0
+    api_port: int = DEFAULT_PORT
+    listen: str = "127.0.0.1"
+    nodes: int = 1
+    runtime: str = "oci"
+    store: str = "sqlite"
+    kubeconfig: str = ""
+    previous_context: str = ""
+
+    @property
+    def context(self) -> str:
+        return context_name(self.name)
+
+    @property
+    def server_url(self) -> str:
+        host = "127.0.0.1" if self.listen in ("0.0.0.0", "::") else self.listen  # noqa: S104
+        return f"https://{host}:{self.api_port}"
+
+    @property
+    def service_cidr(self) -> str:
+        return f"10.{96 + self.index}.0.0/16"
+
+    @property
+    def pod_cidr(self) -> str:
+        return f"10.{244 - self.index}.0.0/16"
+
+    @property
+    def api_service_ip(self) -> str:
+        return f"10.{96 + self.index}.0.1"
+
+    @property
+    def dns_service_ip(self) -> str:
+        return f"10.{96 + self.index}.0.10"
+
+    def node_names(self) -> list[str]:
+        base = self.name if self.name == DEFAULT_NAME else f"{DEFAULT_NAME}-{self.name}"
+        return [base, *(f"{base}-{n}" for n in range(2, self.nodes + 1))][: self.nodes]
+
+    def gateway(self, node: int) -> str:
+        """The bridge address of the node with this number (from 0), which is its InternalIP."""
+        return f"10.{244 - self.index}.{node}.1"
+
+    def node_pod_cidr(self, node: int) -> str:
+        return f"10.{244 - self.index}.{node}.0/24"
+
+    def path(self, *parts: str) -> Path:
+        return self.directory.joinpath(*parts)
+
+    def save(self) -> None:
+        """Writes DIR/cluster.json so that a crash leaves the old or the new one."""
+        values: dict[str, Any] = {**dataclasses.asdict(self), "directory": str(self.directory)}
+        temporary = self.path(CLUSTER_FILE + ".new")
+        temporary.write_bytes(orjson.dumps(values, option=orjson.OPT_INDENT_2))
+        temporary.rename(self.path(CLUSTER_FILE))
+
+
+def context_name(name: str) -> str:
+    """The kubeconfig context of a cluster: sampan, or sampan-NAME."""
+    return DEFAULT_NAME if name == DEFAULT_NAME else f"{DEFAULT_NAME}-{name}"
+
+
+def load(directory: Path) -> Settings | None:
+    """The settings of the cluster in a directory, or None when there is none."""
+    try:
+        values = orjson.loads((directory / CLUSTER_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    known = {f.name for f in dataclasses.fields(Settings)}
+    return Settings(**{k: v for k, v in values.items() if k in known} | {"directory": directory})
+
+
+def home(user_home: Path | None = None) -> Path:
+    """Where clusters live by default: ~/.local/share/sampan, or $XDG_DATA_HOME/sampan."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else (user_home or Path.home()) / ".local" / "share") / "sampan"
+
+
+def known_directories() -> list[Path]:
+    """Every data directory that `sampan ls` should look at: the default ones and those noted elsewhere."""
+    root = home()
+    found = sorted(path.parent for path in root.glob(f"*/{CLUSTER_FILE}")) if root.exists() else []
+    noted = root / "elsewhere"
+    others = [Path(line) for line in noted.read_text().splitlines()] if noted.exists() else []
+    return [*found, *(p for p in others if (p / CLUSTER_FILE).exists() and p not in found)]
+
+
+def note(directory: Path) -> None:
+    """Remembers a data directory that is not under the default root."""
+    root = home()
+    if directory.parent == root:
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    noted = root / "elsewhere"
+    lines = noted.read_text().splitlines() if noted.exists() else []
+    if str(directory) not in lines:
+        noted.write_text("".join(f"{line}\n" for line in [*lines, str(directory)]))
+
+
+def forget(directory: Path) -> None:
+    """The opposite of `note`."""
+    noted = home() / "elsewhere"
+    if not noted.exists():
+        return
+    lines = [line for line in noted.read_text().splitlines() if line != str(directory)]
+    if lines:
+        noted.write_text("".join(f"{line}\n" for line in lines))
+    else:
+        noted.unlink()

@@ -1,0 +1,68 @@
+"""Controller: what a controller is. A rule over one key, and what makes that key due.
+
+`reconcile(view, key, now) -> Plan` is pure; now is unix seconds. The key is the parent's (namespace, name);
+the parent may be gone.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sampan.control.plan import Key, Plan
+from sampan.control.view import View
+from sampan.kinds.kind import Kind, Object
+
+Reconcile = Callable[[View, Key, float], Plan]
+Keys = Callable[[View, Object], Iterable[Key]]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A kind whose changes make parents due; `keys` names them, for the object before and after a change."""
+
+    kind: Kind
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A lookup that the controller needs, by the text at a dotted path: Index(POD, "spec.nodeName")."""
+
+    kind: Kind
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """A declaration. `name` is also the component of its events, such as deployment-controller.
+
+    `owns`: children whose controller reference names the parent make it due. `reads`: kinds that the
+    rule looks at but that make nothing due.
+    """
+
+    name: str
+    parent: Kind
+    reconcile: Reconcile
+    owns: tuple[Kind, ...] = ()
+    watches: tuple[Watch, ...] = ()
+    reads: tuple[Kind, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    workers: int = 5
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Every kind whose cache the rule needs, the parent's first."""
+        named = (self.parent, *self.owns, *(w.kind for w in self.watches), *self.reads)
+        return tuple({kind.resource: kind for kind in named}.values())
+
+
+def owner_keys(parent: Kind) -> Keys:
+    """Child -> the parent that its controller reference names."""
+
+    def keys(view: View, child: Object) -> Iterable[Key]:
+        metadata = child["metadata"]
+        for owner in metadata.get("ownerReferences") or ():
+            group = owner.get("apiVersion", "").rpartition("/")[0]
+            if owner.get("controller") and owner.get("kind") == parent.name and group == parent.group:
+                yield (metadata.get("namespace", "") if parent.namespaced else "", owner["name"])
+
+    return keys

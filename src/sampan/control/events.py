@@ -1,0 +1,116 @@
+"""Events: tells what happened, as Event objects; a repeat raises the count of the one that is there.
+
+https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+
+from sampan.client.api import Client, Key
+from sampan.client.transport import TransportError
+from sampan.kinds.core.event import EVENT
+from sampan.kinds.kind import Object
+from sampan.kit.clock import Clock
+from sampan.kit.tasks import Tasks
+from sampan.meta import timestamps
+from sampan.meta.status import ApiError
+
+log = logging.getLogger(__name__)
+
+PENDING = 2000
+REMEMBERED = 4096
+MESSAGE_LENGTH = 1024
+
+Identity = tuple[str, ...]
+
+
+class Recorder:
+    """Writes events in the background, in order. When too many wait, new ones are dropped and counted."""
+
+    def __init__(self, client: Client, clock: Clock, tasks: Tasks) -> None:
+        self._client = client
+        self._clock = clock
+        self._tasks = tasks
+        self._queue: asyncio.Queue[tuple[Identity, Object]] = asyncio.Queue(PENDING)
+        self._known: OrderedDict[Identity, tuple[Key, int]] = OrderedDict()
+        self._last_nanos = 0
+        self._started = False
+        self.dropped = 0
+
+    def record(self, component: str, about: Object, event: tuple[str, str, str]) -> None:
+        """`event` is (type, reason, message); `about` needs kind and apiVersion."""
+        self._start()
+        tree = self._event(component, about, event)
+        involved = tree["involvedObject"]
+        identity = (component, *event, *(str(involved.get(f, "")) for f in ("kind", "namespace", "name", "uid")))
+        try:
+            self._queue.put_nowait((identity, tree))
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    async def wait_written(self) -> None:
+        """Returns once everything recorded so far has been sent."""
+        await self._queue.join()
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._tasks.spawn(self._send_for_ever(), "events")
+
+    async def _send_for_ever(self) -> None:
+        while True:
+            identity, tree = await self._queue.get()
+            try:
+                await self._send(identity, tree)
+            except (ApiError, TransportError) as error:
+                log.info("event %s %s not written: %s", tree["reason"], tree["metadata"]["name"], error)
+            finally:
+                self._queue.task_done()
+
+    async def _send(self, identity: Identity, tree: Object) -> None:
+        known = self._known.pop(identity, None)
+        if known is not None and await self._repeat(known, tree):
+            self._remember(identity, (known[0], known[1] + 1))
+            return
+        await self._client.create(EVENT, tree)
+        self._remember(identity, ((tree["metadata"]["namespace"], tree["metadata"]["name"]), 1))
+
+    async def _repeat(self, known: tuple[Key, int], tree: Object) -> bool:
+        """Raises the count of the event that is there; False when it is gone."""
+        try:
+            await self._client.patch(EVENT, known[0], {"count": known[1] + 1, "lastTimestamp": tree["lastTimestamp"]})
+        except ApiError as error:
+            if error.code == 404:
+                return False
+            raise
+        return True
+
+    def _remember(self, identity: Identity, value: tuple[Key, int]) -> None:
+        self._known[identity] = value
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _event(self, component: str, about: Object, event: tuple[str, str, str]) -> Object:
+        now = self._clock.now()
+        self._last_nanos = max(int(now * 1e9), self._last_nanos + 1)
+        metadata = about["metadata"]
+        fields = ("namespace", "name", "uid", "resourceVersion")
+        involved = {"kind": about["kind"], "apiVersion": about["apiVersion"]}
+        involved |= {name: metadata[name] for name in fields if metadata.get(name)}
+        namespace = metadata.get("namespace") or "default"
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{metadata['name']}.{self._last_nanos:x}", "namespace": namespace},
+            "involvedObject": involved,
+            "type": event[0],
+            "reason": event[1],
+            "message": event[2][:MESSAGE_LENGTH],
+            "source": {"component": component},
+            "reportingComponent": component,
+            "reportingInstance": "",
+            "firstTimestamp": timestamps.format(now),
+            "lastTimestamp": timestamps.format(now),
+            "count": 1,
+        }

@@ -1,0 +1,35 @@
+"""Everywhere: a controller about all kinds at once, metadata only, such as the garbage collector.
+
+Keys are `Ref`s. Which kinds there are comes from discovery, again and again.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sampan.control.plan import Plan
+from sampan.control.view import View
+from sampan.kinds.kind import Object
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One object of any kind: `resource` is `kind.resource`."""
+
+    resource: str
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Everywhere:
+    """`due(view, resource, old, new)` names the objects to look at after a change."""
+
+    name: str
+    reconcile: Callable[[View, Ref, float], Plan]
+    due: Callable[[View, str, Object | None, Object | None], Iterable[Ref]]
+    without: tuple[str, ...] = ()
+    workers: int = 10

@@ -1,0 +1,145 @@
+"""Execute: carries out a plan's stages through the client, and waits until the caches have seen the writes.
+
+Creates go in slow-start batches (1, 2, 4 ...) that stop at the first refusal, so that a quota or a broken
+template costs one refused request, not thousands.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sampan.client.api import Client
+from sampan.client.cache import Cache
+from sampan.client.transport import TransportError
+from sampan.control.plan import Create, Delete, DeleteCollection, Outcome, Patch, Plan, Update, Write
+from sampan.kinds.kind import Object
+from sampan.meta import status
+from sampan.meta.status import ApiError
+
+AT_ONCE = 16
+SEEN_SECONDS = 10.0
+METADATA_PATCHES = ("merge", "strategic")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An outcome with the server's answer; the answer is not kept afterwards."""
+
+    outcome: Outcome
+    answer: Object | None = None
+
+
+async def execute(client: Client, plan: Plan) -> list[Done]:
+    """Stage by stage, until one has a refusal."""
+    done: list[Done] = []
+    for stage in plan.stages:
+        creates = [write for write in stage.writes if isinstance(write, Create)]
+        others = [write for write in stage.writes if not isinstance(write, Create)]
+        results = await _in_batches(client, others, AT_ONCE, AT_ONCE) + await _in_batches(client, creates, 1, 1 << 10)
+        done.extend(results)
+        if any(result.outcome.refusal for result in results):
+            break
+    return done
+
+
+async def wait_seen(caches: Mapping[str, Cache], done: Sequence[Done]) -> None:
+    """Waits until the caches reflect these writes; a bounded time, since a rule is level-based anyway."""
+    try:
+        await asyncio.wait_for(_all_seen(caches, done), SEEN_SECONDS)
+    except TimeoutError:
+        return
+
+
+async def _all_seen(caches: Mapping[str, Cache], done: Sequence[Done]) -> None:
+    for result in done:
+        write = result.outcome.write
+        cache = caches.get(write.kind.resource)
+        if cache is None or result.outcome.refusal:
+            continue
+        if isinstance(write, Delete):
+            await cache.wait_until(lambda c=cache, w=write: _is_going(c.get(w.key), w.uid))  # type: ignore[misc]
+        elif result.answer is not None and not isinstance(write, DeleteCollection):
+            await cache.wait_seen(str(result.answer["metadata"].get("resourceVersion", "")))
+
+
+def _is_going(obj: Object | None, uid: str) -> bool:
+    return obj is None or obj["metadata"].get("uid") != uid or "deletionTimestamp" in obj["metadata"]
+
+
+async def _in_batches(client: Client, writes: Sequence[Write], size: int, largest: int) -> list[Done]:
+    """Batches that double; the batch after a refusal is not started."""
+    results: list[Done] = []
+    position = 0
+    while position < len(writes):
+        batch = writes[position : position + size]
+        position += size
+        size = min(size * 2, largest)
+        results.extend(await asyncio.gather(*(_one(client, write) for write in batch)))
+        if any(result.outcome.refusal for result in results):
+            break
+    return results
+
+
+async def _one(client: Client, write: Write) -> Done:
+    try:
+        answer = await _send(client, write)
+    except ApiError as error:
+        if _is_harmless(write, error):
+            return Done(Outcome(write, _name(write)))
+        return Done(Outcome(write, _name(write), error.status))
+    except TransportError as error:
+        return Done(Outcome(write, _name(write), status.unavailable(str(error)).status))
+    return Done(Outcome(write, str(answer.get("metadata", {}).get("name", "")) or _name(write)), answer)
+
+
+async def _send(client: Client, write: Write) -> Object:
+    match write:
+        case Create():
+            return await client.create(write.kind, write.obj)
+        case Update():
+            return await client.update(write.kind, write.obj, write.subresource)
+        case Patch():
+            patch = _guarded(write)
+            return await client.patch(write.kind, write.key, patch, type=write.type, subresource=write.subresource)
+        case Delete():
+            return await client.delete(
+                write.kind,
+                write.key,
+                uid=write.uid,
+                resource_version=write.resource_version,
+                grace_seconds=write.grace_seconds,
+                propagation=write.propagation,
+            )
+        case DeleteCollection():
+            return await client.delete_collection(write.kind, write.namespace)
+
+
+def _guarded(write: Patch) -> Any:
+    """The patch with its preconditions inside."""
+    guards = {"uid": write.uid, "resourceVersion": write.resource_version}
+    present = {name: value for name, value in guards.items() if value}
+    if not present or write.type not in METADATA_PATCHES:
+        return write.patch
+    return {**write.patch, "metadata": {**write.patch.get("metadata", {}), **present}}
+
+
+def _is_harmless(write: Write, error: ApiError) -> bool:
+    """Refusals that mean that what was wanted is so, or can't matter any more."""
+    if error.code == 404:
+        return isinstance(write, Delete) or (isinstance(write, Patch) and write.may_be_gone)
+    if isinstance(write, Delete) and error.reason == "Conflict" and not write.resource_version:
+        return True  # the uid differs: the one meant is gone
+    if isinstance(write, Create):
+        causes = error.status.get("details", {}).get("causes") or ()
+        return (write.may_exist and error.reason == "AlreadyExists") or any(
+            cause.get("reason") == "NamespaceTerminating" for cause in causes
+        )
+    return False
+
+
+def _name(write: Write) -> str:
+    if isinstance(write, Create | Update):
+        metadata = write.obj["metadata"]
+        return str(metadata.get("name") or metadata.get("generateName", ""))
+    return "" if isinstance(write, DeleteCollection) else write.key[1]

@@ -1,0 +1,125 @@
+"""Job pods: counting ends exactly once, indexes, and how long to wait after failures.
+
+A finished pod's uid is first written into status.uncountedTerminatedPods, then its finalizer is removed,
+then it is counted; so no end is lost or counted twice, whenever the controller stops.
+
+https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-tracking-with-finalizers
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sampan.kinds.batch.job import TRACKING_FINALIZER
+from sampan.kinds.core import pod
+from sampan.kinds.kind import Object
+from sampan.meta import objects, timestamps
+
+INDEX = "batch.kubernetes.io/job-completion-index"
+FIRST_BACKOFF_SECONDS = 10.0
+LAST_BACKOFF_SECONDS = 600.0
+UNCOUNTED_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Ends that are counted, uids that are about to be, and the pods whose finalizer may now go."""
+
+    succeeded: int
+    failed: int
+    uncounted_succeeded: tuple[str, ...]
+    uncounted_failed: tuple[str, ...]
+    release: tuple[Object, ...]
+
+    @property
+    def all_succeeded(self) -> int:
+        return self.succeeded + len(self.uncounted_succeeded)
+
+    @property
+    def all_failed(self) -> int:
+        return self.failed + len(self.uncounted_failed)
+
+
+def tally(status: Object, pods: Sequence[Object]) -> Tally:
+    """What is counted so far, and what comes next."""
+    tracked = {objects.uid(p): p for p in pods if TRACKING_FINALIZER in objects.finalizers(p)}
+    uncounted = status.get("uncountedTerminatedPods") or {}
+    done = {name: [u for u in uncounted.get(name) or () if u not in tracked] for name in ("succeeded", "failed")}
+    waiting = {name: [u for u in uncounted.get(name) or () if u in tracked] for name in ("succeeded", "failed")}
+    listed = {uid for uids in waiting.values() for uid in uids}
+    for uid, p in tracked.items():
+        if uid not in listed and len(listed) < UNCOUNTED_AT_ONCE:
+            end = "succeeded" if has_succeeded(p) else "failed" if has_failed(p) else ""
+            if end:
+                waiting[end].append(uid)
+                listed.add(uid)
+    return Tally(
+        succeeded=status.get("succeeded", 0) + len(done["succeeded"]),
+        failed=status.get("failed", 0) + len(done["failed"]),
+        uncounted_succeeded=tuple(waiting["succeeded"]),
+        uncounted_failed=tuple(waiting["failed"]),
+        release=tuple(tracked[uid] for uid in sorted(listed)),
+    )
+
+
+def has_succeeded(p: Object) -> bool:
+    """Whether the pod's work is done."""
+    return bool((p.get("status") or {}).get("phase") == "Succeeded")
+
+
+def has_failed(p: Object) -> bool:
+    """Whether the pod will not do its work: it failed, or it is being deleted."""
+    return (p.get("status") or {}).get("phase") == "Failed" or (objects.is_deleting(p) and not has_succeeded(p))
+
+
+def index_of(p: Object) -> int | None:
+    """The completion index, None for a pod without one."""
+    text = objects.annotations(p).get(INDEX, "")
+    return int(text) if text.isdigit() else None
+
+
+def parse_indexes(text: str) -> set[int]:
+    """ "0,2-4" -> {0, 2, 3, 4}."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def format_indexes(indexes: Iterable[int]) -> str:
+    """{0, 2, 3, 4} -> "0,2-4"."""
+    runs: list[list[int]] = []
+    for index in sorted(indexes):
+        if runs and runs[-1][1] == index - 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(str(a) if a == b else f"{a},{b}" if b == a + 1 else f"{a}-{b}" for a, b in runs)
+
+
+def backoff_seconds(pods: Sequence[Object], now: float) -> float:
+    """How long to wait before the next pod: doubles with each failure since the last success."""
+    succeeded = max((_finished_at(p) for p in pods if has_succeeded(p)), default=0.0)
+    failures = [_finished_at(p) for p in pods if has_failed(p) and pod.is_terminal(p) and _finished_at(p) > succeeded]
+    if not failures:
+        return 0.0
+    seconds = min(FIRST_BACKOFF_SECONDS * 2.0 ** (min(len(failures), 32) - 1), LAST_BACKOFF_SECONDS)
+    return max(max(failures) + seconds - now, 0.0)
+
+
+def restarts(pods: Sequence[Object]) -> int:
+    """Restarts of containers in pods that are still running."""
+    return sum(
+        s.get("restartCount", 0)
+        for p in pods
+        if (p.get("status") or {}).get("phase") in ("Running", "Pending")
+        for s in ((p["status"].get("initContainerStatuses") or []) + (p["status"].get("containerStatuses") or []))
+    )
+
+
+def _finished_at(p: Object) -> float:
+    statuses = (p.get("status") or {}).get("containerStatuses") or ()
+    ends = [(s.get("state") or {}).get("terminated", {}).get("finishedAt") for s in statuses]
+    stamps = [timestamps.parse(end) for end in ends if end]
+    created = p["metadata"].get("creationTimestamp")
+    return max(stamps, default=timestamps.parse(created) if created else 0.0)

@@ -1,0 +1,115 @@
+"""Own: the objects that a parent controls. Which are its, which it adopts, which it lets go.
+
+A child that matches the selector and has no controller is adopted; one that is controlled but matches no
+more is released. The parent's existence is confirmed by a live read before anything is adopted.
+
+https://kubernetes.io/docs/concepts/architecture/garbage-collection/#owners-dependents
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from sampan.control.controller import Keys
+from sampan.control.plan import Ask, Key, Patch, Question, Write
+from sampan.control.view import UNANSWERED, View
+from sampan.kinds.kind import Kind, Object
+from sampan.meta import objects, selectors
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """The children there are, the writes that claim or release others, and what must be asked first."""
+
+    objects: tuple[Object, ...]
+    writes: tuple[Write, ...] = ()
+    ask: tuple[Question, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a parent claims: children of `kind` by `selector`. `extra` goes into an adoption's metadata."""
+
+    parent_kind: Kind
+    kind: Kind
+    selector: selectors.Selector
+    finalizers: tuple[str, ...] = field(default=())
+
+
+def children(view: View, parent: Object, claim: Claim) -> Children:
+    """Splits the namespace's objects into ours, to adopt and to release."""
+    selector, namespace = claim.selector, parent["metadata"].get("namespace", "")
+    owned = view.owned(parent, claim.kind)
+    ours = tuple(o for o in owned if selector.matches(objects.labels(o)))
+    if objects.is_deleting(parent):
+        return Children(ours)
+    strays = [o for o in owned if not selector.matches(objects.labels(o)) and not objects.is_deleting(o)]
+    found = view.selected(claim.kind, namespace, selector)
+    orphans = [o for o in found if objects.controller_of(o) is None and not objects.is_deleting(o)]
+    releases = tuple(release(claim.kind, o, parent) for o in strays)
+    if not orphans:
+        return Children(ours, releases)
+    question = Ask(claim.parent_kind, objects.key(parent))
+    live = view.answer(question)
+    if live is UNANSWERED:
+        return Children(ours, releases, (question,))
+    if live is None or objects.uid(live) != objects.uid(parent) or objects.is_deleting(live):
+        return Children(ours, releases)
+    return Children(ours, (*(adopt(claim, o, parent) for o in orphans), *releases))
+
+
+def adopt(claim: Claim, orphan: Object, parent: Object) -> Patch:
+    """Makes the parent the orphan's controller."""
+    reference = objects.owner_reference(typed(parent, claim.parent_kind))
+    metadata: Object = {"ownerReferences": [*(orphan["metadata"].get("ownerReferences") or ()), reference]}
+    if claim.finalizers:
+        metadata["finalizers"] = list(dict.fromkeys((*objects.finalizers(orphan), *claim.finalizers)))
+    return _metadata_patch(claim.kind, orphan, metadata)
+
+
+def release(kind: Kind, child: Object, parent: Object) -> Patch:
+    """Removes the parent's reference from a child."""
+    return without_owners(kind, child, (objects.uid(parent),))
+
+
+def without_owners(kind: Kind, child: Object, uids: Iterable[str]) -> Patch:
+    """Removes the references to these uids."""
+    gone = set(uids)
+    kept = [r for r in child["metadata"].get("ownerReferences") or () if r.get("uid") not in gone]
+    return _metadata_patch(kind, child, {"ownerReferences": kept or None})
+
+
+def without_finalizers(kind: Kind, obj: Object, gone: Iterable[str]) -> Patch:
+    """Removes finalizers."""
+    dropped = set(gone)
+    kept = [name for name in objects.finalizers(obj) if name not in dropped]
+    return _metadata_patch(kind, obj, {"finalizers": kept or None})
+
+
+def orphan_keys(parent: Kind) -> Keys:
+    """A child without a controller -> every parent whose selector matches it."""
+
+    def keys(view: View, child: Object) -> Iterable[Key]:
+        if objects.controller_of(child) is not None:
+            return
+        for candidate in view.list(parent, objects.namespace(child)):
+            selector = selectors.from_label_selector(candidate["spec"].get("selector"))
+            if selector.matches(objects.labels(child)):
+                yield objects.key(candidate)
+
+    return keys
+
+
+def typed(obj: Object, kind: Kind) -> Object:
+    """The object with apiVersion and kind."""
+    return obj if "kind" in obj else {"apiVersion": kind.api_version, "kind": kind.name, **obj}
+
+
+def _metadata_patch(kind: Kind, obj: Object, metadata: Object) -> Patch:
+    """Lists are replaced whole by a merge patch, so it must meet the version it was made from."""
+    version = objects.resource_version(obj)
+    return Patch(kind, objects.key(obj), {"metadata": metadata}, uid=objects.uid(obj), resource_version=version)
+
+
+def replaced(patch: Patch, metadata: Object) -> Patch:
+    """The same guarded patch with other metadata."""
+    return replace(patch, patch={"metadata": metadata})

@@ -1,0 +1,176 @@
+"""Plan: what a controller wants done, as a value. Ordered stages of writes, events, questions, and when to look again.
+
+A stage runs only when the one before succeeded. Writes carry uid and resourceVersion preconditions. What
+came of them (names, refusals) is in the next view.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sampan.kinds.kind import Kind, Object
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to tell. `about` None means the controller's parent object.
+
+    In `message`, {name} is the written object's name and {error} the refusal's text, where the event
+    hangs on a write.
+    """
+
+    type: str
+    reason: str
+    message: str
+    about: Object | None = None
+
+
+def normal(reason: str, message: str, about: Object | None = None) -> Event:
+    """An event of type Normal."""
+    return Event("Normal", reason, message, about)
+
+
+def warning(reason: str, message: str, about: Object | None = None) -> Event:
+    """An event of type Warning."""
+    return Event("Warning", reason, message, about)
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Creates `obj` (metadata.name or generateName, and its namespace, inside)."""
+
+    kind: Kind
+    obj: Object
+    done: Event | None = None
+    refused: Event | None = None
+    may_exist: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Replaces an object, or its status when `subresource` is "status". Its resourceVersion is a precondition."""
+
+    kind: Kind
+    obj: Object
+    subresource: str = ""
+    done: Event | None = None
+    refused: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Patches one object. For merge and strategic patches uid and resourceVersion go into the patch."""
+
+    kind: Kind
+    key: Key
+    patch: Any
+    type: str = "merge"
+    subresource: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    may_be_gone: bool = True
+    done: Event | None = None
+    refused: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Deletes one object if it still is the one meant. Already gone is success."""
+
+    kind: Kind
+    key: Key
+    uid: str
+    resource_version: str = ""
+    grace_seconds: int | None = None
+    propagation: str = ""
+    done: Event | None = None
+    refused: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCollection:
+    """Deletes every object of a kind in a namespace."""
+
+    kind: Kind
+    namespace: str
+    done: Event | None = None
+    refused: Event | None = None
+
+
+Write = Create | Update | Patch | Delete | DeleteCollection
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A live read past the cache: one object. The answer is the object, or None when there is none."""
+
+    kind: Kind
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class AskList:
+    """A live metadata list of a kind in a namespace ("" = all). The answer is a tuple, or an error's text."""
+
+    kind: Kind
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskKinds:
+    """All kinds the server serves. The answer has `.kinds` and `.failures`."""
+
+
+Question = Ask | AskList | AskKinds
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Writes that may go at the same time. Creates go in slow-start batches and stop at the first refusal."""
+
+    writes: tuple[Write, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one write: the object as answered, or the refusal's Status."""
+
+    write: Write
+    name: str = ""
+    refusal: Object | None = None
+
+    @property
+    def error(self) -> str:
+        """The refusal's message, or ""."""
+        return str((self.refusal or {}).get("message", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`again` asks for another look after so many seconds. With questions, nothing else is carried out yet."""
+
+    stages: tuple[Stage, ...] = ()
+    events: tuple[Event, ...] = ()
+    again: float | None = None
+    ask: tuple[Question, ...] = ()
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """All writes in order."""
+        return tuple(write for stage in self.stages for write in stage.writes)
+
+
+NOTHING = Plan()
+
+
+def plan(*stages: Iterable[Write], events: Iterable[Event] = (), again: float | None = None) -> Plan:
+    """A plan of these stages, empty ones left out."""
+    filled = tuple(Stage(writes) for writes in map(tuple, stages) if writes)
+    return Plan(filled, tuple(events), again)
+
+
+def sooner(*seconds: float | None) -> float | None:
+    """The smallest of those that are not None."""
+    return min((value for value in seconds if value is not None), default=None)

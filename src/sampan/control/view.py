@@ -1,0 +1,143 @@
+"""View: what a controller may see. Read only: the caches, answers to its questions, outcomes of its last plan.
+
+Objects are the caches' own: never mutate them. Every list comes in a fixed order (namespace, name).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from sampan.control.plan import Key, Outcome, Question
+from sampan.kinds.kind import Kind, Object
+from sampan.meta import selectors
+
+Objects = list[Object]
+
+
+class Source(Protocol):
+    """Where objects of one kind come from: a cache, or a snapshot in tests."""
+
+    def get(self, key: Key) -> Object | None: ...
+    def items(self, namespace: str = "") -> Objects: ...
+    def owned_by(self, uid: str) -> Objects: ...
+    def labelled(self, namespace: str, equalities: dict[str, str]) -> Objects: ...
+    def indexed(self, name: str, term: str) -> Objects: ...
+    def age_seconds(self, key: Key) -> float: ...
+
+
+class Unanswered:
+    """The answer to a question that has not been asked yet."""
+
+
+UNANSWERED: Final = Unanswered()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Sources by kind (`kind.resource`), plus what is remembered for the key at hand.
+
+    `kinds` has every kind the server serves, for the rules that are about all kinds.
+    """
+
+    sources: Mapping[str, Source]
+    outcomes: tuple[Outcome, ...] = ()
+    answers: Mapping[Question, Any] = field(default_factory=dict)
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+
+    def get(self, kind: Kind, key: Key) -> Object | None:
+        """The object, or None."""
+        return self.sources[kind.resource].get(key)
+
+    def list(self, kind: Kind, namespace: str = "") -> Objects:
+        """All objects of the kind, or those in one namespace."""
+        return _ordered(self.sources[kind.resource].items(namespace))
+
+    def owned(self, owner: Object, kind: Kind) -> Objects:
+        """Objects whose controller is `owner`."""
+        uid = owner["metadata"]["uid"]
+        namespace = owner["metadata"].get("namespace", "")
+        found = self.sources[kind.resource].owned_by(uid)
+        return _ordered(o for o in found if _is_child(o, uid, namespace))
+
+    def dependents(self, kind: Kind, uid: str) -> Objects:
+        """Objects with any ownerReference to this uid."""
+        return _ordered(self.sources[kind.resource].owned_by(uid))
+
+    def selected(self, kind: Kind, namespace: str, selector: selectors.Selector) -> Objects:
+        """Objects of a namespace that a selector matches."""
+        candidates = self.sources[kind.resource].labelled(namespace, selector.equalities())
+        return _ordered(o for o in candidates if selector.matches(o["metadata"].get("labels") or {}))
+
+    def indexed(self, kind: Kind, index: str, term: str) -> Objects:
+        """Objects under a term of an index that the controller declared."""
+        return _ordered(self.sources[kind.resource].indexed(index, term))
+
+    def age_seconds(self, kind: Kind, key: Key) -> float:
+        """How long ago a change of the object was last seen; immune to wall clock jumps."""
+        return self.sources[kind.resource].age_seconds(key)
+
+    def answer(self, question: Question) -> Any:
+        """The answer to a question, or UNANSWERED."""
+        return self.answers.get(question, UNANSWERED)
+
+    def refusals(self) -> tuple[Outcome, ...]:
+        """Those writes of the last plan that the server refused."""
+        return tuple(outcome for outcome in self.outcomes if outcome.refusal is not None)
+
+
+class Snapshot:
+    """A Source over a plain list of objects, for tests and dry runs."""
+
+    def __init__(self, objects: Iterable[Object], ages: Mapping[Key, float] | None = None) -> None:
+        self._objects = {_key(obj): obj for obj in objects}
+        self._ages = ages or {}
+
+    def get(self, key: Key) -> Object | None:
+        return self._objects.get(key)
+
+    def items(self, namespace: str = "") -> Objects:
+        return [o for key, o in self._objects.items() if not namespace or key[0] == namespace]
+
+    def owned_by(self, uid: str) -> Objects:
+        return [o for o in self._objects.values() if any(r.get("uid") == uid for r in _owners(o))]
+
+    def labelled(self, namespace: str, equalities: dict[str, str]) -> Objects:
+        return [o for o in self.items(namespace) if equalities.items() <= (o["metadata"].get("labels") or {}).items()]
+
+    def indexed(self, name: str, term: str) -> Objects:
+        """`name` is a dotted path here, as it is where controllers declare an index."""
+        return [o for o in self._objects.values() if term in path_terms(name)(o)]
+
+    def age_seconds(self, key: Key) -> float:
+        return self._ages.get(key, 0.0)
+
+
+def path_terms(path: str) -> Any:
+    """An index by the text at a dotted path: function object -> terms."""
+    parts = path.split(".")
+
+    def terms(obj: Object) -> tuple[str, ...]:
+        value: Any = obj
+        for part in parts:
+            value = value.get(part) if isinstance(value, dict) else None
+        return (str(value),) if value not in (None, "") else ()
+
+    return terms
+
+
+def _is_child(obj: Object, uid: str, namespace: str) -> bool:
+    if namespace and obj["metadata"].get("namespace", "") != namespace:
+        return False
+    return any(r.get("controller") and r.get("uid") == uid for r in _owners(obj))
+
+
+def _owners(obj: Object) -> Objects:
+    return obj["metadata"].get("ownerReferences") or []
+
+
+def _key(obj: Object) -> Key:
+    return str(obj["metadata"].get("namespace", "")), str(obj["metadata"]["name"])
+
+
+def _ordered(objects: Iterable[Object]) -> Objects:
+    return sorted(objects, key=_key)

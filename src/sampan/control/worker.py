@@ -1,0 +1,163 @@
+"""Worker: takes keys from one controller's queue, asks its rule, carries out the plan, and looks again when due.
+
+One bad object never stops the others: its error is logged with its story and it is tried again later.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sampan.client.api import Client
+from sampan.client.cache import Cache
+from sampan.client.discovery import discover
+from sampan.client.transport import TransportError
+from sampan.control import execute, own
+from sampan.control.events import Recorder
+from sampan.control.plan import Ask, AskKinds, AskList, Event, Outcome, Plan, Question
+from sampan.control.view import View
+from sampan.kinds.kind import Kind, Object
+from sampan.kit.clock import Clock
+from sampan.kit.workqueue import QueueClosed, WorkQueue
+from sampan.meta.status import ApiError
+
+log = logging.getLogger(__name__)
+
+ROUNDS_OF_QUESTIONS = 5
+
+Rule = Callable[[View, Any, float], Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all workers share."""
+
+    client: Client
+    clock: Clock
+    recorder: Recorder
+    metrics: Counter[tuple[str, str]]
+
+
+@dataclass(eq=False, slots=True)
+class Worker:
+    """One controller's queue and rule. `caches` and `kinds` may grow (Everywhere)."""
+
+    name: str
+    rule: Rule
+    parent: Kind | None
+    caches: Mapping[str, Cache]
+    shared: Surroundings
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    queue: WorkQueue[Any] = field(init=False)
+    _outcomes: dict[Hashable, tuple[Outcome, ...]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.queue = WorkQueue(self.shared.clock)
+
+    def view(self, key: Hashable = None, answers: Mapping[Question, Any] | None = None) -> View:
+        """What the rule sees for a key, now."""
+        return View(self.caches, self._outcomes.get(key, ()), answers or {}, self.kinds)
+
+    async def run(self) -> None:
+        """Works until the queue is closed."""
+        while True:
+            try:
+                key = await self.queue.get()
+            except QueueClosed:
+                return
+            try:
+                again = await self._work(key)
+            except Exception:
+                self._count("error")
+                log.exception("%s: %s failed, for the %dth time", self.name, key, self.queue.failures(key) + 1)
+                self.queue.retry(key)
+            else:
+                if again is not None:
+                    self.queue.add_after(key, again)
+            finally:
+                self.queue.done(key)
+
+    async def _work(self, key: Any) -> float | None:
+        """One look at one key; returns in how many seconds to look again."""
+        about = self._about(key)
+        plan = await self._decide(key)
+        for event in plan.events:
+            self._record(event, about, "", "")
+        done = await execute.execute(self.shared.client, plan)
+        outcomes = tuple(result.outcome for result in done)
+        self._remember(key, outcomes)
+        for outcome in outcomes:
+            told = outcome.write.refused if outcome.refusal else outcome.write.done
+            if told is not None and not (outcome.refusal and outcome.refusal.get("reason") == "Conflict"):
+                self._record(told, about, outcome.name, outcome.error)
+        await execute.wait_seen(self.caches, done)
+        refused = [outcome for outcome in outcomes if outcome.refusal]
+        if not refused:
+            self._count("success")
+            self.queue.forget(key)
+            return plan.again
+        self._refused(key, refused[0])
+        return None
+
+    async def _decide(self, key: Any) -> Plan:
+        """Asks the rule, answering its questions until it has none."""
+        answers: dict[Question, Any] = {}
+        for _ in range(ROUNDS_OF_QUESTIONS):
+            plan = self.rule(self.view(key, answers), key, self.shared.clock.now())
+            if not plan.ask:
+                return plan
+            for question in plan.ask:
+                answers[question] = await self._answer(question)
+        raise RuntimeError(f"{self.name} has still questions after {ROUNDS_OF_QUESTIONS} rounds: {plan.ask[0]}")
+
+    async def _answer(self, question: Question) -> Any:
+        client = self.shared.client
+        match question:
+            case Ask():
+                try:
+                    return own.typed(await client.get(question.kind, question.key[1], question.key[0]), question.kind)
+                except ApiError as error:
+                    if error.code == 404:
+                        return None
+                    raise
+            case AskKinds():
+                return await discover(client)
+            case AskList():
+                try:
+                    listing = await client.metadata_only().list(question.kind, question.namespace)
+                except (ApiError, TransportError) as error:
+                    return str(error)
+                return listing.items
+
+    def _about(self, key: Any) -> Object | None:
+        """The parent object, for its events."""
+        if self.parent is None:
+            return None
+        found = self.caches[self.parent.resource].get(key)
+        return own.typed(found, self.parent) if found is not None else None
+
+    def _record(self, event: Event, about: Object | None, name: str, error: str) -> None:
+        subject = event.about or about
+        if subject is None:
+            return
+        message = event.message.replace("{name}", name).replace("{error}", error)
+        self.shared.recorder.record(self.name, subject, (event.type, event.reason, message))
+
+    def _remember(self, key: Hashable, outcomes: tuple[Outcome, ...]) -> None:
+        if any(outcome.refusal for outcome in outcomes):
+            self._outcomes[key] = outcomes
+        else:
+            self._outcomes.pop(key, None)
+
+    def _refused(self, key: Any, outcome: Outcome) -> None:
+        is_conflict = (outcome.refusal or {}).get("reason") == "Conflict"
+        self._count("conflict" if is_conflict else "refused")
+        level = logging.DEBUG if is_conflict else logging.WARNING
+        action = type(outcome.write).__name__.lower()
+        kind = outcome.write.kind.resource
+        log.log(level, "%s: %s: %s %s %s refused: %s", self.name, key, action, kind, outcome.name, outcome.error)
+        self.queue.retry(key)
+
+    def _count(self, what: str) -> None:
+        self.shared.metrics[self.name, what] += 1

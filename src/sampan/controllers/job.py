@@ -1,0 +1,266 @@
+"""A Job's pods: run until enough have succeeded, or too many failed, or its time is over.
+
+Each end is counted once (see control.job_pods). A verdict comes first as SuccessCriteriaMet or
+FailureTarget; Complete or Failed follows when no pod is left running and none uncounted.
+
+https://kubernetes.io/docs/concepts/workloads/controllers/job/
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sampan.control import decorate, job_pods, own
+from sampan.control.controller import Controller, Watch
+from sampan.control.plan import Create, Delete, Event, Key, Plan, Write, normal, plan, sooner, warning
+from sampan.control.view import View
+from sampan.kinds.batch.job import JOB, TRACKING_FINALIZER
+from sampan.kinds.core import pod
+from sampan.kinds.core.pod import POD
+from sampan.kinds.kind import Object
+from sampan.meta import conditions, objects, selectors, timestamps
+
+BURST = 500
+REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
+
+Verdict = tuple[str, str, str]  # condition type, reason, message
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One job as it is observed."""
+
+    job: Object
+    pods: tuple[Object, ...]
+    tally: job_pods.Tally
+    now: float
+
+    @property
+    def active(self) -> list[Object]:
+        return [p for p in self.pods if pod.is_active(p)]
+
+    @property
+    def completed(self) -> set[int]:
+        done = job_pods.parse_indexes((self.job.get("status") or {}).get("completedIndexes", ""))
+        seen = {job_pods.index_of(p) for p in self.pods if job_pods.has_succeeded(p)}
+        return done | {i for i in seen if i is not None and i < self.job["spec"].get("completions", 0)}
+
+    @property
+    def succeeded(self) -> int:
+        return len(self.completed) if _is_indexed(self.job) else self.tally.all_succeeded
+
+
+def reconcile(view: View, key: Key, now: float) -> Plan:
+    """Counts, judges, and brings the number of running pods to what is wanted."""
+    job = view.get(JOB, key)
+    if job is None:
+        return Plan()
+    selector = selectors.from_label_selector(job["spec"].get("selector"))
+    found = own.children(view, job, own.Claim(JOB, POD, selector, (TRACKING_FINALIZER,)))
+    if found.ask:
+        return Plan(ask=found.ask)
+    if found.writes:
+        return plan(found.writes)
+    finished = _finished(job)
+    if finished is not None:
+        return _after(job, finished, found.objects, now)
+    if objects.is_deleting(job):
+        return plan([own.without_finalizers(POD, p, (TRACKING_FINALIZER,)) for p in found.objects if _is_tracked(p)])
+    work = Work(job, found.objects, job_pods.tally(job.get("status") or {}, found.objects), now)
+    return _step(work, _verdict(work))
+
+
+def _step(work: Work, verdict: Verdict | None) -> Plan:
+    is_suspended = bool(work.job["spec"].get("suspend"))
+    status, events = _status(work, verdict)
+    releases = [own.without_finalizers(POD, p, (TRACKING_FINALIZER,)) for p in work.tally.release]
+    changes, wait = _ended(work) if verdict or is_suspended else _balanced(work)
+    again = sooner(wait, _seconds_to_deadline(work.job, status, work.now))
+    return plan(decorate.status(JOB, work.job, status), releases, changes, events=events, again=again)
+
+
+def _balanced(work: Work) -> tuple[Sequence[Write], float | None]:
+    """Creates or deletes pods; returns also how long a back-off still lasts."""
+    missing = _wanted_active(work) - len(work.active)
+    if missing < 0:
+        return [_delete(p) for p in sorted(work.active, key=_eagerness)[:-missing]], None
+    if missing == 0:
+        return (), None
+    wait = job_pods.backoff_seconds(work.pods, work.now)
+    if wait > 0:
+        return (), wait
+    return [_create(work.job, index) for index in _places(work, min(missing, BURST))], None
+
+
+def _ended(work: Work) -> tuple[Sequence[Write], float | None]:
+    return [_delete(p) for p in work.active], None
+
+
+def _wanted_active(work: Work) -> int:
+    spec = work.job["spec"]
+    parallelism = int(spec.get("parallelism", 1))
+    if spec.get("completions") is None:
+        return len(work.active) if work.succeeded > 0 else parallelism
+    return max(min(int(spec["completions"]) - work.succeeded, parallelism), 0)
+
+
+def _places(work: Work, count: int) -> list[int | None]:
+    """The lowest completion indexes that nobody works on; None for each pod of a job without."""
+    if not _is_indexed(work.job):
+        return [None] * count
+    taken = work.completed | {i for p in work.active if (i := job_pods.index_of(p)) is not None}
+    return [i for i in range(work.job["spec"]["completions"]) if i not in taken][:count]  # type: ignore[return-value]
+
+
+def _verdict(work: Work) -> Verdict | None:
+    """What has been or is now decided, with its reason."""
+    for type in ("FailureTarget", "SuccessCriteriaMet"):
+        decided = conditions.get(work.job, type)
+        if decided is not None and decided["status"] == "True":
+            return type, decided.get("reason", ""), decided.get("message", "")
+    spec = work.job["spec"]
+    limit = spec.get("backoffLimit", 6)
+    if work.tally.all_failed > limit or _has_restarted_too_often(work, limit):
+        return "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+    left = _seconds_to_deadline(work.job, work.job.get("status") or {}, work.now)
+    if left is not None and left <= 0:
+        return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
+    wanted = spec.get("completions")
+    is_enough = work.succeeded > 0 and not work.active if wanted is None else work.succeeded >= wanted
+    return ("SuccessCriteriaMet", *REACHED) if is_enough else None
+
+
+def _has_restarted_too_often(work: Work, limit: int) -> bool:
+    if work.job["spec"]["template"]["spec"].get("restartPolicy") != "OnFailure":
+        return False
+    count = job_pods.restarts(work.pods)
+    return count > 0 if limit == 0 else count >= limit
+
+
+def _status(work: Work, verdict: Verdict | None) -> tuple[Object, list[Event]]:
+    old, tally = work.job.get("status") or {}, work.tally
+    uncounted = {"succeeded": list(tally.uncounted_succeeded), "failed": list(tally.uncounted_failed)}
+    status: Object = {
+        **old,
+        "active": len(work.active) or None,
+        "ready": sum(map(pod.is_ready, work.active)),
+        "terminating": sum(objects.is_deleting(p) and not pod.is_terminal(p) for p in work.pods),
+        "succeeded": (len(work.completed) if _is_indexed(work.job) else tally.succeeded) or None,
+        "failed": tally.failed or None,
+        "uncountedTerminatedPods": {name: uids for name, uids in uncounted.items() if uids},
+    }
+    if _is_indexed(work.job):
+        status["completedIndexes"] = job_pods.format_indexes(work.completed) or None
+    events = _set_suspended(work, status)
+    if verdict is not None:
+        events += _judge(work, verdict, status)
+    return status, events
+
+
+def _set_suspended(work: Work, status: Object) -> list[Event]:
+    """startTime and the Suspended condition, as spec.suspend wishes."""
+    listed = status.get("conditions") or []
+    if work.job["spec"].get("suspend"):
+        status["startTime"] = None
+        if conditions.is_true(status, "Suspended"):
+            return []
+        status["conditions"] = _with(listed, ("Suspended", "JobSuspended", "Job suspended"), work.now)
+        return [normal("Suspended", "Job suspended")]
+    events = []
+    if conditions.is_true(status, "Suspended"):
+        status["conditions"] = _with(listed, ("Suspended", "JobResumed", "Job resumed"), work.now, "False")
+        events = [normal("Resumed", "Job resumed")]
+    status["startTime"] = status.get("startTime") or timestamps.format(work.now)
+    return events
+
+
+def _judge(work: Work, verdict: Verdict, status: Object) -> list[Event]:
+    """The verdict, and its execution once nothing runs and all ends are counted."""
+    type, reason, message = verdict
+    status["conditions"] = _with(status.get("conditions") or [], verdict, work.now)
+    is_running = any(not pod.is_terminal(p) for p in work.pods)
+    if is_running or status["uncountedTerminatedPods"]:
+        return []
+    last = "Complete" if type == "SuccessCriteriaMet" else "Failed"
+    status["conditions"] = _with(status["conditions"], (last, reason, message), work.now)
+    if last == "Failed":
+        return [warning(reason, message)]
+    status["completionTime"] = timestamps.format(work.now)
+    return [normal("Completed", "Job completed")]
+
+
+def _with(listed: Sequence[Object], verdict: Verdict, now: float, status: str = "True") -> list[Object]:
+    current = conditions.find(listed, verdict[0])
+    if current is not None and current["status"] == status:
+        return list(listed)
+    made = conditions.set(listed, verdict[0], status, verdict[1], verdict[2], now)
+    return [{**c, "lastProbeTime": timestamps.format(now)} if c["type"] == verdict[0] else c for c in made]
+
+
+def _after(job: Object, finished: Object, pods: Sequence[Object], now: float) -> Plan:
+    """A finished job lets its pods go, and itself when its time to live is over."""
+    releases = [own.without_finalizers(POD, p, (TRACKING_FINALIZER,)) for p in pods if _is_tracked(p)]
+    ttl = job["spec"].get("ttlSecondsAfterFinished")
+    if ttl is None or objects.is_deleting(job):
+        return plan(releases)
+    left = timestamps.parse(finished["lastTransitionTime"]) + ttl - now
+    if left > 0:
+        return plan(releases, again=left)
+    version = objects.resource_version(job)
+    gone = Delete(JOB, objects.key(job), objects.uid(job), resource_version=version, propagation="Foreground")
+    return plan(releases, () if releases else [gone])
+
+
+def _create(job: Object, index: int | None) -> Create:
+    made = pod.from_template(job, JOB, job["spec"]["template"])
+    metadata, spec = made["metadata"], made["spec"]
+    metadata["finalizers"] = [*metadata.get("finalizers", ()), TRACKING_FINALIZER]
+    if index is not None:
+        metadata["generateName"] = f"{objects.name(job)}-{index}-"
+        metadata["annotations"] = {**metadata.get("annotations", {}), job_pods.INDEX: str(index)}
+        metadata["labels"] = {**metadata.get("labels", {}), job_pods.INDEX: str(index)}
+        spec.setdefault("hostname", f"{objects.name(job)}-{index}")
+        reference = {"fieldRef": {"fieldPath": f"metadata.labels['{job_pods.INDEX}']"}}
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            known = [e for e in container.get("env", ()) if e["name"] != "JOB_COMPLETION_INDEX"]
+            container["env"] = [*known, {"name": "JOB_COMPLETION_INDEX", "valueFrom": reference}]
+    told = normal("SuccessfulCreate", "Created pod: {name}")
+    return Create(POD, made, told, warning("FailedCreate", "Error creating: {error}"))
+
+
+def _delete(p: Object) -> Delete:
+    told = normal("SuccessfulDelete", "Deleted pod: {name}")
+    return Delete(POD, objects.key(p), objects.uid(p), done=told, refused=warning("FailedDelete", "{error}"))
+
+
+def _eagerness(p: Object) -> tuple[bool, bool, str]:
+    """Those that have done least go first."""
+    return bool(p["spec"].get("nodeName")), pod.is_ready(p), p["metadata"].get("creationTimestamp", "")
+
+
+def _finished(job: Object) -> Object | None:
+    found = (conditions.get(job, type) for type in ("Complete", "Failed"))
+    return next((c for c in found if c is not None and c["status"] == "True"), None)
+
+
+def _seconds_to_deadline(job: Object, status: Object, now: float) -> float | None:
+    deadline = job["spec"].get("activeDeadlineSeconds")
+    if deadline is None or not status.get("startTime") or job["spec"].get("suspend"):
+        return None
+    return timestamps.parse(status["startTime"]) + float(deadline) - now
+
+
+def _is_indexed(job: Object) -> bool:
+    return bool(job["spec"].get("completionMode") == "Indexed")
+
+
+def _is_tracked(p: Object) -> bool:
+    return TRACKING_FINALIZER in objects.finalizers(p)
+
+
+def _orphans(view: View, p: Object) -> Iterable[Key]:
+    return own.orphan_keys(JOB)(view, p)
+
+
+CONTROLLER = Controller(
+    name="job-controller", parent=JOB, reconcile=reconcile, owns=(POD,), watches=(Watch(POD, _orphans),)
+)

@@ -1,0 +1,132 @@
+"""Node: a machine that runs pods.
+
+https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object
+from sampan.kinds.parts import cells
+from sampan.meta import conditions, names, objects, quantity
+from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
+
+ROLE_PREFIX = "node-role.kubernetes.io/"
+_ROLE_LABEL = "kubernetes.io/role"
+_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+
+
+def status_text(obj: Object, now: float) -> str:
+    """Ready, NotReady or Unknown, and whether pods may still come."""
+    ready = conditions.get(obj, "Ready")
+    text = "Unknown" if ready is None else ("Ready" if ready.get("status") == "True" else "NotReady")
+    return f"{text},SchedulingDisabled" if (obj.get("spec") or {}).get("unschedulable") else text
+
+
+def roles_text(obj: Object, now: float) -> str:
+    """Roles by label: control-plane,worker."""
+    labels = objects.labels(obj)
+    roles = {key[len(ROLE_PREFIX) :] for key in labels if key.startswith(ROLE_PREFIX)} - {""}
+    if labels.get(_ROLE_LABEL):
+        roles.add(labels[_ROLE_LABEL])
+    return ",".join(sorted(roles)) or cells.NONE
+
+
+def address(node: Object, kind: str) -> str:
+    """The first address of that kind (InternalIP, ExternalIP, Hostname), "" when there is none."""
+    listed = (node.get("status") or {}).get("addresses") or ()
+    return next((str(a["address"]) for a in listed if a.get("type") == kind), "")
+
+
+def _info(field: str) -> Any:
+    def cell(obj: Object, now: float) -> str:
+        info = (obj.get("status") or {}).get("nodeInfo") or {}
+        return info.get(field) or cells.UNKNOWN
+
+    return cell
+
+
+def _version(obj: Object, now: float) -> str:
+    return ((obj.get("status") or {}).get("nodeInfo") or {}).get("kubeletVersion") or ""
+
+
+NODE = Kind(
+    group="",
+    versions=("v1",),
+    name="Node",
+    plural="nodes",
+    scope=CLUSTER,
+    schema="io.k8s.api.core.v1.Node",
+    short_names=("no",),
+    subresources=(STATUS,),
+    columns=(
+        Column("Status", status_text, description="The status of the node"),
+        Column("Roles", roles_text, description="The roles of the node"),
+        cells.AGE,
+        Column("Version", _version, description="Kubelet Version reported by the node."),
+        Column("Internal-IP", lambda o, now: address(o, "InternalIP") or cells.NONE, wide=True),
+        Column("External-IP", lambda o, now: address(o, "ExternalIP") or cells.NONE, wide=True),
+        Column("OS-Image", _info("osImage"), wide=True),
+        Column("Kernel-Version", _info("kernelVersion"), wide=True),
+        Column("Container-Runtime", _info("containerRuntimeVersion"), wide=True),
+    ),
+    selectable={"spec.unschedulable": "spec.unschedulable"},
+)
+
+
+def is_ready(node: Object) -> bool:
+    """Whether its Ready condition is True."""
+    return conditions.is_true(node, "Ready")
+
+
+def default(obj: Object) -> None:
+    """What can be allocated is the capacity, unless said otherwise."""
+    status = obj.get("status")
+    if status and status.get("capacity") and not status.get("allocatable"):
+        status["allocatable"] = dict(status["capacity"])
+
+
+def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
+    """Taints are well formed and unique; pod CIDR and provider, once given, stay; quantities are quantities."""
+    spec = new.get("spec") or {}
+    causes = _taint_causes(spec.get("taints") or ())
+    for part in ("capacity", "allocatable"):
+        for name, value in ((new.get("status") or {}).get(part) or {}).items():
+            complaint = quantity.validate(value)
+            if complaint:
+                causes.append(invalid_value(f"status.{part}[{name}]", value, complaint))
+    if old is not None and subresource == "":
+        causes += _kept_causes(spec, old.get("spec") or {})
+    return causes
+
+
+def _kept_causes(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    found = []
+    if old.get("podCIDRs") and new.get("podCIDRs") != old["podCIDRs"]:
+        found.append(forbidden_field("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'))
+    if old.get("providerID") and new.get("providerID") != old["providerID"]:
+        text = 'node updates may not change providerID except from "" to valid'
+        found.append(forbidden_field("spec.providerID", text))
+    return found
+
+
+def _taint_causes(taints: Sequence[dict[str, Any]]) -> list[Cause]:
+    found: list[Cause] = []
+    seen = set()
+    for index, taint in enumerate(taints):
+        path = f"spec.taints[{index}]"
+        key, effect = taint.get("key") or "", taint.get("effect") or ""
+        found += [invalid_value(f"{path}.key", key, text) for text in names.qualified_name(key)]
+        if taint.get("value"):
+            found += [
+                invalid_value(f"{path}.value", taint["value"], text) for text in names.label_value(taint["value"])
+            ]
+        if not effect:
+            found.append(required(f"{path}.effect"))
+        elif effect not in _EFFECTS:
+            found.append(not_supported(f"{path}.effect", effect, _EFFECTS))
+        if (key, effect) in seen:
+            text = "taints must be unique by key and effect pair"
+            found.append(Cause(path, "FieldValueDuplicate", f"Duplicate value: {taint}: {text}"))
+        seen.add((key, effect))
+    return found

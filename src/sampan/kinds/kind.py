@@ -1,0 +1,190 @@
+"""Kind: what the API server knows about a resource, in the shape of a CustomResourceDefinition.
+
+A built-in kind is one file that declares one `Kind` and at most the hooks `default`, `prepare`,
+`validate`, `warn` and `convert` beside it; a CRD read at run time yields the same value. Nobody
+outside kinds/ tests a kind's name: what is special about it stands here.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sampan.meta import names
+from sampan.meta.status import Cause
+
+Object = dict[str, Any]
+
+NAMESPACED = "Namespaced"
+CLUSTER = "Cluster"
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of `kubectl get`.
+
+    `value` is a dotted path into the object ("status.replicas") or a function (object, now) -> cell,
+    `now` in unix seconds. `kind` is the Table type: string, integer, date ... Columns with
+    `wide=True` have priority 1: only `-o wide` shows them.
+    """
+
+    name: str
+    value: str | Callable[[Object, float], Any]
+    kind: str = "string"
+    format: str = ""
+    description: str = ""
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """A named door of an object beside its own: status, scale, log, exec, binding, token ...
+
+    `kind`, `group`, `version` name the body's type where it is another one (Scale, Binding,
+    TokenRequest), for discovery. `verbs` are the RBAC verbs it answers. `scale_paths` holds
+    (specReplicasPath, statusReplicasPath, labelSelectorPath) for scale. The server finds the
+    handler by `name`.
+    """
+
+    name: str
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+    scale_paths: tuple[str, str, str] | None = None
+
+
+STATUS = Subresource("status")
+
+
+def _same(obj: Object) -> None:
+    """Default hook: nothing to fill in."""
+
+
+def _no_prepare(new: Object, old: Object | None, subresource: str) -> None:
+    """Prepare hook: nothing to reset."""
+
+
+def _no_causes(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
+    return ()
+
+
+def _no_warnings(new: Object, old: Object | None) -> Sequence[str]:
+    return ()
+
+
+def _at_once(obj: Object, requested: int | None) -> int:
+    return 0
+
+
+def _nothing_holds(obj: Object) -> bool:
+    return False
+
+
+def _one_version(obj: Object, version: str) -> Object:
+    return obj
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a kind adds to its declaration. All pure, all synchronous.
+
+    default(obj)                    fills in absent fields, in place, on the server's own fresh copy
+    prepare(new, old, subresource)  drops or keeps what this write may not touch, in place
+                                    (old is None on create; subresource "" for the main resource)
+    validate(new, old, subresource) returns all causes
+    warn(new, old)                  returns texts for Warning headers
+    convert(obj, version)           returns the object in another served version
+    grace_seconds(obj, requested)   how long a deleted object stays, 0 for not at all (requested: the caller's wish)
+    deleting(obj)                   what a graceful deletion changes besides metadata, in place
+    holds(obj)                      whether something other than metadata.finalizers keeps a deleted object
+    """
+
+    default: Callable[[Object], None] = _same
+    prepare: Callable[[Object, Object | None, str], None] = _no_prepare
+    validate: Callable[[Object, Object | None, str], Sequence[Cause]] = _no_causes
+    warn: Callable[[Object, Object | None], Sequence[str]] = _no_warnings
+    convert: Callable[[Object, str], Object] = _one_version
+    grace_seconds: Callable[[Object, int | None], int] = _at_once
+    deleting: Callable[[Object], None] = _same
+    holds: Callable[[Object], bool] = _nothing_holds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """One resource type. `group` is "" for core; `versions` are the served ones, storage version first.
+
+    `schema` names a definition (io.k8s.api.apps.v1.Deployment) of meta.schema. `selectable` maps a
+    field selector's name to a dotted path (metadata.name and metadata.namespace are always there).
+    `immutable` lists dotted paths that an update may not change. `has_status` objects ignore status
+    on main writes and everything but status (and metadata) on /status; `has_generation` objects
+    count spec changes in metadata.generation. `verbs` may be fewer than all (reviews: create only).
+    `name_check` says what is wrong with a metadata.name.
+    `not_stored` kinds (reviews) are answered, never persisted; one without a `plural` is only ever the
+    body of a subresource (Scale, Binding). Two Kind values of the same group and name are equal, so
+    that a declaration finds what was stored under its hook-bound twin.
+    """
+
+    group: str
+    versions: tuple[str, ...]
+    name: str
+    plural: str
+    scope: str = NAMESPACED
+    schema: str = ""
+    singular: str = ""
+    list_name: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    subresources: tuple[Subresource, ...] = ()
+    columns: tuple[Column, ...] = ()
+    selectable: Mapping[str, str] = field(default_factory=dict)
+    immutable: tuple[str, ...] = ()
+    has_generation: bool = False
+    not_stored: bool = False
+    name_check: Callable[[str], list[str]] = names.dns1123_subdomain
+    hooks: Hooks = Hooks()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kind) and (self.group, self.name) == (other.group, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.group, self.name))
+
+    @property
+    def version(self) -> str:
+        return self.versions[0]
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def namespaced(self) -> bool:
+        return self.scope == NAMESPACED
+
+    @property
+    def has_status(self) -> bool:
+        return any(s.name == "status" for s in self.subresources)
+
+    @property
+    def list_kind(self) -> str:
+        return self.list_name or f"{self.name}List"
+
+    @property
+    def resource(self) -> str:
+        """The resource with its group, as messages name it: pods, deployments.apps."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((s for s in self.subresources if s.name == name), None)
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The REST path of the collection or the object, in the storage version."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        where = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        tail = "".join(f"/{part}" for part in (name, subresource) if part)
+        return f"{root}{where}/{self.plural}{tail}"

@@ -1,0 +1,160 @@
+"""The fields of a pod spec that nobody wrote: filled in, as the reference server fills them.
+
+On the hot path of every pod created: direct dict work only.
+
+https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+Tree = dict[str, Any]
+
+GRACE_SECONDS = 30
+TOKEN_SECONDS = 3600
+FILE_MODE = 0o644
+
+
+def default_spec(spec: Tree, *, created: bool) -> None:
+    """Fills in a pod spec, in place. `created` is a pod itself; else a template, which upstream treats alike but for
+    requests (taken from limits) and service links."""
+    set_default = spec.setdefault
+    set_default("restartPolicy", "Always")
+    set_default("terminationGracePeriodSeconds", GRACE_SECONDS)
+    set_default("dnsPolicy", "ClusterFirst")
+    if spec.get("securityContext") is None:
+        spec["securityContext"] = {}
+    set_default("schedulerName", "default-scheduler")
+    if created:
+        set_default("enableServiceLinks", True)
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
+    host_network = spec.get("hostNetwork", False)
+    for containers in (spec.get("initContainers"), spec.get("containers"), spec.get("ephemeralContainers")):
+        for container in containers or ():
+            _container(container, created=created, host_network=host_network)
+    for volume in spec.get("volumes") or ():
+        _volume(volume)
+    for term in spec.get("topologySpreadConstraints") or ():
+        term.setdefault("whenUnsatisfiable", "DoNotSchedule")
+
+
+def pull_policy(image: str) -> str:
+    """Always for the tag latest or none; IfNotPresent for any other tag or digest."""
+    if "@" in image:
+        return "IfNotPresent"
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return "Always" if tag in ("", "latest") else "IfNotPresent"
+
+
+def _container(container: Tree, *, created: bool, host_network: bool) -> None:
+    if not container.get("imagePullPolicy"):
+        container["imagePullPolicy"] = pull_policy(container.get("image") or "")
+    if not container.get("terminationMessagePath"):
+        container["terminationMessagePath"] = "/dev/termination-log"
+    if not container.get("terminationMessagePolicy"):
+        container["terminationMessagePolicy"] = "File"
+    resources = container.get("resources")
+    if resources is None:
+        container["resources"] = {}
+    elif created and resources.get("limits"):
+        asked = resources.get("requests")
+        resources["requests"] = {**resources["limits"], **asked} if asked else dict(resources["limits"])
+    for port in container.get("ports") or ():
+        if not port.get("protocol"):
+            port["protocol"] = "TCP"
+        if host_network and not port.get("hostPort"):
+            port["hostPort"] = port.get("containerPort")
+    for variable in container.get("env") or ():
+        source = variable.get("valueFrom")
+        if source and source.get("fieldRef"):
+            source["fieldRef"].setdefault("apiVersion", "v1")
+        if source and source.get("resourceFieldRef"):
+            source["resourceFieldRef"].setdefault("divisor", "0")
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        probe = container.get(name)
+        if probe is not None:
+            _probe(probe)
+    lifecycle = container.get("lifecycle")
+    for hook in (lifecycle or {}).values():
+        if isinstance(hook, dict) and hook.get("httpGet"):
+            _http_get(hook["httpGet"])
+
+
+def _probe(probe: Tree) -> None:
+    for field, value in (
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("successThreshold", 1),
+        ("failureThreshold", 3),
+    ):
+        if not probe.get(field):
+            probe[field] = value
+    if probe.get("httpGet"):
+        _http_get(probe["httpGet"])
+    if probe.get("grpc") is not None:
+        probe["grpc"].setdefault("service", "")
+
+
+def _http_get(action: Tree) -> None:
+    if not action.get("path"):
+        action["path"] = "/"
+    if not action.get("scheme"):
+        action["scheme"] = "HTTP"
+
+
+def _volume(volume: Tree) -> None:
+    if len(volume) == 1:
+        volume["emptyDir"] = {}
+        return
+    for name, fill in _SOURCES.items():
+        source = volume.get(name)
+        if source is not None:
+            fill(source)
+
+
+def _file_mode(source: Tree) -> None:
+    source.setdefault("defaultMode", FILE_MODE)
+
+
+def _host_path(source: Tree) -> None:
+    source.setdefault("type", "")
+
+
+def _field_items(source: Tree) -> None:
+    for item in source.get("items") or ():
+        if item.get("fieldRef"):
+            item["fieldRef"].setdefault("apiVersion", "v1")
+        if item.get("resourceFieldRef"):
+            item["resourceFieldRef"].setdefault("divisor", "0")
+
+
+def _downward(source: Tree) -> None:
+    _file_mode(source)
+    _field_items(source)
+
+
+def _projected(source: Tree) -> None:
+    _file_mode(source)
+    for part in source.get("sources") or ():
+        if part.get("serviceAccountToken") is not None:
+            part["serviceAccountToken"].setdefault("expirationSeconds", TOKEN_SECONDS)
+        if part.get("downwardAPI") is not None:
+            _field_items(part["downwardAPI"])
+
+
+def _ephemeral(source: Tree) -> None:
+    spec = (source.get("volumeClaimTemplate") or {}).get("spec")
+    if spec is not None:
+        spec.setdefault("volumeMode", "Filesystem")
+
+
+_SOURCES: dict[str, Callable[[Tree], None]] = {
+    "configMap": _file_mode,
+    "secret": _file_mode,
+    "projected": _projected,
+    "downwardAPI": _downward,
+    "hostPath": _host_path,
+    "ephemeral": _ephemeral,
+}

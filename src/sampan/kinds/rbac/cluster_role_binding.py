@@ -1,0 +1,32 @@
+"""ClusterRoleBinding: who may do what a role says, everywhere.
+
+https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/cluster-role-binding-v1/
+"""
+
+from collections.abc import Sequence
+
+from sampan.kinds.kind import CLUSTER, Kind, Object
+from sampan.kinds.parts import rbac_rules
+from sampan.meta import names
+from sampan.meta.status import Cause
+
+CLUSTERROLEBINDING = Kind(
+    group="rbac.authorization.k8s.io",
+    versions=("v1",),
+    name="ClusterRoleBinding",
+    plural="clusterrolebindings",
+    scope=CLUSTER,
+    schema="io.k8s.api.rbac.v1.ClusterRoleBinding",
+    columns=rbac_rules.BINDING_COLUMNS,
+    name_check=names.path_segment,
+)
+
+
+def default(obj: Object) -> None:
+    """API groups of the role and of the subjects."""
+    rbac_rules.default_binding(obj)
+
+
+def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
+    """A role that may be bound here, and subjects."""
+    return rbac_rules.binding_causes(new, old, roles=("ClusterRole",))

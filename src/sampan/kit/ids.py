@@ -1,0 +1,46 @@
+"""Ids: unique ids and the random ends of generated names. Given, so that a seed can decide them."""
+
+import random
+import uuid
+from typing import Protocol
+
+# No vowels and no digits that look like them, so that no generated name is a word.
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+
+class Ids(Protocol):
+    """Where names and ids come from."""
+
+    def uid(self) -> str:
+        """A new id in the form of a version 4 UUID."""
+        ...
+
+    def suffix(self, length: int = 5) -> str:
+        """Random letters for the end of a generated name."""
+        ...
+
+
+class SystemIds:
+    """From the operating system's randomness: unguessable and never repeated."""
+
+    def __init__(self) -> None:
+        self._random = random.SystemRandom()
+
+    def uid(self) -> str:
+        return str(uuid.uuid4())
+
+    def suffix(self, length: int = 5) -> str:
+        return "".join(self._random.choices(ALPHABET, k=length))
+
+
+class SeededIds:
+    """The same seed gives the same ids, in order. For tests and simulation only."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311
+
+    def uid(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def suffix(self, length: int = 5) -> str:
+        return "".join(self._random.choices(ALPHABET, k=length))

@@ -1,0 +1,153 @@
+"""WorkQueue: keys to work on, each at most once at a time, with delays and back-off per key.
+
+A key added while it waits is there once; added while it is being worked on, it comes again after
+`done`. So a worker sees the latest state, and two workers never have the same key.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from sampan.kit.clock import Clock
+
+K = TypeVar("K", bound=Hashable)
+
+FIRST_RETRY_SECONDS = 0.005
+LAST_RETRY_SECONDS = 1000.0
+
+
+class QueueClosed(Exception):
+    """The queue was closed; there is no more work."""
+
+
+class WorkQueue(Generic[K]):
+    """First in, first out. Bounded by the number of distinct keys."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        first_retry_seconds: float = FIRST_RETRY_SECONDS,
+        last_retry_seconds: float = LAST_RETRY_SECONDS,
+    ) -> None:
+        self._clock = clock
+        self._first_retry_seconds = first_retry_seconds
+        self._last_retry_seconds = last_retry_seconds
+        self._ready: deque[K] = deque()
+        self._wanted: set[K] = set()  # waiting in _ready, or to come again after done()
+        self._working: set[K] = set()
+        self._due: dict[K, float] = {}  # earliest time of a delayed key; the heap may hold stale entries
+        self._delayed: list[tuple[float, int, K]] = []
+        self._sequence = 0
+        self._failures: dict[K, int] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def add(self, key: K) -> None:
+        """The key is due now."""
+        if self._closed or key in self._wanted:
+            return
+        self._wanted.add(key)
+        if key not in self._working:
+            self._ready.append(key)
+            self._wake_one()
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """The key is due in so many seconds, or sooner if it already was."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        if self._closed:
+            return
+        due = self._clock.monotonic() + seconds
+        if self._due.get(key, due + 1) <= due:
+            return
+        self._due[key] = due
+        self._sequence += 1
+        heapq.heappush(self._delayed, (due, self._sequence, key))
+        self._arm()
+
+    async def get(self) -> K:
+        """The next key, from now on being worked on. Raises QueueClosed."""
+        while True:
+            if self._closed:
+                raise QueueClosed
+            if self._ready:
+                key = self._ready.popleft()
+                self._wanted.discard(key)
+                self._working.add(key)
+                return key
+            await self._wait()
+
+    def done(self, key: K) -> None:
+        """The work on the key ended; it comes again if it was added meanwhile."""
+        self._working.discard(key)
+        if key in self._wanted and not self._closed:
+            self._ready.append(key)
+            self._wake_one()
+
+    def retry(self, key: K) -> None:
+        """The key comes again after a back-off that doubles with each retry until `forget`."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self.add_after(key, min(self._first_retry_seconds * 2 ** min(failures, 64), self._last_retry_seconds))
+
+    def forget(self, key: K) -> None:
+        """The key succeeded; its next back-off starts small again."""
+        self._failures.pop(key, None)
+
+    def failures(self, key: K) -> int:
+        """How many retries the key has had since it was last forgotten."""
+        return self._failures.get(key, 0)
+
+    def close(self) -> None:
+        """Ends every `get`; keys not handed out are dropped."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._waiters:
+            self._wake_one()
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    async def _wait(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._wake_one()  # the wake-up was ours; somebody else must have it
+            else:
+                self._waiters.remove(waiter)
+            raise
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _arm(self) -> None:
+        """Has the loop call back at the earliest due time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._delayed:
+            seconds = max(self._delayed[0][0] - self._clock.monotonic(), 0.0)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._release)
+
+    def _release(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        while self._delayed and self._delayed[0][0] <= now:
+            due, _, key = heapq.heappop(self._delayed)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self.add(key)
+        self._arm()

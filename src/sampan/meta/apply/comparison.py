@@ -1,0 +1,121 @@
+"""Comparison: what a write changed, as two field sets: added or changed, and removed.
+
+Unchanged subtrees are skipped by plain equality; changed ones are walked once, along the schema.
+"""
+
+from typing import Any, NamedTuple
+
+from sampan.meta import schema
+from sampan.meta.apply import elements, fieldset
+
+Set = fieldset.Set
+
+# Fields that a Go structure always has, empty or not: a new object is compared with those, not with nothing.
+_ALWAYS_THERE = frozenset(
+    ("metadata", "spec", "status", "template", "jobTemplate", "strategy", "updateStrategy", "loadBalancer")
+) | frozenset(("nodeInfo", "daemonEndpoints", "kubeletEndpoint", "involvedObject", "source", "regarding"))
+
+
+class Difference(NamedTuple):
+    """`changed` holds added and modified paths, `removed` those that are gone. None = empty."""
+
+    changed: Set | None
+    removed: Set | None
+
+
+NOTHING = Difference(None, None)
+_LEAF: Set = {}
+_LEAF_CHANGED = Difference(_LEAF, None)
+
+
+def creation(new: dict[str, Any], type: schema.Type) -> Set | None:
+    """What a create adds: everything, without the identity that nobody owns."""
+    return fieldset.stripped(_created(new, type))
+
+
+def _created(new: dict[str, Any], type: schema.Type) -> Set:
+    """As `fieldset.whole`, but parents that are always there are not added with their children."""
+    node: Set = {}
+    for name, child in new.items():
+        below = type.fields.get(name, schema.ANY)
+        if name in _ALWAYS_THERE and isinstance(child, dict) and child and below.kind == "object":
+            node[f"f:{name}"] = _created(child, below)
+            continue
+        found = fieldset.whole(child, below) if isinstance(child, dict | list) else _LEAF
+        if name in type.required and "." in found:
+            found = {key: value for key, value in found.items() if key != "."}
+        node[f"f:{name}"] = found
+    return node
+
+
+def compare(old: Any, new: Any, type: schema.Type) -> Difference:
+    """What turned `old` into `new`."""
+    if old == new and old is not None:
+        return NOTHING
+    if isinstance(old, dict) and isinstance(new, dict) and (old or new):
+        if type.kind in {"object", "map", "any"} and type.map_type != "atomic":
+            return _maps(old, new, type)
+    elif isinstance(old, list) and isinstance(new, list) and type.kind == "array" and type.list_type != "atomic":
+        return _lists(old, new, type)
+    return NOTHING if old is None and new is None else _LEAF_CHANGED
+
+
+def _maps(old: dict[str, Any], new: dict[str, Any], type: schema.Type) -> Difference:
+    changed: Set = {}
+    removed: Set = {}
+    for name, value in new.items():
+        if name in old:
+            before = old[name]
+            if before is value or before == value:
+                continue
+            found = compare(before, value, _field(type, name))
+            _note(changed, removed, f"f:{name}", found)
+        else:
+            changed[f"f:{name}"] = fieldset.whole(value, _field(type, name))
+    for name, value in old.items():
+        if name not in new:
+            removed[f"f:{name}"] = fieldset.whole(value, _field(type, name))
+    return Difference(changed or None, removed or None)
+
+
+def _lists(old: list[Any], new: list[Any], type: schema.Type) -> Difference:
+    before, after = _by_element(old, type), _by_element(new, type)
+    changed: Set = {}
+    removed: Set = {}
+    for element, value in after.items():
+        if element not in before:
+            changed[element] = fieldset.whole(value, type.items)
+        elif before[element] != value:
+            _note(changed, removed, element, compare(before[element], value, type.items))
+    for element, value in before.items():
+        if element not in after:
+            removed[element] = fieldset.whole(value, type.items)
+    return Difference(changed or None, removed or None)
+
+
+def _by_element(items: list[Any], type: schema.Type) -> dict[str, Any]:
+    """Items by element; several with the same keys stand together as one list, a leaf."""
+    found: dict[str, Any] = {}
+    repeated: dict[str, list[Any]] = {}
+    for item in items:
+        element = elements.of_item(item, type)
+        if element is None:
+            continue
+        if element in found:
+            repeated.setdefault(element, [found[element]]).append(item)
+        else:
+            found[element] = item
+    return {**found, **repeated}
+
+
+def _note(changed: Set, removed: Set, element: str, found: Difference) -> None:
+    if found.changed is not None:
+        changed[element] = found.changed
+    if found.removed is not None:
+        removed[element] = found.removed
+
+
+def _field(type: schema.Type, name: str) -> schema.Type:
+    if type.kind == "object":
+        return type.fields.get(name, schema.ANY)
+    return type.items if type.kind == "map" else schema.ANY

@@ -1,0 +1,80 @@
+"""Path elements: how one step into an object is written in managedFields.
+
+`f:name` a field or map key, `k:{"name":"x"}` a list item by its keys, `v:"x"` a set's member, `.` the
+thing itself.
+
+https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+"""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from sampan.meta import schema
+
+# Keys of list items that upstream's schema defaults; the published document does not carry them.
+_KEY_DEFAULTS: dict[str, Any] = {"protocol": "TCP"}
+
+
+def of_item(item: Any, type: schema.Type) -> str | None:
+    """The element of an item of a set or map list; None when it lacks all of its keys."""
+    if type.list_type == "set":
+        return f"v:{_text(item)}" if isinstance(item, str) else f"v:{_dumps(item)}"
+    if not isinstance(item, dict):
+        return None
+    keys = type.list_map_keys
+    if len(keys) == 1:
+        value = item.get(keys[0])
+        if isinstance(value, str):
+            return _one_key(keys[0], value)
+    found = {key: item.get(key, _KEY_DEFAULTS.get(key)) for key in sorted(keys)}
+    if all(item.get(key) is None for key in keys):
+        return None
+    return f"k:{_dumps({key: value for key, value in found.items() if value is not None})}"
+
+
+def missing_key(item: Any, type: schema.Type) -> str:
+    """The first key that an item of a map list should have and has not; "" when it has all."""
+    if type.list_type != "map" or not isinstance(item, dict):
+        return ""
+    return next((key for key in type.list_map_keys if item.get(key, _KEY_DEFAULTS.get(key)) is None), "")
+
+
+def show(element: str) -> str:
+    """The element as paths in messages have it: .spec, [name="x"], [="x"], [3]."""
+    mark, _, rest = element.partition(":")
+    match mark:
+        case "f":
+            return f".{rest}"
+        case "v":
+            return f"[={rest}]"
+        case "i":
+            return f"[{rest}]"
+        case _:
+            return f"[{','.join(f'{key}={_dumps(value)}' for key, value in sorted(json.loads(rest).items()))}]"
+
+
+def is_valid(element: str) -> bool:
+    """Whether a text that a client sent is a path element."""
+    mark, colon, rest = element.partition(":")
+    if not colon or mark not in {"f", "k", "v", "i"}:
+        return False
+    try:
+        value = None if mark == "f" else json.loads(rest)
+    except ValueError:
+        return False
+    return {"f": True, "v": True, "k": isinstance(value, dict), "i": isinstance(value, int)}[mark]
+
+
+@lru_cache(maxsize=8192)
+def _one_key(key: str, value: str) -> str:
+    return f"k:{_dumps({key: value})}"
+
+
+@lru_cache(maxsize=8192)
+def _text(value: str) -> str:
+    return _dumps(value)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

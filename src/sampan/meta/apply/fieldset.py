@@ -1,0 +1,185 @@
+"""Field sets: which fields of an object someone owns, in the fieldsV1 form itself.
+
+A set is a tree: {"f:spec": {"f:replicas": {}}}. An empty node is a member; a node with members below it
+is one itself only when it holds ".". Sets are never changed once made; None stands for the empty set
+below the root.
+
+https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sampan.meta import schema
+from sampan.meta.apply import elements
+
+Set = dict[str, Any]
+
+_SELF = "."
+_LEAF: Set = {}
+
+# What every writer has, so that owning it says nothing.
+_UNTRACKED_META = (
+    _SELF,
+    "f:name",
+    "f:namespace",
+    "f:creationTimestamp",
+    "f:selfLink",
+    "f:uid",
+    "f:clusterName",
+    "f:generation",
+    "f:managedFields",
+    "f:resourceVersion",
+)
+
+
+def whole(value: Any, type: schema.Type) -> Set:
+    """Every path in the value, parents too: what a write that added (or removed) it touches."""
+    kind = type.kind
+    if isinstance(value, dict) and value and (kind in {"object", "map", "any"} and type.map_type != "atomic"):
+        node: Set = {_SELF: _LEAF}
+        fields = type.fields if kind == "object" else None
+        items = type.items if kind == "map" else schema.ANY
+        for name, child in value.items():
+            below = fields.get(name, schema.ANY) if fields is not None else items
+            node[f"f:{name}"] = whole(child, below) if isinstance(child, dict | list) else _LEAF
+        return node
+    if kind == "array" and isinstance(value, list) and value and type.list_type != "atomic":
+        node = {_SELF: _LEAF}
+        for item in value:
+            element = elements.of_item(item, type)
+            if element is not None:
+                node[element] = whole(item, type.items) if isinstance(item, dict) else _LEAF
+        return node
+    return _LEAF
+
+
+def applied(value: Any, type: schema.Type) -> Set | None:
+    """The paths that an applied configuration owns: its leaves, map keys and list items."""
+    if isinstance(value, dict) and type.kind in {"object", "map", "any"} and type.map_type != "atomic":
+        return _applied_map(value, type) or None
+    if type.kind == "array" and isinstance(value, list) and type.list_type != "atomic":
+        node: Set = {}
+        for item in value:
+            element = elements.of_item(item, type)
+            if element is not None:
+                node[element] = _with_self(applied(item, type.items)) if isinstance(item, dict) else _LEAF
+        return node or None
+    return _LEAF
+
+
+def _applied_map(value: dict[str, Any], type: schema.Type) -> Set:
+    node: Set = {}
+    declared = type.fields if type.kind == "object" else {}
+    for name, child in value.items():
+        field = declared.get(name)
+        below = applied(child, field or (type.items if type.kind == "map" else schema.ANY))
+        if child is None or child == {}:
+            below = _LEAF
+        elif field is None:
+            below = _with_self(below)
+        if below is not None:
+            node[f"f:{name}"] = below
+    return node
+
+
+def _with_self(node: Set | None) -> Set:
+    return {_SELF: _LEAF, **node} if node else _LEAF
+
+
+def is_member(node: Set) -> bool:
+    """Whether the path that leads to this node is in the set."""
+    return not node or _SELF in node
+
+
+def union(one: Set | None, other: Set | None) -> Set | None:
+    """Members of either."""
+    if one is None or other is None or one is other:
+        return one if other is None else other
+    if not one or not other:
+        return _with_self(other or one)
+    node = dict(one)
+    for key, below in other.items():
+        mine = node.get(key)
+        node[key] = below if mine is None else _union(mine, below)
+    return node
+
+
+def _union(one: Set, other: Set) -> Set:
+    merged = union(one, other)
+    return _LEAF if merged is None else merged
+
+
+def difference(one: Set | None, other: Set | None) -> Set | None:
+    """Members of the first that are not in the second; the first itself when nothing is taken away."""
+    if one is None or other is None:
+        return one
+    if not one:
+        return None if is_member(other) else one
+    node: Set = {}
+    changed = False
+    for key, below in one.items():
+        theirs = other.get(key)
+        if key == _SELF:
+            left = None if is_member(other) else below
+        else:
+            left = below if theirs is None else difference(below, theirs)
+        changed = changed or left is not below
+        if left is not None:
+            node[key] = left
+    return _normal(node) if changed else one
+
+
+def intersection(one: Set | None, other: Set | None) -> Set | None:
+    """Members of both."""
+    if one is None or other is None:
+        return None
+    if not one or not other:
+        return _LEAF if is_member(one) and is_member(other) else None
+    node: Set = {}
+    for key, below in one.items():
+        theirs = other.get(key)
+        both = None if theirs is None else intersection(below, theirs)
+        if both is not None:
+            node[key] = both
+    return _normal(node)
+
+
+def _normal(node: Set) -> Set | None:
+    """{".": {}} says no more than {}; a node without anything is no member."""
+    if len(node) == 1 and _SELF in node:
+        return _LEAF
+    return node or None
+
+
+def stripped(node: Set | None) -> Set | None:
+    """The set without what nobody owns: identity and what the server itself fills in."""
+    if not node:
+        return None
+    kept = {key: below for key, below in node.items() if key not in {_SELF, "f:apiVersion", "f:kind", "f:metadata"}}
+    meta = node.get("f:metadata")
+    if meta:
+        left = {key: below for key, below in meta.items() if key not in _UNTRACKED_META}
+        if left:
+            return {"f:metadata": left, **kept}
+    return kept or None
+
+
+def paths(node: Set, prefix: str = "") -> Iterator[str]:
+    """Every member as messages show it, sorted: .spec.containers[name="x"].image."""
+    for key in sorted(node):
+        if key == _SELF:
+            continue
+        path = prefix + elements.show(key)
+        if is_member(node[key]):
+            yield path
+        yield from paths(node[key], path)
+
+
+def is_valid(node: Any) -> bool:
+    """Whether a tree that a client sent is a field set."""
+    if not isinstance(node, dict):
+        return False
+    return all(
+        below == {} if key == _SELF else elements.is_valid(key) and is_valid(below) for key, below in node.items()
+    )

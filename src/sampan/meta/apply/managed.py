@@ -1,0 +1,299 @@
+"""managedFields: who owns which field; kept by every write, and what makes server-side apply possible.
+
+`track` notes what a create, update or patch changed; `apply` lays a configuration over an object,
+refuses to take what others own unless forced, and takes out what its manager no longer says.
+
+https://kubernetes.io/docs/reference/using-api/server-side-apply/
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from sampan.meta import objects, schema, timestamps
+from sampan.meta.apply import checking, comparison, fieldset, merging
+from sampan.meta.status import ApiError, failure
+
+Tree = dict[str, Any]
+Set = fieldset.Set
+
+MAX_UPDATE_MANAGERS = 10
+ANCIENT = "ancient-changes"
+BEFORE_APPLY = "before-first-apply"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Who writes: `operation` is Apply or Update, `now` is in unix seconds."""
+
+    manager: str
+    operation: str
+    api_version: str
+    subresource: str
+    now: float
+
+
+class Owner(NamedTuple):
+    """What makes two entries one. An applier keeps its entry when the API version changes."""
+
+    manager: str
+    operation: str
+    api_version: str
+    subresource: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One owner's fields; `time` is RFC 3339 text, "" when unknown."""
+
+    owner: Owner
+    api_version: str
+    time: str
+    fields: Set
+
+
+Managers = dict[Owner, Entry]
+
+
+def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[Tree]:
+    """The managedFields of `new`, written over `old` (None on create) by anything but an apply.
+
+    An unchanged object keeps its entries and their times. An object that never had entries stays without.
+    """
+    if old is None:
+        return _track_creation(new, write, type)
+    found = comparison.compare(_content(old), _content(new), type)
+    stored = objects.metadata(old).get("managedFields")
+    given = objects.metadata(new).get("managedFields")
+    changed, removed = fieldset.stripped(found.changed), fieldset.stripped(found.removed)
+    if given == stored or given is None or write.subresource:
+        if changed is None and removed is None:
+            return list(stored or ())
+        given = stored
+    elif _is_reset(given):
+        return []
+    managers = _decode(given)
+    if managers is None or not managers:
+        managers = _decode(stored) or {}
+    if not managers:
+        return []
+    return _encode(_capped(_updated(managers, write, comparison.Difference(changed, removed))))
+
+
+def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, force: bool = False) -> Tree:
+    """The object after a server-side apply, with its managedFields; `live` is None when there is none yet.
+
+    Raises ApiError 409 for fields that others own (unless forced), 400 and 500 for a configuration
+    that is none. What changes nothing gives an object equal to `live`.
+    """
+    if config.get("metadata", {}).get("managedFields"):
+        raise failure(400, "BadRequest", "metadata.managedFields must be nil")
+    config = _own_part(config, write.subresource, type)
+    checking.check(config, type)
+    owner = _owner(write)
+    before: Managers = _managers_before(live, write, type)
+    said = fieldset.applied(config, type)
+    wanted = fieldset.stripped(said)
+    last = before.get(owner)
+    others = {key: entry for key, entry in before.items() if key != owner}
+    merged = merging.merge(_content(live or {}), config, type)
+    if last is not None:
+        merged = merging.remove(merged, last.fields, _all_fields(others, said), type)
+    found = comparison.compare(_content(live or {}), merged, type)
+    difference = comparison.Difference(fieldset.stripped(found.changed), fieldset.stripped(found.removed))
+    if not force:
+        _refuse_conflicts(others, difference.changed)
+    entry = _applied_entry(last, wanted, write, is_same=difference == comparison.NOTHING)
+    managers = _without(others, difference)
+    if entry is not None:
+        managers[owner] = entry
+    return _with_entries(merged, live, _encode(managers))
+
+
+def _track_creation(new: Tree, write: Write, type: schema.Type) -> list[Tree]:
+    given = objects.metadata(new).get("managedFields")
+    fields = comparison.creation(new, type)
+    if given and not _is_reset(given):
+        managers = _decode(given) or {}
+        return _encode(_capped(_updated(managers, write, comparison.Difference(fields, None))))
+    return [] if fields is None else [_encoded(Entry(_owner(write), write.api_version, _time(write), fields))]
+
+
+def _updated(managers: Managers, write: Write, difference: comparison.Difference) -> Managers:
+    """Changed fields go to the writer, from whoever had them; removed ones vanish."""
+    owner = _owner(write)
+    own = managers.get(owner)
+    result = _without(managers, difference)
+    if difference.changed is not None:
+        kept = fieldset.difference(own.fields, difference.removed) if own is not None else None
+        fields = fieldset.union(kept, difference.changed) or {}
+        result[owner] = Entry(owner, write.api_version, _time(write), fields)
+    return result
+
+
+def _without(managers: Managers, difference: comparison.Difference) -> Managers:
+    """The entries without changed and removed fields; those left empty vanish."""
+    result: Managers = {}
+    for owner, entry in managers.items():
+        fields = fieldset.difference(fieldset.difference(entry.fields, difference.removed), difference.changed)
+        if fields:
+            result[owner] = entry if fields is entry.fields else replace(entry, fields=fields)
+    return result
+
+
+def _capped(managers: Managers) -> Managers:
+    """The oldest update entries beyond the limit become one, per API version."""
+    updates = sorted((e for e in managers.values() if e.owner.operation == "Update"), key=lambda e: e.time)
+    surplus = len(updates) - MAX_UPDATE_MANAGERS
+    if surplus <= 0:
+        return managers
+    result = dict(managers)
+    for entry in updates:
+        if sum(1 for e in result.values() if e.owner.operation == "Update") <= MAX_UPDATE_MANAGERS:
+            break
+        bucket = Owner(ANCIENT, "Update", entry.api_version, "")
+        result.pop(entry.owner)
+        older = result.get(bucket)
+        fields = fieldset.union(older.fields if older else None, entry.fields) or {}
+        result[bucket] = Entry(bucket, entry.api_version, max(entry.time, older.time if older else ""), fields)
+    return result
+
+
+def _refuse_conflicts(others: Managers, changed: Set | None) -> None:
+    found = []
+    for entry in others.values():
+        contested = fieldset.intersection(entry.fields, changed)
+        if contested is not None:
+            found += [(_shown(entry), path) for path in fieldset.paths(contested)]
+    if found:
+        raise _conflict(sorted(found))
+
+
+def _conflict(found: list[tuple[str, str]]) -> ApiError:
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": path}
+        for manager, path in found
+    ]
+    if len(found) == 1:
+        text = f"Apply failed with 1 conflict: conflict with {found[0][0]}: {found[0][1]}"
+    else:
+        lines = []
+        for manager in dict.fromkeys(manager for manager, _ in found):
+            lines += [f"conflicts with {manager}:", *(f"- {path}" for other, path in found if other == manager)]
+        text = f"Apply failed with {len(found)} conflicts: " + "\n".join(lines)
+    return failure(409, "Conflict", text, {"causes": causes})
+
+
+def _shown(entry: Entry) -> str:
+    text = f'"{entry.owner.manager}"'
+    if entry.owner.subresource:
+        text += f' with subresource "{entry.owner.subresource}"'
+    return f"{text} using {entry.api_version}" if entry.owner.operation == "Update" else text
+
+
+def _managers_before(live: Tree | None, write: Write, type: schema.Type) -> Managers:
+    """The live object's owners; one that nobody applied before is owned by a stand-in."""
+    if live is None:
+        return {}
+    managers = _decode(objects.metadata(live).get("managedFields"))
+    if managers:
+        return managers
+    owner = Owner(BEFORE_APPLY, "Update", write.api_version, "")
+    fields = comparison.creation(live, type)
+    return {owner: Entry(owner, write.api_version, _time(write), fields)} if fields else {}
+
+
+def _all_fields(others: Managers, said: Set | None) -> Set | None:
+    fields = said
+    for entry in others.values():
+        fields = fieldset.union(fields, entry.fields)
+    return fields
+
+
+def _applied_entry(last: Entry | None, wanted: Set | None, write: Write, *, is_same: bool) -> Entry | None:
+    """The applier's entry; its time changes only when the object or what it owns does."""
+    if wanted is None:
+        return None
+    if last is not None and is_same and last.fields == wanted and last.api_version == write.api_version:
+        return last
+    return Entry(_owner(write), write.api_version, _time(write), wanted)
+
+
+def _own_part(config: Tree, subresource: str, type: schema.Type) -> Tree:
+    """What an apply through this door may say: /status only status, the main door anything else."""
+    if "status" not in type.fields or (not subresource and "spec" not in type.fields):
+        return config
+    if not subresource:
+        return {name: value for name, value in config.items() if name != "status"}
+    if subresource != "status":
+        return config
+    kept: Tree = {name: config[name] for name in ("apiVersion", "kind", "status") if name in config}
+    identity = ("name", "namespace", "uid", "resourceVersion")
+    kept["metadata"] = {name: value for name, value in config.get("metadata", {}).items() if name in identity}
+    return kept
+
+
+def _content(obj: Tree) -> Tree:
+    """The object without its managedFields, which nobody owns."""
+    meta = obj.get("metadata")
+    if not meta or "managedFields" not in meta:
+        return obj
+    return {**obj, "metadata": {name: value for name, value in meta.items() if name != "managedFields"}}
+
+
+def _with_entries(merged: Tree, live: Tree | None, entries: list[Tree]) -> Tree:
+    if live is not None and entries == objects.metadata(live).get("managedFields"):
+        entries = objects.copy(entries)
+    return {**merged, "metadata": {**merged.get("metadata", {}), "managedFields": entries}}
+
+
+def _owner(write: Write) -> Owner:
+    version = "" if write.operation == "Apply" else write.api_version
+    return Owner(write.manager, write.operation, version, write.subresource)
+
+
+def _time(write: Write) -> str:
+    return timestamps.format(write.now)
+
+
+def _is_reset(entries: Any) -> bool:
+    """A client says [] or [{}] to have all entries dropped."""
+    return isinstance(entries, list) and len(entries) == 1 and entries[0] == {}
+
+
+def _decode(entries: Any) -> Managers | None:
+    """The owners in a list of entries; None when one of them is no entry."""
+    managers: Managers = {}
+    for entry in entries or ():
+        operation, version = entry.get("operation"), entry.get("apiVersion")
+        fields = entry.get("fieldsV1")
+        if operation not in {"Apply", "Update"} or not version or entry.get("fieldsType") != "FieldsV1":
+            return None
+        if fields is not None and not isinstance(fields, dict):
+            return None
+        named = "" if operation == "Apply" else version
+        owner = Owner(entry.get("manager") or "", operation, named, entry.get("subresource") or "")
+        managers[owner] = Entry(owner, version, entry.get("time") or "", fields or {})
+    return managers
+
+
+def _encode(managers: Managers) -> list[Tree]:
+    """Entries in upstream's order: appliers first, then by time and name."""
+    entries = [entry for entry in managers.values() if entry.fields]
+    entries.sort(key=lambda e: (e.owner.operation, e.time, e.owner.manager, e.api_version, e.owner.subresource))
+    return [_encoded(entry) for entry in entries]
+
+
+def _encoded(entry: Entry) -> Tree:
+    shown: Tree = {
+        "manager": entry.owner.manager,
+        "operation": entry.owner.operation,
+        "apiVersion": entry.api_version,
+        "time": entry.time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": entry.fields,
+    }
+    if not entry.time:
+        del shown["time"]
+    if entry.owner.subresource:
+        shown["subresource"] = entry.owner.subresource
+    return shown

@@ -1,0 +1,82 @@
+"""Merging: an applied configuration laid over the live object, and what it no longer says taken out.
+
+Lists of type set and map merge item by item, in the configuration's order; atomic ones are replaced.
+"""
+
+from typing import Any
+
+from sampan.meta import objects, schema
+from sampan.meta.apply import elements, fieldset
+
+Set = fieldset.Set
+
+
+def merge(live: Any, config: Any, type: schema.Type) -> Any:
+    """A new tree: `live` with `config` over it. Nulls of the configuration remove."""
+    if isinstance(config, dict) and type.kind in {"object", "map", "any"}:
+        base = live if isinstance(live, dict) and type.map_type != "atomic" else {}
+        new = {name: objects.copy(value) for name, value in base.items() if name not in config}
+        merged = {name: merge(base.get(name), value, _field(type, name)) for name, value in config.items()}
+        order = [*base, *(name for name in merged if name not in base)]
+        new |= merged
+        return {name: new[name] for name in order if name not in config or config[name] is not None}
+    if isinstance(config, list) and isinstance(live, list) and type.kind == "array" and type.list_type != "atomic":
+        return _merge_lists(live, config, type)
+    return objects.copy(config)
+
+
+def _merge_lists(live: list[Any], config: list[Any], type: schema.Type) -> list[Any]:
+    """Items only the live list has keep their place between those that both have."""
+    mine = [(elements.of_item(item, type), item) for item in live]
+    theirs = [(elements.of_item(item, type), item) for item in config]
+    before = {element: item for element, item in mine if element is not None}
+    wanted = {element for element, _ in theirs}
+    result: list[Any] = []
+    position = 0
+    for element, item in theirs:
+        if element in before:
+            at = next((i for i in range(position, len(mine)) if mine[i][0] == element), None)
+            if at is not None:
+                result += [objects.copy(other) for key, other in mine[position:at] if key not in wanted]
+                position = at + 1
+            result.append(merge(before[element], item, type.items))
+        else:
+            while position < len(mine) and mine[position][0] not in wanted:
+                result.append(objects.copy(mine[position][1]))
+                position += 1
+            result.append(merge(None, item, type.items))
+    return result + [objects.copy(other) for key, other in mine[position:] if key not in wanted]
+
+
+def remove(value: Any, doomed: Set, kept: Set | None, type: schema.Type) -> Any:
+    """`value` without the paths in `doomed` that `kept` does not hold, nor anything below them."""
+    if isinstance(value, dict):
+        return {
+            name: _remaining(child, f"f:{name}", (doomed, kept), _field(type, name))
+            for name, child in value.items()
+            if not _is_gone(f"f:{name}", doomed, kept)
+        }
+    if isinstance(value, list) and type.kind == "array" and type.list_type != "atomic":
+        marked = [(elements.of_item(item, type) or "", item) for item in value]
+        return [
+            _remaining(item, element, (doomed, kept), type.items)
+            for element, item in marked
+            if not _is_gone(element, doomed, kept)
+        ]
+    return value
+
+
+def _is_gone(element: str, doomed: Set, kept: Set | None) -> bool:
+    return element in doomed and (kept is None or element not in kept)
+
+
+def _remaining(value: Any, element: str, sets: tuple[Set, Set | None], type: schema.Type) -> Any:
+    doomed, kept = sets
+    below = doomed.get(element)
+    return remove(value, below, (kept or {}).get(element), type) if below else value
+
+
+def _field(type: schema.Type, name: str) -> schema.Type:
+    if type.kind == "object":
+        return type.fields.get(name, schema.ANY)
+    return type.items if type.kind == "map" else schema.ANY

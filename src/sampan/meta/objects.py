@@ -1,0 +1,118 @@
+"""Objects: reading what every object's metadata holds, and who owns whom.
+
+Objects are JSON trees and are never changed here; `copy` makes one that may be.
+
+https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Object = dict[str, Any]
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+def metadata(obj: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object's metadata, empty when it has none."""
+    return obj.get("metadata") or _NOTHING
+
+
+def name(obj: Mapping[str, Any]) -> str:
+    """metadata.name, "" when absent."""
+    return metadata(obj).get("name") or ""
+
+
+def namespace(obj: Mapping[str, Any]) -> str:
+    """metadata.namespace, "" for a cluster-scoped object."""
+    return metadata(obj).get("namespace") or ""
+
+
+def key(obj: Mapping[str, Any]) -> tuple[str, str]:
+    """(namespace, name): what names an object among its kind."""
+    meta = metadata(obj)
+    return meta.get("namespace") or "", meta.get("name") or ""
+
+
+def uid(obj: Mapping[str, Any]) -> str:
+    """metadata.uid, "" when not yet created."""
+    return metadata(obj).get("uid") or ""
+
+
+def labels(obj: Mapping[str, Any]) -> dict[str, str]:
+    """metadata.labels, empty when absent. Not to be changed."""
+    return metadata(obj).get("labels") or {}
+
+
+def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
+    """metadata.annotations, empty when absent. Not to be changed."""
+    return metadata(obj).get("annotations") or {}
+
+
+def resource_version(obj: Mapping[str, Any]) -> str:
+    """metadata.resourceVersion, "" when absent."""
+    return metadata(obj).get("resourceVersion") or ""
+
+
+def generation(obj: Mapping[str, Any]) -> int:
+    """metadata.generation, 0 when absent."""
+    return metadata(obj).get("generation") or 0
+
+
+def is_deleting(obj: Mapping[str, Any]) -> bool:
+    """Whether deletion was asked for (metadata.deletionTimestamp is set)."""
+    return bool(metadata(obj).get("deletionTimestamp"))
+
+
+def finalizers(obj: Mapping[str, Any]) -> list[str]:
+    """metadata.finalizers, empty when absent. Not to be changed."""
+    return metadata(obj).get("finalizers") or []
+
+
+def owner_references(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """metadata.ownerReferences, empty when absent. Not to be changed."""
+    return metadata(obj).get("ownerReferences") or []
+
+
+def controller_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The owner reference with controller=true, if there is one."""
+    return next((owner for owner in owner_references(obj) if owner.get("controller")), None)
+
+
+def is_controlled_by(obj: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    """Whether `owner` (by uid) is the object's controller."""
+    controller = controller_of(obj)
+    return controller is not None and controller.get("uid") == uid(owner)
+
+
+def owner_reference(owner: Mapping[str, Any], *, controller: bool = True, block: bool = True) -> dict[str, Any]:
+    """A reference to `owner`, for a child's metadata.ownerReferences."""
+    reference: dict[str, Any] = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": name(owner),
+        "uid": uid(owner),
+    }
+    if controller:
+        reference["controller"] = True
+    if block:
+        reference["blockOwnerDeletion"] = True
+    return reference
+
+
+def get_path(tree: Any, path: str, default: Any = None) -> Any:
+    """The value at a dotted path of object fields, `default` where any step is absent or null."""
+    for step in path.split("."):
+        if not isinstance(tree, dict):
+            return default
+        tree = tree.get(step)
+    return default if tree is None else tree
+
+
+def copy(tree: Any) -> Any:
+    """A deep copy in plain dicts and lists, which may be changed."""
+    if isinstance(tree, dict):
+        return {k: copy(v) if isinstance(v, (dict, list)) else v for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [copy(v) if isinstance(v, (dict, list)) else v for v in tree]
+    return tree

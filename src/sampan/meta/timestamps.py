@@ -1,0 +1,61 @@
+"""Timestamps: unix seconds to RFC 3339 text and back, as the API writes them.
+
+`Time` fields have whole seconds, `MicroTime` fields six digits; both are UTC with a "Z".
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def format(now: float) -> str:
+    """Whole seconds, rounded down: 2026-01-01T00:00:00Z."""
+    return _format_second(math.floor(now))
+
+
+def format_micro(now: float) -> str:
+    """Six digits, as MicroTime fields have them: 2026-01-01T00:00:00.000000Z."""
+    micros = round(now * 1_000_000)
+    return f"{_format_second(micros // 1_000_000)[:-1]}.{micros % 1_000_000:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> float:
+    """Unix seconds of an RFC 3339 text; ValueError when it is none."""
+    found = _RFC3339.fullmatch(text)
+    if found is None:
+        raise ValueError(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}"')
+    year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
+    moment = datetime(year, month, day, hour, minute, second, tzinfo=_zone(found[8]))
+    whole = (moment - _EPOCH).total_seconds()
+    return whole + int((found[7] or "0").ljust(9, "0")) / 1e9
+
+
+def is_valid(text: str) -> bool:
+    """Whether `parse` takes the text."""
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _format_second(second: int) -> str:
+    moment = _EPOCH + timedelta(seconds=second)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year > 999 else moment.isoformat()[:19] + "Z"  # noqa: PLR2004
+
+
+def _zone(text: str) -> timezone:
+    if text in "Zz":
+        return UTC
+    offset = timedelta(hours=int(text[1:3]), minutes=int(text[4:6]))
+    return timezone(-offset if text[0] == "-" else offset)

@@ -1,0 +1,119 @@
+"""JSON bytes to object trees and back: fast, and strict about repeated keys when asked.
+
+orjson keeps the last of repeated keys in silence. A repetition shows, without a second parse, by the
+number of colons: every key has one outside strings, those inside strings survive decoding and
+encoding, and nothing adds one but an escaped colon. Only when the numbers differ is the text scanned
+again, with the path of each repetition.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
+"""
+
+import json
+from typing import Any
+
+import orjson
+
+from sampan.meta import status
+
+_ESCAPED_COLONS = (b"\\u003a", b"\\u003A")
+
+
+def decode(data: bytes) -> Any:
+    """The tree of a JSON text. ApiError 400, worded as upstream, when it is none."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise status.bad_request(f"couldn't get version/kind; json parse error: {explain(data, error)}") from None
+
+
+def decode_strict(data: bytes) -> tuple[Any, list[str]]:
+    """The tree, and `duplicate field "spec.replicas"` for each repeated key, in document order.
+
+    The last value of a repeated key wins, and its place in the tree is that of the last one.
+    """
+    tree = decode(data)
+    if data.count(b":") == orjson.dumps(tree).count(b":") and not any(text in data for text in _ESCAPED_COLONS):
+        return tree, []
+    return _scan(data)
+
+
+def encode(tree: Any) -> bytes:
+    """Compact JSON, keys in the tree's order."""
+    return orjson.dumps(tree)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object's members as written, repetitions and all."""
+
+
+def _scan(data: bytes) -> tuple[Any, list[str]]:
+    found: dict[str, None] = {}
+    tree = _collect(json.loads(data, object_pairs_hook=_Pairs), "", found)
+    return tree, [f'duplicate field "{path}"' for path in found]
+
+
+def _collect(node: Any, path: str, found: dict[str, None]) -> Any:
+    if isinstance(node, _Pairs):
+        made: dict[str, Any] = {}
+        for key, value in node:
+            below = f"{path}.{key}" if path else key
+            if key in made:
+                found[below] = None
+                del made[key]
+            made[key] = _collect(value, below, found)
+        return made
+    if isinstance(node, list):
+        return [_collect(item, f"{path}[{index}]", found) for index, item in enumerate(node)]
+    return node
+
+
+_GO_TEXTS = {
+    "Expecting value": "looking for beginning of value",
+    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
+    "Illegal trailing comma before end of object": "looking for beginning of object key string",
+    "Illegal trailing comma before end of array": "looking for beginning of value",
+    "Expecting ':' delimiter": "after object key",
+    "Extra data": "after top-level value",
+    "Invalid control character at": "in string literal",
+    "Invalid \\escape": "in string escape code",
+    "Invalid \\uXXXX escape": "in \\u hexadecimal character escape",
+}
+
+
+def explain(data: bytes, error: orjson.JSONDecodeError) -> str:
+    """What is wrong with a JSON text, as Go's decoder says it."""
+    try:
+        text = data.decode()
+        json.loads(text, parse_constant=_refuse)
+    except UnicodeDecodeError:
+        return "invalid UTF-8 in string"
+    except RecursionError:
+        return "exceeded max depth"
+    except json.JSONDecodeError as found:
+        return _go_text(text, found)
+    except ValueError as found:
+        return str(found)
+    if "ecursion" in error.msg:
+        return "exceeded max depth"
+    return error.msg.partition(":")[0]
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"invalid character '{constant[0]}' looking for beginning of value")
+
+
+def _go_text(text: str, found: json.JSONDecodeError) -> str:
+    if found.pos >= len(text.rstrip()) or found.msg.startswith("Unterminated string"):
+        return "unexpected end of JSON input"
+    where = _GO_TEXTS.get(found.msg.split(": line")[0])
+    if where is None:
+        before = text[: found.pos].rstrip()
+        inside = before.rfind("[") > before.rfind("{")
+        where = "after array element" if inside else "after object key:value pair"
+    return f"invalid character {_quoted(text[found.pos])} {where}"
+
+
+def _quoted(char: str) -> str:
+    """A character as Go prints it: 'x', '\\n', '\\'', '\"'."""
+    special = {"'": "'\\''", '"': "'\"'", "\n": "'\\n'", "\t": "'\\t'", "\r": "'\\r'"}
+    return special.get(char) or (f"'{char}'" if char.isprintable() else f"'\\x{ord(char):02x}'")

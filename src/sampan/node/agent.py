@@ -1,0 +1,311 @@
+"""The node agent: keeps the pods bound to this node as their objects say, and tells the API what is so.
+
+Observe, call the rule, carry out its commands, report: one pod at a time is looked at whenever its object, a
+container, a probe or one of its commands has something new; nothing is polled. Containers outlive the agent:
+a new one adopts what it finds and ends what nobody wants any more.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from sampan.client.cache import Cache
+from sampan.client.transport import TransportError
+from sampan.kinds.core.event import EVENT
+from sampan.kinds.core.pod import POD
+from sampan.kinds.core.service import SERVICE
+from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE
+from sampan.kit.tasks import Tasks
+from sampan.kit.workqueue import QueueClosed, WorkQueue
+from sampan.meta import objects
+from sampan.meta.status import ApiError
+from sampan.node import lifecycle, podspec, status_patch
+from sampan.node.events import Recorder
+from sampan.node.fetch import Fetcher
+from sampan.node.handlers import Handlers
+from sampan.node.hands import Hands
+from sampan.node.heartbeat import Heartbeat
+from sampan.node.observed import Again, DeletePod, Emit, Observed, Probes
+from sampan.node.parts import AgentSettings, Parts
+from sampan.node.probes import Prober
+from sampan.node.record import PodRecord
+from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState
+
+log = logging.getLogger(__name__)
+
+WORKERS = 8
+FIRST_STATUS_SECONDS = 0.3
+"""A pod that is merely starting is reported after this time; most run by then, which spares a write."""
+PULL_LOOK_SECONDS = 2.0
+REFRESH_SECONDS = 60.0
+TOGETHER_SECONDS = 0.01
+ORPHAN_GRACE_SECONDS = 10.0
+
+Object = dict[str, Any]
+
+
+class Agent:
+    """One node. `start` returns when the node is Ready; `stop` leaves containers running."""
+
+    def __init__(self, settings: AgentSettings, parts: Parts, tasks: Tasks) -> None:
+        self.settings, self.parts, self._tasks = settings, parts, tasks
+        clock = parts.clock
+        self.pods = Cache(parts.client, POD, fields=f"spec.nodeName={settings.node}", clock=clock, tasks=tasks)
+        self._services = Cache(parts.client, SERVICE, clock=clock, tasks=tasks)
+        self._slices = Cache(parts.client, ENDPOINTSLICE, clock=clock, tasks=tasks)
+        self.recorder = Recorder(parts.client, EVENT, settings.node, clock, parts.ids)
+        self.handlers = Handlers(parts.runtime, clock)
+        self.heartbeat = Heartbeat(settings, parts)
+        fetcher = Fetcher(parts, self._services.items, self.heartbeat.allocatable)
+        self.prober = Prober(self.handlers, clock, tasks)
+        self.hands = Hands(settings, parts, (self.recorder, fetcher, self.handlers), tasks, self.wake)
+        self.hands.capacity_bytes = self.heartbeat.memory_bytes
+        self.records: dict[str, PodRecord] = {}
+        self._queue: WorkQueue[str] = WorkQueue(clock)
+        self._network_changed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Takes over the node, then says that it is Ready."""
+        await asyncio.gather(self.parts.network.setup(), self.parts.runtime.open())
+        for cache in (self.pods, self._services, self._slices):
+            cache.start()
+        await asyncio.gather(*(cache.wait_synced() for cache in (self.pods, self._services, self._slices)))
+        await self._adopt()
+        await self._apply_network()
+        await self.parts.dns.start()
+        self.recorder.start(self._tasks)
+        self.pods.subscribe(self._pod_changed)
+        self._services.subscribe(lambda *_: self._network_changed.set())
+        self._slices.subscribe(lambda *_: self._network_changed.set())
+        self._tasks.spawn(self._follow_exits(), "exits")
+        self._tasks.spawn(self._follow_network(), "network")
+        self._tasks.spawn(self._refresh_for_ever(), "refresh")
+        for number in range(WORKERS):
+            self._tasks.spawn(self._work_for_ever(), f"worker {number}")
+        node = await self.heartbeat.register()
+        self.recorder.emit(node, Emit("Normal", "Starting", "Starting kubelet."))
+        self.heartbeat.start(self._tasks)
+
+    async def stop(self) -> None:
+        """Lets go of everything; containers go on running."""
+        self._queue.close()
+        await self._tasks.close()
+        await self.handlers.close()
+        await self.parts.dns.stop()
+        await self.parts.runtime.close()
+
+    def wake(self, uid: str, seconds: float = 0.0) -> None:
+        """Has the pod looked at, now or after a while."""
+        self._queue.add_after(uid, seconds)
+
+    def running(self, namespace: str, name: str) -> PodRecord | None:
+        """The pod of that name on this node."""
+        pod = self.pods.get((namespace, name))
+        return self.records.get(objects.uid(pod)) if pod else None
+
+    async def _adopt(self) -> None:
+        """Takes over containers and addresses of the pods that still belong here; ends the others."""
+        known = {objects.uid(pod): PodRecord(pod) for pod in self.pods.items()}
+        strangers: dict[str, list[ContainerState]] = {}
+        for state in await self.parts.runtime.containers():
+            if state.pod_uid in known:
+                record = known[state.pod_uid]
+                record.take_state(self.hands.finish(record, state) if state.state == EXITED else state)
+            else:
+                strangers.setdefault(state.pod_uid, []).append(state)
+        for uid, attachment in (await self.parts.network.attachments()).items():
+            if uid in known:
+                known[uid].netns, known[uid].pod_ip = attachment.netns_path, attachment.ip
+            else:
+                strangers.setdefault(uid, [])
+        for uid in sorted(self.parts.volumes.pods() - known.keys()):
+            strangers.setdefault(uid, [])
+        self.records = known
+        for uid, states in strangers.items():
+            self._tasks.spawn(self._end_stranger(uid, states), f"orphan {uid}", critical=False)
+
+    async def _end_stranger(self, uid: str, states: list[ContainerState]) -> None:
+        log.info("pod %s is no longer wanted here; ending its %d containers", uid, len(states))
+        runtime = self.parts.runtime
+        running = [s.id for s in states if s.state != EXITED]
+        await asyncio.gather(*(runtime.stop(container_id, "", ORPHAN_GRACE_SECONDS) for container_id in running))
+        await asyncio.gather(*(runtime.remove(state.id) for state in states))
+        await self.parts.network.remove(uid)
+        await self.parts.volumes.teardown(uid)
+        self.hands.files.remove_by_uid(uid)
+
+    def _pod_changed(self, type: str, old: Object | None, new: Object | None) -> None:
+        pod = new or old or {}
+        uid = objects.uid(pod)
+        record = self.records.get(uid)
+        if type == "DELETED" or new is None:
+            if record is not None:
+                record.is_gone = True
+                self.wake(uid)
+            return
+        if old is not None and objects.uid(old) != uid and (former := self.records.get(objects.uid(old))):
+            former.is_gone = True  # deleted and made again while the watch was down
+            self.wake(former.uid)
+        if record is None:
+            self.records[uid] = PodRecord(new)
+            self.wake(uid)
+        elif record.take(new) or type == "ADDED":
+            if old is not None and any("downwardAPI" in str(v) for v in new["spec"].get("volumes") or ()):
+                self._refresh_if_described_anew(record, old, new)
+            self.wake(uid)
+
+    def _refresh_if_described_anew(self, record: PodRecord, old: Object, new: Object) -> None:
+        """Labels and annotations show in downward API volumes."""
+        same = objects.labels(old) == objects.labels(new) and objects.annotations(old) == objects.annotations(new)
+        if not same and record.volumes is not None:
+            self._tasks.spawn(self.hands.refresh_volumes(record), "downward API", critical=False)
+
+    async def _work_for_ever(self) -> None:
+        while True:
+            try:
+                uid = await self._queue.get()
+            except QueueClosed:
+                return
+            try:
+                await self._look(uid)
+                self._queue.forget(uid)
+            except (ApiError, TransportError) as error:
+                log.info("pod %s: %s; trying again", uid, error)
+                self._queue.retry(uid)
+            finally:
+                self._queue.done(uid)
+
+    async def _look(self, uid: str) -> None:
+        """One round for one pod: observe, decide, do, report."""
+        record = self.records.get(uid)
+        if record is None:
+            return
+        now = self.parts.clock.now()
+        self._look_for_images(record)
+        observed = self._observe(record, now)
+        pod = record.as_deleted(now)
+        status, commands = lifecycle.advance(pod, observed, now)
+        delete = None
+        for command in commands:
+            if isinstance(command, Again):
+                self.wake(uid, max(command.at - now, 0.01))
+            elif isinstance(command, DeletePod):
+                delete = command
+            else:
+                self.hands.do(record, command)
+        if not record.is_gone:
+            await self._report(record, status, now)
+        if delete is not None:
+            await self._delete(record)
+
+    def _observe(self, record: PodRecord, now: float) -> Observed:
+        """A snapshot; running containers are probed from here on, others no longer."""
+        self.prober.forget(state.id for state in record.states.values() if state.state != RUNNING)
+        verdicts: dict[str, Probes] = {}
+        for state in record.states.values():
+            container = podspec.container(record.pod, state.name)
+            if state.state != RUNNING or container is None:
+                continue
+            if not (state.id in record.stopping or state.name in record.hooking or state.name in record.starting):
+                ip = record.pod_ip or self.settings.internal_ip
+                self.prober.follow(state, container, ip, self._reporter(record), _known(record, state))
+            verdicts[state.id] = self.prober.verdicts(state.id) or Probes()
+        scheme = self.parts.runtime.version.partition("://")[0]
+        return record.observe(scheme, self.settings.internal_ip, verdicts, now)
+
+    def _reporter(self, record: PodRecord) -> Any:
+        def report(event: Emit | None) -> None:
+            if event is not None:
+                self.recorder.emit(record.pod, event)
+            self.wake(record.uid)
+
+        return report
+
+    def _look_for_images(self, record: PodRecord) -> None:
+        """An image that was loaded meanwhile ends the back-off at once."""
+        for name, error in list(record.pull_errors.items()):
+            if self.parts.images.resolve(error.image) is not None:
+                del record.pull_errors[name]
+            else:
+                self.wake(record.uid, PULL_LOOK_SECONDS)
+
+    async def _report(self, record: PodRecord, status: Object, now: float) -> None:
+        old = record.pod.get("status") or {}
+        if status == old:
+            return
+        if status_patch.is_merely_starting(status) and not old.get("startTime"):
+            if not record.hold_until:
+                record.hold_until = now + FIRST_STATUS_SECONDS
+                self.wake(record.uid, FIRST_STATUS_SECONDS + 0.01)
+            if now < record.hold_until:
+                return
+        patch = status_patch.patch(record.uid, old, status)
+        try:
+            key = objects.key(record.pod)
+            answer = await self.parts.client.patch(POD, key, patch, type="strategic", subresource="status")
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+            log.info("status of pod %s was refused: %s", podspec.full_name(record.pod), error)
+            return
+        record.take(answer)
+
+    async def _delete(self, record: PodRecord) -> None:
+        """Lets go of the object; the record goes with it."""
+        if not record.is_gone:
+            try:
+                await self.parts.client.delete(POD, objects.key(record.pod), uid=record.uid, grace_seconds=0)
+            except ApiError as error:
+                if error.code not in (404, 409):
+                    raise
+        if not objects.finalizers(record.pod) or record.is_gone:
+            self.records.pop(record.uid, None)
+
+    async def _follow_exits(self) -> None:
+        async for state in self.parts.runtime.exits():
+            record = self.records.get(state.pod_uid)
+            if record is not None:
+                record.take_state(self.hands.finish(record, state))
+                self.wake(state.pod_uid)
+
+    async def _follow_network(self) -> None:
+        """Services and endpoints to kernel and DNS; changes that come together are applied together."""
+        while True:
+            await self._network_changed.wait()
+            await self.parts.clock.sleep(TOGETHER_SECONDS)
+            try:
+                await self._apply_network()
+            except Exception as error:  # the kernel's refusal: old rules stand; said and tried again
+                log.warning("service rules: %r; trying again", error)
+                self._network_changed.set()
+                await self.parts.clock.sleep(1.0)
+
+    async def _apply_network(self) -> None:
+        self._network_changed.clear()
+        services, slices = self._services.items(), self._slices.items()
+        self.parts.dns.update(services, slices, self.pods.items())
+        await self.parts.proxy.apply(services, slices)
+
+    async def _refresh_for_ever(self) -> None:
+        """ConfigMaps, Secrets and tokens of running pods, each pod once a minute."""
+        while True:
+            await self.parts.clock.sleep(REFRESH_SECONDS / 4)
+            due = self.parts.clock.now() - REFRESH_SECONDS
+            for record in list(self.records.values()):
+                if record.volumes is None or record.refreshed_at > due or record.is_gone:
+                    continue
+                record.refreshed_at = self.parts.clock.now()
+                if any(set(v) & _REFRESHED for v in record.pod["spec"].get("volumes") or ()):
+                    await self.hands.refresh_volumes(record)
+
+
+_REFRESHED = {"configMap", "secret", "projected", "downwardAPI"}
+
+
+def _known(record: PodRecord, state: ContainerState) -> Probes:
+    """What an earlier agent had found out about a container that this one adopted."""
+    old = record.pod.get("status") or {}
+    for found in (old.get("containerStatuses") or []) + (old.get("initContainerStatuses") or []):
+        if found["name"] == state.name and str(found.get("containerID", "")).endswith(f"//{state.id}"):
+            return Probes(startup=found.get("started") or None, readiness=found.get("ready") or None)
+    return Probes()

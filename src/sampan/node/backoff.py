@@ -1,0 +1,30 @@
+"""Back-off of restarts and image pulls: 10 s, doubling to 5 min, forgotten after 10 quiet minutes."""
+
+from sampan.node.observed import Backoff
+
+FIRST_SECONDS = 10.0
+LAST_SECONDS = 300.0
+
+
+def waits_until(backoff: Backoff | None, finished_at: float) -> float:
+    """When the next attempt may start after one that ended then; 0 for at once."""
+    if backoff is None or _is_stale(backoff, finished_at):
+        return 0.0
+    return finished_at + backoff.seconds
+
+
+def after(backoff: Backoff | None, now: float) -> Backoff:
+    """What to remember when an attempt starts now."""
+    if backoff is None or _is_stale(backoff, now):
+        return Backoff(FIRST_SECONDS, now)
+    return Backoff(min(backoff.seconds * 2, LAST_SECONDS), now)
+
+
+def text(seconds: float) -> str:
+    """As messages say it: 10s, 1m20s, 5m0s."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _is_stale(backoff: Backoff, at: float) -> bool:
+    return at - backoff.updated_at > 2 * LAST_SECONDS

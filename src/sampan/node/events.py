@@ -1,0 +1,113 @@
+"""Events of the node: about pods, containers and itself; repeats are counted in one object.
+
+Sending never delays a pod: events queue, a full queue drops the oldest, and a refusal is only logged.
+
+https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from typing import Any
+
+from sampan.client.api import Client
+from sampan.client.transport import TransportError
+from sampan.kinds.kind import Kind
+from sampan.kit.clock import Clock
+from sampan.kit.ids import Ids
+from sampan.kit.tasks import Tasks
+from sampan.meta import objects, timestamps
+from sampan.meta.status import ApiError
+from sampan.node.observed import Emit
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "kubelet"
+QUEUED = 2000
+REMEMBERED = 4096
+QUIET_SECONDS = 10.0
+"""The same event again within this time is only counted, and sent with the next one."""
+
+Object = dict[str, Any]
+
+
+class Recorder:
+    """Events to the API. `kind` is Event's; `node` the node's name."""
+
+    def __init__(self, client: Client, kind: Kind, node: str, clock: Clock, ids: Ids) -> None:
+        self._client, self._kind, self._node = client, kind, node
+        self._clock, self._ids = clock, ids
+        self._queue: deque[Object] = deque(maxlen=QUEUED)
+        self._wake = asyncio.Event()
+        self._known: OrderedDict[tuple[str, ...], Object] = OrderedDict()
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def start(self, tasks: Tasks) -> None:
+        """Begins to send."""
+        tasks.spawn(self._send_for_ever(), "events")
+
+    def emit(self, obj: Object, event: Emit) -> None:
+        """Queues an event about a pod or the node."""
+        now = self._clock.now()
+        key = (objects.uid(obj), event.type, event.reason, event.message, event.field_path)
+        event_object = self._new(obj, event, now)
+        if (known := self._known.get(key)) is not None:
+            count = self._counts[key] = self._counts.get(key, int(known["count"])) + 1
+            if now - timestamps.parse(known["lastTimestamp"]) < QUIET_SECONDS:
+                return
+            event_object = {**known, "count": count, "lastTimestamp": timestamps.format(now)}
+        self._known[key] = event_object
+        self._known.move_to_end(key)
+        while len(self._known) > REMEMBERED:
+            self._counts.pop(self._known.popitem(last=False)[0], None)
+        self._queue.append(event_object)
+        self._wake.set()
+
+    def _new(self, obj: Object, event: Emit, now: float) -> Object:
+        namespace = objects.namespace(obj) or "default"
+        about = {
+            "kind": obj.get("kind", "Pod"),
+            "namespace": objects.namespace(obj),
+            "name": objects.name(obj),
+            "uid": objects.uid(obj),
+            "apiVersion": obj.get("apiVersion", "v1"),
+            "resourceVersion": objects.resource_version(obj),
+            "fieldPath": event.field_path,
+        }
+        when = timestamps.format(now)
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{objects.name(obj)}.{self._ids.suffix(16)}", "namespace": namespace},
+            "involvedObject": {key: value for key, value in about.items() if value},
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message[:1024],
+            "source": {"component": COMPONENT, "host": self._node},
+            "firstTimestamp": when,
+            "lastTimestamp": when,
+            "count": 1,
+            "eventTime": None,
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._node,
+        }
+
+    async def _send_for_ever(self) -> None:
+        while True:
+            while self._queue:
+                await self._send(self._queue.popleft())
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _send(self, event: Object) -> None:
+        key = objects.key(event)
+        try:
+            if event["count"] == 1:
+                await self._client.create(self._kind, event)
+                return
+            patch = {"count": event["count"], "lastTimestamp": event["lastTimestamp"]}
+            await self._client.patch(self._kind, (key[0], key[1]), patch, type="merge")
+        except ApiError as error:
+            log.info("event %s of %s was refused: %s", event["reason"], event["involvedObject"], error.message)
+        except TransportError as error:
+            log.info("event %s could not be sent: %s", event["reason"], error)

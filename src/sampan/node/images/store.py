@@ -1,0 +1,338 @@
+"""The node's images: loads archives and root file systems, finds images by reference, removes them.
+
+Agent and command line use the same directory, each through a store of its own: whoever writes holds the
+lock, whoever reads takes the index as it is. All methods block; call them from a thread where that matters.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from sampan.node.images import archive, content, reference, unpack
+from sampan.node.images.model import Image, ImageConfig, ImageError
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_MAX_LAYERS = 127
+
+
+Images = list[Image]
+Texts = list[str]
+
+
+class ImageStore:
+    """Images below one directory."""
+
+    def __init__(self, root: str | Path, limits: unpack.Limits | None = None) -> None:
+        self._content = content.Content(root)
+        self._limits = limits or unpack.Limits()
+
+    def load_archive(self, path: str | Path) -> Images:
+        """Takes the images of a docker or OCI archive (itself plain, gzip or zstd). ImageError says what is wrong."""
+        with self._content.locked(), _opened(path) as raw, self._plain(raw) as file:
+            members = archive.Members(file)
+            return [self._load(members, found) for found in archive.images(members)]
+
+    def import_rootfs(self, source: str | Path, tag: str, config: ImageConfig | None = None) -> Image:
+        """Makes a one-layer image of a directory or of a tar file with a root file system in it."""
+        name = _full_name(tag)
+        with self._content.locked():
+            if Path(source).is_dir():
+                blob, _ = self._add_directory(Path(source))
+            else:
+                with _opened(source) as raw, self._plain(raw) as file:
+                    file.seek(0)
+                    blob, _ = self._content.add_blob(file, limit=self._limits.total_bytes)
+            document = orjson.dumps(_config_document(config or ImageConfig(), blob), option=orjson.OPT_SORT_KEYS)
+            return self._record(document, [blob], [name])
+
+    def resolve(self, ref: str) -> Image | None:
+        """The image of a reference, in any of the forms Docker takes, or of an id; None if it is not here."""
+        images = self._content.index()["images"]
+        identity = reference.image_id(ref)
+        if identity is not None:
+            return self._image(identity, images[identity]) if identity in images else None
+        try:
+            wanted = reference.parse(ref)
+        except ValueError as error:
+            raise ImageError(str(error)) from error
+        name = f"{wanted.repository}@{wanted.digest}" if wanted.digest else str(wanted)
+        for found, record in images.items():
+            if name in record["tags"] or name in record["digests"]:
+                return self._image(found, record)
+        return None
+
+    def list(self) -> Images:
+        """All images, sorted by id."""
+        return [self._image(found, record) for found, record in sorted(self._content.index()["images"].items())]
+
+    def remove(self, ref: str) -> bool:
+        """Removes a tag, or with an id the image, and what nobody refers to any more. False if unknown; ImageError in use."""
+        with self._content.locked():
+            image = self.resolve(ref)
+            if image is None:
+                return False
+            index = _copy(self._content.index())
+            record = index["images"][image.id]
+            if reference.image_id(ref) is None and len(record["tags"]) > 1:
+                record["tags"].remove(str(reference.parse(ref)))
+            else:
+                self._refuse_if_used(image)
+                del index["images"][image.id]
+            self._content.write_index(index)
+            self._sweep(index)
+        return True
+
+    def save(self, ref: str, path: str | Path) -> None:
+        """Writes the image as an OCI archive that also docker can load."""
+        image = self.resolve(ref)
+        if image is None:
+            raise ImageError(f"no image {ref!r}")
+        record = self._content.index()["images"][image.id]
+        blobs = [record["manifest"], image.id, *record["blobs"]]
+        names = {digest: "blobs/" + digest.replace(":", "/", 1) for digest in blobs}
+        descriptor = _descriptor(_MANIFEST, record["manifest"], self._content)
+        descriptors = [{**descriptor, "annotations": _annotations(tag)} for tag in record["tags"]] or [descriptor]
+        docker = [
+            {"Config": names[image.id], "RepoTags": record["tags"], "Layers": [names[b] for b in record["blobs"]]}
+        ]
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as out:
+            for digest in dict.fromkeys(blobs):
+                out.add(self._content.blob_path(digest), names[digest], filter=_plain_member)
+            for name, tree in (
+                ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
+                ("index.json", {"schemaVersion": 2, "manifests": descriptors}),
+                ("manifest.json", docker),
+            ):
+                _add_bytes(out, name, orjson.dumps(tree))
+
+    def _plain(self, raw: BinaryIO) -> BinaryIO:
+        """The archive itself if it is not compressed, else an unnamed file with its content."""
+        source = content.decompressed(raw)
+        if source is raw:
+            return raw
+        copy = tempfile.TemporaryFile(dir=self._content.root / "tmp")  # noqa: SIM115 - the caller closes it
+        total = 0
+        while piece := source.read(content.CHUNK):
+            total += len(piece)
+            if total > self._limits.total_bytes:
+                raise ImageError(f"the archive is larger than {self._limits.total_bytes} bytes")
+            copy.write(piece)
+        copy.flush()
+        copy.seek(0)
+        return copy
+
+    def _load(self, members: archive.Members, found: archive.Found) -> Image:
+        if len(found.layers) > _MAX_LAYERS:
+            raise ImageError(f"the image has more than {_MAX_LAYERS} layers")
+        blobs: Texts = []
+        for index, layer in enumerate(found.layers):
+            digest = found.layer_digests[index] if found.layer_digests else ""
+            if not digest or not self._content.blob_path(digest).exists():
+                digest, _ = self._content.add_blob(members.open(layer), digest, self._limits.total_bytes)
+            blobs.append(digest)
+        return self._record(found.config, blobs, [_full_name(name) for name in found.names])
+
+    def _add_directory(self, source: Path) -> tuple[str, int]:
+        with tempfile.TemporaryFile(dir=self._content.root / "tmp") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as out:
+                out.add(source, ".", filter=_with_capability(source))
+            file.seek(0)
+            return self._content.add_blob(file, limit=self._limits.total_bytes)
+
+    def _record(self, config: bytes, blobs: Texts, tags: Texts) -> Image:
+        document = content.document(config)
+        _parse_config(document)
+        diff_ids = _diff_ids(document)
+        if len(diff_ids) != len(blobs):
+            raise ImageError("the configuration names another number of layers than the manifest")
+        left = self._limits.total_bytes
+        for blob, diff_id in zip(blobs, diff_ids, strict=True):
+            limits = unpack.Limits(self._limits.entries, left)
+            left -= self._content.add_layer(self._content.blob_path(blob), diff_id, limits)
+        identity, _ = self._content.add_blob(_Bytes(config))
+        manifest, _ = self._content.add_blob(_Bytes(self._manifest(identity, blobs)))
+        index = _copy(self._content.index())
+        for record in index["images"].values():
+            record["tags"] = [tag for tag in record["tags"] if tag not in tags]
+        record = index["images"].setdefault(identity, {"tags": [], "digests": []})
+        record["tags"] = sorted({*record["tags"], *tags})
+        names = {reference.parse(tag).repository + "@" + manifest for tag in tags}
+        record["digests"] = sorted({*record["digests"], *names})
+        record |= {"manifest": manifest, "blobs": blobs, "layers": diff_ids, "size": self._limits.total_bytes - left}
+        self._content.write_index(index)
+        return self._image(identity, record)
+
+    def _manifest(self, config: str, blobs: Texts) -> bytes:
+        layers = []
+        for blob in blobs:
+            with self._content.blob_path(blob).open("rb") as file:
+                magic = file.read(4)
+            kind = "+gzip" if magic[:2] == b"\x1f\x8b" else "+zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
+            layers.append(_descriptor(_LAYER + kind, blob, self._content))
+        tree = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": _descriptor(_CONFIG, config, self._content),
+            "layers": layers,
+        }
+        return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)
+
+    def _image(self, identity: str, record: dict[str, Any]) -> Image:
+        return Image(
+            id=identity,
+            repo_tags=tuple(record["tags"]),
+            repo_digests=tuple(record["digests"]),
+            size=record["size"],
+            config=_parse_config(self._content.read_document(identity)),
+            layer_dirs=tuple(str(self._content.layer_path(diff_id)) for diff_id in record["layers"]),
+        )
+
+    def _refuse_if_used(self, image: Image) -> None:
+        """Deleting the lower directory of a mounted overlay would pull the files from under a container."""
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        if any(Path(layer).name in mounts for layer in image.layer_dirs):
+            raise ImageError(f"image {image.reference} is being used by a container")
+
+    def _sweep(self, index: dict[str, Any]) -> None:
+        blobs: set[str] = set()
+        layers: set[str] = set()
+        for identity, record in index["images"].items():
+            blobs.update(digest.partition(":")[2] for digest in (identity, record["manifest"], *record["blobs"]))
+            layers.update(self._content.layer_path(diff_id).name for diff_id in record["layers"])
+        for blob in (self._content.root / "blobs" / "sha256").iterdir():
+            if blob.name not in blobs:
+                blob.unlink()
+        for layer in (self._content.root / "l").iterdir():
+            if layer.name.removesuffix(".size") not in layers:
+                shutil.rmtree(layer) if layer.is_dir() else layer.unlink()
+
+
+class _Bytes:
+    """Bytes as a stream."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, size: int, /) -> bytes:
+        piece, self._data = self._data[:size], self._data[size:]
+        return piece
+
+
+def _opened(path: str | Path) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _full_name(tag: str) -> str:
+    try:
+        return str(reference.parse(tag))
+    except ValueError as error:
+        raise ImageError(f"{tag!r}: {error}") from error
+
+
+def _config_document(config: ImageConfig, diff_id: str) -> dict[str, Any]:
+    inner: dict[str, Any] = {
+        "Entrypoint": list(config.entrypoint) or None,
+        "Cmd": list(config.cmd) or None,
+        "Env": [f"{key}={value}" for key, value in config.env],
+        "WorkingDir": config.working_dir,
+        "User": config.user,
+        "ExposedPorts": {port: {} for port in config.exposed_ports},
+        "StopSignal": config.stop_signal,
+        "Volumes": {path: {} for path in config.volumes},
+        "Labels": dict(config.labels),
+    }
+    return {
+        "architecture": archive.architecture(),
+        "os": "linux",
+        "config": {key: value for key, value in inner.items() if value},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+
+
+def _parse_config(document: dict[str, Any]) -> ImageConfig:
+    inner = document.get("config") or {}
+    pairs = (str(item).partition("=") for item in inner.get("Env") or ())
+    return ImageConfig(
+        entrypoint=_texts(inner, "Entrypoint"),
+        cmd=_texts(inner, "Cmd"),
+        env=tuple((key, value) for key, _, value in pairs if key),
+        working_dir=str(inner.get("WorkingDir") or ""),
+        user=str(inner.get("User") or ""),
+        exposed_ports=tuple(sorted(map(str, inner.get("ExposedPorts") or {}))),
+        stop_signal=str(inner.get("StopSignal") or ""),
+        volumes=tuple(sorted(map(str, inner.get("Volumes") or {}))),
+        labels=tuple(sorted((str(key), str(value)) for key, value in (inner.get("Labels") or {}).items())),
+    )
+
+
+def _texts(inner: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = inner.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
+        raise ImageError(f"the configuration's {key} is not a list of texts")
+    return tuple(value)
+
+
+def _diff_ids(document: dict[str, Any]) -> list[str]:
+    ids = (document.get("rootfs") or {}).get("diff_ids")
+    if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
+        raise ImageError("the configuration names no layers")
+    return ids
+
+
+def _descriptor(kind: str, digest: str, files: content.Content) -> dict[str, Any]:
+    return {"mediaType": kind, "digest": digest, "size": files.blob_path(digest).stat().st_size}
+
+
+def _annotations(tag: str) -> dict[str, str]:
+    return {"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": reference.parse(tag).tag}
+
+
+def _copy(index: dict[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = orjson.loads(orjson.dumps(index))
+    return copied
+
+
+def _plain_member(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 0
+    info.uname = info.gname = ""
+    info.mode = 0o644
+    info.mtime = 0
+    return info
+
+
+def _with_capability(source: Path) -> Any:
+    def keep(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if not (info.isfile() or info.isdir() or info.issym() or info.islnk() or info.isfifo()):
+            return None
+        info.uname = info.gname = ""
+        if info.isfile():
+            try:
+                value = os.getxattr(source / info.name, "security.capability", follow_symlinks=False)
+            except OSError:
+                return info
+            text = value.decode("utf-8", "surrogateescape")
+            info.pax_headers = {**info.pax_headers, "SCHILY.xattr.security.capability": text}
+        return info
+
+    return keep
+
+
+def _add_bytes(out: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        out.addfile(info, file)

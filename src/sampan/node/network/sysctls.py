@@ -1,0 +1,81 @@
+"""Kernel settings of the whole host: changed while somebody needs it, then put back as they were.
+
+Several nodes and clusters share a host. A record in /run says what the value was and who needs the
+new one; the last to leave restores it. /run is emptied by a reboot, and so are the settings.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+_PROC = Path("/proc/sys")
+
+
+def read(name: str, proc: Path = _PROC) -> str:
+    """The value of a setting such as net.ipv4.ip_forward."""
+    return _file(name, proc).read_text().strip()
+
+
+def write(name: str, value: str, proc: Path = _PROC) -> None:
+    """Change a setting that belongs to us alone, such as one of our bridge's."""
+    _file(name, proc).write_text(value)
+
+
+def claim(run_dir: Path, name: str, value: str, owner: str, *, proc: Path = _PROC) -> None:
+    """Set it, remembering the old value if nobody did, and that `owner` needs it."""
+    with _record(run_dir, name) as record:
+        record.setdefault("old", read(name, proc))
+        record["owners"] = sorted({*record.get("owners", ()), owner})
+        if read(name, proc) != value:
+            write(name, value, proc)
+
+
+def release(run_dir: Path, name: str, owner: str, *, proc: Path = _PROC) -> None:
+    """`owner` needs it no more; the last owner's going restores the old value."""
+    if not _path(run_dir, name).exists():
+        return
+    with _record(run_dir, name) as record:
+        owners = [other for other in record.get("owners", ()) if other != owner]
+        record["owners"] = owners
+        if owners or "old" not in record:
+            return
+        if read(name, proc) != record["old"]:
+            write(name, record["old"], proc)
+        record.clear()
+    with suppress(OSError):
+        run_dir.rmdir()
+
+
+@contextmanager
+def _record(run_dir: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The setting's record, locked against other agents; an emptied one is deleted."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    fd = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        path = _path(run_dir, name)
+        try:
+            record = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            record = {}
+        yield record
+        if record:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(json.dumps(record))
+            os.replace(fresh, path)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(fd)
+
+
+def _path(run_dir: Path, name: str) -> Path:
+    return run_dir / f"sysctl-{name.replace('/', '_')}.json"
+
+
+def _file(name: str, proc: Path) -> Path:
+    return proc / name.replace(".", "/")

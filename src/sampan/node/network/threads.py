@@ -1,0 +1,45 @@
+"""Threads that live for one errand: the only ones that may change their network namespace.
+
+A thread of a pool that stayed behind in a pod's namespace would run the next errand there, so each
+errand gets a fresh thread that ends with it. The event loop goes on meanwhile.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def run_in_fresh_thread(errand: Callable[[], T]) -> T:
+    """Run the errand in a thread of its own and return its result or raise its exception.
+
+    A cancelled caller still waits for the errand, so that nothing is left half done behind its back.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def body() -> None:
+        try:
+            result = errand()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            loop.call_soon_threadsafe(outcome.set_exception, error)
+        else:
+            loop.call_soon_threadsafe(outcome.set_result, result)
+
+    threading.Thread(target=body, name="sampan-network", daemon=True).start()
+    return await _wait_even_if_cancelled(outcome)
+
+
+async def _wait_even_if_cancelled(outcome: asyncio.Future[T]) -> T:
+    cancelled: asyncio.CancelledError | None = None
+    while not outcome.done():
+        try:
+            await asyncio.wait([outcome])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        outcome.exception()
+        raise cancelled
+    return outcome.result()

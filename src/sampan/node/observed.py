@@ -1,0 +1,151 @@
+"""What is observed about one pod on its node, and the commands that follow: the words between rule and agent.
+
+`Observed` is a snapshot that the agent takes; `lifecycle.advance` answers with commands; the agent carries
+them out, and what came of them is in the next snapshot.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from sampan.node.runtime.protocol import ContainerState
+
+NETWORK = "(network)"
+VOLUMES = "(volumes)"
+"""Keys of `failures` that are no container's name."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A container's or image's back-off: how long to wait, as decided at `updated_at`."""
+
+    seconds: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a container could not be started: what its waiting state says, until `retry_at`."""
+
+    reason: str
+    message: str
+    retry_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The verdicts on one container; None while there is none yet."""
+
+    startup: bool | None = None
+    liveness: bool | None = None
+    readiness: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One pod as the node sees it now.
+
+    `containers` are all attempts that the runtime still has. `starting` names containers whose start is
+    under way, `hooking` those whose postStart hook runs, `stopping` ids that are being stopped. `failures`
+    and `backoffs` are by container name, `probes` by container id.
+    """
+
+    containers: tuple[ContainerState, ...] = ()
+    runtime: str = "runc"
+    host_ip: str = ""
+    pod_ip: str = ""
+    network_pending: bool = False
+    volumes_ready: bool = False
+    volumes_pending: bool = False
+    starting: frozenset[str] = frozenset()
+    hooking: frozenset[str] = frozenset()
+    stopping: frozenset[str] = frozenset()
+    failures: Mapping[str, Failure] = field(default_factory=lambda: NOTHING)
+    backoffs: Mapping[str, Backoff] = field(default_factory=lambda: NOTHING)
+    probes: Mapping[str, Probes] = field(default_factory=lambda: NOTHING)
+    rejected: tuple[str, str] | None = None
+    torn_down: bool = False
+    teardown_pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetupNetwork:
+    """Give the pod its network namespace and address."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareVolumes:
+    """Fetch what the pod's volumes need and write them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Start this attempt; `backoff` is to be remembered for the next one."""
+
+    name: str
+    attempt: int
+    backoff: Backoff | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KillContainer:
+    """preStop hook, then the stop signal, then SIGKILL, all within the grace; `message` is the event's."""
+
+    id: str
+    name: str
+    grace_seconds: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContainer:
+    """Forget an ended attempt."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Teardown:
+    """Remove the network and the volumes and, when the pod is to be gone, its ended containers and logs."""
+
+    containers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    """Delete the API object, with grace 0 and this uid."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """An event about the pod, or about the container at `field_path`."""
+
+    type: str
+    reason: str
+    message: str
+    field_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Ask again at this time, even if nothing is observed until then."""
+
+    at: float
+
+
+Command = (
+    SetupNetwork
+    | PrepareVolumes
+    | StartContainer
+    | KillContainer
+    | RemoveContainer
+    | Teardown
+    | DeletePod
+    | Emit
+    | Again
+)

@@ -1,0 +1,94 @@
+"""What a node agent is made of: its settings, and the parts that it is handed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sampan.client.api import Client
+from sampan.kit.clock import Clock
+from sampan.kit.ids import Ids
+from sampan.node.images.model import Image
+from sampan.node.runtime.protocol import Runtime
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """One node of one cluster. `root` is the node's own directory; `pod_cidr` is its part of the pods' network."""
+
+    cluster: str
+    node: str
+    root: Path
+    internal_ip: str
+    pod_cidr: str = ""
+    port: int = 10250
+    dns_ip: str = "10.96.0.10"
+    cluster_domain: str = "cluster.local"
+    labels: dict[str, str] = field(default_factory=dict)
+    max_pods: int = 110
+    is_simulated: bool = False
+
+
+class Attachment(Protocol):
+    """A pod's place in the network."""
+
+    @property
+    def netns_path(self) -> str: ...
+    @property
+    def ip(self) -> str: ...
+
+
+class Network(Protocol):
+    """The pods' network of this node."""
+
+    async def setup(self) -> None: ...
+    async def add(self, pod_uid: str) -> Any: ...
+    async def remove(self, pod_uid: str) -> None: ...
+    async def attachments(self) -> dict[str, Any]: ...
+
+
+class Proxy(Protocol):
+    """Who makes services reachable."""
+
+    async def apply(self, services: Iterable[Object], slices: Iterable[Object]) -> bool: ...
+
+
+class Dns(Protocol):
+    """Who answers for services' names."""
+
+    def update(self, services: Iterable[Object], slices: Iterable[Object], pods: Iterable[Object]) -> None: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class PodVolumes(Protocol):
+    """Who writes a pod's volumes: name to host path."""
+
+    async def prepare(self, pod: Object, given: Any) -> dict[str, str]: ...
+    async def mount_subpath(self, pod_uid: str, volume_path: str, inner: str, *, slot: str) -> str: ...
+    def pods(self) -> set[str]: ...
+    async def teardown(self, pod_uid: str) -> None: ...
+
+
+class Images(Protocol):
+    """The node's images."""
+
+    def resolve(self, ref: str) -> Image | None: ...
+    def list(self) -> Sequence[Image]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that touches the world."""
+
+    client: Client
+    runtime: Runtime
+    images: Images
+    network: Network
+    proxy: Proxy
+    dns: Dns
+    volumes: PodVolumes
+    clock: Clock
+    ids: Ids

@@ -1,0 +1,70 @@
+"""Reading a pod's spec as the node does: its containers, policies and graces."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sampan.meta import objects
+
+Pod = dict[str, Any]
+Container = dict[str, Any]
+
+
+def init_containers(pod: Pod) -> list[Container]:
+    """spec.initContainers, sidecars among them, in order."""
+    return pod["spec"].get("initContainers") or []
+
+
+def app_containers(pod: Pod) -> list[Container]:
+    """spec.containers."""
+    return pod["spec"].get("containers") or []
+
+
+def all_containers(pod: Pod) -> Iterator[tuple[str, Container]]:
+    """Every container with its field path, init containers first."""
+    for container in init_containers(pod):
+        yield f"spec.initContainers{{{container['name']}}}", container
+    for container in app_containers(pod):
+        yield f"spec.containers{{{container['name']}}}", container
+
+
+def container(pod: Pod, name: str) -> Container | None:
+    """The container of that name."""
+    return next((found for _, found in all_containers(pod) if found["name"] == name), None)
+
+
+def field_path(pod: Pod, name: str) -> str:
+    """How events name the container: spec.containers{app}."""
+    return next((path for path, found in all_containers(pod) if found["name"] == name), "")
+
+
+def is_sidecar(container: Container) -> bool:
+    """Whether an init container goes on running beside the others."""
+    return container.get("restartPolicy") == "Always"
+
+
+def restart_policy(pod: Pod) -> str:
+    """Always, OnFailure or Never."""
+    return pod["spec"].get("restartPolicy") or "Always"
+
+
+def is_host_network(pod: Pod) -> bool:
+    """Whether the pod has the node's own network."""
+    return bool(pod["spec"].get("hostNetwork"))
+
+
+def full_name(pod: Pod) -> str:
+    """As back-off messages name it: web-abc_default(uid)."""
+    return f"{objects.name(pod)}_{objects.namespace(pod)}({objects.uid(pod)})"
+
+
+def image(container: Container) -> str:
+    """The image's name as the spec has it."""
+    return str(container.get("image") or "")
+
+
+def grace_seconds(pod: Pod) -> float:
+    """How long its containers have to end: the deletion's grace, else the spec's."""
+    asked = objects.metadata(pod).get("deletionGracePeriodSeconds")
+    if asked is None:
+        asked = pod["spec"].get("terminationGracePeriodSeconds", 30)
+    return float(30 if asked is None else asked)

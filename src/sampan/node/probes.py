@@ -1,0 +1,117 @@
+"""Probing containers: a loop for each probe of each running container; verdicts by threshold.
+
+Liveness and readiness wait for the startup probe. A verdict changes only after as many equal outcomes in a
+row as the probe's threshold asks for.
+
+https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sampan.kit.clock import Clock
+from sampan.kit.tasks import Tasks
+from sampan.node.handlers import Handlers, Outcome, Target
+from sampan.node.observed import Emit, Probes
+from sampan.node.runtime.protocol import ContainerState
+
+Object = dict[str, Any]
+KINDS = ("startup", "liveness", "readiness")
+
+
+@dataclass(eq=False)
+class _Watched:
+    """One container under probes."""
+
+    state: ContainerState
+    spec: Object
+    pod_ip: str
+    report: Callable[[Emit | None], None]
+    verdicts: Probes
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    loops: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+class Prober:
+    """All probes of the node. `follow` and `forget` are cheap and idempotent."""
+
+    def __init__(self, handlers: Handlers, clock: Clock, tasks: Tasks) -> None:
+        self._handlers, self._clock, self._tasks = handlers, clock, tasks
+        self._watched: dict[str, _Watched] = {}
+
+    def follow(
+        self, state: ContainerState, spec: Object, pod_ip: str, report: Callable[[Emit | None], None], known: Probes
+    ) -> None:
+        """Probes a running container from now on; `report` hears of each failure and each change."""
+        if state.id in self._watched or not any(spec.get(f"{kind}Probe") for kind in KINDS):
+            return
+        watched = _Watched(state, spec, pod_ip, report, known)
+        self._watched[state.id] = watched
+        if not spec.get("startupProbe") or known.startup:
+            watched.started.set()
+        for kind in KINDS:
+            probe = spec.get(f"{kind}Probe")
+            if probe and not (kind == "startup" and known.startup):
+                name = f"{kind} probe of {state.name}"
+                watched.loops.append(self._tasks.spawn(self._loop(watched, kind, probe), name))
+
+    def forget(self, container_ids: Iterable[str]) -> None:
+        """Stops the probes of these containers."""
+        for container_id in container_ids:
+            watched = self._watched.pop(container_id, None)
+            for loop in watched.loops if watched else ():
+                loop.cancel()
+
+    def verdicts(self, container_id: str) -> Probes | None:
+        """What is known of a container; None when it isn't probed."""
+        watched = self._watched.get(container_id)
+        return watched.verdicts if watched else None
+
+    async def _loop(self, watched: _Watched, kind: str, probe: Object) -> None:
+        if kind != "startup":
+            await watched.started.wait()
+        delay = watched.state.started_at + float(probe.get("initialDelaySeconds") or 0) - self._clock.now()
+        if delay > 0:
+            await self._clock.sleep(delay)
+        period = float(probe.get("periodSeconds") or 10)
+        last, run = None, 0
+        while True:
+            began = self._clock.monotonic()
+            outcome = await self._try(watched, probe)
+            run = run + 1 if outcome.success == last else 1
+            last = outcome.success
+            if not outcome.success:
+                watched.report(_unhealthy(watched, kind, outcome))
+            if not outcome.errored:
+                self._judge(watched, kind, probe, (last, run))
+            if _is_final(watched.verdicts, kind):
+                return
+            await self._clock.sleep(max(period - (self._clock.monotonic() - began), 0.01))
+
+    async def _try(self, watched: _Watched, probe: Object) -> Outcome:
+        target = Target(watched.state.id, watched.pod_ip, watched.spec)
+        return await self._handlers.run(probe, target, float(probe.get("timeoutSeconds") or 1))
+
+    def _judge(self, watched: _Watched, kind: str, probe: Object, streak: tuple[bool, int]) -> None:
+        success, run = streak
+        threshold = probe.get("successThreshold") or 1 if success else probe.get("failureThreshold") or 3
+        if run < threshold or getattr(watched.verdicts, kind) == success:
+            return
+        watched.verdicts = replace(watched.verdicts, **{kind: success})
+        if kind == "startup" and success:
+            watched.started.set()
+        watched.report(None)
+
+
+def _is_final(verdicts: Probes, kind: str) -> bool:
+    """A startup probe is over once it is judged; a failed liveness probe waits for the kill."""
+    return (kind == "startup" and verdicts.startup is not None) or (kind == "liveness" and verdicts.liveness is False)
+
+
+def _unhealthy(watched: _Watched, kind: str, outcome: Outcome) -> Emit:
+    said = "errored and resulted in unknown state" if outcome.errored else "failed"
+    section = "initContainers" if watched.spec.get("restartPolicy") == "Always" else "containers"
+    path = f"spec.{section}{{{watched.state.name}}}"
+    return Emit("Warning", "Unhealthy", f"{kind.capitalize()} probe {said}: {outcome.output}", path)

@@ -1,0 +1,112 @@
+"""What the agent remembers of one pod: the object, what it holds on the node, what is under way."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sampan.meta import objects, timestamps
+from sampan.node import backoff
+from sampan.node.observed import Backoff, Failure, Observed, Probes
+from sampan.node.runtime.protocol import EXITED, ContainerState
+
+PULL_SETTLES_SECONDS = 1.0
+"""How long ErrImagePull is shown before it becomes ImagePullBackOff."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullError:
+    """An image that could not be had, and when that was found."""
+
+    image: str
+    message: str
+    at: float
+    retry_at: float
+
+    def failure(self, now: float) -> Failure:
+        """As the waiting state says it."""
+        if now - self.at < PULL_SETTLES_SECONDS:
+            return Failure("ErrImagePull", self.message, self.retry_at)
+        text = f'Back-off pulling image "{self.image}": ErrImagePull: {self.message}'
+        return Failure("ImagePullBackOff", text, self.retry_at)
+
+
+@dataclass(eq=False)
+class PodRecord:
+    """One pod on this node. Mutable; belongs to the agent's loop."""
+
+    pod: dict[str, Any]
+    is_gone: bool = False
+    pod_ip: str = ""
+    netns: str | None = None
+    volumes: dict[str, str] | None = None
+    states: dict[str, ContainerState] = field(default_factory=dict)
+    starting: set[str] = field(default_factory=set)
+    hooking: set[str] = field(default_factory=set)
+    stopping: set[str] = field(default_factory=set)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    pull_errors: dict[str, PullError] = field(default_factory=dict)
+    backoffs: dict[str, Backoff] = field(default_factory=dict)
+    pull_backoffs: dict[str, Backoff] = field(default_factory=dict)
+    network_pending: bool = False
+    volumes_pending: bool = False
+    teardown_pending: bool = False
+    torn_down: bool = False
+    refreshed_at: float = 0.0
+    hold_until: float = 0.0
+
+    @property
+    def uid(self) -> str:
+        return objects.uid(self.pod)
+
+    def take(self, pod: dict[str, Any]) -> bool:
+        """Takes over a newer version of the object; whether it was newer."""
+        if version(pod) <= version(self.pod):
+            return False
+        self.pod = pod
+        return True
+
+    def take_state(self, state: ContainerState) -> None:
+        """Takes over a container's state; one that has ended stays so."""
+        known = self.states.get(state.id)
+        if known is None or known.state != EXITED:
+            self.states[state.id] = state
+        if state.state == EXITED:
+            self.stopping.discard(state.id)
+
+    def pull_failed(self, name: str, image: str, message: str, now: float) -> None:
+        """Remembers that an image is missing, with back-off."""
+        waited = self.pull_backoffs[name] = backoff.after(self.pull_backoffs.get(name), now)
+        self.pull_errors[name] = PullError(image, message, now, now + waited.seconds)
+
+    def observe(self, runtime: str, host_ip: str, probes: dict[str, Probes], now: float) -> Observed:
+        """A snapshot for the rule."""
+        failures = {**self.failures, **{name: e.failure(now) for name, e in self.pull_errors.items()}}
+        return Observed(
+            containers=tuple(self.states.values()),
+            runtime=runtime,
+            host_ip=host_ip,
+            pod_ip=self.pod_ip,
+            network_pending=self.network_pending,
+            volumes_ready=self.volumes is not None,
+            volumes_pending=self.volumes_pending,
+            starting=frozenset(self.starting),
+            hooking=frozenset(self.hooking),
+            stopping=frozenset(self.stopping),
+            failures=failures,
+            backoffs=dict(self.backoffs),
+            probes=probes,
+            torn_down=self.torn_down,
+            teardown_pending=self.teardown_pending,
+        )
+
+    def as_deleted(self, now: float) -> dict[str, Any]:
+        """The object; one that the API no longer has, as if its deletion had been asked for."""
+        if not self.is_gone or objects.is_deleting(self.pod):
+            return self.pod
+        metadata = {**self.pod["metadata"], "deletionTimestamp": timestamps.format(now)}
+        return {**self.pod, "metadata": {**metadata, "deletionGracePeriodSeconds": 1}}
+
+
+def version(obj: dict[str, Any]) -> int:
+    """The resourceVersion as a number, to tell newer from older."""
+    text = objects.resource_version(obj)
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,169 @@
+"""One container as the running agent holds it: its record, the processes it watches, and who waits for its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sampan.node.runtime import host, record
+from sampan.node.runtime.protocol import ContainerState
+
+
+class Container:
+    """The record in memory and on disk, with pidfds of conmon and of the first process."""
+
+    def __init__(self, folder: str, known: record.Record) -> None:
+        self.folder = folder
+        self.known = known
+        self.ended = asyncio.Event()
+        self.released = asyncio.Event()
+        self.removing = False
+        self._conmon_fd = -1
+        self._init_fd = -1
+
+    @property
+    def state(self) -> ContainerState:
+        """As last observed."""
+        return self.known.state
+
+    @property
+    def id(self) -> str:
+        """The container's id."""
+        return self.known.state.id
+
+    @property
+    def cgroup(self) -> str:
+        """Its cgroup, relative to the file system."""
+        return f"{self.known.cgroup_parent}/{self.id}"
+
+    @property
+    def merged(self) -> str:
+        """Where its root file system is mounted."""
+        return os.path.join(self.folder, "merged")
+
+    def update(self, **changes: Any) -> None:
+        """Changes the state, in memory and on disk."""
+        self.known = dataclasses.replace(self.known, state=dataclasses.replace(self.state, **changes))
+        with contextlib.suppress(FileNotFoundError):
+            record.save(self.folder, self.known)
+
+    def watch(self, pid: int, conmon_ended: Callable[[Container], None]) -> bool:
+        """Holds the first process, and calls back when conmon ends. False if conmon is not there any more."""
+        self._init_fd = _open_process(pid, lambda: host.is_in_cgroup(pid, self.id))
+        conmon = read_pid(os.path.join(self.folder, "conmon.pid"))
+        self._conmon_fd = _open_process(conmon, lambda: self.id in _command_line(conmon))
+        if self._conmon_fd < 0:
+            return False
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._conmon_fd, conmon_ended, self)
+        return True
+
+    def unwatch(self) -> None:
+        """Lets go of both processes."""
+        if self._conmon_fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._conmon_fd)
+        for fd in (self._conmon_fd, self._init_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._conmon_fd = self._init_fd = -1
+
+    def signal(self, number: int) -> bool:
+        """Signals the first process; False if it has ended."""
+        return _signal(self._init_fd, number)
+
+    def kill_conmon(self) -> None:
+        """Ends conmon, of which nothing more is wanted, and what it runs: a runc that hangs, the container."""
+        conmon = read_pid(os.path.join(self.folder, "conmon.pid"))
+        fd = (
+            self._conmon_fd if self._conmon_fd >= 0 else _open_process(conmon, lambda: self.id in _command_line(conmon))
+        )
+        if fd < 0:
+            return
+        _signal(fd, signal.SIGSTOP)  # so that it starts nothing more
+        for pid in _descendants(conmon):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _signal(fd, signal.SIGKILL)
+        if fd != self._conmon_fd:
+            os.close(fd)
+
+    def kill_all(self) -> None:
+        """SIGKILL to the first process and all others in the container's cgroup."""
+        self.signal(signal.SIGKILL)
+        for pid in host.processes(self.cgroup):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def read_pid(path: str) -> int:
+    """The number in a pid file; 0 if there is none."""
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def signal_number(text: str) -> int:
+    """`SIGTERM`, `TERM`, `15` or `SIGRTMIN+3` as a number; SIGTERM for what is none."""
+    name = text.upper().removeprefix("SIG")
+    if name.isdecimal():
+        return int(name) if 0 < int(name) < signal.NSIG else signal.SIGTERM
+    base, plus, offset = name.partition("+")
+    try:
+        number = signal.Signals["SIG" + base] + (int(offset) if plus else 0)
+    except (KeyError, ValueError):
+        return signal.SIGTERM
+    return number if number < signal.NSIG else signal.SIGTERM
+
+
+def _open_process(pid: int, is_ours: Callable[[], bool]) -> int:
+    """A pidfd, or -1. First opened, then looked at: so it cannot be a process that took the number over."""
+    if pid <= 0:
+        return -1
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return -1
+    if is_ours():
+        return fd
+    os.close(fd)
+    return -1
+
+
+def _signal(fd: int, number: int) -> bool:
+    if fd < 0:
+        return False
+    try:
+        signal.pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _descendants(parent: int) -> list[int]:
+    """Children, and theirs."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                fields = Path("/proc", entry, "stat").read_text(errors="replace").rpartition(") ")[2].split()
+                children.setdefault(int(fields[1]), []).append(int(entry))
+    found: list[int] = []
+    level = [parent]
+    while level:
+        level = [child for pid in level for child in children.get(pid, ())]
+        found += level
+    return found
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,282 @@
+"""Runs further processes in a running container, through `runc exec`.
+
+runc copies the streams and passes on the exit code; it writes its pid file only once the process runs, and
+that tells a process that could not be started from one that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+import termios
+import tty as terminals
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sampan.kit.ids import Ids
+from sampan.kit.tasks import Tasks
+from sampan.node.runtime import container as containers
+from sampan.node.runtime import pipes, programs
+from sampan.node.runtime.container import Container
+from sampan.node.runtime.protocol import RuntimeFailure, Stream
+
+MAX_OUTPUT_BYTES = 16 << 20
+CONCURRENT_STARTS = 8
+_CHUNKS = 16
+
+
+class Execs:
+    """Starts exec sessions; `open` first."""
+
+    def __init__(self, tools: programs.Programs, tasks: Tasks, ids: Ids, folder: str) -> None:
+        self._tools = tools
+        self._tasks = tasks
+        self._ids = ids
+        self._folder = folder
+        self._arrivals: pipes.Arrivals | None = None
+        self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
+
+    def open(self) -> None:
+        """Clears what an earlier agent left and watches for pid files."""
+        for name in os.listdir(self._folder):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._folder, name))
+        self._arrivals = pipes.Arrivals(self._folder)
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._arrivals is not None:
+            self._arrivals.close()
+            self._arrivals = None
+
+    async def start(self, container: Container, command: tuple[str, ...], *, tty: bool, stdin: bool) -> OciExec:
+        """Starts a process; RuntimeFailure, worded as containerd does, if it cannot be."""
+        assert self._arrivals is not None, "the runtime is not open"
+        exec_id = self._ids.uid().replace("-", "")
+        place = os.path.join(self._folder, exec_id)
+        _write_process(place + ".json", container, command, tty=tty)
+        arrived = self._arrivals.expect(exec_id + ".pid")
+        streams = _Streams(tty=tty, stdin=stdin)
+        session: OciExec | None = None
+        try:
+            async with self._slots:
+                arguments = [
+                    "--log",
+                    place + ".log",
+                    "exec",
+                    "--process",
+                    place + ".json",
+                    "--pid-file",
+                    place + ".pid",
+                ]
+                process = await asyncio.create_subprocess_exec(
+                    *self._tools.runc_command(*arguments, container.id),
+                    **streams.child(),
+                    start_new_session=True,
+                )
+                streams.close_child()
+                session = OciExec(process, streams, self._tasks)
+                await self._wait_started(session, arrived, place, exec_id)
+        except BaseException:
+            streams.close()
+            if session is not None:
+                await session.close()
+            raise
+        finally:
+            arrived.cancel()
+            for suffix in (".json", ".log", ".pid"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place + suffix)
+        return session
+
+    async def run(self, container: Container, command: tuple[str, ...], timeout_seconds: float) -> tuple[int, bytes]:
+        """Runs a process to its end, for at most so long (0: any time)."""
+        async with asyncio.timeout(timeout_seconds or None):
+            session = await self.start(container, command, tty=False, stdin=False)
+            try:
+                output = bytearray()
+                async for _, piece in session.output():
+                    output += piece[: MAX_OUTPUT_BYTES - len(output)]
+                return await session.wait(), bytes(output)
+            finally:
+                await asyncio.shield(session.close())
+
+    async def _wait_started(self, session: OciExec, arrived: asyncio.Future[None], place: str, exec_id: str) -> None:
+        waiting: set[asyncio.Future[Any]] = {arrived, session.ended}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        pid = containers.read_pid(place + ".pid")
+        if pid:
+            session.hold(pid)
+            return
+        text = _logged_error(place + ".log")
+        raise RuntimeFailure(
+            "ExecFailed",
+            f'failed to exec in container: failed to start exec "{exec_id}": OCI runtime exec failed: {text}: unknown',
+        )
+
+
+class OciExec:
+    """A process started in a container."""
+
+    def __init__(self, process: asyncio.subprocess.Process, streams: _Streams, tasks: Tasks) -> None:
+        self._process = process
+        self._streams = streams
+        self._tasks = tasks
+        self._pid_fd = -1
+        self.ended: asyncio.Task[int] = tasks.spawn(process.wait(), "exec", critical=False)
+
+    def hold(self, pid: int) -> None:
+        """Takes hold of the process itself, so that it can be killed."""
+        with contextlib.suppress(OSError):
+            self._pid_fd = os.pidfd_open(pid)
+
+    async def output(self) -> AsyncIterator[tuple[Stream, bytes]]:
+        """Chunks until both streams have ended."""
+        chunks: asyncio.Queue[tuple[Stream, bytes]] = asyncio.Queue(_CHUNKS)
+        pumps = [
+            self._tasks.spawn(_pump(stream, fd, chunks), f"exec {stream}", critical=False)
+            for stream, fd in self._streams.outputs()
+        ]
+        open_streams = len(pumps)
+        try:
+            while open_streams:
+                stream, piece = await chunks.get()
+                if piece:
+                    yield stream, piece
+                else:
+                    open_streams -= 1
+        finally:
+            for pump in pumps:
+                pump.cancel()
+
+    async def write(self, data: bytes) -> None:
+        """Data for stdin."""
+        with contextlib.suppress(BrokenPipeError, OSError):
+            await self._streams.write(data)
+
+    async def close_stdin(self) -> None:
+        """No more input."""
+        with contextlib.suppress(OSError):
+            await self._streams.close_stdin()
+
+    async def resize(self, width: int, height: int) -> None:
+        """The terminal takes this size, and runc passes it on."""
+        if self._streams.resize(width, height) and not self.ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGWINCH)
+
+    async def wait(self) -> int:
+        """The exit code."""
+        code = await asyncio.shield(self.ended)
+        return code if code >= 0 else 128 - code
+
+    async def close(self) -> None:
+        """Kills the process if it still runs and closes the streams."""
+        if not self.ended.done():
+            if self._pid_fd >= 0:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await asyncio.shield(self.ended)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await asyncio.shield(self.ended)
+        if self._pid_fd >= 0:
+            os.close(self._pid_fd)
+            self._pid_fd = -1
+        self._streams.close()
+
+
+class _Streams:
+    """The pipes, or the terminal, between us and the process. -1 is a closed end."""
+
+    def __init__(self, *, tty: bool, stdin: bool) -> None:
+        self.tty = tty
+        self._master = self._stdin = self._stdout = self._stderr = -1
+        if tty:
+            self._master, slave = os.openpty()
+            terminals.setraw(slave)
+            os.set_blocking(self._master, False)
+            self._child = [slave, slave, slave]
+            return
+        self._stdout, stdout = pipes.pipe()
+        self._stderr, stderr = pipes.pipe()
+        if stdin:
+            source, self._stdin = os.pipe()
+            os.set_blocking(self._stdin, False)
+        else:
+            source = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._child = [source, stdout, stderr]
+
+    def child(self) -> dict[str, Any]:
+        """What the new process gets."""
+        return dict(zip(("stdin", "stdout", "stderr"), self._child, strict=True))
+
+    def close_child(self) -> None:
+        """Our copies of what the process has."""
+        for fd in set(self._child):
+            os.close(fd)
+        self._child = []
+
+    def outputs(self) -> list[tuple[Stream, int]]:
+        """What can be read."""
+        return [("stdout", self._master)] if self.tty else [("stdout", self._stdout), ("stderr", self._stderr)]
+
+    async def write(self, data: bytes) -> None:
+        fd = self._master if self.tty else self._stdin
+        if fd >= 0:
+            await pipes.write(fd, data)
+
+    async def close_stdin(self) -> None:
+        if self.tty:
+            await self.write(b"\x04")
+        elif self._stdin >= 0:
+            fd, self._stdin = self._stdin, -1
+            os.close(fd)
+
+    def resize(self, width: int, height: int) -> bool:
+        if self._master < 0:
+            return False
+        size = struct.pack("HHHH", height & 0xFFFF, width & 0xFFFF, 0, 0)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+        return True
+
+    def close(self) -> None:
+        """Everything that is still open."""
+        for fd in {self._master, self._stdin, self._stdout, self._stderr, *self._child} - {-1}:
+            os.close(fd)
+        self._master = self._stdin = self._stdout = self._stderr = -1
+        self._child = []
+
+
+async def _pump(stream: Stream, fd: int, chunks: asyncio.Queue[tuple[Stream, bytes]]) -> None:
+    try:
+        while fd >= 0 and (piece := await pipes.read(fd)):
+            await chunks.put((stream, piece))
+    except OSError:
+        pass
+    await chunks.put((stream, b""))
+
+
+def _logged_error(path: str) -> str:
+    log = Path(path)
+    return (programs.error_text(log.read_bytes()) if log.exists() else "") or "runc exec failed"
+
+
+def _write_process(path: str, container: Container, command: tuple[str, ...], *, tty: bool) -> None:
+    """As the container's own process, but for what it runs."""
+    if not command or any("\0" in part for part in command):
+        raise RuntimeFailure("ExecFailed", "exec: the command is empty or holds a NUL byte")
+    process: dict[str, Any] = orjson.loads(Path(container.folder, "config.json").read_bytes())["process"]
+    environment = [item for item in process["env"] if not (tty and item.startswith("TERM="))]
+    extra = ["TERM=xterm"] if tty else []
+    tree = {**process, "args": list(command), "terminal": tty, "env": [*environment, *extra]}
+    Path(path).write_bytes(orjson.dumps(tree))

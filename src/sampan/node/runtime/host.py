@@ -1,0 +1,106 @@
+"""What this machine grants to containers: cgroup version, capabilities, devices. And its cgroup files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import stat
+from pathlib import Path
+from typing import Any
+
+from sampan.node.runtime import spec
+
+CGROUPS = Path("/sys/fs/cgroup")
+_SYS_RESOURCE = "SYS_RESOURCE"
+
+
+def inspect() -> spec.Host:
+    """Looks at the machine."""
+    held = _capabilities()
+    lowest = -1000 if _SYS_RESOURCE in held else int(Path("/proc/self/oom_score_adj").read_text())
+    return spec.Host(is_cgroup_v2(), held, lowest, platform.machine(), tuple(_devices()))
+
+
+def is_cgroup_v2() -> bool:
+    """Whether there is only the unified hierarchy."""
+    return (CGROUPS / "cgroup.controllers").exists()
+
+
+def is_oom_killed(cgroup: str) -> bool:
+    """Whether the kernel killed a process of this cgroup (relative path) for want of memory."""
+    path = CGROUPS / cgroup / "memory.events" if is_cgroup_v2() else CGROUPS / "memory" / cgroup / "memory.oom_control"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
+
+
+def processes(cgroup: str) -> list[int]:
+    """The processes directly in this cgroup."""
+    found: set[int] = set()
+    for path in _hierarchies(cgroup):
+        with contextlib.suppress(OSError):
+            found.update(int(line) for line in (path / "cgroup.procs").read_text().split())
+    return sorted(found)
+
+
+def remove_cgroup(cgroup: str) -> None:
+    """Removes the cgroup and those below it, as far as they are empty, in every hierarchy."""
+    if not cgroup.strip("/"):
+        return
+    for path in _hierarchies(cgroup):
+        for folder, _, _ in os.walk(path, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+def is_in_cgroup(pid: int, name: str) -> bool:
+    """Whether the process lives in a cgroup whose last part is this name (a container's id)."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.rpartition("/")[2] == name or f"/{name}/" in line for line in lines)
+
+
+def _hierarchies(cgroup: str) -> list[Path]:
+    relative = cgroup.strip("/")
+    if ".." in relative.split("/"):
+        raise ValueError(f"{cgroup!r} leads outside of the cgroup file system")
+    if is_cgroup_v2():
+        return [CGROUPS / relative]
+    return [path / relative for path in sorted(CGROUPS.iterdir()) if path.is_dir() and not path.is_symlink()]
+
+
+def _capabilities() -> frozenset[str]:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            bits = int(line.split()[1], 16)
+            return frozenset(name for number, name in enumerate(spec.CAPABILITIES) if bits >> number & 1)
+    return frozenset()
+
+
+def _devices() -> list[dict[str, Any]]:
+    found = []
+    for entry in sorted(os.scandir("/dev"), key=lambda item: item.name):
+        with contextlib.suppress(OSError):
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+                found.append(_device(entry.path, status))
+    # The runtime makes these itself.
+    own = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")}
+    return [device for device in found if device["path"] not in own]
+
+
+def _device(path: str, status: os.stat_result) -> dict[str, Any]:
+    return {
+        "path": path,
+        "type": "c" if stat.S_ISCHR(status.st_mode) else "b",
+        "major": os.major(status.st_rdev),
+        "minor": os.minor(status.st_rdev),
+        "fileMode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }

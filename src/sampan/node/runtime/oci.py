@@ -1,0 +1,428 @@
+"""The runtime with real containers: overlayfs below, conmon and runc above, everything known kept on disk.
+
+conmon outlives the agent and writes each container's exit code to a file, so an agent that comes back
+finds all it needs in the container's directory (`record.json`), conmon's files and runc's state. A
+container whose conmon was killed cannot be waited for any more: it is killed, and reported as of unknown status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from sampan.kit.clock import Clock
+from sampan.kit.ids import Ids
+from sampan.kit.tasks import Tasks
+from sampan.node.images import users
+from sampan.node.runtime import container as containers
+from sampan.node.runtime import host, logs, overlay, programs, record, spec
+from sampan.node.runtime.attach import OciAttach
+from sampan.node.runtime.container import Container
+from sampan.node.runtime.execs import Execs
+from sampan.node.runtime.protocol import (
+    CREATED,
+    EXITED,
+    RUNNING,
+    AttachSession,
+    ContainerConfig,
+    ContainerState,
+    ExecSession,
+    RuntimeFailure,
+)
+
+CONCURRENT_STARTS = 8
+KILL_SECONDS = 30.0
+LOG_CHECK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where containers live and which programs make them."""
+
+    root: str
+    """Directory of this node's containers; only root may enter it."""
+    runc: str = "/usr/sbin/runc"
+    conmon: str = "/usr/bin/conmon"
+    run_root: str = "/run/sampan"
+    """Parent of runc's state, which need not outlive a reboot."""
+
+    @property
+    def state_dir(self) -> str:
+        """runc's state of this node."""
+        return os.path.join(self.run_root, hashlib.sha256(os.path.realpath(self.root).encode()).hexdigest()[:12])
+
+
+class OciRuntime:
+    """The node's containers. `open` first; then as `protocol.Runtime` says."""
+
+    def __init__(self, settings: Settings, clock: Clock, tasks: Tasks, ids: Ids) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._tasks = tasks
+        self._ids = ids
+        root = os.path.realpath(settings.root)
+        self._folders = os.path.join(root, "c")
+        self._exit_dir = os.path.join(root, "exits")
+        self._programs = programs.Programs(settings.runc, settings.conmon, settings.state_dir, self._exit_dir)
+        self._execs = Execs(self._programs, tasks, ids, os.path.join(root, "execs"))
+        self._containers: dict[str, Container] = {}
+        self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
+        self._ended: asyncio.Queue[ContainerState] = asyncio.Queue()
+        self._host: spec.Host | None = None
+        self._roots_file = os.path.join(root, "cgroups")
+        self._cgroup_roots: set[str] = set()
+        self._version = "runc://unknown"
+
+    @property
+    def version(self) -> str:
+        """As `runc://1.1.5`, once opened."""
+        return self._version
+
+    async def open(self) -> None:
+        """Makes the directories, takes over what an earlier agent left, starts looking after the logs."""
+        for path in (self._folders, self._exit_dir, os.path.join(self._settings.root, "execs")):
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        os.makedirs(self._settings.state_dir, mode=0o700, exist_ok=True)
+        self._host = host.inspect()
+        _, output = await self._programs.run_runc("--version")
+        words = [*output.decode().split(), "", "", "unknown"]
+        self._version = "runc://" + words[2].partition("+")[0]
+        self._cgroup_roots = _read_names(self._roots_file)
+        self._execs.open()
+        for name in sorted(os.listdir(self._folders)):
+            await self._adopt(name)
+        self._tasks.spawn(self._look_after_logs(), "container logs")
+
+    async def start(self, config: ContainerConfig) -> ContainerState:
+        """Makes and starts a container. A failed start leaves an exited container (in the failure's `state`)."""
+        async with self._slots:
+            container_id = (self._ids.uid() + self._ids.uid()).replace("-", "")
+            known = record.create(config, container_id, self._clock.now())
+            container = Container(os.path.join(self._folders, container_id), known)
+            try:
+                self._prepare(container, config)
+                self._containers[container_id] = container
+                await self._launched(container, config)
+            except RuntimeFailure as failure:
+                raise await self._failed_start(container, failure) from failure
+            except BaseException:
+                await asyncio.shield(self._discard(container))
+                raise
+            return container.state
+
+    async def kill(self, container_id: str, signal: str) -> None:
+        """Signals the first process."""
+        self._get(container_id).signal(containers.signal_number(signal))
+
+    async def stop(self, container_id: str, signal: str, grace_seconds: float) -> None:
+        """Asks, waits, kills."""
+        container = self._containers.get(container_id)
+        if container is None or container.ended.is_set():
+            return
+        if grace_seconds > 0:
+            container.signal(containers.signal_number(signal or container.known.stop_signal))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_seconds):
+                    await container.ended.wait()
+        if not container.ended.is_set():
+            await self._kill(container)
+
+    async def remove(self, container_id: str) -> None:
+        """Ends it if need be and deletes everything but its log."""
+        container = self._containers.get(container_id)
+        if container is None or container.removing:
+            return
+        container.removing = True
+        if not container.ended.is_set():
+            await self._kill(container)
+        await container.released.wait()
+        await self._discard(container)
+
+    async def containers(self) -> list[ContainerState]:
+        """All, sorted by id, but not those that are still being made."""
+        found = sorted(self._containers.items())
+        return [container.state for _, container in found if container.state.state != CREATED]
+
+    async def exits(self) -> AsyncIterator[ContainerState]:
+        """Each end, once."""
+        while True:
+            yield await self._ended.get()
+
+    async def exec(
+        self, container_id: str, command: tuple[str, ...], *, tty: bool = False, stdin: bool = False
+    ) -> ExecSession:
+        """Starts a process in the container."""
+        return await self._execs.start(self._running(container_id), command, tty=tty, stdin=stdin)
+
+    async def exec_sync(self, container_id: str, command: tuple[str, ...], timeout_seconds: float) -> tuple[int, bytes]:
+        """Runs a process in the container to its end."""
+        return await self._execs.run(self._running(container_id), command, timeout_seconds)
+
+    async def attach(self, container_id: str) -> AttachSession:
+        """The streams of the container's own process."""
+        container = self._running(container_id)
+        return await OciAttach.connect(container.folder, tty=container.known.tty)
+
+    async def reopen_log(self, container_id: str) -> None:
+        """Tells conmon to open the log file anew."""
+        logs.control(self._running(container_id).folder, "2 0 0\n")
+
+    async def rotate_logs(self) -> None:
+        """Rotates what has grown too large."""
+        now = self._clock.now()
+        for container in list(self._containers.values()):
+            if container.state.state == RUNNING and logs.is_too_large(container.state.log_path):
+                logs.rotate(container.state.log_path, now)
+                logs.control(container.folder, "2 0 0\n")
+
+    async def close(self) -> None:
+        """Stops watching; containers go on."""
+        for container in self._containers.values():
+            container.unwatch()
+        self._execs.close()
+
+    async def cleanup_all(self) -> None:
+        """Removes all containers and every trace of them."""
+        ids = list(self._containers)
+        await asyncio.gather(*(self.remove(container_id) for container_id in ids))
+        for leftover in os.listdir(self._settings.state_dir):
+            await self._programs.delete(leftover)
+        for path in overlay.mounts_below(self._settings.root):
+            overlay.unmount(path)
+        for name in self._cgroup_roots:
+            host.remove_cgroup(name)  # only what is empty goes, so what another node uses stays
+        self._execs.close()
+        await asyncio.to_thread(shutil.rmtree, self._settings.root, ignore_errors=True)
+        shutil.rmtree(self._settings.state_dir, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._settings.run_root)
+
+    def _prepare(self, container: Container, config: ContainerConfig) -> None:
+        """The container's directory with its record, its mounted file system and config.json."""
+        assert self._host is not None, "the runtime is not open"
+        try:
+            self._remember_cgroup(container.known.cgroup_parent)
+            os.makedirs(container.folder, mode=0o711)
+            record.save(container.folder, container.known)
+            merged = overlay.mount(config.image.layer_dirs, container.folder)
+            place = spec.Place(
+                container.id, merged, self._namespace(config.pid_of, "pid"), self._namespace(config.ipc_of, "ipc")
+            )
+            tree = spec.build(config, _find_user(merged, config), place, self._host)
+            Path(container.folder, "config.json").write_bytes(orjson.dumps(tree))
+        except spec.SpecError as error:
+            text = f'failed to generate container "{container.id}" spec: failed to generate spec: {error}'
+            raise RuntimeFailure("CreateContainerError", text) from error
+        except (OSError, ValueError) as error:
+            raise RuntimeFailure("CreateContainerError", f"failed to create container: {error}") from error
+
+    async def _launched(self, container: Container, config: ContainerConfig) -> None:
+        """Launches it in a task of its own: who gives up waits until there is something whole to be deleted."""
+        launch = self._tasks.spawn(self._launch(container, config), f"start {container.id[:12]}", critical=False)
+        try:
+            failure = await asyncio.shield(launch)
+        except asyncio.CancelledError:
+            await asyncio.wait({launch})
+            raise
+        if failure is not None:
+            raise failure
+
+    async def _launch(self, container: Container, config: ContainerConfig) -> RuntimeFailure | None:
+        bundle = programs.Bundle(
+            container.id,
+            f"{config.pod_name}_{config.name}_{config.attempt}",
+            container.folder,
+            config.log_path,
+            config.tty,
+            config.stdin,
+            config.stdin_once,
+        )
+        try:
+            pid = await self._programs.create(bundle)
+            watching = container.watch(pid, self._conmon_ended)
+            await self._programs.start(container.id)
+        except RuntimeFailure as failure:
+            return failure
+        container.update(state=RUNNING, pid=pid, started_at=self._clock.now())
+        if not watching:
+            self._conmon_ended(container)
+        return None
+
+    async def _failed_start(self, container: Container, failure: RuntimeFailure) -> RuntimeFailure:
+        if failure.reason != "RunContainerError":
+            await self._discard(container)
+            return failure
+        now = self._clock.now()
+        container.kill_conmon()
+        container.unwatch()
+        await self._programs.delete(container.id)
+        container.update(
+            state=EXITED, exit_code=128, reason="StartError", message=failure.message, started_at=0.0, finished_at=now
+        )
+        container.ended.set()
+        await self._release(container, delete=False)
+        return RuntimeFailure(failure.reason, failure.message, container.state)
+
+    def _conmon_ended(self, container: Container) -> None:
+        """conmon writes the exit file before it ends. None: it was killed, and with it went our hold on the container."""
+        if container.state.state == CREATED:
+            asyncio.get_running_loop().call_later(0.05, self._conmon_ended_later, container)
+            container.unwatch()
+            return
+        if container.ended.is_set():
+            return
+        self._note_end(container)
+        container.unwatch()
+        container.ended.set()
+        self._ended.put_nowait(container.state)
+        self._tasks.spawn(self._release(container), f"release {container.id[:12]}", critical=False)
+
+    def _conmon_ended_later(self, container: Container) -> None:
+        # The container ended while `runc start` was still on its way: first it must be seen as running.
+        if container.id in self._containers and not container.ended.is_set():
+            self._conmon_ended(container)
+
+    def _note_end(self, container: Container) -> None:
+        path = os.path.join(self._exit_dir, container.id)
+        try:
+            code = int(Path(path).read_text())
+            finished = os.stat(path).st_mtime
+        except (OSError, ValueError):
+            container.kill_all()
+            container.update(
+                state=EXITED,
+                exit_code=137,
+                reason="ContainerStatusUnknown",
+                message="The container could not be located when the pod was terminated",
+                finished_at=self._clock.now(),
+            )
+            return
+        oom = code != 0 and host.is_oom_killed(container.cgroup)
+        reason = "OOMKilled" if oom else "Error" if code else "Completed"
+        container.update(state=EXITED, exit_code=code, reason=reason, oom_killed=oom, finished_at=finished)
+
+    async def _release(self, container: Container, *, delete: bool = True) -> None:
+        """After its end: runc's state, cgroup and mount go; record and log stay until `remove`."""
+        try:
+            if delete:
+                await self._programs.delete(container.id)
+            overlay.unmount(container.merged)
+        finally:
+            container.released.set()
+
+    async def _kill(self, container: Container) -> None:
+        if not container.signal(signal.SIGKILL):
+            container.kill_all()
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                await container.ended.wait()
+        except TimeoutError:
+            await self._programs.delete(container.id)
+            container.kill_conmon()
+            async with asyncio.timeout(KILL_SECONDS):
+                await container.ended.wait()
+
+    async def _discard(self, container: Container) -> None:
+        """Deletes everything there is of it, in whichever state it was."""
+        if not container.released.is_set():
+            container.kill_conmon()
+            await self._programs.delete(container.id)
+            overlay.unmount(container.merged)
+        container.unwatch()
+        container.ended.set()
+        container.released.set()
+        self._containers.pop(container.id, None)
+        await asyncio.to_thread(shutil.rmtree, container.folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._exit_dir, container.id))
+        parent = container.known.cgroup_parent
+        if not any(other.known.cgroup_parent == parent for other in self._containers.values()):
+            host.remove_cgroup(parent)
+
+    async def _adopt(self, name: str) -> None:
+        folder = os.path.join(self._folders, name)
+        known = record.load(folder)
+        if known is None:
+            container = Container(folder, record.unknown(name))
+            await self._discard(container)
+            return
+        container = Container(folder, known)
+        pid = containers.read_pid(os.path.join(folder, "pid"))
+        if known.state.state == CREATED and (pid == 0 or self._is_waiting_to_start(name)):
+            await self._discard(container)  # an earlier agent was killed while it made this one
+            return
+        self._containers[name] = container
+        if known.state.state == EXITED:
+            container.ended.set()
+            await self._release(container)
+            return
+        if known.state.state == CREATED:
+            container.update(state=RUNNING, pid=pid, started_at=os.stat(os.path.join(folder, "pid")).st_mtime)
+        if not container.watch(pid, self._conmon_ended):
+            self._conmon_ended(container)
+
+    async def _look_after_logs(self) -> None:
+        while True:
+            await self._clock.sleep(LOG_CHECK_SECONDS)
+            await self.rotate_logs()
+
+    def _is_waiting_to_start(self, container_id: str) -> bool:
+        """runc keeps this pipe from create until start."""
+        return os.path.exists(os.path.join(self._settings.state_dir, container_id, "exec.fifo"))
+
+    def _remember_cgroup(self, parent: str) -> None:
+        """Keeps the first part of the path: the directories above a pod's are removed only by `cleanup_all`."""
+        name = parent.partition("/")[0]
+        if name and name not in self._cgroup_roots:
+            self._cgroup_roots.add(name)
+            Path(self._roots_file).write_text("\n".join(sorted(self._cgroup_roots)))
+
+    def _namespace(self, container_id: str, kind: str) -> str:
+        return f"/proc/{self._running(container_id).state.pid}/ns/{kind}" if container_id else ""
+
+    def _get(self, container_id: str) -> Container:
+        container = self._containers.get(container_id)
+        if container is None:
+            text = f'an error occurred when try to find container "{container_id}": not found'
+            raise RuntimeFailure("NotFound", text)
+        return container
+
+    def _running(self, container_id: str) -> Container:
+        container = self._get(container_id)
+        if container.state.state != RUNNING:
+            raise RuntimeFailure("NotRunning", f"container is in CONTAINER_{container.state.state.upper()} state")
+        return container
+
+
+def _read_names(path: str) -> set[str]:
+    try:
+        return set(Path(path).read_text().split("\n")) - {""}
+    except FileNotFoundError:
+        return set()
+
+
+def _find_user(merged: str, config: ContainerConfig) -> users.User:
+    text = config.image.config.user if config.user is None else str(config.user)
+    if config.group is not None:
+        text = f"{text.partition(':')[0]}:{config.group}"
+    fd = os.open(merged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        user = users.lookup(fd, text)
+        if config.group is not None:
+            # The image's memberships count also where the pod gives the primary group.
+            named = users.lookup(fd, text.partition(":")[0])
+            user = users.User(user.uid, user.gid, named.groups, user.home)
+    finally:
+        os.close(fd)
+    if config.run_as_non_root and user.uid == 0:
+        raise RuntimeFailure("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")
+    return user

@@ -1,0 +1,150 @@
+"""Runs the two programs that containers are made of: conmon (which keeps a container's streams) and runc.
+
+How conmon speaks through its pipe and files is described in https://github.com/containers/conmon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+
+import orjson
+
+from sampan.node.runtime import pipes
+from sampan.node.runtime.protocol import RuntimeFailure
+
+START_TIMEOUT_SECONDS = 120.0
+_OUTPUT_BYTES = 1 << 20
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TEXT_LOG = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What conmon is told of a container."""
+
+    id: str
+    name: str
+    folder: str
+    log_path: str
+    tty: bool
+    stdin: bool
+    stdin_once: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The programs' paths and the directories they share with us."""
+
+    runc: str
+    conmon: str
+    state_dir: str
+    exit_dir: str
+
+    async def create(self, bundle: Bundle) -> int:
+        """Starts conmon, which has runc make the container; returns the pid of its first process."""
+        source, sink = pipes.pipe()
+        try:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._conmon_arguments(bundle),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    pass_fds=(sink,),
+                    env={"PATH": os.environ.get("PATH", _PATH), "_OCI_SYNCPIPE": str(sink)},
+                )
+            finally:
+                os.close(sink)
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                answer = await pipes.read_line(source, _OUTPUT_BYTES)
+                await process.wait()
+        except FileNotFoundError as error:
+            raise RuntimeFailure("RunContainerError", f"{self.conmon} is not installed") from error
+        except TimeoutError as error:
+            raise RuntimeFailure("RunContainerError", "context deadline exceeded") from error
+        finally:
+            os.close(source)
+        return _created_pid(answer)
+
+    async def start(self, container_id: str) -> None:
+        """Lets the made container run."""
+        code, output = await self.run_runc("start", container_id)
+        if code:
+            raise start_failure("runc start failed", output)
+
+    async def delete(self, container_id: str) -> None:
+        """Removes what runc has of the container, killing what runs; its cgroup goes too."""
+        await self.run_runc("delete", "--force", container_id)
+
+    async def run_runc(self, *arguments: str) -> tuple[int, bytes]:
+        """Runs runc to its end; returns exit code and what it printed."""
+        source, sink = pipes.pipe()
+        try:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self.runc_command(*arguments),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=sink,
+                )
+            finally:
+                os.close(sink)
+            output = await pipes.read_all(source, _OUTPUT_BYTES)
+            return await process.wait(), output
+        finally:
+            os.close(source)
+
+    def runc_command(self, *arguments: str) -> list[str]:
+        """runc's command line."""
+        return [self.runc, "--root", self.state_dir, "--log-format", "json", *arguments]
+
+    def _conmon_arguments(self, bundle: Bundle) -> list[str]:
+        folder = bundle.folder
+        arguments = [self.conmon, "--cid", bundle.id, "--cuuid", bundle.id, "--name", bundle.name]
+        arguments += ["--runtime", self.runc, "--bundle", folder, "--full-attach", "--socket-dir-path", folder]
+        arguments += ["--runtime-arg", f"--root={self.state_dir}", "--runtime-arg", "--log-format=json"]
+        arguments += ["--container-pidfile", f"{folder}/pid", "--conmon-pidfile", f"{folder}/conmon.pid"]
+        arguments += ["--exit-dir", self.exit_dir, "--log-level", "error", "--no-sync-log"]
+        arguments += ["--log-path", f"k8s-file:{bundle.log_path}" if bundle.log_path else "none"]
+        arguments += ["--terminal"] if bundle.tty else []
+        arguments += ["--stdin"] if bundle.stdin else []
+        arguments += ["--leave-stdin-open"] if bundle.stdin and not bundle.stdin_once else []
+        return arguments
+
+
+def start_failure(default: str, output: bytes) -> RuntimeFailure:
+    """The failed start as containerd words it."""
+    text = error_text(output) or default
+    return RuntimeFailure(
+        "RunContainerError",
+        f"failed to create containerd task: failed to create shim task: OCI runtime create failed: {text}: unknown",
+    )
+
+
+def error_text(output: bytes) -> str:
+    """runc's message out of its log lines (JSON or text); what is neither is taken as it is."""
+    text = output.decode("utf-8", "replace").strip()
+    for line in reversed(text.splitlines()):
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError, KeyError):
+            tree = orjson.loads(line)
+            if tree["level"] in ("error", "fatal"):
+                return str(tree["msg"])
+        found = _TEXT_LOG.search(line)
+        if found:
+            return found[1].encode().decode("unicode_escape")
+    return text
+
+
+def _created_pid(answer: bytes) -> int:
+    for line in answer.splitlines():
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError, KeyError):
+            tree = orjson.loads(line)
+            pid = int(tree["pid"])
+            if pid > 0:
+                return pid
+            raise start_failure("runc create failed", str(tree.get("message", "")).encode())
+    raise start_failure("runc create failed: conmon gave no answer", b"")

@@ -1,0 +1,16 @@
+"""A pod that names its node goes nowhere else.
+
+https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#nodename
+"""
+
+from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
+
+ANOTHER = Verdict(("node(s) didn't match the requested node name",))
+
+
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+    """spec.nodeName, if set, is the node's name."""
+    wanted = pod.spec.get("nodeName")
+    if not wanted:
+        return [None] * len(nodes)
+    return [None if snapshot.names[n] == wanted else ANOTHER for n in nodes]

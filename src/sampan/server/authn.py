@@ -1,0 +1,148 @@
+"""Authentication: who a request comes from, by client certificate or bearer token; and impersonation.
+
+https://kubernetes.io/docs/reference/access-authn-authz/authentication/
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sampan.kinds.core.node import NODE
+from sampan.kinds.core.pod import POD
+from sampan.kinds.core.service_account import SERVICEACCOUNT
+from sampan.meta import status
+from sampan.server.admission.chain import Lookup
+from sampan.server.identity import (
+    AUTHENTICATED_GROUP,
+    MASTERS_GROUP,
+    NOBODY,
+    SERVICE_ACCOUNTS_GROUP,
+    User,
+)
+from sampan.server.tokens import Claims, TokenError, Tokens
+from sampan.web.message import Request
+
+SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
+_NAMES = "authentication.kubernetes.io/"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A token that holds: its user, and the audiences that it and the asker have in common."""
+
+    user: User
+    audiences: tuple[str, ...]
+
+
+class Authenticator:
+    """Certificates first, then tokens; nobody at all is the anonymous user."""
+
+    def __init__(self, tokens: Tokens, lookup: Lookup, now: Callable[[], float]) -> None:
+        self._tokens = tokens
+        self._lookup = lookup
+        self._now = now
+
+    def user(self, request: Request) -> User:
+        """Raises ApiError 401 for credentials that do not hold."""
+        header = request.headers.get("authorization", "")
+        if request.peer.common_name:
+            return User(request.peer.common_name, groups=(*request.peer.organizations, AUTHENTICATED_GROUP))
+        token = _bearer(header) if header else _websocket_token(request)
+        if not token:
+            if header:
+                raise status.unauthorized()
+            return NOBODY
+        try:
+            return self.token(token, ()).user
+        except TokenError as error:
+            raise status.unauthorized() from error
+
+    def token(self, token: str, audiences: tuple[str, ...]) -> Verified:
+        """The user of a service account token whose account (and pod, and node) still live. Raises TokenError."""
+        claims = self._tokens.verify(token, audiences, self._now())
+        self._alive(claims)
+        return Verified(service_account_user(claims), claims.audiences)
+
+    def _alive(self, claims: Claims) -> None:
+        account = self._lookup.get(SERVICEACCOUNT, claims.namespace, claims.service_account)
+        if account is None or account.tree["metadata"]["uid"] != claims.service_account_uid:
+            raise TokenError("the service account of the token is gone")
+        if claims.pod_name:
+            pod = self._lookup.get(POD, claims.namespace, claims.pod_name)
+            if pod is None or pod.tree["metadata"]["uid"] != claims.pod_uid:
+                raise TokenError("the pod of the token is gone")
+        elif claims.node_name:
+            node = self._lookup.get(NODE, "", claims.node_name)
+            if node is None or node.tree["metadata"]["uid"] != claims.node_uid:
+                raise TokenError("the node of the token is gone")
+
+
+def service_account_user(claims: Claims) -> User:
+    """The user that a service account token stands for."""
+    extra = {f"{_NAMES}credential-id": (f"JTI={claims.jti}",)} if claims.jti else {}
+    bound = {
+        "pod-name": claims.pod_name,
+        "pod-uid": claims.pod_uid,
+        "node-name": claims.node_name,
+        "node-uid": claims.node_uid,
+    }
+    extra.update((_NAMES + key, (value,)) for key, value in bound.items() if value)
+    groups = (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{claims.namespace}", AUTHENTICATED_GROUP)
+    name = f"{SERVICE_ACCOUNT_PREFIX}{claims.namespace}:{claims.service_account}"
+    return User(name, claims.service_account_uid, groups, extra)
+
+
+def impersonated(request: Request) -> User | None:
+    """Whom the request's Impersonate-* headers ask to be. Raises ApiError 400 when they have no user."""
+    headers = request.headers
+    name = headers.get("impersonate-user", "")
+    groups = tuple(g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip())
+    extra = {
+        k.removeprefix("impersonate-extra-"): (v,) for k, v in headers.items() if k.startswith("impersonate-extra-")
+    }
+    uid = headers.get("impersonate-uid", "")
+    if not name:
+        if groups or extra or uid:
+            raise status.bad_request("requested impersonation without a user")
+        return None
+    if name.startswith(SERVICE_ACCOUNT_PREFIX) and not groups:
+        namespace = name.split(":")[2] if name.count(":") == 3 else ""
+        groups = (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{namespace}")
+    if name != NOBODY.name and AUTHENTICATED_GROUP not in groups:
+        groups = (*groups, AUTHENTICATED_GROUP)
+    return User(name, uid, groups, extra)
+
+
+def user_info(user: User) -> dict[str, Any]:
+    """A user as reviews show it."""
+    shown: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
+    if user.uid:
+        shown["uid"] = user.uid
+    if user.extra:
+        shown["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return shown
+
+
+def is_master(user: User) -> bool:
+    return MASTERS_GROUP in user.groups
+
+
+def _bearer(header: str) -> str:
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _websocket_token(request: Request) -> str:
+    """Browsers can only send a token as a sub-protocol: base64url.bearer.authorization.k8s.io.TOKEN."""
+    protocols = request.headers.get("sec-websocket-protocol", "")
+    mark = "base64url.bearer.authorization.k8s.io."
+    if mark not in protocols:
+        return ""
+    import base64
+    import binascii
+
+    text = protocols.split(mark, 1)[1].split(",")[0].strip()
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+    except (binascii.Error, ValueError) as error:
+        raise status.unauthorized() from error

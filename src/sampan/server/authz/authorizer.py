@@ -1,0 +1,94 @@
+"""Authorizer: masters may everything, nodes what their pods need, everybody what RBAC gives.
+
+Keeps the RBAC rules true by listening to the cache; the node rules look pods up there.
+
+https://kubernetes.io/docs/reference/access-authn-authz/authorization/
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from sampan.kinds.core.pod import POD
+from sampan.kinds.kind import Kind
+from sampan.kinds.rbac.cluster_role import CLUSTERROLE
+from sampan.kinds.rbac.cluster_role_binding import CLUSTERROLEBINDING
+from sampan.kinds.rbac.role import ROLE
+from sampan.kinds.rbac.role_binding import ROLEBINDING
+from sampan.meta import objects
+from sampan.server.authz import nodes, references
+from sampan.server.authz.decision import Attributes, Decision
+from sampan.server.authz.rules import Rules, summary
+from sampan.server.cache import Cache, Change, Item
+from sampan.server.identity import MASTERS_GROUP, User
+
+Tree = dict[str, Any]
+
+_EVERYTHING: tuple[Tree, ...] = (
+    {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+    {"verbs": ["*"], "nonResourceURLs": ["*"]},
+)
+
+
+class Objects(Protocol):
+    """What the authorizer reads: the live objects."""
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Item | None: ...
+
+    def all(self, kind: Kind, namespace: str = "") -> Sequence[Item]: ...
+
+
+class Authorizer:
+    """Asks each authorizer in turn; the first that allows ends it."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._pods = nodes.Pods(self._is_bound, self._refers)
+        self.rules = Rules()
+
+    def start(self, cache: Cache) -> None:
+        """Takes in the stored roles and bindings, and follows them from now on."""
+        for kind in (CLUSTERROLE, ROLE, CLUSTERROLEBINDING, ROLEBINDING):
+            kept = cache.of(kind)
+            for item in kept.range():
+                self.rules.update({**item.tree, "kind": kind.name})
+            kept.listeners.add(partial(self._changed, kind))
+
+    def authorize(self, user: User, attributes: Attributes) -> Decision:
+        """Whether the user may; the reason says who allowed it, or what a node lacks."""
+        if MASTERS_GROUP in user.groups:
+            return Decision(allowed=True)
+        node = nodes.node_name(user)
+        by_node = nodes.authorize(node, attributes, self._pods) if node else None
+        if by_node is not None and by_node.allowed:
+            return by_node
+        by_rules = self.rules.allowed(user, attributes)
+        if by_rules.allowed or by_node is None:
+            return by_rules
+        return by_node
+
+    def rules_for(self, user: User, namespace: str) -> tuple[list[Tree], list[Tree]]:
+        """The user's resource rules and path rules in a namespace, as a SelfSubjectRulesReview lists them."""
+        return summary(self.rules_held(user, namespace))
+
+    def rules_held(self, user: User, namespace: str) -> list[Tree]:
+        """Every rule that the user has in the namespace ("" = cluster-wide only)."""
+        if MASTERS_GROUP in user.groups:
+            return list(_EVERYTHING)
+        return [rule for _, rule in self.rules.rules_of(user, namespace)]
+
+    def _changed(self, kind: Kind, change: Change) -> None:
+        if change.item is not None:
+            self.rules.update({**change.item.tree, "kind": kind.name})
+        else:
+            self.rules.remove(kind.name, *objects.key(change.last.tree))
+
+    def _is_bound(self, node: str, namespace: str, pod: str) -> bool:
+        item = self._objects.get(POD, namespace, pod)
+        return item is not None and objects.get_path(item.tree, "spec.nodeName") == node
+
+    def _refers(self, node: str, resource: str, namespace: str, name: str) -> bool:
+        return any(
+            objects.get_path(item.tree, "spec.nodeName") == node and references.refers(item.tree, resource, name)
+            for item in self._objects.all(POD, namespace)
+        )

@@ -1,0 +1,140 @@
+"""Nodes: what a node agent may do: its own Node, the pods bound to it, and what those pods refer to.
+
+A user system:node:NAME in the group system:nodes. `Referenced` answers whether a pod bound to the
+node refers to an object; everything else is decided from the request alone.
+
+https://kubernetes.io/docs/reference/access-authn-authz/node/
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sampan.server.authz.decision import DENIED, Attributes, Decision
+from sampan.server.identity import User
+
+GROUP = "system:nodes"
+PREFIX = "system:node:"
+LEASE_NAMESPACE = "kube-node-lease"
+
+_ALLOWED = Decision(allowed=True)
+_READ = frozenset(("get", "list", "watch"))
+_CHANGE = frozenset(("get", "update", "patch"))
+
+# (group, resource) -> verbs that every node has, whatever the object.
+_EVERY_NODE: dict[tuple[str, str], frozenset[str]] = {
+    ("", "services"): _READ,
+    ("discovery.k8s.io", "endpointslices"): _READ,
+    ("", "nodes"): frozenset(("create", "get", "list", "watch")),
+    ("", "pods"): frozenset(("create", *_READ)),
+    ("", "events"): frozenset(("create", "patch", "update")),
+    ("events.k8s.io", "events"): frozenset(("create", "patch", "update")),
+    ("certificates.k8s.io", "certificatesigningrequests"): frozenset(("create", *_READ)),
+    ("node.k8s.io", "runtimeclasses"): _READ,
+    ("storage.k8s.io", "csidrivers"): _READ,
+    ("storage.k8s.io", "volumeattachments"): frozenset(("get",)),
+    ("authentication.k8s.io", "tokenreviews"): frozenset(("create",)),
+    ("authorization.k8s.io", "subjectaccessreviews"): frozenset(("create",)),
+    ("authorization.k8s.io", "localsubjectaccessreviews"): frozenset(("create",)),
+}
+_REFERRED = frozenset(("secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes"))
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """Look-ups among pods, each with the node's name first.
+
+    `is_bound(node, namespace, pod)`: the pod is bound to the node. `refers(node, resource, namespace,
+    name)`: a pod bound to the node refers to that secret, configmap, serviceaccount or claim.
+    """
+
+    is_bound: Callable[[str, str, str], bool]
+    refers: Callable[[str, str, str, str], bool]
+
+
+def node_name(user: User) -> str:
+    """The node that the user is the agent of; "" for anybody else."""
+    is_node = GROUP in user.groups and user.name.startswith(PREFIX)
+    return user.name.removeprefix(PREFIX) if is_node else ""
+
+
+def authorize(node: str, asked: Attributes, pods: Pods) -> Decision:
+    """What the agent of this node may do; what is not named here is left to RBAC."""
+    if not asked.is_resource:
+        return DENIED
+    if not asked.subresource and asked.verb in _EVERY_NODE.get((asked.group, asked.resource), ()):
+        return _ALLOWED
+    match asked.group, asked.resource:
+        case "", "nodes":
+            return _own_node(node, asked)
+        case "", "pods":
+            return _own_pod(node, asked, pods)
+        case "", "serviceaccounts":
+            return _service_account(node, asked, pods)
+        case "", resource if resource in _REFERRED:
+            return _referred(node, asked, pods)
+        case "coordination.k8s.io", "leases":
+            return _own_lease(node, asked)
+        case "storage.k8s.io", "csinodes":
+            is_own = asked.verb in {"create", *_CHANGE, "delete"} and asked.name in {"", node}
+            return _ALLOWED if is_own else _denied("can only access CSINode with the same name as the requesting node")
+    return DENIED
+
+
+def _denied(reason: str) -> Decision:
+    return Decision(allowed=False, reason=reason)
+
+
+def _own_node(node: str, asked: Attributes) -> Decision:
+    if asked.subresource not in {"", "status"} or asked.verb not in _CHANGE | {"delete"}:
+        return DENIED
+    if asked.name != node:
+        return _denied(f"node '{node}' cannot {asked.verb} node '{asked.name}', only its own Node object")
+    return _ALLOWED
+
+
+def _own_pod(node: str, asked: Attributes, pods: Pods) -> Decision:
+    is_status = asked.subresource == "status" and asked.verb in _CHANGE
+    is_deletion = not asked.subresource and asked.verb == "delete"
+    is_eviction = asked.subresource == "eviction" and asked.verb == "create"
+    if not (is_status or is_deletion or is_eviction):
+        return DENIED
+    if not pods.is_bound(node, asked.namespace, asked.name):
+        return _no_relationship(node, asked)
+    return _ALLOWED
+
+
+def _service_account(node: str, asked: Attributes, pods: Pods) -> Decision:
+    is_token = asked.subresource == "token" and asked.verb == "create"
+    if not is_token and (asked.subresource or asked.verb != "get"):
+        return DENIED
+    return _found(node, asked, pods)
+
+
+def _referred(node: str, asked: Attributes, pods: Pods) -> Decision:
+    if asked.subresource:
+        return _denied("cannot read subresource") if asked.verb in _READ else DENIED
+    if asked.verb not in _READ:
+        return _denied("can only read resources of this type")
+    if not asked.name:
+        return _denied("can only read namespaced object of this type")
+    return _found(node, asked, pods)
+
+
+def _found(node: str, asked: Attributes, pods: Pods) -> Decision:
+    if pods.refers(node, asked.resource, asked.namespace, asked.name):
+        return _ALLOWED
+    return _no_relationship(node, asked)
+
+
+def _no_relationship(node: str, asked: Attributes) -> Decision:
+    return _denied(f"no relationship found between node '{node}' and this object")
+
+
+def _own_lease(node: str, asked: Attributes) -> Decision:
+    if asked.subresource or asked.verb not in {"get", "create", "update", "patch", "delete"}:
+        return _denied("can only get, create, update, patch, or delete a node lease")
+    if asked.namespace != LEASE_NAMESPACE:
+        return _denied(f'can only access leases in the "{LEASE_NAMESPACE}" system namespace')
+    if asked.verb != "create" and asked.name != node:
+        return _denied("can only access node lease with the same name as the requesting node")
+    return _ALLOWED

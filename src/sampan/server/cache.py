@@ -1,0 +1,257 @@
+"""The watch cache: every live object of every kind as bytes, and a bounded window of events.
+
+One task follows the store; a write is answered only after the cache has applied it, so that reads
+from here are never older than an acknowledged write. Bytes are made once: an `Item` holds the
+stored bytes and, on demand, the bytes for clients, with the resourceVersion spliced in.
+"""
+
+import asyncio
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from sampan.kinds.kind import Kind
+from sampan.kit.tasks import Tasks
+from sampan.meta import status
+from sampan.store.protocol import Batch, Event, Store
+
+ROOT = "/registry/"
+WINDOW_EVENTS = 8192
+_METADATA = b'"metadata":{'
+
+Tree = dict[str, Any]
+
+
+class Item:
+    """One object at one revision. `key` is NAMESPACE/NAME, or NAME for cluster-scoped kinds."""
+
+    __slots__ = ("_labels", "_tree", "_wire", "key", "revision", "stored")
+
+    def __init__(self, key: str, revision: int, stored: bytes) -> None:
+        self.key = key
+        self.revision = revision
+        self.stored = stored
+        self._wire: bytes | None = None
+        self._tree: Tree | None = None
+        self._labels: dict[str, str] | None = None
+
+    @property
+    def wire(self) -> bytes:
+        """JSON with the resourceVersion."""
+        if self._wire is None:
+            self._wire = splice(self.stored, self.revision)
+        return self._wire
+
+    @property
+    def tree(self) -> Tree:
+        """The object, decoded once and shared: never mutate it."""
+        if self._tree is None:
+            self._tree = self.copy()
+        return self._tree
+
+    @property
+    def labels(self) -> dict[str, str]:
+        if self._labels is None:
+            tree = self._tree or orjson.loads(self.stored)
+            self._labels = tree["metadata"].get("labels") or {}
+        return self._labels
+
+    def copy(self) -> Tree:
+        """A fresh tree, the caller's own."""
+        tree: Tree = orjson.loads(self.wire)
+        return tree
+
+
+def splice(stored: bytes, revision: int) -> bytes:
+    """Stored bytes with metadata.resourceVersion put in as the first field of metadata."""
+    at = stored.index(_METADATA) + len(_METADATA)
+    return b'%b"resourceVersion":"%d",%b' % (stored[:at], revision, stored[at:])
+
+
+def encode(obj: Tree) -> bytes:
+    """An object as it is stored: kind, apiVersion and metadata first, no resourceVersion."""
+    metadata = obj["metadata"]
+    if "resourceVersion" in metadata:
+        metadata = {k: v for k, v in metadata.items() if k != "resourceVersion"}
+    head = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": metadata}
+    head.update((k, v) for k, v in obj.items() if k not in head)
+    return orjson.dumps(head)
+
+
+class Change:
+    """One event for watchers: the item now, and before (None when there was none)."""
+
+    __slots__ = ("_frames", "item", "previous", "revision")
+
+    def __init__(self, revision: int, item: Item | None, previous: Item | None) -> None:
+        self.revision = revision
+        self.item = item
+        self.previous = previous
+        self._frames: dict[str, bytes] = {}
+
+    def last(self) -> Item:
+        """The object to show: the new one, or the last state of a deleted one at the deletion's revision."""
+        if self.item is not None:
+            return self.item
+        assert self.previous is not None  # a deletion always has a state before
+        return Item(self.previous.key, self.revision, self.previous.stored)
+
+    def frame(self, kind: str) -> bytes:
+        """The JSON line of a watch, made once for all watchers."""
+        frame = self._frames.get(kind)
+        if frame is None:
+            frame = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.last().wire)
+            self._frames[kind] = frame
+        return frame
+
+
+Listener = Callable[[Change], None]
+
+
+class KindCache:
+    """The live objects of one kind in key order, and its latest events."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.prefix = prefix(kind)
+        self.items: dict[str, Item] = {}
+        self.changes: deque[Change] = deque()
+        self.oldest = 0
+        self.listeners: set[Listener] = set()
+        self._order: list[str] = []
+
+    def get(self, key: str) -> Item | None:
+        return self.items.get(key)
+
+    def range(self, namespace: str = "") -> list[Item]:
+        """Items in key order, of one namespace or all."""
+        items = self.items
+        if not namespace:
+            return [items[key] for key in self._order]
+        start = bisect_left(self._order, namespace + "/")
+        end = bisect_left(self._order, namespace + "0", start)
+        return [items[key] for key in self._order[start:end]]
+
+    def since(self, revision: int) -> Sequence[Change]:
+        """Changes after the revision, in order. Raises ApiError 410 when some are gone."""
+        if revision < self.oldest:
+            raise status.expired(f"too old resource version: {revision} ({self.oldest})")
+        newer: list[Change] = []
+        for change in reversed(self.changes):
+            if change.revision <= revision:
+                break
+            newer.append(change)
+        newer.reverse()
+        return newer
+
+    def load(self, key: str, item: Item) -> None:
+        """Puts in an object that was there before the cache."""
+        self.items[key] = item
+        self._order.append(key)
+
+    def sort(self, revision: int) -> None:
+        self._order.sort()
+        self.oldest = revision
+
+    def apply(self, event: Event) -> None:
+        key = event.key[len(self.prefix) :]
+        previous = self.items.get(key)
+        item = None if event.value is None else Item(key, event.revision, event.value)
+        if item is None:
+            if previous is None:
+                return
+            del self.items[key]
+            self._order.pop(bisect_left(self._order, key))
+        else:
+            if previous is None:
+                insort(self._order, key)
+            self.items[key] = item
+        self._publish(Change(event.revision, item, previous))
+
+    def _publish(self, change: Change) -> None:
+        self.changes.append(change)
+        if len(self.changes) > WINDOW_EVENTS:
+            self.oldest = self.changes.popleft().revision
+        for listener in tuple(self.listeners):
+            listener(change)
+
+
+class Cache:
+    """All kinds' caches, and the revision up to which they are true."""
+
+    def __init__(self, store: Store, kinds: Sequence[Kind], tasks: Tasks) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._by_prefix = {prefix(kind): KindCache(kind) for kind in kinds if not kind.not_stored}
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.revision = 0
+        self.progress_listeners: set[Callable[[int], None]] = set()
+
+    def of(self, kind: Kind) -> KindCache:
+        return self._by_prefix[prefix(kind)]
+
+    def kinds(self) -> Iterator[KindCache]:
+        yield from self._by_prefix.values()
+
+    async def start(self) -> None:
+        """Reads the whole store, then follows it."""
+        page = await self._store.list(ROOT)
+        for record in page.records:
+            cache = self._by_prefix.get(_prefix_of(record.key))
+            if cache is not None:
+                key = record.key[len(cache.prefix) :]
+                cache.load(key, Item(key, record.mod_revision, record.value))
+        for cache in self._by_prefix.values():
+            cache.sort(page.revision)
+        self.revision = page.revision
+        self._tasks.spawn(self._follow(page.revision), "watch cache")
+
+    async def wait(self, revision: int) -> None:
+        """Returns once everything up to the revision is in the cache."""
+        if revision <= self.revision:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, future))
+        await future
+
+    async def _follow(self, revision: int) -> None:
+        async for batch in self._store.watch(ROOT, revision):
+            self._apply(batch)
+
+    def _apply(self, batch: Batch) -> None:
+        for event in batch.events:
+            cache = self._by_prefix.get(_prefix_of(event.key))
+            if cache is not None:
+                cache.apply(event)
+        self.revision = batch.revision
+        for listener in tuple(self.progress_listeners):
+            listener(batch.revision)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        for revision, future in self._waiters:
+            if revision > self.revision:
+                waiting.append((revision, future))
+            elif not future.done():
+                future.set_result(None)
+        self._waiters = waiting
+
+
+def prefix(kind: Kind) -> str:
+    """Where a kind's objects are in the store: /registry/apps/deployments/."""
+    return f"{ROOT}{kind.group or 'core'}/{kind.plural}/"
+
+
+def _prefix_of(key: str) -> str:
+    first = key.find("/", len(ROOT))
+    second = key.find("/", first + 1)
+    return key[: second + 1]
+
+
+def item_key(kind: Kind, namespace: str, name: str) -> str:
+    """The key of one object inside its kind."""
+    return f"{namespace}/{name}" if kind.namespaced else name

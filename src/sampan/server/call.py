@@ -1,0 +1,75 @@
+"""Call: one authorized request on a resource, with what every step of its way needs to know."""
+
+from dataclasses import dataclass, field
+
+from sampan.kinds.kind import Kind, Subresource
+from sampan.meta import status
+from sampan.server.identity import User
+from sampan.server.request_info import RequestInfo
+from sampan.web.message import Request
+
+MAX_MANAGER_LENGTH = 128
+_VALIDATIONS = ("Ignore", "Warn", "Strict")
+
+
+@dataclass(slots=True)
+class Call:
+    """`now` is the request's time in unix seconds; `warnings` become Warning headers of the answer."""
+
+    request: Request
+    info: RequestInfo
+    user: User
+    kind: Kind
+    subresource: Subresource | None
+    now: float
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def namespace(self) -> str:
+        return self.info.namespace
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def sub(self) -> str:
+        """The subresource's name, "" for the object itself."""
+        return self.subresource.name if self.subresource else ""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.info.group}/{self.info.version}" if self.info.group else self.info.version
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be stored. Raises ApiError for anything but All."""
+        values = [value for key, value in self.request.query if key == "dryRun"]
+        if any(value not in ("All", "") for value in values):
+            cause = status.not_supported("dryRun", values[0], ["All"])
+            raise status.invalid("meta.k8s.io", "CreateOptions", "", [cause])
+        return "All" in values
+
+    @property
+    def field_manager(self) -> str:
+        """Who is recorded in managedFields: ?fieldManager=, else the client's program name."""
+        manager = self.request.param("fieldManager")
+        if len(manager) > MAX_MANAGER_LENGTH:
+            raise status.bad_request(f"fieldManager may not be more than {MAX_MANAGER_LENGTH} bytes")
+        return manager or default_manager(self.request.headers.get("user-agent", ""))
+
+    @property
+    def field_validation(self) -> str:
+        value = self.request.param("fieldValidation") or "Warn"
+        if value not in _VALIDATIONS:
+            cause = status.not_supported("fieldValidation", value, _VALIDATIONS)
+            raise status.invalid("meta.k8s.io", "CreateOptions", "", [cause])
+        return value
+
+    def not_found(self, name: str = "") -> status.ApiError:
+        return status.not_found(self.kind.group, self.kind.plural, name or self.name)
+
+
+def default_manager(user_agent: str) -> str:
+    """The program's name in a User-Agent header, as upstream takes it."""
+    return user_agent.partition("/")[0][:MAX_MANAGER_LENGTH] or "unknown"

@@ -1,0 +1,194 @@
+"""Bodies in and out: media types, strict decoding, and the shape in which a client wants its answer.
+
+In: JSON, YAML and protobuf. Out: JSON or protobuf; whole objects, Tables or metadata only.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sampan.kinds.kind import Kind
+from sampan.meta import fields, schema, status
+from sampan.meta.wire import json, protobuf, table, yaml
+from sampan.server.cache import Item
+from sampan.server.call import Call
+from sampan.web.message import Response
+
+JSON = "application/json"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+ACCEPTED_BODIES = (JSON, YAML, PROTOBUF)
+MAX_WARNING_LENGTH = 256
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an answer is written. `shape` is "" for objects, "Table" or "PartialObjectMetadata"."""
+
+    media: str = JSON
+    shape: str = ""
+    shape_version: str = "v1"
+
+    @property
+    def content_type(self) -> str:
+        if not self.shape or self.media == PROTOBUF:
+            return self.media
+        return f"{self.media};as={self.shape};g=meta.k8s.io;v={self.shape_version}"
+
+
+def negotiate(accept: str, kind: Kind | None) -> Form:
+    """The first acceptable form of an Accept header. Raises ApiError 406 when there is none."""
+    if not accept or accept == JSON:
+        return Form()
+    for clause in accept.split(","):
+        media, *rest = (part.strip() for part in clause.split(";"))
+        found = _form(media, dict(part.split("=", 1) for part in rest if "=" in part), kind)
+        if found is not None:
+            return found
+    raise status.not_acceptable(ACCEPTED_BODIES)
+
+
+def _form(media: str, parameters: dict[str, str], kind: Kind | None) -> Form | None:
+    if media in ("*/*", "application/*"):
+        media = JSON
+    if media not in ACCEPTED_BODIES:
+        return None
+    shape = parameters.get("as", "")
+    if media == PROTOBUF and (shape or kind is None or not _has_message(kind)):
+        return None
+    if not shape:
+        return Form(media)
+    base = shape.removesuffix("List")
+    known = parameters.get("g") == "meta.k8s.io" and parameters.get("v") in ("v1", "v1beta1")
+    if not known or base not in ("Table", "PartialObjectMetadata"):
+        return None
+    return Form(media, base, parameters["v"])
+
+
+def _has_message(kind: Kind) -> bool:
+    return protobuf.message_for(kind.group, kind.version, kind.name) is not None
+
+
+def media_type(call: Call) -> str:
+    return call.request.headers.get("content-type", JSON).partition(";")[0].strip().lower() or JSON
+
+
+def body_tree(call: Call, kind: Kind | None = None) -> Tree:
+    """The object in a request's body, checked against its type. Raises ApiError 400 or 415.
+
+    `kind` is the body's type where it is not the resource's own (a Scale, a TokenRequest).
+    """
+    kind = kind or call.kind
+    body = call.request.body
+    if isinstance(body, dict):
+        return check_fields(call, orjson.loads(orjson.dumps(body)), kind)
+    tree, problems = _decode(media_type(call), body)
+    _check_type(tree, kind, call.info.version if kind is call.kind else kind.version)
+    return check_fields(call, tree, kind, problems)
+
+
+def any_tree(call: Call) -> Tree:
+    """A body that is not an object of a kind (DeleteOptions). Raises ApiError 400 or 415."""
+    return _decode(media_type(call), call.request.body)[0] if isinstance(call.request.body, bytes) else {}
+
+
+def _decode(media: str, body: bytes) -> tuple[Tree, list[str]]:
+    if media == JSON:
+        tree, problems = json.decode_strict(body)
+    elif media in (YAML, "text/yaml", "application/x-yaml"):
+        tree, problems = yaml.decode_strict(body)
+    elif media == PROTOBUF:
+        tree, problems = protobuf.decode(body), []
+    else:
+        raise status.unsupported_media_type(ACCEPTED_BODIES)
+    if not isinstance(tree, dict):
+        raise status.bad_request("the object provided is unrecognized (must be of type Object)")
+    return tree, list(problems)
+
+
+def _check_type(tree: Tree, kind: Kind, version: str) -> None:
+    expected = f"{kind.group}/{version}" if kind.group else version
+    given_kind = tree.setdefault("kind", kind.name)
+    given_version = tree.setdefault("apiVersion", expected)
+    if (given_kind, given_version) != (kind.name, expected):
+        raise status.bad_request(
+            f"{given_kind} in version {status.show(given_version.rpartition('/')[2])} "
+            f"cannot be handled as a {kind.name}: no kind {status.show(given_kind)} is registered for version "
+            f"{status.show(given_version)}"
+            if given_kind != kind.name and given_version == expected
+            else f"the API version in the data ({given_version}) does not match the expected API version ({expected})"
+            if given_kind == kind.name
+            else f"the kind and API version in the data ({given_version}, {given_kind}) do not match the expected "
+            f"ones ({expected}, {kind.name})"
+        )
+
+
+def check_fields(call: Call, tree: Tree, kind: Kind, problems: Sequence[str] = ()) -> Tree:
+    """The tree as its type keeps it: unknown fields are dropped, and refused or warned about as
+    ?fieldValidation= says. Raises ApiError 400, also for values of a wrong type.
+    """
+    if not kind.schema:
+        return tree
+    try:
+        kept, unknown = fields.conform(tree, schema.definition(kind.schema))
+    except fields.Mismatch as error:
+        raise fields.mismatch_error(error, kind.name, kind.version) from error
+    texts = fields.in_document_order(tree, unknown, list(problems)) if unknown or problems else []
+    mode = call.field_validation if texts else "Ignore"
+    if mode == "Strict":
+        raise fields.strict_error(texts, kind.name, kind.version)
+    if mode == "Warn":
+        call.warnings.extend(texts)
+    return kept
+
+
+def respond(call: Call, item: Item, code: int = 200) -> Response:
+    """One object in the form the client wants."""
+    form = negotiate(call.request.headers.get("accept", ""), call.kind)
+    if form == Form():
+        return Response(code, item.wire, warning_headers(call.warnings))
+    return respond_tree(call, item.copy(), code, form)
+
+
+def respond_tree(call: Call, tree: Tree, code: int = 200, form: Form | None = None) -> Response:
+    """One object, or anything else that has apiVersion and kind (a Scale, a review, a Status)."""
+    form = form or negotiate(call.request.headers.get("accept", ""), call.kind)
+    headers = warning_headers(call.warnings)
+    if form.shape == "Table":
+        options = table_options(call)
+        columns = call.kind.columns
+        return Response(code, json.encode(table.table(columns, [tree], call.now, options)), headers, form.content_type)
+    if form.shape:
+        return Response(code, json.encode(table.partial_metadata(tree)), headers, form.content_type)
+    return Response(code, encode(tree, form), headers, form.content_type)
+
+
+def encode(tree: Tree, form: Form) -> bytes:
+    """A tree as JSON, YAML or protobuf."""
+    if form.media == PROTOBUF:
+        return protobuf.encode(tree)
+    if form.media == YAML:
+        return yaml.encode(tree)
+    return json.encode(tree)
+
+
+def table_options(call: Call) -> str:
+    """?includeObject= of a Table request: None, Metadata (the default) or Object."""
+    include = call.request.param("includeObject") or "Metadata"
+    if include not in ("None", "Metadata", "Object"):
+        raise status.bad_request(f"unrecognized includeObject value: {status.show(include)}")
+    return include
+
+
+def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
+    """Warning headers as RFC 7234 writes them, joined: 299 - "text"."""
+    if not warnings:
+        return {}
+    quoted = (text[:MAX_WARNING_LENGTH].replace("\\", "\\\\").replace('"', '\\"') for text in dict.fromkeys(warnings))
+    return {"Warning": ", ".join(f'299 - "{text}"' for text in quoted)}

@@ -1,0 +1,190 @@
+"""Deletion: at once, after a grace, or when the finalizers are gone; one object or a collection.
+
+https://kubernetes.io/docs/concepts/architecture/garbage-collection/
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sampan.meta import objects, status, timestamps
+from sampan.server import codec, reads
+from sampan.server.admission import chain
+from sampan.server.cache import Item
+from sampan.server.call import Call
+from sampan.server.registry import UPDATE_TRIES, Registry, is_released
+from sampan.server.request_info import is_true
+from sampan.web.message import Response
+
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+POLICIES = {"Orphan": ORPHAN, "Foreground": FOREGROUND, "Background": ""}
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """DeleteOptions. `grace_seconds` and `policy` are None when the caller has no wish."""
+
+    grace_seconds: int | None = None
+    policy: str | None = None
+    uid: str = ""
+    resource_version: str = ""
+
+
+def options(call: Call) -> Options:
+    """From the body, else from the query. Raises ApiError 400 or 422."""
+    body = _body(call)
+    grace = body.get("gracePeriodSeconds")
+    if grace is None and (text := call.request.param("gracePeriodSeconds")):
+        grace = _integer(text)
+    if grace is not None and grace < 0:
+        grace = 1
+    policy = body.get("propagationPolicy") or call.request.param("propagationPolicy") or None
+    orphan = body.get("orphanDependents")
+    if orphan is None and (text := call.request.param("orphanDependents")):
+        orphan = is_true(text)
+    if policy is not None and orphan is not None:
+        cause = status.invalid_value(
+            "propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set"
+        )
+        raise status.invalid("meta.k8s.io", "DeleteOptions", "", [cause])
+    if policy is not None and policy not in POLICIES:
+        cause = status.not_supported("propagationPolicy", policy, [*POLICIES, "nil"])
+        raise status.invalid("meta.k8s.io", "DeleteOptions", "", [cause])
+    if orphan is not None:
+        policy = "Orphan" if orphan else "Background"
+    wanted = body.get("preconditions") or {}
+    if body.get("dryRun"):
+        call.request.query = (*call.request.query, *(("dryRun", str(value)) for value in body["dryRun"]))
+    return Options(grace, policy, wanted.get("uid") or "", wanted.get("resourceVersion") or "")
+
+
+def _body(call: Call) -> Tree:
+    body = call.request.body
+    if not body:
+        return {}
+    if isinstance(body, dict):
+        return body
+    return codec.any_tree(call)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise status.bad_request(f"strconv.ParseInt: parsing {status.show(text)}: invalid syntax") from error
+
+
+class Deletes:
+    """DELETE on an object and on a collection."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def delete(self, call: Call) -> Response:
+        """Answers with the object when it stays for a while, else with a Status."""
+        wish = options(call)
+        item, gone = await self.delete_one(call, wish)
+        if not gone:
+            return codec.respond(call, item)
+        metadata = item.tree["metadata"]
+        details = {"name": metadata["name"], "kind": call.kind.plural, "uid": metadata["uid"]}
+        if call.kind.group:
+            details["group"] = call.kind.group
+        return codec.respond_tree(call, status.success(details))
+
+    async def delete_collection(self, call: Call) -> Response:
+        """Deletes what the selectors choose, one after another; answers with the list of them."""
+        wish = options(call)
+        match = reads.selection(call)
+        chosen = [i for i in self._registry.all(call.kind, call.namespace) if match is None or match(i)]
+        deleted = []
+        for item in chosen:
+            namespace = objects.namespace(item.tree)
+            try:
+                done, _ = await self.delete_one(_for_item(call, namespace, objects.name(item.tree)), wish)
+                deleted.append(done)
+            except status.ApiError as error:
+                if error.reason != "NotFound":
+                    raise
+        metadata = {"resourceVersion": str(max((i.revision for i in deleted), default=0) or "")}
+        return Response(200, reads.joined(call.kind, call.api_version, metadata, deleted))
+
+    async def delete_one(self, call: Call, wish: Options) -> tuple[Item, bool]:
+        """Returns the object as it was last, and whether it is gone."""
+        for _ in range(UPDATE_TRIES):
+            item = self._registry.find(call)
+            self._check(call, item, wish)
+            await self._registry.admit_delete(call, item)
+            new = marked(call, item.tree, wish)
+            if new is None:
+                return item, False
+            if is_released(call.kind, new):
+                if await self._registry.remove(call, item):
+                    return item, True
+                continue
+            written = await self._registry.put(call, item, new, chain.Attributes(call, chain.UPDATE, new, item.tree))
+            if written is not None:
+                return written, False
+        raise status.conflict(call.kind.group, call.kind.plural, call.name)
+
+    def _check(self, call: Call, item: Item, wish: Options) -> None:
+        uid = item.tree["metadata"]["uid"]
+        why = ""
+        if wish.uid and wish.uid != uid:
+            why = f"Precondition failed: UID in precondition: {wish.uid}, UID in object meta: {uid}"
+        elif wish.resource_version and wish.resource_version != str(item.revision):
+            why = (
+                f"Precondition failed: ResourceVersion in precondition: {wish.resource_version}, "
+                f"ResourceVersion in object meta: {item.revision}"
+            )
+        if why:
+            raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
+
+
+def marked(call: Call, old: Tree, wish: Options) -> Tree | None:
+    """The object with the deletion written into it; None when it already says so."""
+    kind = call.kind
+    new: Tree = objects.copy(old)
+    metadata = new["metadata"]
+    finalizers = _finalizers(metadata.get("finalizers", []), wish.policy)
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    else:
+        metadata.pop("finalizers", None)
+    grace = max(0, kind.hooks.grace_seconds(new, wish.grace_seconds))
+    if not metadata.get("deletionTimestamp"):
+        metadata["deletionTimestamp"] = timestamps.format(call.now + grace)
+        metadata["deletionGracePeriodSeconds"] = grace
+        if kind.has_generation and "generation" in metadata:
+            metadata["generation"] += 1
+        kind.hooks.deleting(new)
+        return new
+    before = metadata.get("deletionGracePeriodSeconds") or 0
+    if wish.grace_seconds is not None and grace < before:
+        asked = timestamps.parse(metadata["deletionTimestamp"]) - before
+        metadata["deletionTimestamp"] = timestamps.format(asked + grace)
+        metadata["deletionGracePeriodSeconds"] = grace
+        return new
+    return new if new != old or is_released(kind, new) else None
+
+
+def _finalizers(present: list[str], policy: str | None) -> list[str]:
+    if policy is None:
+        return present
+    kept = [name for name in present if name not in (ORPHAN, FOREGROUND)]
+    added = POLICIES[policy]
+    return [*kept, added] if added else kept
+
+
+def _for_item(call: Call, namespace: str, name: str) -> Call:
+    import dataclasses
+
+    info = dataclasses.replace(call.info, namespace=namespace, name=name)
+    return dataclasses.replace(call, info=info)
+
+
+def empty_list(call: Call) -> bytes:
+    return orjson.dumps({"kind": call.kind.list_kind, "apiVersion": call.api_version, "metadata": {}, "items": []})

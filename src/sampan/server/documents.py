@@ -1,0 +1,94 @@
+"""The documents about the API itself: discovery, OpenAPI, and the token issuer's OIDC pages.
+
+Made when first asked for, and kept.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from sampan.kinds.kind import Kind
+from sampan.meta import status
+from sampan.meta.wire import json
+from sampan.server import discovery, openapi
+from sampan.server.tokens import Tokens
+from sampan.web.message import Request, Response
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+ROOT_PATHS = (
+    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2",
+    "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
+)  # fmt: skip
+
+
+class Documents:
+    """Answers for paths that name no resource; None for unknown ones."""
+
+    def __init__(self, kinds: Sequence[Kind], tokens: Tokens) -> None:
+        self._kinds = tuple(kinds)
+        self._tokens = tokens
+        self._made: dict[str, Response] = {}
+
+    def answer(self, request: Request) -> Response | None:
+        path = request.path.rstrip("/") or "/"
+        accept = request.headers.get("accept", "").replace(" ", "")
+        aggregated = path in ("/api", "/apis") and _wants_aggregated(accept)
+        key = f"{path} aggregated" if aggregated else path
+        made = self._made.get(key)
+        if made is None:
+            made = self._make(path, aggregated)
+            if made is None:
+                return None
+            self._made[key] = made
+        if path == "/openapi/v2" and accept and "json" not in accept and "*/*" not in accept:
+            raise status.not_acceptable(("application/json",))
+        etag = made.headers.get("ETag")
+        if etag and request.headers.get("if-none-match") == etag:
+            return Response(304, b"", {"ETag": etag}, made.content_type)
+        return Response(made.status, made.body, dict(made.headers), made.content_type)
+
+    def _make(self, path: str, aggregated: bool) -> Response | None:
+        if aggregated:
+            return _tagged(json.encode(discovery.aggregated(self._kinds, core=path == "/api")), AGGREGATED)
+        maker = self._makers().get(path)
+        if maker is not None:
+            return _tagged(json.encode(maker()), "application/json")
+        parts = path.strip("/").split("/")
+        if parts[0] == "api" and len(parts) == 2:
+            tree = discovery.resources(self._kinds, "", parts[1])
+        elif parts[0] == "apis" and len(parts) == 2:
+            tree = discovery.group(self._kinds, parts[1])
+        elif parts[0] == "apis" and len(parts) == 3:
+            tree = discovery.resources(self._kinds, parts[1], parts[2])
+        elif parts[:2] == ["openapi", "v3"] and len(parts) > 2:
+            tree = openapi.v3(self._kinds, "/".join(parts[2:]))
+        else:
+            return None
+        return None if tree is None else _tagged(json.encode(tree), "application/json")
+
+    def _makers(self) -> dict[str, Callable[[], object]]:
+        return {
+            "/": lambda: {"paths": list(ROOT_PATHS)},
+            "/api": lambda: discovery.api_versions(self._kinds),
+            "/apis": lambda: discovery.groups(self._kinds),
+            "/openapi/v2": lambda: openapi.v2(self._kinds),
+            "/openapi/v3": lambda: openapi.v3_index(self._kinds),
+            "/openid/v1/jwks": self._tokens.jwks,
+            "/.well-known/openid-configuration": self._tokens.openid_configuration,
+        }
+
+
+def _wants_aggregated(accept: str) -> bool:
+    """Whether aggregated discovery v2 is the first form that the client takes."""
+    for clause in accept.split(","):
+        parameters = dict(p.split("=", 1) for p in clause.split(";")[1:] if "=" in p)
+        if parameters.get("as") == "APIGroupDiscoveryList":
+            if parameters.get("g") == "apidiscovery.k8s.io" and parameters.get("v") == "v2":
+                return True
+        elif clause.startswith(("application/json", "*/*")):
+            return False
+    return False
+
+
+def _tagged(body: bytes, content_type: str) -> Response:
+    etag = '"' + hashlib.sha256(body).hexdigest().upper()[:64] + '"'
+    return Response(200, body, {"ETag": etag, "Vary": "Accept"}, content_type)

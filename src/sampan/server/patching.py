@@ -1,0 +1,133 @@
+"""PATCH: the four patch types, each turned into a function old -> new for the registry.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply
+"""
+
+from typing import Any
+
+import orjson
+
+from sampan.meta import objects, schema, status
+from sampan.meta.apply import managed
+from sampan.meta.patch import json_patch, merge, strategic
+from sampan.meta.wire import json, yaml
+from sampan.server import codec
+from sampan.server.cache import Item
+from sampan.server.call import Call
+from sampan.server.registry import Registry, is_apply
+from sampan.server.request_info import is_true
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+
+Tree = dict[str, Any]
+
+
+class Patching:
+    """PATCH on an object or on its status."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def patch(self, call: Call) -> tuple[Item, bool]:
+        """The object as written, and whether it was created. Raises ApiError."""
+        if is_apply(call):
+            return await self._apply(call)
+        media = codec.media_type(call)
+        if media not in ACCEPTED:
+            raise status.unsupported_media_type(ACCEPTED)
+        patch = read(call, media)
+
+        async def change(item: Item) -> Tree:
+            new = patched(call, item.copy(), patch, media)
+            return codec.check_fields(call, new, call.kind)
+
+        return await self._registry.update(call, change), False
+
+    async def _apply(self, call: Call) -> tuple[Item, bool]:
+        config = _applied(call)
+        for _ in range(2):
+            if self._registry.get(call.kind, call.namespace, call.name) is None:
+                if call.sub:
+                    raise call.not_found()
+                try:
+                    return await self._registry.create(call, _merged(call, None, config)), True
+                except status.ApiError as error:
+                    if error.reason != "AlreadyExists" or "uid" in config["metadata"]:
+                        raise
+
+            async def change(item: Item) -> Tree:
+                return _merged(call, item.tree, config)
+
+            return await self._registry.update(call, change), False
+        raise status.conflict(call.kind.group, call.kind.plural, call.name)
+
+
+def read(call: Call, media: str) -> Any:
+    """A patch document. Raises ApiError 400."""
+    body = call.request.body
+    if not isinstance(body, bytes):
+        return body
+    document, problems = json.decode_strict(body)
+    if media == JSON_PATCH:
+        if not isinstance(document, list):
+            raise status.bad_request(
+                "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+            )
+    elif not isinstance(document, dict):
+        raise status.bad_request("error decoding patch: the patch must be an object")
+    if problems and call.field_validation == "Strict":
+        raise status.bad_request(f"strict decoding error: {', '.join(problems)}")
+    return document
+
+
+def patched(call: Call, old: Tree, patch: Any, media: str) -> Tree:
+    """The patched object. `old` is the caller's own."""
+    if media == JSON_PATCH:
+        new = json_patch.apply(old, patch)
+    elif media == MERGE_PATCH:
+        new = merge.apply(old, patch)
+    else:
+        new = strategic.apply(old, patch, schema.definition(call.kind.schema))
+    if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
+        raise status.bad_request("the patched object is not an object")
+    result: Tree = orjson.loads(orjson.dumps(new))
+    return result
+
+
+def _applied(call: Call) -> Tree:
+    """The configuration of a server-side apply. Raises ApiError 400 or 422."""
+    if not call.request.param("fieldManager"):
+        cause = status.required("fieldManager", "is required for apply patch")
+        raise status.invalid("meta.k8s.io", "PatchOptions", "", [cause])
+    body = call.request.body
+    problems: list[str] = []
+    if isinstance(body, dict):
+        config = objects.copy(body)
+    else:
+        config, problems = yaml.decode_strict(body)
+    if not isinstance(config, dict) or not isinstance(config.get("metadata"), dict):
+        raise status.bad_request("error decoding YAML: the applied configuration must be an object with metadata")
+    if config.get("kind") != call.kind.name or config.get("apiVersion") != call.api_version:
+        raise status.bad_request(
+            f"the applied configuration is a {config.get('apiVersion')}, Kind={config.get('kind')}, "
+            f"expected {call.api_version}, Kind={call.kind.name}"
+        )
+    if config["metadata"].get("managedFields"):
+        raise status.bad_request("metadata.managedFields must be nil")
+    config = codec.check_fields(call, config, call.kind, problems)
+    config["metadata"].setdefault("name", call.name)
+    if config["metadata"]["name"] != call.name:
+        raise status.bad_request(
+            f"the name of the object ({config['metadata']['name']}) does not match the name on the URL ({call.name})"
+        )
+    return config
+
+
+def _merged(call: Call, live: Tree | None, config: Tree) -> Tree:
+    force = is_true(call.request.param("force", "false"))
+    write = managed.Write(call.field_manager, "Apply", call.api_version, call.sub, call.now)
+    return managed.apply(live, config, write, schema.definition(call.kind.schema), force=force)

@@ -1,0 +1,304 @@
+"""Writes: every create, update and patch of every stored kind goes through here.
+
+A write is a function old -> new that is tried again when somebody else was faster. In order:
+decode or patch, identity, defaults, admission, prepare, validation, managed fields, transaction.
+The caller gets the object as the cache has it, after the commit.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#updating-resources
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sampan.kinds.kind import Kind
+from sampan.kit.ids import Ids
+from sampan.meta import objects, schema, status, timestamps, validation
+from sampan.meta.apply import managed
+from sampan.server.admission import chain
+from sampan.server.cache import Cache, Item, encode, item_key
+from sampan.server.cache import Change as CacheChange
+from sampan.server.call import Call
+from sampan.store.protocol import Compare, Delete, Put, Store, Write
+
+Tree = dict[str, Any]
+Change = Callable[[Item], Awaitable[Tree]]
+
+NAME_TRIES = 8
+UPDATE_TRIES = 32
+MAX_GENERATED_BASE = 58
+SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+class Registry:
+    """The write side. `lookup` is what admission may read."""
+
+    def __init__(self, cache: Cache, store: Store, admission: chain.Chain, ids: Ids) -> None:
+        self._cache = cache
+        self._store = store
+        self._admission = admission
+        self._ids = ids
+
+    # Lookup, for admission and handlers
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Item | None:
+        return self._cache.of(kind).get(item_key(kind, namespace, name))
+
+    async def wait_for(self, kind: Kind, namespace: str, name: str, seconds: float) -> Item | None:
+        """The object, as soon as it is there; None when it does not come within the time."""
+        item = self.get(kind, namespace, name)
+        if item is not None:
+            return item
+        cache, key = self._cache.of(kind), item_key(kind, namespace, name)
+        come: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
+
+        def look(change: CacheChange) -> None:
+            if change.item is not None and change.item.key == key and not come.done():
+                come.set_result(change.item)
+
+        cache.listeners.add(look)
+        try:
+            return await asyncio.wait_for(come, seconds)
+        except TimeoutError:
+            return None
+        finally:
+            cache.listeners.discard(look)
+
+    def all(self, kind: Kind, namespace: str = "") -> list[Item]:
+        return self._cache.of(kind).range(namespace)
+
+    def find(self, call: Call) -> Item:
+        """The object that a call names. Raises ApiError 404."""
+        item = self.get(call.kind, call.namespace, call.name)
+        if item is None:
+            raise call.not_found()
+        return item
+
+    # Create
+
+    async def create(self, call: Call, given: Tree) -> Item:
+        """Stores a new object. Raises ApiError 409 when the name is taken."""
+        for tries_left in range(NAME_TRIES - 1, -1, -1):
+            obj = objects.copy(given)
+            self._stamp(call, obj)
+            try:
+                return await self._create_once(call, obj)
+            except status.ApiError as error:
+                generated = "generateName" in given["metadata"] and not given["metadata"].get("name")
+                if error.reason != "AlreadyExists" or not generated or not tries_left:
+                    raise
+        raise status.internal("no free name was found")
+
+    async def _create_once(self, call: Call, obj: Tree) -> Item:
+        kind = call.kind
+        for _ in range(UPDATE_TRIES):
+            new = objects.copy(obj)
+            kind.hooks.default(new)
+            attributes = chain.Attributes(call, chain.CREATE, new)
+            await self._admission.admit(attributes, self)
+            kind.hooks.prepare(new, None, call.sub)
+            self._validate_new(call, new)
+            call.warnings.extend(kind.hooks.warn(new, None))
+            new["metadata"]["managedFields"] = self._track(call, new, None)
+            key = self.store_key(kind, new)
+            stored = encode(new)
+            if self.get(kind, objects.namespace(new), objects.name(new)) is not None:
+                raise status.already_exists(kind.group, kind.plural, objects.name(new))
+            if call.dry_run:
+                return Item(key, 0, stored)
+            result = await self._store.txn(
+                [Compare(key, 0), *attributes.compares], [Put(key, stored), *attributes.writes]
+            )
+            await self._cache.wait(result.revision)
+            if result.succeeded:
+                return Item(item_key(kind, objects.namespace(new), objects.name(new)), result.revision, stored)
+            if result.found and result.found[0] is not None:
+                raise status.already_exists(kind.group, kind.plural, objects.name(new))
+        raise status.conflict(kind.group, kind.plural, objects.name(obj))
+
+    def _stamp(self, call: Call, obj: Tree) -> None:
+        """What the server alone decides about a new object."""
+        metadata = obj["metadata"] = obj.get("metadata") or {}
+        kind = call.kind
+        if metadata.get("resourceVersion"):
+            raise status.bad_request("resourceVersion should not be set on objects to be created")
+        check_namespace(call, metadata)
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = metadata["generateName"][:MAX_GENERATED_BASE] + self._ids.suffix()
+        for name in (*SYSTEM_FIELDS, "resourceVersion", "selfLink"):
+            metadata.pop(name, None)
+        metadata["uid"] = self._ids.uid()
+        metadata["creationTimestamp"] = timestamps.format(call.now)
+        if kind.has_generation:
+            metadata["generation"] = 1
+        if call.name and not call.sub and not metadata.get("name"):
+            metadata["name"] = call.name
+
+    def _validate_new(self, call: Call, obj: Tree) -> None:
+        kind = call.kind
+        causes = [
+            *validation.new_meta(obj, kind.namespaced, kind.name_check),
+            *kind.hooks.validate(obj, None, call.sub),
+        ]
+        if causes:
+            raise status.invalid(kind.group, kind.name, objects.name(obj), causes)
+
+    # Update
+
+    async def update(self, call: Call, change: Change) -> Item:
+        """Replaces the object that a call names by what `change` makes of it; deletes it when nothing holds it."""
+        for _ in range(UPDATE_TRIES):
+            item = self.find(call)
+            new = await change(item)
+            if objects.resource_version(new) not in ("", str(item.revision)):
+                raise status.conflict(call.kind.group, call.kind.plural, call.name)
+            written = await self._update_once(call, item, new)
+            if written is not None:
+                return written
+        raise status.conflict(call.kind.group, call.kind.plural, call.name)
+
+    async def _update_once(self, call: Call, item: Item, new: Tree) -> Item | None:
+        """One try; None when somebody else was faster."""
+        kind, old = call.kind, item.tree
+        self._keep_identity(call, new, old)
+        new["metadata"]["resourceVersion"] = str(item.revision)
+        scope_write(call, new, old)
+        kind.hooks.default(new)
+        attributes = chain.Attributes(call, chain.UPDATE, new, old)
+        await self._admission.admit(attributes, self)
+        kind.hooks.prepare(new, old, call.sub)
+        if kind.has_generation and not call.sub:
+            count_generation(new, old)
+        self._validate_update(call, new, old)
+        call.warnings.extend(kind.hooks.warn(new, old))
+        new["metadata"]["managedFields"] = self._track(call, new, old)
+        return await self.put(call, item, new, attributes)
+
+    async def put(self, call: Call, item: Item, new: Tree, attributes: chain.Attributes) -> Item | None:
+        """The transaction of an update; a no-op returns the item as it is, and an object that nothing holds goes."""
+        new["metadata"]["resourceVersion"] = str(item.revision)
+        if new == item.tree:
+            return item
+        stored = encode(new)
+        key = self.store_key(call.kind, new)
+        write: Write = Put(key, stored)
+        if is_released(call.kind, new):
+            write = Delete(key)
+            attributes.operation = chain.DELETE
+            await self._admission.admit(attributes, self)
+        if call.dry_run:
+            return Item(item.key, item.revision, stored)
+        compares = [Compare(key, item.revision), *attributes.compares]
+        result = await self._store.txn(compares, [write, *attributes.writes])
+        await self._cache.wait(result.revision)
+        return Item(item.key, result.revision, stored) if result.succeeded else None
+
+    async def admit_delete(self, call: Call, item: Item) -> chain.Attributes:
+        """Asks admission whether the object may be deleted. Raises ApiError."""
+        attributes = chain.Attributes(call, chain.DELETE, None, item.tree)
+        await self._admission.admit(attributes, self)
+        return attributes
+
+    async def remove(self, call: Call, item: Item) -> bool:
+        """Deletes an object for good; False when somebody else was faster."""
+        attributes = await self.admit_delete(call, item)
+        if call.dry_run:
+            return True
+        key = self.store_key(call.kind, item.tree)
+        compares = [Compare(key, item.revision), *attributes.compares]
+        result = await self._store.txn(compares, [Delete(key), *attributes.writes])
+        await self._cache.wait(result.revision)
+        return result.succeeded
+
+    def store_key(self, kind: Kind, obj: Tree) -> str:
+        return self._cache.of(kind).prefix + item_key(kind, objects.namespace(obj), objects.name(obj))
+
+    def _keep_identity(self, call: Call, new: Tree, old: Tree) -> None:
+        """Refuses another name, namespace or uid, and puts back what only the server writes."""
+        kind, metadata, before = call.kind, new["metadata"], old["metadata"]
+        check_namespace(call, metadata)
+        if metadata.setdefault("name", before["name"]) != before["name"]:
+            raise status.bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({before['name']})"
+            )
+        if metadata.get("uid", before["uid"]) != before["uid"]:
+            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
+            raise status.conflict(kind.group, kind.plural, before["name"], why)
+        for name in (*SYSTEM_FIELDS, "generateName"):
+            if name in before:
+                metadata[name] = before[name]
+            else:
+                metadata.pop(name, None)
+        metadata.pop("selfLink", None)
+
+    def _validate_update(self, call: Call, new: Tree, old: Tree) -> None:
+        kind = call.kind
+        causes = [*validation.changed_meta(new, old), *kind.hooks.validate(new, old, call.sub)]
+        known = {cause.field for cause in causes}
+        for path in kind.immutable if not call.sub else ():
+            value = objects.get_path(new, path)
+            if value != objects.get_path(old, path) and path not in known:
+                causes.append(status.invalid_value(path, value, "field is immutable"))
+        if causes:
+            raise status.invalid(kind.group, kind.name, objects.name(new), causes)
+
+    def _track(self, call: Call, new: Tree, old: Tree | None) -> list[Tree]:
+        """The managedFields of a write. A server-side apply has made its own already."""
+        if is_apply(call):
+            made: list[Tree] = new["metadata"].get("managedFields", [])
+            return made
+        write = managed.Write(call.field_manager, "Update", call.api_version, call.sub, call.now)
+        return managed.track(new, old, write, schema.definition(call.kind.schema))
+
+
+def is_apply(call: Call) -> bool:
+    """Whether the request is a server-side apply."""
+    content_type = call.request.headers.get("content-type", "")
+    return call.request.method == "PATCH" and content_type.startswith("application/apply-patch")
+
+
+def check_namespace(call: Call, metadata: Tree) -> None:
+    """The object's namespace is the request's. Raises ApiError 400."""
+    if not call.kind.namespaced:
+        metadata.pop("namespace", None)
+        return
+    given = metadata.get("namespace") or call.namespace
+    if given != call.namespace:
+        raise status.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    metadata["namespace"] = given
+
+
+def scope_write(call: Call, new: Tree, old: Tree) -> None:
+    """A write to the object leaves status as it was; a write to /status leaves all the rest."""
+    if call.sub == "status":
+        metadata = {**new["metadata"]}
+        for name in ("labels", "ownerReferences", "finalizers"):
+            metadata.pop(name, None)
+            if name in old["metadata"]:
+                metadata[name] = objects.copy(old["metadata"][name])
+        for name in [n for n in new if n != "status"]:
+            del new[name]
+        new.update({k: objects.copy(v) for k, v in old.items() if k != "status"})
+        new["metadata"] = metadata
+    elif not call.sub and call.kind.has_status:
+        new.pop("status", None)
+        if "status" in old:
+            new["status"] = objects.copy(old["status"])
+
+
+def count_generation(new: Tree, old: Tree) -> None:
+    """metadata.generation counts changes of anything but metadata and status."""
+    for name in {*new, *old} - {"metadata", "status"}:
+        if new.get(name) != old.get(name):
+            new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+            return
+
+
+def is_released(kind: Kind, obj: Tree) -> bool:
+    """Whether a deleted object may go now: no finalizer, no grace, nothing of its kind holds it."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    return not metadata.get("deletionGracePeriodSeconds") and not kind.hooks.holds(obj)

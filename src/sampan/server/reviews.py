@@ -1,0 +1,123 @@
+"""Reviews: questions about tokens and permissions, answered and not stored.
+
+https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access
+"""
+
+from typing import Any
+
+from sampan.meta import status
+from sampan.server import authn, codec
+from sampan.server.authz.authorizer import Authorizer
+from sampan.server.authz.decision import Attributes
+from sampan.server.call import Call
+from sampan.server.identity import User
+from sampan.server.tokens import TokenError
+from sampan.web.message import Response
+
+Tree = dict[str, Any]
+
+
+class Reviews:
+    """POST of every review kind, by its name."""
+
+    def __init__(self, authenticator: authn.Authenticator, authorizer: Authorizer) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._answers = {
+            "TokenReview": self._token,
+            "SubjectAccessReview": self._subject_access,
+            "LocalSubjectAccessReview": self._local_access,
+            "SelfSubjectAccessReview": self._self_access,
+            "SelfSubjectRulesReview": self._self_rules,
+            "SelfSubjectReview": self._self,
+        }
+
+    async def handle(self, call: Call) -> Response:
+        """Raises ApiError 400 or 422 for a question that makes no sense."""
+        answer = self._answers.get(call.kind.name)
+        if answer is None:
+            raise status.no_such_path()
+        review = codec.body_tree(call)
+        review.setdefault("metadata", {})
+        review["status"] = answer(call, review.get("spec") or {})
+        return codec.respond_tree(call, review, 201)
+
+    def _token(self, call: Call, spec: Tree) -> Tree:
+        token = spec.get("token", "")
+        if not token:
+            raise status.bad_request("token is required for TokenReview in authentication")
+        try:
+            verified = self._authenticator.token(token, tuple(spec.get("audiences") or ()))
+        except TokenError as error:
+            return {"user": {}, "error": f"[invalid bearer token, {error}]"}
+        shown: Tree = {"authenticated": True, "user": authn.user_info(verified.user)}
+        shown["audiences"] = list(verified.audiences)
+        return shown
+
+    def _subject_access(self, call: Call, spec: Tree) -> Tree:
+        causes = []
+        if not spec.get("user") and not spec.get("groups"):
+            causes.append(status.invalid_value("spec.user", "", "at least one of user or group must be specified"))
+        causes.extend(_both_or_none(spec))
+        if causes:
+            raise status.invalid(call.kind.group, call.kind.name, "", causes)
+        extra = {key: tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
+        user = User(spec.get("user", ""), spec.get("uid", ""), tuple(spec.get("groups") or ()), extra)
+        return self._decide(user, spec)
+
+    def _local_access(self, call: Call, spec: Tree) -> Tree:
+        asked = (spec.get("resourceAttributes") or {}).get("namespace", "")
+        if asked != call.namespace:
+            cause = status.invalid_value("spec.resourceAttributes.namespace", asked, "must match metadata.namespace")
+            raise status.invalid(call.kind.group, call.kind.name, "", [cause])
+        return self._subject_access(call, spec)
+
+    def _self_access(self, call: Call, spec: Tree) -> Tree:
+        causes = _both_or_none(spec)
+        if causes:
+            raise status.invalid(call.kind.group, call.kind.name, "", causes)
+        return self._decide(call.user, spec)
+
+    def _self_rules(self, call: Call, spec: Tree) -> Tree:
+        namespace = spec.get("namespace", "")
+        if not namespace:
+            raise status.bad_request("no namespace on request")
+        resources, paths = self._authorizer.rules_for(call.user, namespace)
+        return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+
+    def _self(self, call: Call, spec: Tree) -> Tree:
+        return {"userInfo": authn.user_info(call.user)}
+
+    def _decide(self, user: User, spec: Tree) -> Tree:
+        decision = self._authorizer.authorize(user, attributes(spec))
+        shown: Tree = {"allowed": decision.allowed}
+        if decision.reason:
+            shown["reason"] = decision.reason
+        return shown
+
+
+def attributes(spec: Tree) -> Attributes:
+    """What a review asks about, as the authorizer takes it."""
+    resource = spec.get("resourceAttributes")
+    if resource is None:
+        path = spec.get("nonResourceAttributes") or {}
+        return Attributes(verb=path.get("verb", ""), path=path.get("path", ""), is_resource=False)
+    return Attributes(
+        verb=resource.get("verb", ""),
+        group=resource.get("group", ""),
+        resource=resource.get("resource", ""),
+        subresource=resource.get("subresource", ""),
+        namespace=resource.get("namespace", ""),
+        name=resource.get("name", ""),
+    )
+
+
+def _both_or_none(spec: Tree) -> list[status.Cause]:
+    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if resource is not None and path is not None:
+        detail = "cannot be specified in combination with resourceAttributes"
+        return [status.invalid_value("spec.nonResourceAttributes", path, detail)]
+    if resource is None and path is None:
+        detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        return [status.invalid_value("spec.resourceAttributes", None, detail)]
+    return []

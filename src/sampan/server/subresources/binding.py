@@ -1,0 +1,64 @@
+"""The binding subresource: a scheduler gives a pod its node, once.
+
+https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/binding-v1/
+"""
+
+from typing import Any
+
+from sampan.kinds.core.binding import BINDING
+from sampan.meta import conditions, objects, status
+from sampan.server import codec
+from sampan.server.cache import Item
+from sampan.server.call import Call
+from sampan.server.registry import Registry
+from sampan.web.message import Response
+
+Tree = dict[str, Any]
+
+
+class BindingHandler:
+    """POST of pods/NAME/binding."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def handle(self, call: Call) -> Response:
+        """Raises ApiError 400, 404, 409."""
+        binding = codec.body_tree(call, BINDING)
+        target = binding.get("target") or {}
+        if not target.get("name"):
+            causes = [status.required("target.name")]
+            raise status.invalid("", BINDING.name, call.name, causes)
+        if target.get("kind", "Node") not in ("", "Node"):
+            causes = [status.not_supported("target.kind", target["kind"], ["Node", "<empty>"])]
+            raise status.invalid("", BINDING.name, call.name, causes)
+
+        async def change(item: Item) -> Tree:
+            return _bound(call, item, binding, target["name"])
+
+        await self._registry.update(call, change)
+        answer = status.success()
+        answer["code"] = 201
+        return codec.respond_tree(call, answer, 201)
+
+
+def _bound(call: Call, item: Item, binding: Tree, node: str) -> Tree:
+    pod = item.copy()
+    uid = (binding.get("metadata") or {}).get("uid")
+    why = ""
+    if uid and uid != pod["metadata"]["uid"]:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {pod['metadata']['uid']}"
+    elif objects.is_deleting(pod):
+        why = f"pod {call.name} is being deleted, cannot be assigned to a host"
+    elif pod["spec"].get("nodeName"):
+        why = f'pod {call.name} is already assigned to node "{pod["spec"]["nodeName"]}"'
+    elif pod["spec"].get("schedulingGates"):
+        why = f"pod {call.name} has non-empty .spec.schedulingGates"
+    if why:
+        raise status.conflict("", "pods/binding", call.name, why)
+    pod["spec"]["nodeName"] = node
+    for key, value in ((binding.get("metadata") or {}).get("annotations") or {}).items():
+        pod["metadata"].setdefault("annotations", {})[key] = value
+    state = pod.setdefault("status", {})
+    state["conditions"] = conditions.set(state.get("conditions", []), "PodScheduled", "True", "", "", call.now)
+    return pod

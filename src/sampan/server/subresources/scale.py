@@ -1,0 +1,90 @@
+"""The scale subresource: a workload's replicas behind one common type.
+
+https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/
+"""
+
+from typing import Any
+
+from sampan.kinds.autoscaling.scale import SCALE
+from sampan.meta import objects, selectors, status
+from sampan.server import codec, patching
+from sampan.server.cache import Item
+from sampan.server.call import Call
+from sampan.server.registry import Registry
+from sampan.web.message import Response
+
+Tree = dict[str, Any]
+
+
+class ScaleHandler:
+    """GET, PUT and PATCH of OBJECT/scale, by the paths that the kind declares."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def handle(self, call: Call) -> Response:
+        """Raises ApiError."""
+        if call.info.verb == "get":
+            return codec.respond_tree(call, shown(call, self._registry.find(call).tree))
+        read = self._patched if call.info.verb == "patch" else self._put
+
+        async def change(item: Item) -> Tree:
+            wanted = read(call, shown(call, item.tree))
+            return _with_replicas(call, item, wanted)
+
+        written = await self._registry.update(call, change)
+        return codec.respond_tree(call, shown(call, written.tree))
+
+    def _put(self, call: Call, live: Tree) -> Tree:
+        return codec.body_tree(call, SCALE)
+
+    def _patched(self, call: Call, live: Tree) -> Tree:
+        media = codec.media_type(call)
+        if media == patching.APPLY_PATCH:
+            raise status.unsupported_media_type(patching.ACCEPTED[:3])
+        patch = patching.read(call, media)
+        if media == patching.STRATEGIC_PATCH:
+            media = patching.MERGE_PATCH
+        new = patching.patched(call, live, patch, media)
+        return codec.check_fields(call, new, SCALE)
+
+
+def shown(call: Call, obj: Tree) -> Tree:
+    """The Scale of an object."""
+    spec_path, status_path, selector_path = _paths(call)
+    metadata = obj["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    scale: Tree = {
+        "kind": SCALE.name,
+        "apiVersion": SCALE.api_version,
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "spec": {"replicas": objects.get_path(obj, spec_path) or 0},
+        "status": {"replicas": objects.get_path(obj, status_path) or 0},
+    }
+    selector = objects.get_path(obj, selector_path)
+    if selector is not None:
+        scale["status"]["selector"] = str(selectors.from_label_selector(selector))
+    return scale
+
+
+def _with_replicas(call: Call, item: Item, scale: Tree) -> Tree:
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if not isinstance(replicas, int) or replicas < 0:
+        cause = status.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise status.invalid(SCALE.group, SCALE.name, call.name, [cause])
+    new = item.copy()
+    *parents, last = _paths(call)[0].split(".")
+    target = new
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    target[last] = replicas
+    wanted = scale.get("metadata") or {}
+    for name in ("resourceVersion", "uid"):
+        if wanted.get(name):
+            new["metadata"][name] = wanted[name]
+    return new
+
+
+def _paths(call: Call) -> tuple[str, str, str]:
+    assert call.subresource is not None and call.subresource.scale_paths is not None  # routed here by it
+    return call.subresource.scale_paths

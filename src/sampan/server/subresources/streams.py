@@ -1,0 +1,187 @@
+"""Logs, exec and attach: passed on to the agent of the pod's node, which holds the containers.
+
+The agent's address is the node's own; redirects are never followed, and a failed upgrade is answered
+as a plain refusal on the client's connection.
+
+https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.36/#pod-v1-core
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import orjson
+
+from sampan.kinds.core.node import NODE
+from sampan.meta import objects, status
+from sampan.server.call import Call
+from sampan.server.registry import Registry
+from sampan.web.message import Response
+
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
+EXEC_PARAMETERS = ("command", "stdin", "stdout", "stderr", "tty")
+ATTACH_PARAMETERS = ("stdin", "stdout", "stderr", "tty")
+LOG_PARAMETERS = ("follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream")
+
+Tree = dict[str, Any]
+
+
+class NodeDialer(Protocol):
+    """How the server reaches an agent; joined in by the cluster's wiring."""
+
+    async def get(self, url: str) -> tuple[int, AsyncIterator[bytes]]:
+        """Status code and body. OSError when the agent cannot be reached."""
+        ...
+
+    async def websocket(self, url: str, protocols: tuple[str, ...]) -> Any:
+        """An open WebSocket. ApiError when the agent refuses, OSError when it cannot be reached."""
+        ...
+
+    def upgrade(self, backend: Any) -> Any:
+        """What Response.hijack needs to join a client's WebSocket to an open one."""
+        ...
+
+
+class Streams:
+    """GET of pods/NAME/log, GET and POST of pods/NAME/exec and attach."""
+
+    def __init__(self, registry: Registry, dialer: NodeDialer | None) -> None:
+        self._registry = registry
+        self._dialer = dialer
+
+    async def log(self, call: Call) -> Response:
+        """The container's log, as plain text. Raises ApiError 400, 404."""
+        pod = self._registry.find(call).tree
+        container = _container(call, pod)
+        _check_log_query(call)
+        url = self._url(pod, "containerLogs", container, _query(call, LOG_PARAMETERS))
+        try:
+            code, body = await self._agent().get(url)
+        except OSError as error:
+            raise _unreachable(url, error) from error
+        if code != 200:
+            raise await _refusal(code, body)
+        return Response(200, body, content_type="text/plain")
+
+    async def exec(self, call: Call) -> Response:
+        """Raises ApiError 400, 404."""
+        if not any(key == "command" for key, _ in call.request.query):
+            raise status.bad_request("you must specify at least 1 command for the container")
+        return await self._stream(call, "exec", EXEC_PARAMETERS)
+
+    async def attach(self, call: Call) -> Response:
+        return await self._stream(call, "attach", ATTACH_PARAMETERS)
+
+    async def _stream(self, call: Call, verb: str, parameters: tuple[str, ...]) -> Response:
+        pod = self._registry.find(call).tree
+        container = _container(call, pod)
+        headers = call.request.headers
+        if "websocket" not in headers.get("upgrade", "").lower():
+            if "spdy" in headers.get("upgrade", "").lower():
+                raise status.bad_request(
+                    f"{verb} over SPDY is not available in this version of Sampan; use a client that speaks WebSocket"
+                )
+            raise status.bad_request("Upgrade request required")
+        if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            phase = pod["status"]["phase"]
+            raise status.bad_request(
+                f"cannot {verb} in or attach to a container in a completed pod; current phase is {phase}"
+            )
+        url = self._url(pod, verb, container, _query(call, parameters))
+        offered = tuple(p.strip() for p in headers.get("sec-websocket-protocol", "").split(",") if p.strip())
+        wanted = tuple(p for p in PROTOCOLS if p in offered) or (("",) if not offered else ())
+        if not wanted:
+            raise status.bad_request(f"none of the sub-protocols is supported: {', '.join(offered)}")
+        agent = self._agent()
+        try:
+            backend = await agent.websocket(url, wanted[:1])
+        except OSError as error:
+            raise _unreachable(url, error) from error
+        return Response(101, hijack=agent.upgrade(backend))
+
+    def _agent(self) -> NodeDialer:
+        if self._dialer is None:
+            raise status.bad_request(
+                "logs, exec and attach need a node agent, and this cluster has only simulated nodes"
+            )
+        return self._dialer
+
+    def _url(self, pod: Tree, verb: str, container: str, query: list[tuple[str, str]]) -> str:
+        node_name = pod["spec"].get("nodeName", "")
+        if not node_name:
+            raise status.bad_request(f"pod {objects.name(pod)} does not have a host assigned")
+        item = self._registry.get(NODE, "", node_name)
+        if item is None:
+            raise status.not_found("", "nodes", node_name)
+        node = item.tree
+        if node.get("status", {}).get("nodeInfo", {}).get("containerRuntimeVersion", "").startswith("simulated://"):
+            raise status.bad_request(f"node {node_name} is simulated: its pods have no logs and nothing to exec in")
+        addresses = {a["type"]: a["address"] for a in node.get("status", {}).get("addresses", ())}
+        port = objects.get_path(node, "status.daemonEndpoints.kubeletEndpoint.Port")
+        if not port or "InternalIP" not in addresses:
+            raise status.bad_request(f"node {node_name} has no address yet")
+        where = f"{objects.namespace(pod)}/{objects.name(pod)}/{container}"
+        return f"https://{addresses['InternalIP']}:{port}/{verb}/{where}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _container(call: Call, pod: Tree) -> str:
+    """The container that is meant, checked against the pod's list. Raises ApiError 400."""
+    spec = pod["spec"]
+    groups = ("containers", "initContainers", "ephemeralContainers")
+    names = [c["name"] for group in groups for c in spec.get(group, ())]
+    asked = call.request.param("container")
+    name = objects.name(pod)
+    if asked:
+        if asked not in names:
+            raise status.bad_request(f"container {asked} is not valid for pod {name}")
+        return asked
+    if len(spec["containers"]) == 1:
+        only: str = spec["containers"][0]["name"]
+        return only
+    listed = " ".join(c["name"] for c in spec["containers"])
+    more = ""
+    if spec.get("initContainers"):
+        more = f" or one of the init containers: [{' '.join(c['name'] for c in spec['initContainers'])}]"
+    raise status.bad_request(f"a container name must be specified for pod {name}, choose one of: [{listed}]{more}")
+
+
+def _query(call: Call, names: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(key, value) for key, value in call.request.query if key in names]
+
+
+def _check_log_query(call: Call) -> None:
+    causes = []
+    for name, least in (("sinceSeconds", 1), ("tailLines", 0), ("limitBytes", 1)):
+        text = call.request.param(name)
+        if text and not text.lstrip("-").isdigit():
+            raise status.bad_request(f"strconv.ParseInt: parsing {status.show(text)}: invalid syntax")
+        if text and int(text) < least:
+            causes.append(status.invalid_value(name, int(text), f"must be greater than or equal to {least}"))
+    if call.request.param("sinceSeconds") and call.request.param("sinceTime"):
+        causes.append(status.forbidden_field("", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+    if causes:
+        raise status.invalid("", "PodLogOptions", call.name, causes)
+
+
+def _unreachable(url: str, error: OSError) -> status.ApiError:
+    plain = url.partition("?")[0]
+    return status.failure(500, "InternalError", f'Get "{plain}": {error.strerror or error}')
+
+
+async def _refusal(code: int, body: AsyncIterator[bytes]) -> status.ApiError:
+    """What the agent said, as an ApiError: its Status, or its text."""
+    data = b""
+    async with asyncio.timeout(10):
+        async for chunk in body:
+            data += chunk
+            if len(data) > 65536:
+                break
+    try:
+        tree = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        tree = None
+    if isinstance(tree, dict) and tree.get("kind") == "Status":
+        return status.ApiError(tree)
+    reason = {400: "BadRequest", 404: "NotFound", 403: "Forbidden"}.get(code, "InternalError")
+    return status.failure(code, reason, data.decode("utf-8", "replace").strip() or f"the node agent answered {code}")

@@ -1,0 +1,247 @@
+"""WATCH: a stream of what changes, from a revision on, in order and without gaps, or an explicit 410.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+
+from sampan.kinds.kind import Kind
+from sampan.kit.ids import Ids
+from sampan.meta import status
+from sampan.meta.wire import protobuf, table
+from sampan.server import codec, reads
+from sampan.server.cache import Cache, Change, Item
+from sampan.server.call import Call
+from sampan.server.request_info import is_true
+from sampan.web.message import Response
+
+BUFFER_EVENTS = 16384
+BOOKMARK_SECONDS = 60.0
+MIN_TIMEOUT_SECONDS = 1800.0
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+Tree = dict[str, Any]
+Framer = Callable[[str, Item], bytes]
+
+
+class Subscription:
+    """One watcher's pending changes: filled by the cache, emptied by its stream."""
+
+    def __init__(self, namespace: str, match: reads.Match | None) -> None:
+        self._prefix = f"{namespace}/" if namespace else ""
+        self.match = match
+        self.pending: list[Change] = []
+        self.wake = asyncio.Event()
+        self.overflowed = False
+        self.ended = False
+        self.bookmark_due = False
+
+    def offer(self, change: Change) -> None:
+        """Called by the cache for each change of the kind."""
+        item = change.item or change.previous
+        if item is None or (self._prefix and not item.key.startswith(self._prefix)):
+            return
+        if len(self.pending) >= BUFFER_EVENTS:
+            self.overflowed = True
+        else:
+            self.pending.append(change)
+        self.wake.set()
+
+    def end(self) -> None:
+        self.ended = True
+        self.wake.set()
+
+    def want_bookmark(self) -> None:
+        self.bookmark_due = True
+        self.wake.set()
+
+
+class Watching:
+    """The watch side of every stored kind."""
+
+    def __init__(self, cache: Cache, ids: Ids, now: Callable[[], float]) -> None:
+        self._cache = cache
+        self._ids = ids
+        self._now = now
+        self._open: set[Subscription] = set()
+
+    def close(self) -> None:
+        """Ends every stream, as at a shutdown."""
+        for subscription in tuple(self._open):
+            subscription.end()
+
+    async def watch(self, call: Call) -> Response:
+        """A response that goes on. Raises ApiError 400, 410, 422, 504."""
+        form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
+        match = reads.selection(call)
+        start = _start(call)
+        if start > self._cache.revision:
+            raise status.too_new(start, self._cache.revision)
+        cache = self._cache.of(call.kind)
+        subscription = Subscription(call.namespace, match)
+        initial: list[Item] = []
+        if start:
+            for change in cache.since(start):
+                subscription.offer(change)
+        elif call.request.param("sendInitialEvents") != "false":
+            items = cache.range(call.namespace)
+            initial = [i for i in items if match(i)] if match else items
+        cache.listeners.add(subscription.offer)
+        self._open.add(subscription)
+        stream = self._stream(call, subscription, initial, _framer(call, form, self._now))
+        content_type = form.content_type + (";stream=watch" if form.media == codec.PROTOBUF else "")
+        return Response(200, stream, codec.warning_headers(call.warnings), content_type)
+
+    async def _stream(
+        self, call: Call, subscription: Subscription, initial: list[Item], frame: Framer
+    ) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(self._timeout(call), subscription.end)]
+        bookmarks = is_true(call.request.param("allowWatchBookmarks", "false"))
+        plain = (
+            not call.request.headers.get("accept")
+            or codec.negotiate(call.request.headers["accept"], call.kind) == codec.Form()
+        )
+        try:
+            if initial:
+                yield b"".join([frame("ADDED", item) for item in initial])
+            if call.request.param("sendInitialEvents") and is_true(call.request.param("sendInitialEvents")):
+                yield frame("BOOKMARK", self._bookmark(call, {INITIAL_EVENTS_END: "true"}))
+            if bookmarks:
+                timers.append(loop.call_later(BOOKMARK_SECONDS, subscription.want_bookmark))
+            while True:
+                if not subscription.pending and not subscription.ended and not subscription.bookmark_due:
+                    subscription.wake.clear()
+                    await subscription.wake.wait()
+                changes, subscription.pending = subscription.pending, []
+                chunk = b"".join(_frames(changes, subscription.match, None if plain else frame))
+                if chunk:
+                    yield chunk
+                if subscription.overflowed:
+                    yield _gone(frame)
+                    return
+                if subscription.bookmark_due and not subscription.pending:
+                    subscription.bookmark_due = False
+                    yield frame("BOOKMARK", self._bookmark(call, {}))
+                    timers.append(loop.call_later(BOOKMARK_SECONDS, subscription.want_bookmark))
+                    timers = timers[:1] + timers[-1:]
+                if subscription.ended and not subscription.pending:
+                    if bookmarks:
+                        yield frame("BOOKMARK", self._bookmark(call, {}))
+                    return
+        finally:
+            for timer in timers:
+                timer.cancel()
+            self._cache.of(call.kind).listeners.discard(subscription.offer)
+            self._open.discard(subscription)
+
+    def _timeout(self, call: Call) -> float:
+        text = call.request.param("timeoutSeconds")
+        if text.isdigit() and int(text):
+            return float(text)
+        spread = int(self._ids.uid().replace("-", "")[:4], 16) / 65536
+        return MIN_TIMEOUT_SECONDS * (1 + spread)
+
+    def _bookmark(self, call: Call, annotations: dict[str, str]) -> Item:
+        metadata: Tree = {"creationTimestamp": None}
+        if annotations:
+            metadata["annotations"] = annotations
+        tree = {"kind": call.kind.name, "apiVersion": call.api_version, "metadata": metadata}
+        return Item("", self._cache.revision, orjson.dumps(tree))
+
+
+def _start(call: Call) -> int:
+    """The revision to start after; 0 means with the present state."""
+    text = call.request.param("resourceVersion")
+    initial = call.request.param("sendInitialEvents")
+    match_kind = call.request.param("resourceVersionMatch")
+    problem = None
+    if initial and match_kind != "NotOlderThan":
+        problem = status.forbidden_field(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        )
+    elif match_kind and not initial:
+        problem = status.forbidden_field(
+            "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        )
+    if problem is not None:
+        raise status.invalid("meta.k8s.io", "ListOptions", "", [problem])
+    revision = reads.parse_revision(text)
+    return 0 if initial and is_true(initial) else revision
+
+
+def _frames(changes: list[Change], match: reads.Match | None, frame: Framer | None) -> list[bytes]:
+    frames = []
+    for change in changes:
+        kind, item = _seen(change, match)
+        if kind and item is None:
+            frames.append(change.frame(kind) if frame is None else frame(kind, change.last()))
+        elif item is not None:
+            frames.append(_json_frame(kind, item) if frame is None else frame(kind, item))
+    return frames
+
+
+def _seen(change: Change, match: reads.Match | None) -> tuple[str, Item | None]:
+    """What a watcher with this selection sees: (type, another item than the change's own), or ("", None)."""
+    before = change.previous is not None and (match is None or match(change.previous))
+    after = change.item is not None and (match is None or match(change.item))
+    if after:
+        return ("MODIFIED" if before else "ADDED"), None
+    if not before or change.previous is None:
+        return "", None
+    if change.item is None:
+        return "DELETED", None
+    return "DELETED", Item(change.previous.key, change.revision, change.previous.stored)
+
+
+def _json_frame(kind: str, item: Item) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (kind.encode(), item.wire)
+
+
+def _framer(call: Call, form: codec.Form, now: Callable[[], float]) -> Framer:
+    """How one event is written in the client's form."""
+    if form.media == codec.PROTOBUF:
+        return _protobuf_frame
+    if form.shape == "Table":
+        return _TableFramer(call.kind, codec.table_options(call), now)
+    if form.shape:
+        return lambda kind, item: _line(kind, table.partial_metadata(item.tree) if kind != "ERROR" else item.tree)
+    return _json_frame
+
+
+def _line(kind: str, tree: Tree) -> bytes:
+    return orjson.dumps({"type": kind, "object": tree}) + b"\n"
+
+
+class _TableFramer:
+    """Rows of a Table; the columns are told with the first one only."""
+
+    def __init__(self, kind: Kind, include: str, now: Callable[[], float]) -> None:
+        self._kind, self._include, self._now = kind, include, now
+        self._told = False
+
+    def __call__(self, kind: str, item: Item) -> bytes:
+        if kind in ("BOOKMARK", "ERROR"):
+            return _line(kind, item.tree)
+        rows = table.table(self._kind.columns, [item.tree], self._now(), self._include)
+        if self._told:
+            rows = table.without_columns(rows)
+        self._told = True
+        return _line(kind, rows)
+
+
+def _protobuf_frame(kind: str, item: Item) -> bytes:
+    return protobuf.watch_frame(kind, protobuf.encode(item.tree))
+
+
+def _gone(frame: Framer) -> bytes:
+    error = status.expired("too old resource version: the watcher fell behind")
+    item = Item("", 0, b"")
+    item._tree = error.status
+    item._wire = orjson.dumps(error.status)
+    return frame("ERROR", item)

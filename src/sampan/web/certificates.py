@@ -1,0 +1,162 @@
+"""Certificates: an own authority, and the keys that it signs for servers and clients.
+
+Keys are ECDSA P-256; a key file is written 0600. Names in a client certificate are the identity:
+CN is the user, each O a group. All times are unix seconds, given by the caller.
+
+https://kubernetes.io/docs/setup/best-practices/certificates/
+"""
+
+import datetime
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+YEAR_SECONDS = 365 * 24 * 3600
+BACKDATE_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate and its private key, both PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    def save(self, directory: Path, name: str) -> None:
+        """Writes NAME.crt and NAME.key (0600)."""
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(directory / f"{name}.key", self.key)
+        (directory / f"{name}.crt").write_bytes(self.certificate)
+
+    @staticmethod
+    def load(directory: Path, name: str) -> "Pair | None":
+        """The saved pair, or None when either file is missing."""
+        certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
+        if not (certificate.exists() and key.exists()):
+            return None
+        return Pair(certificate.read_bytes(), key.read_bytes())
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Writes a file that only its owner may read, from its first byte on."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a certificate is for. `hosts` are DNS names and IP addresses it may serve."""
+
+    common_name: str
+    organizations: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+def new_authority(common_name: str, now: float, years: int = 10) -> Pair:
+    """A self-signed authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    builder = (
+        _builder(name, name, key, now, years * YEAR_SECONDS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return _pair(builder.sign(key, hashes.SHA256()), key)
+
+
+def issue(authority: Pair, subject: Subject, now: float, years: int = 1) -> Pair:
+    """A certificate signed by the authority, for TLS as client, and as server when it has hosts."""
+    signer = serialization.load_pem_private_key(authority.key, None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise ValueError("the authority's key is not an elliptic curve key")
+    issuer = x509.load_pem_x509_certificate(authority.certificate)
+    key = ec.generate_private_key(ec.SECP256R1())
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, o) for o in subject.organizations]
+    attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, subject.common_name))
+    purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    builder = _builder(x509.Name(attributes), issuer.subject, key, now, years * YEAR_SECONDS)
+    if subject.hosts:
+        purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
+        names = x509.SubjectAlternativeName([_host(h) for h in subject.hosts])
+        builder = builder.add_extension(names, critical=False)
+    authority_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    builder = (
+        builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        .add_extension(authority_id, critical=False)
+    )
+    return _pair(builder.sign(signer, hashes.SHA256()), key)
+
+
+def expires_at(pair: Pair) -> float:
+    """When the certificate stops being valid, unix seconds."""
+    return x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc.timestamp()
+
+
+def serves(pair: Pair, hosts: tuple[str, ...]) -> bool:
+    """Whether the certificate names all these hosts."""
+    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {_host(h) for h in hosts} <= set(names)
+
+
+def new_signing_key() -> bytes:
+    """A private key (PEM, PKCS8) for service account tokens: RSA 2048, so that every client library verifies it."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return _private_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: float, seconds: int
+) -> x509.CertificateBuilder:
+    start = datetime.datetime.fromtimestamp(now - BACKDATE_SECONDS, datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(seconds=seconds))
+    )
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _private_pem(key: object) -> bytes:
+    return key.private_bytes(  # type: ignore[attr-defined, no-any-return]
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+    return Pair(certificate.public_bytes(serialization.Encoding.PEM), _private_pem(key))

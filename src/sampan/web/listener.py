@@ -1,0 +1,248 @@
+"""The HTTPS listener: turns aiohttp's requests into `Request` values and writes `Response` values back.
+
+It knows TLS, bodies, streams and WebSocket upgrades, and nothing of what is served. A handler that
+fails unexpectedly is answered by `on_error`, so that no client sees a traceback or a hang.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import WSMsgType, hdrs, web
+
+from sampan.web.message import Peer, Request, Response
+
+Handler = Callable[[Request], Awaitable[Response]]
+ErrorHandler = Callable[[Request, BaseException], Response]
+
+MAX_BODY_BYTES = 3 * 1024 * 1024
+MAX_HEADER_BYTES = 64 * 1024
+IDLE_SECONDS = 620.0
+WEBSOCKET_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Upgrade:
+    """A response that becomes a WebSocket: the sub-protocols on offer, and who serves it."""
+
+    protocols: tuple[str, ...]
+    serve: Callable[["web.WebSocketResponse"], Awaitable[None]]
+
+
+class BodyTooLarge(Exception):
+    """The request's body is over MAX_BODY_BYTES."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. `free_bind` allows an address that the host does not have yet."""
+
+    host: str
+    port: int
+    free_bind: bool = False
+
+
+class Listener:
+    """Serves one handler on any number of addresses."""
+
+    def __init__(self, handler: Handler, on_error: ErrorHandler, tls: ssl.SSLContext | None) -> None:
+        self._handler = handler
+        self._on_error = on_error
+        self._tls = tls
+        self._server = web.Server(
+            self._serve,
+            request_factory=_request_factory,
+            keepalive_timeout=IDLE_SECONDS,
+            max_field_size=MAX_HEADER_BYTES,
+            max_line_size=MAX_HEADER_BYTES,
+            access_log=None,
+        )
+        self._listening: list[asyncio.Server] = []
+
+    async def listen(self, address: Address) -> int:
+        """Starts to accept there; returns the port. OSError when the address is taken."""
+        sock = _bind(address)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._server, sock=sock, ssl=self._tls, backlog=1024)
+        self._listening.append(server)
+        return int(sock.getsockname()[1])
+
+    async def close(self, grace_seconds: float = 1.0) -> None:
+        """Stops accepting, and ends what is under way after the grace."""
+        for server in self._listening:
+            server.close()
+        await self._server.shutdown(grace_seconds)
+
+    async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
+        request = _incoming(incoming)
+        try:
+            if incoming.body_exists:
+                request.body = await _read_body(incoming)
+            response = await self._handler(request)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            response = self._on_error(request, error)
+        if response.hijack is not None:
+            return await _upgrade(incoming, response.hijack)
+        return await _answer(incoming, response)
+
+
+def server_context(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
+    """TLS for a server that accepts client certificates of one authority, and callers without one."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
+    context.load_cert_chain(certificate, key)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def client_context(ca: str, certificate: str = "", key: str = "") -> ssl.SSLContext:
+    """TLS for a caller that trusts one authority and may show a certificate."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
+    if certificate:
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+async def relay(left: Any, right: Any) -> None:
+    """Copies WebSocket messages both ways until either side closes, then closes the other."""
+    forward = asyncio.ensure_future(_copy(left, right))
+    back = asyncio.ensure_future(_copy(right, left))
+    try:
+        await asyncio.wait((forward, back), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        forward.cancel()
+        back.cancel()
+        await asyncio.gather(forward, back, return_exceptions=True)
+        await asyncio.gather(left.close(), right.close(), return_exceptions=True)
+
+
+async def _copy(source: Any, target: Any) -> None:
+    async for message in source:
+        if message.type is WSMsgType.BINARY:
+            await target.send_bytes(message.data)
+        elif message.type is WSMsgType.TEXT:
+            await target.send_str(message.data)
+
+
+def _bind(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.free_bind and hasattr(socket, "SO_BINDTODEVICE"):
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        sock.bind((address.host, address.port))
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+_IP_FREEBIND = 15
+
+
+def _request_factory(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    return web.BaseRequest(message, payload, protocol, writer, task, protocol._loop, client_max_size=MAX_BODY_BYTES + 1)
+
+
+def _incoming(incoming: web.BaseRequest) -> Request:
+    path, _, query = incoming.raw_path.partition("?")
+    if "%" in path:
+        path = _decode_path(path)
+    headers = {name.lower(): value for name, value in incoming.headers.items()}
+    pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
+    return Request(incoming.method, path, pairs, headers, b"", _peer(incoming))
+
+
+def _decode_path(path: str) -> str:
+    from urllib.parse import unquote
+
+    # An encoded slash or NUL must not become a separator: it stays as it is, and then names nothing.
+    return "/".join(part if _splits(part) else unquote(part) for part in path.split("/"))
+
+
+def _splits(part: str) -> bool:
+    lowered = part.lower()
+    return "%2f" in lowered or "%00" in lowered
+
+
+def _peer(incoming: web.BaseRequest) -> Peer:
+    transport = incoming.transport
+    if transport is None:
+        return Peer()
+    certificate = transport.get_extra_info("peercert")
+    peername = transport.get_extra_info("peername")
+    address = peername[0] if isinstance(peername, tuple) else ""
+    if not certificate:
+        return _anonymous(address)
+    return _certified(certificate.get("subject", ()), address)
+
+
+@lru_cache(maxsize=1024)
+def _anonymous(address: str) -> Peer:
+    return Peer(address=address)
+
+
+@lru_cache(maxsize=1024)
+def _certified(subject: tuple[tuple[tuple[str, str], ...], ...], address: str) -> Peer:
+    pairs = [pair for relative in subject for pair in relative]
+    name = next((value for key, value in pairs if key == "commonName"), "")
+    groups = tuple(value for key, value in pairs if key == "organizationName")
+    return Peer(name, groups, address)
+
+
+async def _read_body(incoming: web.BaseRequest) -> bytes:
+    try:
+        body = await incoming.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise BodyTooLarge from error
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    return body
+
+
+async def _answer(incoming: web.BaseRequest, response: Response) -> web.StreamResponse:
+    body = response.body
+    if isinstance(body, dict):
+        body = orjson.dumps(body)
+    headers = response.headers
+    headers[hdrs.CONTENT_TYPE] = response.content_type
+    if isinstance(body, bytes):
+        return web.Response(status=response.status, body=body, headers=headers)
+    return await _stream(incoming, response, body)
+
+
+async def _stream(incoming: web.BaseRequest, response: Response, chunks: AsyncIterator[Any]) -> web.StreamResponse:
+    answer = web.StreamResponse(status=response.status, headers=response.headers)
+    answer.enable_chunked_encoding()
+    try:
+        await answer.prepare(incoming)
+        async for chunk in chunks:
+            await answer.write(chunk if isinstance(chunk, bytes) else orjson.dumps(chunk))
+        await answer.write_eof()
+    except (ConnectionError, ConnectionResetError):
+        return answer
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+    return answer
+
+
+async def _upgrade(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamResponse:
+    sockets = web.WebSocketResponse(
+        protocols=upgrade.protocols, max_msg_size=WEBSOCKET_MESSAGE_BYTES, heartbeat=30.0, timeout=1.0
+    )
+    await sockets.prepare(incoming)
+    await upgrade.serve(sockets)
+    return sockets

@@ -1,0 +1,99 @@
+"""Tasks, ids and frozen trees."""
+
+import asyncio
+import copy
+import re
+
+import orjson
+import pytest
+
+from sampan.kit.frozen import freeze, thaw
+from sampan.kit.ids import ALPHABET, SeededIds, SystemIds
+from sampan.kit.tasks import Tasks
+
+
+async def fail() -> None:
+    raise LookupError("boom")
+
+
+async def test_a_critical_failure_reaches_whoever_waits() -> None:
+    """`wait` raises the failure of a critical task."""
+    tasks = Tasks("t")
+    tasks.spawn(fail(), "fail")
+    with pytest.raises(LookupError):
+        await tasks.wait()
+    await tasks.close()
+
+
+async def test_a_failure_that_is_not_critical_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with the task's name, and `wait` goes on until closed."""
+    tasks = Tasks("t")
+    tasks.spawn(fail(), "fail", critical=False)
+    await asyncio.sleep(0.01)
+    assert "t/fail" in caplog.text
+    await tasks.close()
+    await tasks.wait()
+
+
+async def test_close_ends_all_and_refuses_more() -> None:
+    """After close nothing runs, also not what was started meanwhile."""
+    tasks, ended = Tasks("t"), []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(1)
+
+    tasks.spawn(work(), "a")
+    tasks.spawn(work(), "b")
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert (ended, len(tasks)) == ([1, 1], 0)
+    with pytest.raises(RuntimeError):
+        tasks.spawn(work(), "c")
+
+
+@pytest.mark.parametrize("ids", [SystemIds(), SeededIds(1)])
+def test_ids_have_their_forms(ids) -> None:
+    """A uid is a version 4 UUID, a suffix has only letters and digits that form no words."""
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", ids.uid())
+    assert len(ids.suffix()) == 5
+    assert set(ids.suffix(200)) <= set(ALPHABET)
+
+
+def test_a_seed_decides_ids() -> None:
+    """The same seed, the same ids."""
+    one, other = SeededIds(7), SeededIds(7)
+    assert [one.uid(), one.suffix()] == [other.uid(), other.suffix()]
+    assert SeededIds(8).uid() != SeededIds(7).uid()
+
+
+def test_frozen_trees_refuse_changes_at_every_level() -> None:
+    """Every mutating method of dict and list raises."""
+    tree = freeze({"a": {"b": [1, {"c": 2}]}})
+    for change in (
+        lambda: tree.update(x=1),
+        lambda: tree["a"].pop("b"),
+        lambda: tree["a"]["b"].append(1),
+        lambda: tree["a"]["b"].sort(),
+        lambda: tree["a"]["b"][1].setdefault("d", 1),
+        lambda: tree.__setitem__("a", 1),
+        lambda: tree.__ior__({"a": 1}),
+        lambda: tree["a"]["b"].__iadd__([1]),
+    ):
+        with pytest.raises(TypeError):
+            change()
+
+
+def test_frozen_trees_read_and_copy_as_plain_ones() -> None:
+    """They compare, encode and are instances as plain ones; copies can be changed."""
+    plain = {"a": [1, {"b": None}]}
+    tree = freeze(plain)
+    assert tree == plain
+    assert isinstance(tree["a"], list)
+    assert orjson.loads(orjson.dumps(tree)) == plain
+    assert freeze(tree) is tree
+    for fresh in (thaw(tree), copy.deepcopy(tree)):
+        fresh["a"][1]["b"] = 5
+    assert tree == plain

@@ -1,0 +1,103 @@
+"""The simulated loop: time passes only when told to, and everything happens in one order."""
+
+import asyncio
+
+import pytest
+
+from sampan.kit.simloop import SimLoop, Stuck, VirtualClock
+from sampan.kit.tasks import Tasks
+from sampan.kit.workqueue import WorkQueue
+
+
+@pytest.fixture
+def loop():
+    made = SimLoop()
+    yield made
+    made.close()
+
+
+def test_a_year_passes_at_once(loop: SimLoop) -> None:
+    """Sleeping costs no real time, and the clock shows what was slept."""
+    clock = VirtualClock(loop)
+
+    async def sleep() -> float:
+        await clock.sleep(365 * 86400)
+        return clock.now()
+
+    assert loop.run_until_complete(sleep()) == 1_767_225_600 + 365 * 86400
+
+
+def test_callbacks_run_in_order(loop: SimLoop) -> None:
+    """Ready ones first in, first out; timers by time, equal ones by age."""
+    seen: list[str] = []
+    for when, name in ((2, "c"), (1, "a"), (2, "d"), (1, "b"), (5, "late")):
+        loop.call_later(when, seen.append, name)
+    loop.call_later(1, seen.append, "never").cancel()
+    loop.call_soon(seen.append, "soon")
+    loop.advance(3)
+    assert seen == ["soon", "a", "b", "c", "d"]
+    assert loop.time() == 3
+
+
+def test_asyncio_works_inside(loop: SimLoop) -> None:
+    """Tasks, timeouts, events, locks, queues, groups and generators work as on a real loop."""
+
+    async def numbers():
+        for n in range(3):
+            await asyncio.sleep(1)
+            yield n
+
+    async def main() -> list[int]:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.Event().wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(9), 1)
+        queue: asyncio.Queue[int] = asyncio.Queue(1)
+        async with asyncio.TaskGroup() as group:
+            taken = group.create_task(queue.get())
+            await queue.put(1)
+        async with asyncio.Lock():
+            return [taken.result(), *[n async for n in numbers()]]
+
+    assert loop.run_until_complete(main()) == [1, 0, 1, 2]
+    assert loop.time() == 5
+
+
+def test_waiting_for_nothing_is_an_error(loop: SimLoop) -> None:
+    """When nothing can happen any more, a wait ends with Stuck rather than hanging."""
+    with pytest.raises(Stuck, match="nothing is left"):
+        loop.run_until_complete(asyncio.wait_for(loop.create_future(), None))
+    loop.call_later(100, print)
+    with pytest.raises(Stuck, match="still not so"):
+        loop.run_until(lambda: False, limit_seconds=10)
+
+
+def test_threads_and_sockets_are_refused(loop: SimLoop) -> None:
+    """Whatever would bring in real time or the outside fails at once."""
+    with pytest.raises(NotImplementedError):
+        loop.run_until_complete(asyncio.to_thread(print))
+
+
+def test_queue_and_tasks_run_in_virtual_time(loop: SimLoop) -> None:
+    """Back-off on the simulated loop takes exactly its time."""
+    clock, seen = VirtualClock(loop), []
+    tasks = Tasks("test")
+    queue: WorkQueue[str] = WorkQueue(clock)
+
+    async def work() -> None:
+        while True:
+            key = await queue.get()
+            seen.append((round(clock.monotonic(), 3), key))
+            queue.retry(key)
+            queue.done(key)
+
+    async def main() -> None:
+        tasks.spawn(work(), "work")
+        queue.add("a")
+        await clock.sleep(0.1)
+        await tasks.close()
+
+    loop.run_until_complete(main())
+    assert seen == [(0.0, "a"), (0.005, "a"), (0.015, "a"), (0.035, "a"), (0.075, "a")]
+    assert loop.failures == []

@@ -1,0 +1,155 @@
+"""Field validation says what upstream's decoder says, and changes what it changes."""
+
+from typing import Any
+
+import pytest
+
+from sampan.kit import frozen
+from sampan.meta import fields, schema
+from sampan.meta.schema import Type
+from sampan.meta.wire import json
+
+DEPLOYMENT = schema.definition("io.k8s.api.apps.v1.Deployment")
+POD = schema.definition("io.k8s.api.core.v1.Pod")
+SECRET = schema.definition("io.k8s.api.core.v1.Secret")
+
+
+def in_container(container: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": {"containers": [container]}}}}
+
+
+def test_a_fitting_body_is_returned_as_it_is() -> None:
+    """Nothing is copied when nothing has to change, also for deep-frozen trees."""
+    body = frozen.freeze({"metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {"replicas": 0, "paused": False}})
+    kept, unknown = fields.conform(body, DEPLOYMENT)
+    assert kept is body
+    assert unknown == []
+
+
+def test_unknown_fields_are_named_and_dropped() -> None:
+    """Each has its path with indices, in document order."""
+    body = {"spec": {"foo": 1, "template": {"spec": {"containers": [{"name": "a", "bar": {"x": 1}}]}}}, "top": None}
+    assert fields.check(body, DEPLOYMENT) == [
+        'unknown field "spec.foo"',
+        'unknown field "spec.template.spec.containers[0].bar"',
+        'unknown field "top"',
+    ]
+    assert fields.prune(body, DEPLOYMENT) == in_container({"name": "a"})
+    assert "foo" in body["spec"]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"spec": {"replicas": "x"}},
+         "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": {"replicas": 1.5}},
+         "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": {"replicas": 2**31}},
+         "json: cannot unmarshal number 2147483648 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        ({"spec": {"paused": "yes"}},
+         "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.paused of type bool"),
+        ({"metadata": {"labels": {"a": 1}}},
+         "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
+        ({"spec": {"template": {"spec": {"containers": {}}}}},
+         "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"),
+        (in_container({"env": [{"name": "a", "value": True}]}),
+         "json: cannot unmarshal bool into Go struct field EnvVar.spec.template.spec.containers.env.value of type string"),
+        ({"spec": []}, "json: cannot unmarshal array into Go struct field Deployment.spec of type v1.DeploymentSpec"),
+        ([], "json: cannot unmarshal array into Go value of type v1.Deployment"),
+        (in_container({"resources": {"limits": {"cpu": "lots"}}}),
+         "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
+        ({"metadata": {"creationTimestamp": "2020-01"}},
+         'parsing time "2020-01" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "-"'),
+        ({"spec": {"strategy": {"rollingUpdate": {"maxSurge": True}}}},
+         "json: cannot unmarshal bool into Go value of type int32"),
+    ],
+)  # fmt: skip
+def test_wrong_types_are_refused_in_gos_words(body: Any, text: str) -> None:
+    """Clients show these texts."""
+    with pytest.raises(fields.Mismatch) as caught:
+        fields.conform(body, DEPLOYMENT)
+    assert str(caught.value) == text
+    error = fields.mismatch_error(caught.value, "Deployment", "v1")
+    assert error.code == 400
+    assert error.message == f'Deployment in version "v1" cannot be handled as a Deployment: {text}'
+
+
+def test_base64_is_checked() -> None:
+    """Secret data must be standard base64."""
+    assert fields.conform({"data": {"a": "YWJj", "b": ""}}, SECRET)[1] == []
+    for text, at in (("!!", 0), ("YW=j", 2), ("YWJ", 0)):
+        with pytest.raises(fields.Mismatch, match=f"illegal base64 data at input byte {at}"):
+            fields.conform({"data": {"a": text}}, SECRET)
+
+
+def test_quantities_are_kept_in_canonical_form() -> None:
+    """Numbers become text, 1000m becomes 1."""
+    body = in_container({"resources": {"limits": {"cpu": "1000m", "memory": 1024, "x": "1Gi", "y": 0.5}}})
+    kept = fields.prune(body, DEPLOYMENT)
+    assert kept == in_container({"resources": {"limits": {"cpu": "1", "memory": "1024", "x": "1Gi", "y": "500m"}}})
+
+
+def test_times_are_kept_in_utc() -> None:
+    """Whole seconds in a Time, six digits in a MicroTime, as Go reads and writes them."""
+    event = schema.definition("io.k8s.api.core.v1.Event")
+    given = {"firstTimestamp": "2026-01-01T02:00:00.75+02:00", "eventTime": "2026-01-01T00:00:00.5Z"}
+    kept = {"firstTimestamp": "2026-01-01T00:00:00Z", "eventTime": "2026-01-01T00:00:00.500000Z"}
+    assert fields.prune(given, event) == kept
+    assert fields.prune(kept, event) is kept
+    for text in ("2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01 00:00:00Z", "0000-01-01T00:00:00Z", "x"):
+        with pytest.raises(fields.Mismatch, match="parsing time"):
+            fields.prune({"firstTimestamp": text}, event)
+
+
+def test_nulls_mean_absent() -> None:
+    """A null field is dropped; a null item is the zero value."""
+    body = {
+        "metadata": {"creationTimestamp": None, "labels": {"a": None}},
+        "spec": {"containers": [None], "volumes": None},
+    }
+    assert fields.prune(body, POD) == {"metadata": {"labels": {"a": ""}}, "spec": {"containers": [{}]}}
+
+
+def test_strict_texts_come_in_document_order() -> None:
+    """Unknown and duplicate fields of a JSON body are listed together; an unknown one is not a duplicate as well."""
+    body = (
+        b'{"spec":{"unknown1":1,"unknownDupe":1,"unknownDupe":2,"paused":true,"paused":false,'
+        b'"template":{"spec":{"containers":[{"unknownNested":1,"image":"a","image":"b"}]}}}}'
+    )
+    tree, duplicates = json.decode_strict(body)
+    texts = fields.in_document_order(tree, fields.check(tree, DEPLOYMENT), duplicates)
+    error = fields.strict_error(texts, "Deployment", "v1")
+    assert error.message == (
+        'Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: '
+        'unknown field "spec.unknown1", unknown field "spec.unknownDupe", duplicate field "spec.paused", '
+        'unknown field "spec.template.spec.containers[0].unknownNested", '
+        'duplicate field "spec.template.spec.containers[0].image"'
+    )
+
+
+def test_yaml_duplicates_come_first() -> None:
+    """They name lines, not paths."""
+    assert fields.in_document_order({"a": 1}, ['unknown field "a"'], ["yaml: x"]) == ["yaml: x", 'unknown field "a"']
+
+
+def test_custom_resources_may_keep_unknown_fields() -> None:
+    """x-kubernetes-preserve-unknown-fields is heeded at every level; nullable keeps null."""
+    kind = Type.from_crd(
+        {
+            "x-kubernetes-preserve-unknown-fields": True,
+            "properties": {
+                "spec": {"type": "object", "properties": {"a": {"type": "integer", "nullable": True}}},
+            },
+        }
+    )
+    body = {"extra": {"x": None}, "spec": {"a": None, "b": 1}}
+    assert fields.conform(body, kind) == ({"extra": {"x": None}, "spec": {"a": None}}, ['unknown field "spec.b"'])
+
+
+def test_every_type_compiles() -> None:
+    """The quick check of each definition accepts an empty value of its kind."""
+    for name in schema.definitions():
+        kind = schema.definition(name)
+        if kind.kind == "object":
+            assert fields.checker(kind)({})

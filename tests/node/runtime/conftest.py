@@ -1,0 +1,119 @@
+"""A runtime with real containers in a directory of its own, whose leftovers are counted."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sampan.kit.clock import SystemClock
+from sampan.kit.ids import SystemIds
+from sampan.kit.tasks import Tasks
+from sampan.node.images.model import Image, ImageConfig
+from sampan.node.images.store import ImageStore
+from sampan.node.runtime.oci import OciRuntime, Settings
+from sampan.node.runtime.protocol import ContainerConfig, ContainerState
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """busybox alone."""
+    folder = tmp_path_factory.mktemp("busybox")
+    (folder / "fs/bin").mkdir(parents=True)
+    (folder / "fs/etc").mkdir()
+    (folder / "fs/etc/passwd").write_text("root:x:0:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n")
+    (folder / "fs/bin/busybox").write_bytes(Path("/bin/busybox").read_bytes())
+    (folder / "fs/bin/busybox").chmod(0o755)
+    for name in ["sh", "ls", "cat", "sleep", "echo", "id", "env", "stty", "true", "head"]:
+        (folder / "fs/bin" / name).symlink_to("busybox")
+    config = ImageConfig(cmd=("sh", "-c", "echo from image"), env=(("FROM", "image"),))
+    return ImageStore(folder / "images").import_rootfs(folder / "fs", "busybox", config)
+
+
+class World:
+    """One node's containers, and agents that come and go."""
+
+    def __init__(self, folder: Path, image: Image) -> None:
+        self.image = image
+        self.folder = folder
+        self.parent = f"sampan-test-{uuid.uuid4().hex[:8]}"
+        self.settings = Settings(str(folder / "node"), run_root=str(folder / "run"))
+        (folder / "logs").mkdir()
+        self._tasks: list[Tasks] = []
+        self.runtime: OciRuntime
+
+    async def agent(self) -> OciRuntime:
+        """A (new) agent on the same directory."""
+        self._tasks.append(Tasks("test"))
+        self.runtime = OciRuntime(self.settings, SystemClock(), self._tasks[-1], SystemIds())
+        await self.runtime.open()
+        return self.runtime
+
+    async def crash(self) -> None:
+        """The agent is gone."""
+        await self.runtime.close()
+        await self._tasks[-1].close()
+
+    def config(self, script: str = "", **changes: Any) -> ContainerConfig:
+        """A container that runs this shell script."""
+        name = changes.pop("name", "main")
+        defaults: dict[str, Any] = {
+            "pod_uid": "uid-1",
+            "pod_namespace": "default",
+            "pod_name": "web",
+            "image": self.image,
+            "cgroup_parent": f"{self.parent}/burstable/poduid-1",
+            "log_path": str(self.folder / "logs" / f"{name}.log"),
+            "command": ("sh", "-c", script) if script else None,
+        }
+        return ContainerConfig(name=name, **(defaults | changes))
+
+    async def ended(self, config: ContainerConfig) -> ContainerState:
+        """Starts a container and waits for its end."""
+        started = await self.runtime.start(config)
+        async with asyncio.timeout(10):
+            async for state in self.runtime.exits():
+                if state.id == started.id:
+                    return state
+        raise AssertionError
+
+    def log(self, name: str = "main") -> list[str]:
+        """Each line of a log without its time."""
+        lines = (self.folder / "logs" / f"{name}.log").read_text().splitlines()
+        return [line.partition(" ")[2] for line in lines]
+
+    def leftovers(self) -> list[str]:
+        """Mounts, cgroups and processes that belong to this world."""
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.folder) in line]
+        cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{self.parent}")]
+        commands = []
+        for entry in os.listdir("/proc"):
+            if entry.isdecimal():
+                try:
+                    commands.append(Path("/proc", entry, "cmdline").read_bytes().decode(errors="replace"))
+                except OSError:
+                    continue
+        return mounts + cgroups + [command for command in commands if str(self.folder) in command]
+
+
+@pytest.fixture
+async def world(tmp_path: Path, image: Image) -> AsyncIterator[World]:
+    """A world with an agent; nothing of it may be left in the end."""
+    made = World(tmp_path, image)
+    await made.agent()
+    yield made
+    await made.runtime.cleanup_all()
+    await made.crash()
+    await until(lambda: not made.leftovers())
+    assert made.leftovers() == []
+    assert not Path(made.settings.root).exists()
+
+
+async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    """Waits until something is so."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

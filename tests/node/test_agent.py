@@ -1,0 +1,254 @@
+"""The agent with fakes in virtual time: what the API sees of a pod, from creation to its end."""
+
+from sampan.kinds.core.config_map import CONFIGMAP
+from sampan.kinds.core.pod import POD
+from sampan.meta import objects, timestamps
+
+
+def make_pod(node, **spec):
+    container = {"name": "app", "image": "app:1", **spec.pop("container", {})}
+    return node.client.put(
+        POD,
+        {
+            "metadata": {
+                "name": "web",
+                "namespace": "default",
+                "generation": 1,
+                "creationTimestamp": timestamps.format(node.clock.now()),
+            },
+            "spec": {"nodeName": "node-1", "containers": [container], "restartPolicy": "Always", **spec},
+            "status": {"phase": "Pending", "qosClass": "BestEffort"},
+        },
+    )
+
+
+def seen(node):
+    return objects.get_path(node.client.find("pods", "web"), "status", {})
+
+
+def state(node):
+    return seen(node)["containerStatuses"][0]["state"]
+
+
+def conditions(node):
+    return {c["type"]: c["status"] for c in seen(node)["conditions"]}
+
+
+def mark_deleted(node, grace=30):
+    pod = objects.copy(node.client.find("pods", "web"))
+    pod["metadata"] |= {
+        "deletionTimestamp": timestamps.format(node.clock.now() + grace),
+        "deletionGracePeriodSeconds": grace,
+    }
+    node.client.put(POD, pod)
+
+
+def test_node_is_ready(node):
+    """A started agent has a Ready node and a lease."""
+    found = node.client.find("nodes", "node-1", "")
+    assert {c["type"]: c["status"] for c in found["status"]["conditions"]}["Ready"] == "True"
+    assert node.client.find("leases", "node-1", "kube-node-lease")["spec"]["holderIdentity"] == "node-1"
+    before = node.client.find("leases", "node-1", "kube-node-lease")["spec"]["renewTime"]
+    node.loop.advance(11)
+    assert node.client.find("leases", "node-1", "kube-node-lease")["spec"]["renewTime"] > before
+
+
+def test_pod_runs(node):
+    """A pod runs within a tenth of a second and is reported by one write."""
+    make_pod(node)
+    node.loop.advance(0.1)
+    assert seen(node)["phase"] == "Running"
+    assert seen(node)["podIP"] == "10.244.0.2"
+    assert "running" in state(node)
+    assert conditions(node)["Ready"] == "True"
+    assert node.client.calls.count(("patch", "pods")) == 1
+    assert [reason for reason, _ in node.client.events()] == ["Starting", "Pulled", "Created", "Started"]
+
+
+def test_crash_is_backed_off(node):
+    """The first crash is restarted at once, the next after ten seconds."""
+    make_pod(node)
+    node.loop.advance(0.1)
+    uid = objects.uid(node.client.find("pods", "web"))
+    node.runtime.end(f"app-0-{uid}", 1)
+    node.loop.advance(0.1)
+    assert seen(node)["containerStatuses"][0]["restartCount"] == 1
+    assert seen(node)["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 1
+    node.runtime.end(f"app-1-{uid}", 1)
+    node.loop.advance(0.5)
+    waiting = state(node)["waiting"]
+    assert waiting["reason"] == "CrashLoopBackOff"
+    assert waiting["message"] == f"back-off 10s restarting failed container=app pod=web_default({uid})"
+    assert seen(node)["phase"] == "Running"
+    node.loop.advance(10)
+    assert seen(node)["containerStatuses"][0]["restartCount"] == 2
+    assert ("BackOff", f"Back-off restarting failed container app in pod web_default({uid})") in node.client.events()
+    assert len(node.runtime.states) == 2
+
+
+def test_deletion(node):
+    """A deleted pod is stopped within its grace, gives everything back and leaves the API."""
+    make_pod(node)
+    node.loop.advance(0.1)
+    mark_deleted(node, 30)
+    node.loop.advance(0.3)
+    assert node.client.find("pods", "web") is None
+    assert node.runtime.stops[0][1] == 30
+    assert not node.runtime.states
+    assert not node.agent.records
+    assert ("Killing", "Stopping container app") in node.client.events()
+    node.loop.run_until_complete(node.network.add("x"))
+
+
+def test_forced_deletion(node):
+    """A pod that vanished from the API is ended all the same."""
+    make_pod(node)
+    node.loop.advance(0.1)
+    node.client.drop(POD, ("default", "web"))
+    node.loop.advance(0.3)
+    assert not node.runtime.states
+    assert not node.agent.records
+
+
+def test_completion(node):
+    """A pod that is not to be restarted completes."""
+    make_pod(node, restartPolicy="Never")
+    node.loop.advance(0.1)
+    uid = objects.uid(node.client.find("pods", "web"))
+    node.runtime.end(f"app-0-{uid}", 0)
+    node.loop.advance(0.3)
+    assert seen(node)["phase"] == "Succeeded"
+    assert state(node)["terminated"]["reason"] == "Completed"
+    assert node.runtime.states, "an ended pod keeps its logs"
+
+
+def test_missing_image(node):
+    """A missing image is refused clearly, and taken up once it is loaded."""
+    make_pod(node, container={"image": "other:1"})
+    node.loop.advance(0.5)
+    assert state(node)["waiting"]["reason"] == "ErrImagePull"
+    node.loop.advance(2)
+    assert state(node)["waiting"]["reason"] == "ImagePullBackOff"
+    assert "sampan image load" in state(node)["waiting"]["message"]
+    node.images.names.add("other:1")
+    node.loop.advance(3)
+    assert seen(node)["phase"] == "Running"
+
+
+def test_missing_config_map(node):
+    """A container waits for its ConfigMap."""
+    env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "conf", "key": "a"}}}]
+    make_pod(node, container={"env": env})
+    node.loop.advance(0.5)
+    assert state(node)["waiting"] == {"reason": "CreateContainerConfigError", "message": 'configmap "conf" not found'}
+    node.client.put(CONFIGMAP, {"metadata": {"name": "conf", "namespace": "default"}, "data": {"a": "1"}})
+    node.loop.advance(11)
+    assert seen(node)["phase"] == "Running"
+    assert ("A", "1") in node.runtime.configs[0].env
+
+
+def test_liveness(node):
+    """A failing liveness probe has the container killed and restarted."""
+    probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 2}
+    make_pod(node, container={"livenessProbe": probe})
+    node.loop.advance(0.2)
+    node.runtime.exec_code = 1
+    node.loop.advance(2.5)
+    events = node.client.events()
+    assert ("Unhealthy", "Liveness probe failed: said no") in events
+    assert ("Killing", "Container app failed liveness probe, will be restarted") in events
+    assert seen(node)["containerStatuses"][0]["restartCount"] >= 1
+
+
+def test_readiness(node):
+    """A pod is Ready only while its readiness probe passes."""
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 1}
+    node.runtime.exec_code = 1
+    make_pod(node, container={"readinessProbe": probe})
+    node.loop.advance(0.5)
+    assert conditions(node)["Ready"] == "False"
+    node.runtime.exec_code = 0
+    node.loop.advance(1.2)
+    assert conditions(node)["Ready"] == "True"
+
+
+def test_adoption(node):
+    """A new agent takes over running containers as they are, and ends those of pods that are gone."""
+    make_pod(node)
+    node.loop.advance(0.1)
+    before = dict(node.runtime.states)
+    node.end()
+    node.begin()
+    node.loop.advance(1)
+    assert node.runtime.states == before
+    assert seen(node)["containerStatuses"][0]["restartCount"] == 0
+    node.end()
+    node.client.drop(POD, ("default", "web"))
+    node.begin()
+    node.loop.advance(1)
+    assert not node.runtime.states
+
+
+def test_init_containers(node):
+    """Init containers run one after the other, then the app."""
+    make_pod(node, initContainers=[{"name": "one", "image": "app:1"}, {"name": "two", "image": "app:1"}])
+    uid = objects.uid(node.client.find("pods", "web"))
+    node.loop.advance(0.5)
+    assert [c.name for c in node.runtime.configs] == ["one"]
+    assert seen(node)["phase"] == "Pending"
+    node.runtime.end(f"one-0-{uid}", 0)
+    node.loop.advance(0.1)
+    node.runtime.end(f"two-0-{uid}", 0)
+    node.loop.advance(0.1)
+    assert [c.name for c in node.runtime.configs] == ["one", "two", "app"]
+    assert seen(node)["phase"] == "Running"
+    assert conditions(node)["Initialized"] == "True"
+
+
+def test_deadline(node):
+    """A pod that is active for too long fails."""
+    make_pod(node, activeDeadlineSeconds=5, restartPolicy="Never")
+    node.loop.advance(6)
+    assert seen(node)["phase"] == "Failed"
+    assert seen(node)["reason"] == "DeadlineExceeded"
+    assert "terminated" in state(node)
+
+
+def test_doubted_node(node):
+    """A node that others judged lost says at once that it is well; one that was deleted comes back."""
+    from sampan.kinds.core.node import NODE
+
+    lost = objects.copy(node.client.find("nodes", "node-1", ""))
+    for condition in lost["status"]["conditions"]:
+        condition["status"] = "Unknown"
+    node.client.put(NODE, lost)
+    node.loop.advance(0.5)
+    found = node.client.find("nodes", "node-1", "")["status"]["conditions"]
+    assert {c["type"]: c["status"] for c in found}["Ready"] == "True"
+    node.client.drop(NODE, ("", "node-1"))
+    node.loop.advance(3)
+    found = node.client.find("nodes", "node-1", "")["status"]["conditions"]
+    assert {c["type"]: c["status"] for c in found}["Ready"] == "True"
+
+
+def test_pre_stop_counts_within_the_grace(node):
+    """preStop runs first and takes its time from the grace."""
+    make_pod(node, container={"lifecycle": {"preStop": {"sleep": {"seconds": 4}}}})
+    node.loop.advance(0.2)
+    mark_deleted(node, 10)
+    node.loop.advance(3)
+    assert not node.runtime.stops
+    node.loop.advance(2)
+    assert 5.5 < node.runtime.stops[0][1] <= 6
+
+
+def test_start_failure(node):
+    """A container that can't be created says why, and is tried again."""
+    node.runtime.failure = ("CreateContainerError", "no such file")
+    make_pod(node)
+    node.loop.advance(0.5)
+    assert state(node)["waiting"] == {"reason": "CreateContainerError", "message": "no such file"}
+    assert ("Failed", "Error: no such file") in node.client.events()
+    node.runtime.failure = None
+    node.loop.advance(11)
+    assert seen(node)["phase"] == "Running"

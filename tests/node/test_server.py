@@ -1,0 +1,135 @@
+"""The agent's port: who is let in, and what is answered."""
+
+import asyncio
+from types import SimpleNamespace
+
+import orjson
+import pytest
+
+from sampan.kinds.core.pod import POD
+from sampan.node import streams
+from sampan.node.server import NodeServer
+from sampan.web.message import Peer, Request
+
+ADMIN = Peer("kube-apiserver-kubelet-client", ("system:masters",))
+SOMEBODY = Peer("somebody", ("devs",))
+
+
+@pytest.fixture
+def ask(node):
+    """Sends a request to the server of a node with one running pod."""
+    pod = {"name": "web", "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    spec = {"containers": [{"name": "app", "image": "app:1"}], "nodeName": "node-1"}
+    node.client.put(POD, {"metadata": pod, "spec": spec, "status": {"phase": "Pending"}})
+    node.loop.advance(0.2)
+    server = NodeServer(node.agent)
+
+    def send(path, peer=ADMIN, query=(), method="GET", **headers):
+        return node.loop.run_until_complete(server.handle(Request(method, path, query, headers, b"", peer)))
+
+    return send
+
+
+def test_anonymous(ask):
+    """Nobody in particular may do nothing, not even ask for health."""
+    for path in ("/healthz", "/pods", "/containerLogs/default/web/app", "/exec/default/web/app", "/nothing"):
+        assert ask(path, Peer()).status == 401
+    assert ask("/pods", Peer(), authorization="Bearer forged").status == 401
+
+
+def test_forbidden(ask, node):
+    """A certificate is not enough; opening a process needs create, whatever the method."""
+    assert ask("/pods", SOMEBODY).status == 403
+    asked = [o["spec"]["resourceAttributes"] for k, o in node.client.objects.items() if k[0] == "subjectaccessreviews"]
+    assert {a["subresource"] for a in asked} <= {"pods", "proxy"}
+    assert ask("/exec/default/web/app", SOMEBODY).status == 403
+    asked = [o["spec"]["resourceAttributes"] for k, o in node.client.objects.items() if k[0] == "subjectaccessreviews"]
+    assert (asked[-1]["verb"], asked[-1]["subresource"]) == ("create", "proxy")
+
+
+def test_answers(ask):
+    """Health, pods, and clear refusals."""
+    assert ask("/healthz").status == 200
+    assert [p["metadata"]["name"] for p in ask("/pods").body["items"]] == ["web"]
+    assert ask("/containerLogs/default/none/app").status == 404
+    assert ask("/containerLogs/default/web/other").status == 404
+    assert ask("/containerLogs/default/web/app", query=(("previous", "true"),)).status == 400
+    assert ask("/containerLogs/default/web/app", query=(("tailLines", "-1"),)).status == 400
+    assert ask("/exec/default/web/app", query=(("stdout", "true"),)).status == 400
+    for path in ("/", "/logs/../etc/passwd", "/run/default/web/app", "/debug/pprof", "/metrics"):
+        assert ask(path).status == 404
+
+
+def test_logs(ask, node):
+    """A container's log is streamed."""
+    state = next(iter(node.runtime.states.values()))
+    with open(state.log_path, "w") as file:
+        file.write("2026-01-01T00:00:01Z stdout F hello\n")
+    response = ask("/containerLogs/default/web/app", query=(("tailLines", "5"),))
+
+    async def read():
+        return b"".join([chunk async for chunk in response.body])
+
+    assert node.loop.run_until_complete(read()) == b"hello\n"
+
+
+class FakeSession:
+    """A process that says something once its input has ended."""
+
+    def __init__(self, code):
+        self.code, self.written, self.size, self.closed = code, b"", None, asyncio.Event()
+
+    async def output(self):
+        await self.closed.wait()
+        yield "stdout", b"got " + self.written
+        yield "stderr", b"warning"
+
+    async def write(self, data):
+        self.written += data
+
+    async def close_stdin(self):
+        self.closed.set()
+
+    async def resize(self, width, height):
+        self.size = (width, height)
+
+    async def wait(self):
+        return self.code
+
+    async def close(self):
+        pass
+
+
+class FakeSocket:
+    """A WebSocket whose messages are given."""
+
+    def __init__(self, protocol, messages):
+        self.ws_protocol, self.messages, self.sent = protocol, messages, []
+
+    async def __aiter__(self):
+        for message in self.messages:
+            yield SimpleNamespace(data=message)
+        await asyncio.sleep(10)
+
+    async def send_bytes(self, data):
+        self.sent.append(data)
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize("code", [0, 3])
+async def test_exec_streams(code):
+    """Input goes in, its end is seen, output and outcome come back on their channels."""
+    socket = FakeSocket("v5.channel.k8s.io", [b"\x00in", b'\x04{"Width":80,"Height":25}', b"\xff\x00"])
+    session = FakeSession(code)
+    await streams.serve(socket, session, frozenset((streams.STDIN, streams.STDOUT, streams.STDERR)))
+    assert session.size == (80, 25)
+    assert socket.sent[:2] == [b"\x01got in", b"\x02warning"]
+    status = orjson.loads(socket.sent[2][1:])
+    assert socket.sent[2][0] == streams.ERROR
+    if code == 0:
+        assert status["status"] == "Success"
+    else:
+        assert status["reason"] == "NonZeroExitCode"
+        assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]

@@ -1,0 +1,180 @@
+"""The scheduler over a small fake of the API, in virtual time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from making import node, pod
+
+from sampan.client.api import Listing, WatchEvent
+from sampan.kit.frozen import freeze, thaw
+from sampan.kit.ids import SeededIds
+from sampan.kit.simloop import SimLoop, VirtualClock
+from sampan.kit.tasks import Tasks
+from sampan.meta import status
+from sampan.scheduling.loop import Scheduler
+
+
+class FakeApi:
+    """Lists, watches, binds and patches as far as the scheduler asks."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[Any, Any]] = {"pods": {}, "nodes": {}, "events": {}}
+        self.streams: dict[str, asyncio.Queue[WatchEvent]] = {}
+        self.revision = 1
+        self.bindings: list[tuple[str, str]] = []
+        self.refuse: Any = None
+        self.patches = 0
+
+    def put(self, plural: str, obj: Any) -> None:
+        obj = thaw(obj)
+        key = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        self.revision += 1
+        obj["metadata"]["resourceVersion"] = str(self.revision)
+        kind = "MODIFIED" if key in self.objects[plural] else "ADDED"
+        self.objects[plural][key] = freeze(obj)
+        if plural in self.streams:
+            self.streams[plural].put_nowait(WatchEvent(kind, freeze(obj)))
+
+    def remove(self, plural: str, key: Any) -> None:
+        obj = thaw(self.objects[plural].pop(key))
+        self.revision += 1
+        obj["metadata"]["resourceVersion"] = str(self.revision)
+        self.streams[plural].put_nowait(WatchEvent("DELETED", freeze(obj)))
+
+    async def list(self, kind, namespace="", *, labels="", fields=""):
+        return Listing(tuple(self.objects[kind.plural].values()), str(self.revision))
+
+    async def watch(self, kind, namespace="", *, resource_version="", labels="", fields=""):
+        stream = self.streams[kind.plural] = asyncio.Queue()
+        while True:
+            yield await stream.get()
+
+    async def create_subresource(self, kind, key, subresource, body):
+        await asyncio.sleep(0.01)
+        if self.refuse is not None:
+            raise self.refuse
+        assert (kind.plural, subresource, body["kind"]) == ("pods", "binding", "Binding")
+        obj = thaw(self.objects["pods"][key])
+        obj["spec"]["nodeName"] = body["target"]["name"]
+        self.bindings.append((key[1], body["target"]["name"]))
+        self.put("pods", obj)
+
+    async def create(self, kind, obj, *, subresource=""):
+        self.put(kind.plural, obj)
+
+    async def patch(self, kind, key, patch, *, type="merge", subresource=""):
+        self.patches += 1
+        obj = thaw(self.objects[kind.plural][key])
+        for name, value in patch.items():
+            obj[name] = {**obj.get(name, {}), **value} if isinstance(value, dict) else value
+        self.put(kind.plural, obj)
+
+
+@pytest.fixture
+def sim():
+    loop = SimLoop()
+    api, clock, tasks = FakeApi(), VirtualClock(loop), Tasks("test")
+    scheduler = Scheduler(api, clock, tasks, SeededIds(1))
+    yield loop, api, scheduler
+    loop.run_until_complete(scheduler.stop())
+    loop.run_until_complete(tasks.close())
+    assert loop.failures == []
+    loop.close()
+
+
+def start(sim, *nodes):
+    loop, api, scheduler = sim
+    for each in nodes:
+        api.put("nodes", each)
+    loop.run_until_complete(scheduler.start())
+    return loop, api
+
+
+def condition(api, name):
+    return api.objects["pods"][("default", name)].get("status", {}).get("conditions", [None])[0]
+
+
+def test_a_pod_gets_a_node_and_is_told(sim) -> None:
+    """Bound through the binding subresource, with upstream's event."""
+    loop, api = start(sim, node("a"))
+    api.put("pods", pod("p"))
+    loop.advance(1)
+    assert api.bindings == [("p", "a")]
+    (event,) = api.objects["events"].values()
+    assert (event["type"], event["reason"], event["message"]) == (
+        "Normal",
+        "Scheduled",
+        "Successfully assigned default/p to a",
+    )
+    assert event["source"] == {"component": "default-scheduler"}
+
+
+def test_what_is_assumed_counts_at_once(sim) -> None:
+    """Pods decided before the first binding is confirmed do not overfill a node."""
+    loop, api = start(sim, node("a", cpu="2"), node("b", cpu="2"))
+    for n in range(5):
+        api.put("pods", pod(f"p{n}", {"cpu": "1"}))
+    loop.advance(1)
+    assert sorted(where for _, where in api.bindings) == ["a", "a", "b", "b"]
+
+
+def test_a_pod_that_fits_nowhere_is_told_and_placed_when_room_comes(sim) -> None:
+    """Condition and event once; placed after its back-off when a node comes or a pod goes."""
+    loop, api = start(sim, node("a", cpu="1"))
+    api.put("pods", pod("big", {"cpu": "1"}))
+    loop.advance(1)
+    api.put("pods", pod("p", {"cpu": "1"}))
+    loop.advance(20)
+    told = condition(api, "p")
+    assert (told["type"], told["status"], told["reason"]) == ("PodScheduled", "False", "Unschedulable")
+    assert told["message"].startswith("0/1 nodes are available: 1 Insufficient cpu. preemption: ")
+    warnings = [e for e in api.objects["events"].values() if e["reason"] == "FailedScheduling"]
+    assert [e["message"] for e in warnings] == [told["message"]]
+    assert api.patches == 1
+    api.remove("pods", ("default", "big"))
+    loop.advance(1)
+    assert api.bindings[-1] == ("p", "a")
+
+
+def test_a_failed_binding_is_tried_again(sim) -> None:
+    """The node is free again and the pod comes back after its back-off."""
+    loop, api = start(sim, node("a", cpu="1"))
+    api.refuse = status.internal("no")
+    api.put("pods", pod("p", {"cpu": "1"}))
+    loop.advance(0.5)
+    api.refuse = None
+    assert api.bindings == []
+    loop.advance(5)
+    assert api.bindings == [("p", "a")]
+
+
+def test_pods_that_are_not_ours_are_left_alone(sim) -> None:
+    """Another scheduler's, a deleted one, and one with gates, which is told so."""
+    loop, api = start(sim, node("a"))
+    api.put("pods", pod("other", schedulerName="mine"))
+    api.put("pods", pod("gated", schedulingGates=[{"name": "x"}]))
+    deleted = thaw(pod("deleted"))
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    api.put("pods", deleted)
+    loop.advance(30)
+    assert api.bindings == []
+    assert condition(api, "gated")["reason"] == "SchedulingGated"
+    api.put("pods", pod("gated"))
+    loop.advance(1)
+    assert api.bindings == [("gated", "a")]
+
+
+def test_finished_pods_free_their_node(sim) -> None:
+    """A pod that succeeded or failed counts no more."""
+    loop, api = start(sim, node("a", cpu="1"))
+    api.put("pods", pod("p", {"cpu": "1"}))
+    loop.advance(1)
+    done = thaw(api.objects["pods"][("default", "p")])
+    done["status"] = {"phase": "Succeeded"}
+    api.put("pods", pod("q", {"cpu": "1"}))
+    loop.advance(1)
+    assert api.bindings == [("p", "a")]
+    api.put("pods", done)
+    loop.advance(2)
+    assert api.bindings[-1] == ("q", "a")

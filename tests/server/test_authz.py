@@ -1,0 +1,109 @@
+"""Authorization: RBAC, nodes, escalation, and their words."""
+
+from typing import Any
+
+from sampan.server.authz import escalation, nodes
+from sampan.server.authz.decision import DENIED, Attributes, message
+from sampan.server.authz.rules import Rules, summary
+from sampan.server.identity import User
+
+JANE = User("jane", groups=("devs", "system:authenticated"))
+
+
+def role(name: str, *rules: dict[str, Any], namespace: str = "") -> dict[str, Any]:
+    kind = "Role" if namespace else "ClusterRole"
+    return {"kind": kind, "metadata": {"name": name, "namespace": namespace}, "rules": list(rules)}
+
+
+def binding(name: str, to: dict[str, Any], subject: dict[str, Any], namespace: str = "") -> dict[str, Any]:
+    return {
+        "kind": "RoleBinding" if namespace else "ClusterRoleBinding",
+        "metadata": {"name": name, "namespace": namespace},
+        "roleRef": {"kind": to["kind"], "name": to["metadata"]["name"]},
+        "subjects": [subject],
+    }
+
+
+READ_PODS = {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "*/log"]}
+
+
+def test_binding_gives_its_role() -> None:
+    """A cluster role bound in a namespace holds there only, until the binding goes."""
+    view = role("view", READ_PODS)
+    rules = Rules.from_objects([view], [binding("b", view, {"kind": "Group", "name": "devs"}, "default")])
+    asked = Attributes("list", resource="pods", namespace="default")
+    found = rules.allowed(JANE, asked)
+    assert found.allowed
+    assert found.reason == 'RBAC: allowed by RoleBinding "b/default" of ClusterRole "view" to Group "devs"'
+    assert rules.allowed(JANE, Attributes("get", resource="pods", subresource="log", namespace="default")).allowed
+    assert not rules.allowed(JANE, Attributes("get", resource="pods", subresource="exec", namespace="default")).allowed
+    assert not rules.allowed(JANE, Attributes("list", resource="pods")).allowed
+    assert not rules.allowed(JANE, Attributes("list", resource="pods", namespace="other")).allowed
+    assert not rules.allowed(JANE, Attributes("list", "apps", "pods", namespace="default")).allowed
+    rules.remove("RoleBinding", "default", "b")
+    assert not rules.allowed(JANE, asked).allowed
+
+
+def test_names_and_paths() -> None:
+    """resourceNames narrow; non-resource URLs match by prefix; service accounts are users."""
+    mine = role("r", {**READ_PODS, "resourceNames": ["a"]}, {"verbs": ["get"], "nonResourceURLs": ["/healthz/*"]})
+    account = {"kind": "ServiceAccount", "name": "app", "namespace": "default"}
+    rules = Rules.from_objects([mine], [binding("b", mine, account)])
+    user = User("system:serviceaccount:default:app")
+    assert rules.allowed(user, Attributes("get", resource="pods", namespace="x", name="a")).allowed
+    assert not rules.allowed(user, Attributes("get", resource="pods", namespace="x", name="b")).allowed
+    assert not rules.allowed(user, Attributes("list", resource="pods", namespace="x")).allowed
+    assert rules.allowed(user, Attributes("get", path="/healthz/ping", is_resource=False)).allowed
+    assert not rules.allowed(user, Attributes("get", path="/metrics", is_resource=False)).allowed
+    resources, paths = summary(rule for _, rule in rules.rules_of(user, "default"))
+    assert resources == [{**READ_PODS, "resourceNames": ["a"]}]
+    assert paths == [{"verbs": ["get"], "nonResourceURLs": ["/healthz/*"]}]
+
+
+def test_words_of_a_refusal() -> None:
+    """Clients match these texts."""
+    text = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "default"'
+    assert message(JANE, Attributes("list", resource="pods", namespace="default"), DENIED) == text
+    text = 'nodes "n" is forbidden: User "jane" cannot get resource "nodes" in API group "" at the cluster scope'
+    assert message(JANE, Attributes("get", resource="nodes", name="n"), DENIED) == text
+    text = 'forbidden: User "jane" cannot get path "/metrics"'
+    assert message(JANE, Attributes("get", path="/metrics", is_resource=False), DENIED) == text
+
+
+def test_escalation() -> None:
+    """What is not held is named; what is held may be granted."""
+    wanted = [{"verbs": ["get", "delete"], "apiGroups": [""], "resources": ["pods"]}]
+    text = escalation.refusal(JANE, [READ_PODS], wanted)
+    assert text.startswith('user "jane" (groups=["devs" "system:authenticated"]) is attempting to grant RBAC')
+    assert text.endswith('not currently held:\n{APIGroups:[""], Resources:["pods"], Verbs:["delete"]}')
+    assert escalation.refusal(JANE, [READ_PODS], [{**wanted[0], "verbs": ["get"]}]) == ""
+    named = {"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]}
+    assert escalation.refusal(JANE, [named], [{**wanted[0], "verbs": ["get"]}])
+
+
+def test_node_reaches_only_its_own() -> None:
+    """A node writes its own Node, its pods' status, its lease; reads what its pods refer to."""
+    pods = nodes.Pods(lambda node, _ns, pod: (node, pod) == ("n1", "mine"), lambda _n, _r, _ns, name: name == "used")
+    allowed = [
+        Attributes("update", resource="nodes", subresource="status", name="n1"),
+        Attributes("patch", resource="pods", subresource="status", namespace="d", name="mine"),
+        Attributes("delete", resource="pods", namespace="d", name="mine"),
+        Attributes("get", resource="secrets", namespace="d", name="used"),
+        Attributes("create", resource="serviceaccounts", subresource="token", namespace="d", name="used"),
+        Attributes("update", "coordination.k8s.io", "leases", namespace="kube-node-lease", name="n1"),
+        Attributes("watch", resource="services"),
+    ]
+    refused = [
+        Attributes("update", resource="nodes", subresource="status", name="n2"),
+        Attributes("patch", resource="pods", subresource="status", namespace="d", name="other"),
+        Attributes("get", resource="secrets", namespace="d", name="other"),
+        Attributes("list", resource="secrets", namespace="d"),
+        Attributes("update", resource="secrets", namespace="d", name="used"),
+        Attributes("update", "coordination.k8s.io", "leases", namespace="kube-system", name="n1"),
+        Attributes("get", path="/metrics", is_resource=False),
+        Attributes("create", resource="pods", subresource="exec", namespace="d", name="mine"),
+    ]
+    assert [a for a in allowed if not nodes.authorize("n1", a, pods).allowed] == []
+    assert [a for a in refused if nodes.authorize("n1", a, pods).allowed] == []
+    assert nodes.node_name(User("system:node:n1")) == ""
+    assert nodes.node_name(User("system:node:n1", groups=("system:nodes",))) == "n1"

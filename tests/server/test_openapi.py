@@ -1,0 +1,113 @@
+"""OpenAPI documents are whole: every reference leads somewhere, every path says what kubectl asks."""
+
+from typing import Any
+
+from sampan.kinds.kind import CLUSTER, STATUS, Kind, Subresource
+from sampan.kinds import builtin
+from sampan.meta import schema
+from sampan.meta.wire import protobuf
+from sampan.server import openapi, openapi_paths
+
+SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
+TOKEN = Subresource("token", ("create",), "authentication.k8s.io", "v1", "TokenRequest")
+DEPLOYMENT = Kind("apps", ("v1",), "Deployment", "deployments", schema="io.k8s.api.apps.v1.Deployment",
+                  subresources=(STATUS, SCALE))  # fmt: skip
+NODE = Kind("", ("v1",), "Node", "nodes", scope=CLUSTER, schema="io.k8s.api.core.v1.Node")
+ACCOUNT = Kind("", ("v1",), "ServiceAccount", "serviceaccounts", schema="io.k8s.api.core.v1.ServiceAccount",
+               subresources=(TOKEN,))  # fmt: skip
+BODY_ONLY = Kind("policy", ("v1",), "Eviction", "", schema="io.k8s.api.policy.v1.Eviction", not_stored=True)
+KINDS = (DEPLOYMENT, NODE, ACCOUNT, BODY_ONLY)
+
+
+def document(path: str) -> dict[str, Any]:
+    made = openapi.v3(KINDS, path)
+    assert made is not None
+    return made
+
+
+def all_references(node: Any) -> set[str]:
+    if isinstance(node, list):
+        return {found for item in node for found in all_references(item)}
+    if not isinstance(node, dict):
+        return set()
+    own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+    return own | {found for value in node.values() for found in all_references(value)}
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """In both versions."""
+    for path in ("apis/apps/v1", "api/v1"):
+        made = document(path)
+        known = {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
+        assert all_references(made) <= known
+    made = openapi.v2(KINDS)
+    assert all_references(made) <= {f"#/definitions/{name}" for name in made["definitions"]}
+
+
+def test_patch_says_what_it_supports() -> None:
+    """kubectl looks for fieldValidation and dryRun at the patch of a kind."""
+    item = document("apis/apps/v1")["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]
+    patch = item["patch"]
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "apps", "kind": "Deployment", "version": "v1"}
+    assert patch["x-kubernetes-action"] == "patch"
+    assert {p["name"] for p in patch["parameters"]} >= {"dryRun", "fieldValidation", "fieldManager", "force"}
+    assert all(p["in"] == "query" for p in patch["parameters"])
+    assert [p["name"] for p in item["parameters"]] == ["name", "namespace"]
+    assert "application/apply-patch+yaml" in patch["requestBody"]["content"]
+
+
+def test_operations_are_named_once() -> None:
+    """Generated clients make functions of operation ids."""
+    made = openapi.v2(KINDS)
+    names = [op["operationId"] for item in made["paths"].values() for key, op in item.items() if key != "parameters"]
+    assert len(names) == len(set(names))
+    assert {"listAppsV1DeploymentForAllNamespaces", "readCoreV1Node", "patchAppsV1NamespacedDeploymentScale"} <= set(
+        names
+    )
+    assert "/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token" in made["paths"]
+    assert not any("eviction" in path for path in made["paths"])
+
+
+def test_schemas_keep_what_clients_read() -> None:
+    """Group, version and kind; merge keys; references with their own words beside them."""
+    schemas = document("apis/apps/v1")["components"]["schemas"]
+    deployment = schemas["io.k8s.api.apps.v1.Deployment"]
+    assert deployment["x-kubernetes-group-version-kind"] == [{"group": "apps", "kind": "Deployment", "version": "v1"}]
+    spec = deployment["properties"]["spec"]
+    assert spec["allOf"] == [{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentSpec"}]
+    assert spec["description"]
+    containers = schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
+    assert containers["x-kubernetes-patch-merge-key"] == "name"
+    quantity = schemas["io.k8s.apimachinery.pkg.api.resource.Quantity"]
+    assert quantity["oneOf"] == [{"type": "string"}, {"type": "number"}]
+    either = schemas["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]
+    assert either["oneOf"] == [{"type": "integer"}, {"type": "string"}]
+
+
+def test_the_index_changes_when_a_kind_does() -> None:
+    """Its hashes let clients keep documents."""
+    index = openapi.v3_index(KINDS)["paths"]
+    assert list(index) == ["api/v1", "apis/apps/v1"]
+    assert index["api/v1"]["serverRelativeURL"].startswith("/openapi/v3/api/v1?hash=")
+    assert openapi.v3_index(KINDS)["paths"] == index
+    fewer = openapi.v3_index((DEPLOYMENT, NODE))["paths"]
+    assert fewer["apis/apps/v1"] == index["apis/apps/v1"]
+    assert fewer["api/v1"] != index["api/v1"]
+
+
+def test_unknown_documents_are_none() -> None:
+    """The server answers 404 for them."""
+    for path in ("apis/apps/v2", "apis/apps", "api/v1/x", "", "version"):
+        assert openapi.v3(KINDS, path) is None
+
+
+def test_every_built_in_kind_is_whole() -> None:
+    """Its schema, its protobuf messages, and the bodies of its operations are all there."""
+    for kind in builtin.KINDS:
+        assert kind.schema in schema.definitions(), kind.name
+        assert protobuf.message_for(kind.group, kind.version, kind.name), kind.name
+        for operation in openapi_paths.operations(kind, kind.version) if kind.plural else ():
+            for name in filter(None, (operation.body, operation.answer)):
+                assert name in schema.definitions(), operation.path
+    made = openapi.v2(builtin.KINDS)
+    assert all_references(made) <= {f"#/definitions/{name}" for name in made["definitions"]}
