@@ -25,6 +25,7 @@ IndexFunction = Callable[[Object], Iterable[str]]
 
 FIRST_BACKOFF_SECONDS = 0.05
 LAST_BACKOFF_SECONDS = 10.0
+LONG_SECONDS = 5.0
 
 
 def key_of(obj: Object) -> Key:
@@ -52,6 +53,7 @@ class Cache:
     _waiters: Waiters = field(default_factory=Waiters, init=False)
     _started: bool = field(default=False, init=False)
     _failures: int = field(default=0, init=False)
+    _expired: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.add_index("owner", _owner_uids)
@@ -127,26 +129,18 @@ class Cache:
 
     async def _follow_for_ever(self) -> None:
         while True:
+            began = self.clock.monotonic()
             try:
-                if not self.resource_version:
+                if not self.resource_version or self._expired:
                     await self._relist()
                 await self._watch()
-            except ApiError as error:
-                if error.code == 410 or error.reason == "Expired":
-                    log.info("relisting %s: %s", self.kind.resource, error.message)
-                    await self._try_relist()
-                else:
-                    await self._back_off(error)
-            except TransportError as error:
-                await self._back_off(error)
-            else:
-                await self.clock.sleep(0)
-
-    async def _try_relist(self) -> None:
-        try:
-            await self._relist()
-        except (ApiError, TransportError) as error:
-            await self._back_off(error)
+                problem = "the server ended the watch"
+            except (ApiError, TransportError) as error:
+                self._expired = isinstance(error, ApiError) and (error.code == 410 or error.reason == "Expired")
+                problem = str(error)
+            if self.clock.monotonic() - began > LONG_SECONDS:
+                self._failures = 0
+            await self._back_off(problem)
 
     async def _relist(self) -> None:
         listing = await self.client.list(self.kind, self.namespace, labels=self.labels, fields=self.fields)
@@ -157,7 +151,7 @@ class Cache:
             old = self._objects.get(key)
             if old is None or old["metadata"].get("resourceVersion") != obj["metadata"].get("resourceVersion"):
                 self._store(key, obj)
-        self._failures = 0
+        self._expired = False
         self._saw(listing.resource_version)
 
     async def _watch(self) -> None:
@@ -171,12 +165,15 @@ class Cache:
                     self._store(key_of(event.object), None if event.type == "DELETED" else event.object)
                 self._saw(event.object["metadata"]["resourceVersion"])
 
-    async def _back_off(self, error: Exception) -> None:
-        """Doubling, spread by kind so that all caches do not come back at the same instant."""
-        seconds = min(FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 16), LAST_BACKOFF_SECONDS)
-        spread = zlib.crc32(f"{self.kind.resource} {self._failures}".encode()) / 2**32
-        self._failures += 1
-        log.warning("following %s: %s", self.kind.resource, error)
+    async def _back_off(self, problem: str) -> None:
+        """At once the first time, then doubling, spread by kind so that caches do not come back all together."""
+        count, self._failures = self._failures, self._failures + 1
+        if not count:
+            await self.clock.sleep(0)
+            return
+        seconds = min(FIRST_BACKOFF_SECONDS * 2 ** min(count - 1, 16), LAST_BACKOFF_SECONDS)
+        spread = zlib.crc32(f"{self.kind.resource} {count}".encode()) / 2**32
+        log.info("following %s again: %s", self.kind.resource, problem)
         await self.clock.sleep(seconds * (0.5 + spread))
 
     def _saw(self, resource_version: str) -> None:

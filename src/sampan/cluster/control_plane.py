@@ -34,6 +34,7 @@ from sampan.server import bootstrap
 from sampan.server.app import App, Parts, on_error
 from sampan.server.cache import Change
 from sampan.server.node_dialer import HttpsDialer
+from sampan.store.compaction import Compaction
 from sampan.store.protocol import Store
 from sampan.web.listener import Address, Listener, client_context, server_context
 from sampan.web.message import Peer
@@ -84,6 +85,7 @@ class ControlPlane:
         dialer = HttpsDialer(_agent_tls(keys))
         app = self._app(store, keys, dialer)
         await app.start()
+        self._tasks.spawn(Compaction(store, self._clock).run(), "compaction")
         listener = Listener(app.handle, on_error, _server_tls(keys))
         await self._listen(listener)
         await bootstrap.ensure(app, _endpoints(self._settings))

@@ -54,14 +54,14 @@ def with_progress(deployment: Object, new: Object | None, old: Sequence[Object],
 
 def has_deadline(deployment: Object) -> bool:
     """Whether progress is watched."""
-    return deployment["spec"].get("progressDeadlineSeconds", UNLIMITED) != UNLIMITED
+    return int(deployment["spec"].get("progressDeadlineSeconds", UNLIMITED)) != UNLIMITED
 
 
 def is_complete(deployment: Object, made: Object) -> bool:
     """All replicas are of the new template and available, and the old ones are gone."""
     wanted = rollout.size(deployment)
     counts = ("updatedReplicas", "replicas", "availableReplicas")
-    is_seen = bool(made.get("observedGeneration", 0) >= objects.generation(deployment))
+    is_seen = int(made.get("observedGeneration", 0)) >= objects.generation(deployment)
     return is_seen and all(int(made.get(name) or 0) == wanted for name in counts)
 
 

@@ -163,7 +163,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                 return
             handle = self._ready.popleft()
             if not handle.cancelled():
-                handle._run()
+                handle._run()  # noqa: SLF001 (what a loop is for)
         raise Stuck(f"more than {MAX_CALLBACKS} callbacks at {self._now:g} s: something never stops")
 
     @contextmanager
@@ -173,14 +173,14 @@ class SimLoop(asyncio.AbstractEventLoop):
         if self._running:
             raise RuntimeError("the loop is being stepped already")
         hooks = sys.get_asyncgen_hooks()
-        outer = events._get_running_loop()
+        outer = events._get_running_loop()  # noqa: SLF001 (the documented hook for loops)
         self._running = True
         sys.set_asyncgen_hooks(finalizer=self._drop_generator)
-        events._set_running_loop(self)
+        events._set_running_loop(self)  # noqa: SLF001
         try:
             yield
         finally:
-            events._set_running_loop(outer)
+            events._set_running_loop(outer)  # noqa: SLF001
             sys.set_asyncgen_hooks(*hooks)
             self._running = False
 

@@ -31,7 +31,7 @@ class Tasks:
             raise RuntimeError(f"{self.name} is closed; it does not start {name}")
         task = asyncio.get_running_loop().create_task(coro, name=f"{self.name}/{name}")
         self._running.add(task)
-        task.add_done_callback(lambda done: self._finished(done, critical))
+        task.add_done_callback(lambda done: self._finished(done, critical=critical))
         return task
 
     async def wait(self) -> None:
@@ -53,7 +53,7 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def _finished(self, task: asyncio.Task[Any], critical: bool) -> None:
+    def _finished(self, task: asyncio.Task[Any], *, critical: bool) -> None:
         self._running.discard(task)
         if task.cancelled():
             return

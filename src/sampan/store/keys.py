@@ -37,9 +37,9 @@ def check_txn(compares: Sequence[Compare], writes: Sequence[Write]) -> None:
     for write in writes:
         check_key(write.key)
         if isinstance(write, Put) and not isinstance(write.value, bytes):
-            raise ValueError(f"the value of {write.key} is not bytes")
+            raise ValueError(f"the value of {write.key} is not bytes")  # noqa: TRY004 (one kind of refusal)
         if not isinstance(write, Put | Delete):
-            raise ValueError(f"neither a put nor a delete: {write!r}")
+            raise ValueError(f"neither a put nor a delete: {write!r}")  # noqa: TRY004
 
 
 def check_key(key: str) -> None:

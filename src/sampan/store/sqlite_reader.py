@@ -36,10 +36,8 @@ def get(key: str, revision: int) -> Read[Record | None]:
 
     def read(db: apsw.Connection) -> Record | None:
         with _snapshot(db, revision) as current:
-            if revision in (0, current):
-                row = one(db, GET, (key,))
-            else:
-                row = one(db, GET_PAST, (key, (revision + 1) << SHIFT))
+            is_now = revision in (0, current)
+            row = one(db, GET, (key,)) if is_now else one(db, GET_PAST, (key, (revision + 1) << SHIFT))
         return record(*row) if row is not None and row[1] is not None else None
 
     return read

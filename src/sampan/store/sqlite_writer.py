@@ -143,7 +143,7 @@ class Writer:
             for request in requests:
                 group.outcomes.append(Outcome(request, _evaluate(db, request, group)))
             db.execute("COMMIT" if group.events else "ROLLBACK")
-        except Exception as error:  # whatever it was, nobody is told that it worked
+        except Exception as error:  # noqa: BLE001 (whatever it was, nobody is told that it worked)
             self._fail(requests, error)
             return
         self.revision = group.revision
@@ -177,7 +177,7 @@ class Writer:
             try:
                 self._reopen()
             except (apsw.Error, StoreError, OSError) as again:
-                log.error("the store could not be opened again yet: %s", again)  # the next group tries
+                log.warning("the store could not be opened again yet: %s", again)  # the next group tries
         group = Group(self.revision, outcomes=[Outcome(request, error=refusal) for request in requests])
         if self._db is not None and self.revision > before:
             group.events = _missing(self._db, before, self.revision)
@@ -233,7 +233,7 @@ class Writer:
             self._forget(request.compact)
             self._shrink()
             self._checkpoint()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (as above)
             self._fail([request], error)
             return
         self._deliver(Group(self.revision, outcomes=[outcome]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sampan.node.images import unpack
+from sampan.node.images import rooted, unpack
 from sampan.node.images.model import ImageError
 
 pytestmark = pytest.mark.root
@@ -197,3 +197,32 @@ def test_truncated(place: Path) -> None:
     """An archive that ends in the middle of a file is refused."""
     with pytest.raises(ImageError, match="unexpected end"):
         unpack.unpack(io.BytesIO(layer(member("a", data=b"x" * 2000)).getvalue()[:1024]), str(place))
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names(form: int, place: Path) -> None:
+    """Names are read in each of the formats that tar programs write."""
+    name = "/".join(["directory-of-a-long-name"] * 4 + ["f" * 60])
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as out:
+        for info, data in (member(name, data=b"x"), link("l", "t" * 90), member("umlaut-\u00fc", data=b"y")):
+            out.addfile(info, io.BytesIO(data))
+    file.seek(0)
+    unpack.unpack(file, str(place))
+    assert (place / name).read_bytes() == b"x"
+    assert os.readlink(place / "l") == "t" * 90
+    assert (place / "umlaut-\u00fc").read_bytes() == b"y"
+
+
+def test_deep_tree_is_replaced(place: Path) -> None:
+    """A deep tree is unpacked and deleted again, one that is too deep refused."""
+    too_deep = "/".join(["d"] * 1500)
+    with pytest.raises(ImageError, match="too many"):
+        unpack.unpack(layer(member(too_deep + "/f", data=b"x")), str(place))
+    steps = [member("/".join(["e"] * depth), tarfile.DIRTYPE) for depth in range(1, 1200)]
+    with pytest.raises(ImageError, match="too many"):
+        unpack.unpack(layer(*steps, member("e", data=b"now a file")), str(place))
+    rooted.remove_tree(str(place / "e"))
+    deep = "/".join(["d"] * 250)
+    unpack.unpack(layer(member(deep + "/f", data=b"x"), member("d", data=b"now a file")), str(place))
+    assert (place / "d").read_bytes() == b"now a file"

@@ -85,10 +85,16 @@ class World:
         lines = (self.folder / "logs" / f"{name}.log").read_text().splitlines()
         return [line.partition(" ")[2] for line in lines]
 
+    def cgroups(self, below: str) -> list[Path]:
+        """This world's cgroup directory (or one below it) in each hierarchy that has it."""
+        top = Path("/sys/fs/cgroup")
+        places = [top, *(path for path in top.iterdir() if path.is_dir())]
+        return [path / self.parent / below for path in places if (path / self.parent / below).is_dir()]
+
     def leftovers(self) -> list[str]:
         """Mounts, cgroups and processes that belong to this world."""
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.folder) in line]
-        cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{self.parent}")]
+        cgroups = [str(path) for path in self.cgroups("")]
         commands = []
         for entry in os.listdir("/proc"):
             if entry.isdecimal():

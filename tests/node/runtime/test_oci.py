@@ -170,6 +170,7 @@ async def test_exec_terminal(world: Any) -> None:
     await session.write(b"stty size; tty; exit 6\n")
     output = (await read(session))["stdout"]
     assert b"30 100\r\n" in output
+    assert b"\r\r\n" not in output
     assert await session.wait() == 6
     await session.close()
 
@@ -293,7 +294,7 @@ async def test_cgroup_is_gone_with_the_last(world: Any) -> None:
     """The pod's cgroup goes with its last container."""
     state = await world.ended(world.config("true"))
     await world.runtime.remove(state.id)
-    assert list(Path("/sys/fs/cgroup").glob(f"**/{world.parent}/burstable/poduid-1")) == []
+    assert world.cgroups("burstable/poduid-1") == []
 
 
 async def test_many_layers(world: Any) -> None:
@@ -397,3 +398,11 @@ async def test_agent_killed_at_any_time(world: Any) -> None:
         assert list((world.folder / "node/c").iterdir()) == []
         await world.crash()
     await world.agent()
+
+
+async def test_deep_tree(world: Any) -> None:
+    """A container that made a tree too deep to follow can still be removed."""
+    state = await world.ended(world.config("for i in $(busybox seq 1500); do busybox mkdir d; cd d; done; true"))
+    assert state.exit_code == 0
+    await world.runtime.remove(state.id)
+    assert list((world.folder / "node/c").iterdir()) == []

@@ -84,8 +84,6 @@ EVENT = Kind(
 
 def default(obj: Object) -> None:
     """The fields that are always on the wire, even when empty."""
-    for field in ("firstTimestamp", "lastTimestamp", "eventTime"):
-        obj.setdefault(field, None)
     obj.setdefault("source", {})
     obj.setdefault("reportingComponent", "")
     obj.setdefault("reportingInstance", "")

@@ -35,7 +35,7 @@ SELECTOR = Column("Selector", selector_text, wide=True, description="Label selec
 
 def default(template: dict[str, Any]) -> None:
     """Fills in the template's pod spec, in place."""
-    template.setdefault("metadata", {"creationTimestamp": None}).setdefault("creationTimestamp", None)
+    template.setdefault("metadata", {})
     pod_defaults.default_spec(template.setdefault("spec", {}), created=False)
 
 

@@ -24,7 +24,7 @@ class Difference(NamedTuple):
 
 
 NOTHING = Difference(None, None)
-_LEAF: Set = {}
+_LEAF = fieldset.LEAF
 _LEAF_CHANGED = Difference(_LEAF, None)
 
 

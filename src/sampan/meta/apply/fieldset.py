@@ -10,13 +10,14 @@ https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-manageme
 from collections.abc import Iterator
 from typing import Any
 
+from sampan.kit.frozen import freeze
 from sampan.meta import schema
 from sampan.meta.apply import elements
 
 Set = dict[str, Any]
 
 _SELF = "."
-_LEAF: Set = {}
+LEAF: Set = freeze({})  # One for all leaves, so it must not be changed.
 
 # What every writer has, so that owning it says nothing.
 _UNTRACKED_META = (
@@ -37,21 +38,21 @@ def whole(value: Any, type: schema.Type) -> Set:
     """Every path in the value, parents too: what a write that added (or removed) it touches."""
     kind = type.kind
     if isinstance(value, dict) and value and (kind in {"object", "map", "any"} and type.map_type != "atomic"):
-        node: Set = {_SELF: _LEAF}
+        node: Set = {_SELF: LEAF}
         fields = type.fields if kind == "object" else None
         items = type.items if kind == "map" else schema.ANY
         for name, child in value.items():
             below = fields.get(name, schema.ANY) if fields is not None else items
-            node[f"f:{name}"] = whole(child, below) if isinstance(child, dict | list) else _LEAF
+            node[f"f:{name}"] = whole(child, below) if isinstance(child, dict | list) else LEAF
         return node
     if kind == "array" and isinstance(value, list) and value and type.list_type != "atomic":
-        node = {_SELF: _LEAF}
+        node = {_SELF: LEAF}
         for item in value:
             element = elements.of_item(item, type)
             if element is not None:
-                node[element] = whole(item, type.items) if isinstance(item, dict) else _LEAF
+                node[element] = whole(item, type.items) if isinstance(item, dict) else LEAF
         return node
-    return _LEAF
+    return LEAF
 
 
 def applied(value: Any, type: schema.Type) -> Set | None:
@@ -63,9 +64,9 @@ def applied(value: Any, type: schema.Type) -> Set | None:
         for item in value:
             element = elements.of_item(item, type)
             if element is not None:
-                node[element] = _with_self(applied(item, type.items)) if isinstance(item, dict) else _LEAF
+                node[element] = _with_self(applied(item, type.items)) if isinstance(item, dict) else LEAF
         return node or None
-    return _LEAF
+    return LEAF
 
 
 def _applied_map(value: dict[str, Any], type: schema.Type) -> Set:
@@ -75,7 +76,7 @@ def _applied_map(value: dict[str, Any], type: schema.Type) -> Set:
         field = declared.get(name)
         below = applied(child, field or (type.items if type.kind == "map" else schema.ANY))
         if child is None or child == {}:
-            below = _LEAF
+            below = LEAF
         elif field is None:
             below = _with_self(below)
         if below is not None:
@@ -84,7 +85,7 @@ def _applied_map(value: dict[str, Any], type: schema.Type) -> Set:
 
 
 def _with_self(node: Set | None) -> Set:
-    return {_SELF: _LEAF, **node} if node else _LEAF
+    return {_SELF: LEAF, **node} if node else LEAF
 
 
 def is_member(node: Set) -> bool:
@@ -107,7 +108,7 @@ def union(one: Set | None, other: Set | None) -> Set | None:
 
 def _union(one: Set, other: Set) -> Set:
     merged = union(one, other)
-    return _LEAF if merged is None else merged
+    return LEAF if merged is None else merged
 
 
 def difference(one: Set | None, other: Set | None) -> Set | None:
@@ -135,7 +136,7 @@ def intersection(one: Set | None, other: Set | None) -> Set | None:
     if one is None or other is None:
         return None
     if not one or not other:
-        return _LEAF if is_member(one) and is_member(other) else None
+        return LEAF if is_member(one) and is_member(other) else None
     node: Set = {}
     for key, below in one.items():
         theirs = other.get(key)
@@ -148,7 +149,7 @@ def intersection(one: Set | None, other: Set | None) -> Set | None:
 def _normal(node: Set) -> Set | None:
     """{".": {}} says no more than {}; a node without anything is no member."""
     if len(node) == 1 and _SELF in node:
-        return _LEAF
+        return LEAF
     return node or None
 
 

@@ -71,8 +71,8 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
         given = stored
     elif _is_reset(given):
         return []
-    managers = _decode(given)
-    if managers is None or not managers:
+    managers = _decode(given) if given is stored else _decode_checked(given)
+    if not managers:
         managers = _decode(stored) or {}
     if not managers:
         return []
@@ -113,7 +113,7 @@ def _track_creation(new: Tree, write: Write, type: schema.Type) -> list[Tree]:
     given = objects.metadata(new).get("managedFields")
     fields = comparison.creation(new, type)
     if given and not _is_reset(given):
-        managers = _decode(given) or {}
+        managers = _decode_checked(given) or {}
         return _encode(_capped(_updated(managers, write, comparison.Difference(fields, None))))
     return [] if fields is None else [_encoded(Entry(_owner(write), write.api_version, _time(write), fields))]
 
@@ -273,6 +273,16 @@ def _decode(entries: Any) -> Managers | None:
         named = "" if operation == "Apply" else version
         owner = Owner(entry.get("manager") or "", operation, named, entry.get("subresource") or "")
         managers[owner] = Entry(owner, version, entry.get("time") or "", fields or {})
+    return managers
+
+
+def _decode_checked(entries: Any) -> Managers | None:
+    """The owners in entries that a client sent; None when they are not well-formed."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return None
+    managers = _decode(entries)
+    if managers is None or not all(fieldset.is_valid(entry.fields) for entry in managers.values()):
+        return None
     return managers
 
 

@@ -14,7 +14,6 @@ import fcntl
 import gzip
 import hashlib
 import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from typing import Any, BinaryIO, cast
 import orjson
 import zstandard
 
-from sampan.node.images import tar, unpack
+from sampan.node.images import rooted, tar, unpack
 from sampan.node.images.model import ImageError
 
 CHUNK = 1 << 20
@@ -43,13 +42,15 @@ class Content:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Makes the directories and holds the writers' lock; waits for other writers."""
-        for part in ("blobs/sha256", "l", "tmp"):
-            (self.root / part).mkdir(parents=True, exist_ok=True, mode=0o711)
+        # Only root may look inside: layers hold set-user-id programs.
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for part in ("blobs", "blobs/sha256", "l", "tmp"):
+            (self.root / part).mkdir(exist_ok=True, mode=0o700)
         fd = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             for left in (self.root / "tmp").iterdir():
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                rooted.remove_tree(str(left)) if left.is_dir() else left.unlink()
             yield
         finally:
             os.close(fd)
@@ -104,7 +105,7 @@ class Content:
             source.drain(limits.total_bytes)
         if source.digest != diff_id:
             raise ImageError(f"a layer's content is {source.digest}, not {diff_id} as its configuration says")
-        shutil.rmtree(target, ignore_errors=True)
+        rooted.remove_tree(str(target))
         work.rename(target)
         write_whole(note, str(size).encode())
         _sync_file_system(target)

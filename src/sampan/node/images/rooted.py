@@ -6,11 +6,15 @@ while somebody else changes it. See openat2(2); it needs Linux 5.6.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import stat
+import subprocess
 
+MAX_DEPTH = 300
 _OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
@@ -64,8 +68,21 @@ def read_file(root_fd: int, path: str, limit: int) -> bytes | None:
     return data
 
 
-def remove_at(directory_fd: int, name: str) -> None:
-    """Deletes whatever has this name in the directory, with all below it, following no link."""
+def remove_tree(path: str) -> None:
+    """Deletes a directory with all below it, however deep; nothing if there is none. OSError if it can't be."""
+    with contextlib.suppress(OSError, RecursionError):
+        shutil.rmtree(path)
+    if os.path.lexists(path):
+        # Deeper than Python can follow: containers and images may make any tree they like.
+        done = subprocess.run(["rm", "-rf", "--", path], capture_output=True, check=False)
+        if done.returncode:
+            raise OSError(errno.EIO, done.stderr.decode(errors="replace").strip()[:200], path)
+
+
+def remove_at(directory_fd: int, name: str, depth: int = 0) -> None:
+    """Deletes whatever has this name in the directory, with all below it, following no link. OSError if too deep."""
+    if depth > MAX_DEPTH:
+        raise OSError(errno.ENAMETOOLONG, "too many directories in each other", name)
     try:
         os.unlink(name, dir_fd=directory_fd)
     except FileNotFoundError:
@@ -74,7 +91,7 @@ def remove_at(directory_fd: int, name: str) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
         try:
             for child in os.listdir(fd):
-                remove_at(fd, child)
+                remove_at(fd, child, depth + 1)
         finally:
             os.close(fd)
         os.rmdir(name, dir_fd=directory_fd)

@@ -7,7 +7,6 @@ lock, whoever reads takes the index as it is. All methods block; call them from 
 from __future__ import annotations
 
 import os
-import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from sampan.node.images import archive, content, reference, unpack
+from sampan.node.images import archive, content, reference, rooted, unpack
 from sampan.node.images.model import Image, ImageConfig, ImageError
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -213,7 +212,7 @@ class ImageStore:
                 blob.unlink()
         for layer in (self._content.root / "l").iterdir():
             if layer.name.removesuffix(".size") not in layers:
-                shutil.rmtree(layer) if layer.is_dir() else layer.unlink()
+                rooted.remove_tree(str(layer)) if layer.is_dir() else layer.unlink()
 
 
 class _Bytes:

@@ -182,8 +182,8 @@ class _Layer:
             return rooted.open_directory(self._root, path)
         except FileNotFoundError:
             pass
-        if depth > 300:
-            raise ImageError(f"archive: too many links or directories on the way to {path!r}")
+        if depth > rooted.MAX_DEPTH:
+            raise ImageError(f"archive: too many links or directories on the way to {path[:200]!r}")
         head, name = posixpath.split(path)
         parent = self._open_or_make(head, depth + 1)
         try:

@@ -23,6 +23,7 @@ class Container:
         self.known = known
         self.ended = asyncio.Event()
         self.released = asyncio.Event()
+        self.gone = asyncio.Event()
         self.removing = False
         self._conmon_fd = -1
         self._init_fd = -1

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import struct
 import termios
@@ -30,6 +31,7 @@ from sampan.node.runtime.protocol import RuntimeFailure, Stream
 MAX_OUTPUT_BYTES = 16 << 20
 CONCURRENT_STARTS = 8
 _CHUNKS = 16
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 
 
 class Execs:
@@ -145,11 +147,12 @@ class OciExec:
             for stream, fd in self._streams.outputs()
         ]
         open_streams = len(pumps)
+        line_ends = _LineEnds() if self._streams.tty else None
         try:
             while open_streams:
                 stream, piece = await chunks.get()
                 if piece:
-                    yield stream, piece
+                    yield stream, line_ends.mend(piece) if line_ends else piece
                 else:
                     open_streams -= 1
         finally:
@@ -203,7 +206,7 @@ class _Streams:
         self._master = self._stdin = self._stdout = self._stderr = -1
         if tty:
             self._master, slave = os.openpty()
-            terminals.setraw(slave)
+            _set_transparent(slave)
             os.set_blocking(self._master, False)
             self._child = [slave, slave, slave]
             return
@@ -255,6 +258,32 @@ class _Streams:
             os.close(fd)
         self._master = self._stdin = self._stdout = self._stderr = -1
         self._child = []
+
+
+def _set_transparent(terminal: int) -> None:
+    """Raw, and without ONLCR: runc turns output processing on again."""
+    terminals.setraw(terminal)
+    modes = termios.tcgetattr(terminal)
+    modes[1] &= ~termios.ONLCR
+    termios.tcsetattr(terminal, termios.TCSANOW, modes)
+
+
+class _LineEnds:
+    """Puts the carriage returns back that a terminal's line ends lack.
+
+    runc switches ONLCR off in the container's terminal, sometimes only after the process has looked at it and
+    will restore it: so line ends come with and without a carriage return, and a terminal's user expects one.
+    """
+
+    def __init__(self) -> None:
+        self._last = b""
+
+    def mend(self, piece: bytes) -> bytes:
+        """The next piece of the output, mended."""
+        joined = self._last + piece
+        mended = _BARE_LINE_END.sub(b"\r\n", joined)[len(self._last) :]
+        self._last = b"\r" if piece.endswith(b"\r") else b""
+        return mended
 
 
 async def _pump(stream: Stream, fd: int, chunks: asyncio.Queue[tuple[Stream, bytes]]) -> None:

@@ -19,7 +19,7 @@ def inspect() -> spec.Host:
     """Looks at the machine."""
     held = _capabilities()
     lowest = -1000 if _SYS_RESOURCE in held else int(Path("/proc/self/oom_score_adj").read_text())
-    return spec.Host(is_cgroup_v2(), held, lowest, platform.machine(), tuple(_devices()))
+    return spec.Host(is_cgroup_v2(), held, lowest, platform.machine(), os.path.isdir("/dev/mqueue"), tuple(_devices()))
 
 
 def is_cgroup_v2() -> bool:

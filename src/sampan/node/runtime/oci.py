@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import orjson
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
-from sampan.node.images import users
+from sampan.node.images import rooted, users
 from sampan.node.runtime import container as containers
 from sampan.node.runtime import host, logs, overlay, programs, record, spec
 from sampan.node.runtime.attach import OciAttach
@@ -50,8 +49,8 @@ class Settings:
 
     root: str
     """Directory of this node's containers; only root may enter it."""
-    runc: str = "/usr/sbin/runc"
-    conmon: str = "/usr/bin/conmon"
+    runc: str = "runc"
+    conmon: str = "conmon"
     run_root: str = "/run/sampan"
     """Parent of runc's state, which need not outlive a reboot."""
 
@@ -72,7 +71,9 @@ class OciRuntime:
         root = os.path.realpath(settings.root)
         self._folders = os.path.join(root, "c")
         self._exit_dir = os.path.join(root, "exits")
-        self._programs = programs.Programs(settings.runc, settings.conmon, settings.state_dir, self._exit_dir)
+        self._programs = programs.Programs(
+            programs.find(settings.runc), programs.find(settings.conmon), settings.state_dir, self._exit_dir
+        )
         self._execs = Execs(self._programs, tasks, ids, os.path.join(root, "execs"))
         self._containers: dict[str, Container] = {}
         self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
@@ -89,6 +90,7 @@ class OciRuntime:
 
     async def open(self) -> None:
         """Makes the directories, takes over what an earlier agent left, starts looking after the logs."""
+        self._programs.require()
         for path in (self._folders, self._exit_dir, os.path.join(self._settings.root, "execs")):
             os.makedirs(path, mode=0o700, exist_ok=True)
         os.makedirs(self._settings.state_dir, mode=0o700, exist_ok=True)
@@ -139,13 +141,20 @@ class OciRuntime:
     async def remove(self, container_id: str) -> None:
         """Ends it if need be and deletes everything but its log."""
         container = self._containers.get(container_id)
-        if container is None or container.removing:
+        if container is None:
+            return
+        if container.removing:
+            await container.gone.wait()
             return
         container.removing = True
-        if not container.ended.is_set():
-            await self._kill(container)
-        await container.released.wait()
-        await self._discard(container)
+        try:
+            if not container.ended.is_set():
+                await self._kill(container)
+            await container.released.wait()
+            await self._discard(container)
+        finally:
+            container.removing = False
+            container.gone.set()
 
     async def containers(self) -> list[ContainerState]:
         """All, sorted by id, but not those that are still being made."""
@@ -201,8 +210,8 @@ class OciRuntime:
         for name in self._cgroup_roots:
             host.remove_cgroup(name)  # only what is empty goes, so what another node uses stays
         self._execs.close()
-        await asyncio.to_thread(shutil.rmtree, self._settings.root, ignore_errors=True)
-        shutil.rmtree(self._settings.state_dir, ignore_errors=True)
+        await asyncio.to_thread(rooted.remove_tree, self._settings.root)
+        rooted.remove_tree(self._settings.state_dir)
         with contextlib.suppress(OSError):
             os.rmdir(self._settings.run_root)
 
@@ -341,7 +350,7 @@ class OciRuntime:
         container.ended.set()
         container.released.set()
         self._containers.pop(container.id, None)
-        await asyncio.to_thread(shutil.rmtree, container.folder, ignore_errors=True)
+        await asyncio.to_thread(rooted.remove_tree, container.folder)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._exit_dir, container.id))
         parent = container.known.cgroup_parent

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 from dataclasses import dataclass
 
 import orjson
@@ -20,6 +21,11 @@ START_TIMEOUT_SECONDS = 120.0
 _OUTPUT_BYTES = 1 << 20
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TEXT_LOG = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
+
+
+def find(program: str) -> str:
+    """The program's absolute path, also where an agent's PATH lacks sbin; as it was given if there is none."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PATH}") or program
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,12 @@ class Programs:
     conmon: str
     state_dir: str
     exit_dir: str
+
+    def require(self) -> None:
+        """RuntimeFailure if one of the programs is missing."""
+        for program in (self.runc, self.conmon):
+            if not os.access(program, os.X_OK):
+                raise RuntimeFailure("Unsupported", f"{program} is not installed")
 
     async def create(self, bundle: Bundle) -> int:
         """Starts conmon, which has runc make the container; returns the pid of its first process."""

@@ -56,6 +56,8 @@ class Host:
     """Names without `CAP_`."""
     lowest_oom_score_adj: int
     machine: str = "x86_64"
+    has_mqueue: bool = True
+    """Whether `/dev/mqueue` is mounted, for containers that share the host's IPC."""
     devices: tuple[Tree, ...] = ()
     """The host's device nodes as the specification lists them, for privileged containers."""
 
@@ -172,15 +174,15 @@ def _default_mounts(config: ContainerConfig, host: Host) -> list[Tree]:
     access = "rw" if config.privileged else "ro"
     cgroup_options = [*strict, "relatime", access]
     shm = _file_system("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"], "shm")
-    mqueue = _file_system("/dev/mqueue", "mqueue", strict)
+    mqueue = [_file_system("/dev/mqueue", "mqueue", strict)]
     if config.host_ipc:
         shm = _mount(Mount("/dev/shm", "/dev/shm"))
-        mqueue = _mount(Mount("/dev/mqueue", "/dev/mqueue"))
+        mqueue = [_mount(Mount("/dev/mqueue", "/dev/mqueue"))] if host.has_mqueue else []
     return [
         _file_system("/proc", "proc", strict),
         _file_system("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
         _file_system("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-        mqueue,
+        *mqueue,
         _file_system("/sys", "sysfs", [*strict, access]),
         _file_system("/sys/fs/cgroup", "cgroup", cgroup_options),
         shm,

@@ -15,7 +15,7 @@ OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "
 Term = tuple[tuple[Requirement, ...], tuple[Requirement, ...]]
 
 
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
     """All of nodeSelector, and one of the required terms if there are any."""
     selector = (pod.spec.get("nodeSelector") or {}).items()
     required = _affinity(pod).get("requiredDuringSchedulingIgnoredDuringExecution")

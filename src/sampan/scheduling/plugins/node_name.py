@@ -8,7 +8,7 @@ from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 ANOTHER = Verdict(("node(s) didn't match the requested node name",))
 
 
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
     """spec.nodeName, if set, is the node's name."""
     wanted = pod.spec.get("nodeName")
     if not wanted:

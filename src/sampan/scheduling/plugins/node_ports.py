@@ -7,10 +7,10 @@ from sampan.scheduling.demand import Port
 from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 
 TAKEN = Verdict(("node(s) didn't have free ports for the requested pod ports",), is_final=False)
-ANY = "0.0.0.0"  # noqa: S104
+ANY = "0.0.0.0"
 
 
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
     """None of the pod's host ports is taken on the node."""
     if not pod.ports:
         return [None] * len(nodes)

@@ -8,7 +8,7 @@ from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 TOO_MANY = "Too many pods"
 
 
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
     """Room for one more pod, and for each requested resource."""
     return [_lacking(pod, n, snapshot) for n in nodes]
 

@@ -10,7 +10,7 @@ CORDONED = Verdict(("node(s) were unschedulable",))
 TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
     """spec.unschedulable keeps the pod away."""
     if tolerations.tolerate(pod.spec.get("tolerations") or (), TAINT):
         return [None] * len(nodes)

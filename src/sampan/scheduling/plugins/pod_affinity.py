@@ -16,7 +16,7 @@ UNWANTED = Verdict(("node(s) didn't satisfy existing pods anti-affinity rules",)
 Terms = Sequence[Mapping[str, Any]]
 
 
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
     """Every required term holds, and so do those of the pods that are there already."""
     near, far = required(pod, "podAffinity"), required(pod, "podAntiAffinity")
     if not near and not far and not snapshot.guarded:

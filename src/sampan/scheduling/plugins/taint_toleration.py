@@ -9,7 +9,7 @@ from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 TAINTED = Verdict(("node(s) had untolerated taint(s)",))
 
 
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
     """Every NoSchedule and NoExecute taint is tolerated."""
     return [TAINTED if _intolerable(pod, n, snapshot, ("NoSchedule", "NoExecute")) else None for n in nodes]
 

@@ -13,7 +13,7 @@ UNEVEN = Verdict(("node(s) didn't match pod topology spread constraints",), is_f
 UNLABELLED = Verdict(("node(s) didn't match pod topology spread constraints (missing required label)",))
 
 
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:  # noqa: A001
+def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
     """No domain would be ahead of the emptiest eligible one by more than maxSkew. `nodes` are the eligible ones."""
     listed = pod.spec.get("topologySpreadConstraints") or ()
     constraints = [c for c in listed if c.get("whenUnsatisfiable") == "DoNotSchedule"]

@@ -81,7 +81,7 @@ class Authorizer:
         if change.item is not None:
             self.rules.update({**change.item.tree, "kind": kind.name})
         else:
-            self.rules.remove(kind.name, *objects.key(change.last.tree))
+            self.rules.remove(kind.name, *objects.key(change.last().tree))
 
     def _is_bound(self, node: str, namespace: str, pod: str) -> bool:
         item = self._objects.get(POD, namespace, pod)

@@ -3,13 +3,9 @@
 https://kubernetes.io/docs/reference/access-authn-authz/authorization/
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from sampan.server.identity import User
-
-Rule = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +36,6 @@ class Decision:
 
 
 DENIED = Decision(allowed=False)
-
-
-class Authorizer(Protocol):
-    """Who may do what."""
-
-    def authorize(self, user: User, attributes: Attributes) -> Decision:
-        """Whether the user may."""
-
-    def rules_for(self, user: User, namespace: str) -> tuple[Sequence[Rule], Sequence[Rule]]:
-        """The user's resource rules and path rules, for a SelfSubjectRulesReview."""
 
 
 def message(user: User, attributes: Attributes, decision: Decision) -> str:

@@ -1,0 +1,53 @@
+"""A cache follows the API: list, watch, 410 and broken connections."""
+
+import sys
+from pathlib import Path
+
+from sampan.client.api import Client
+from sampan.client.cache import Cache
+from sampan.kinds.core.pod import POD
+from sampan.kit.clock import SystemClock
+from sampan.kit.tasks import Tasks
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "control"))
+from fake_api import FakeApi  # noqa: E402
+
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def a_pod(name: str, **metadata: object) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default", **metadata}}
+
+
+async def test_objects_and_indexes_follow_changes() -> None:
+    """What is created, relabelled and deleted shows in the objects, the indexes and to subscribers."""
+    api, tasks = FakeApi(), Tasks("test")
+    await api.put(f"{PODS}/a", a_pod("a", labels={"app": "x"}, ownerReferences=[{"uid": "o"}]))
+    cache = Cache(Client(api, "test"), POD, clock=SystemClock(), tasks=tasks)
+    seen: list[str] = []
+    cache.subscribe(lambda change, old, new: seen.append(change))
+    await cache.wait_synced()
+    assert [p["metadata"]["name"] for p in cache.owned_by("o")] == ["a"]
+    stored = await api.put(f"{PODS}/a", a_pod("a", labels={"app": "y"}))
+    await cache.wait_seen(stored["metadata"]["resourceVersion"])
+    assert not cache.owned_by("o")
+    assert not cache.labelled("default", {"app": "x"})
+    assert len(cache.labelled("default", {"app": "y"})) == 1
+    await Client(api, "test").delete(POD, ("default", "a"))
+    await cache.wait_until(lambda: len(cache) == 0)
+    assert seen == ["ADDED", "MODIFIED", "DELETED"]
+    await tasks.close()
+
+
+async def test_an_expired_version_is_listed_anew() -> None:
+    """After a 410 the cache holds what is there, and tells what went meanwhile."""
+    api, tasks = FakeApi(), Tasks("test")
+    await api.put(f"{PODS}/a", a_pod("a"))
+    api.oldest = 10
+    cache = Cache(Client(api, "test"), POD, clock=SystemClock(), tasks=tasks)
+    await cache.wait_synced()
+    del api.objects[f"{PODS}/a"]
+    api.revision = 20
+    await api.put(f"{PODS}/b", a_pod("b"))
+    await cache.wait_until(lambda: [p["metadata"]["name"] for p in cache] == ["b"])
+    await tasks.close()

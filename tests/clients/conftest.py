@@ -1,0 +1,134 @@
+"""A real cluster with real containers for real clients, and a witness that nothing of it stays behind."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BIN = Path(sys.executable).parent
+NAME = "e2e"
+WAIT_SECONDS = 60.0
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root")
+
+
+@dataclass
+class Cluster:
+    """The commands of a user: `sampan` and `kubectl`, bound to one cluster."""
+
+    directory: Path
+    kubeconfig: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def run(self, *command: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command, input=stdin, text=True, capture_output=True, env=self.environment, timeout=120, check=False
+        )
+        if check:
+            assert done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        return self.run("kubectl", *arguments, stdin=stdin).stdout
+
+    def refused(self, *arguments: str, stdin: str = "") -> str:
+        """The error text of a kubectl that must fail."""
+        done = self.run("kubectl", *arguments, stdin=stdin, check=False)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def sampan(self, command: str, *arguments: str, check: bool = True) -> str:
+        where = ("--name", NAME, "--data-dir", str(self.directory)) if command != "ls" else ()
+        return self.run("sampan", command, *where, *arguments, check=check).stdout
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def pid(self, process: str) -> int:
+        return int((self.directory / "run" / f"{process}.pid").read_text().split()[0])
+
+    def until(self, what: str, condition: Callable[[], Any]) -> Any:
+        """Waits for a condition that no client command can wait for."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            found = condition()
+            if found:
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"not within {WAIT_SECONDS:.0f} s: {what}")
+
+
+def busybox_image(cluster: Cluster, directory: Path) -> None:
+    """Makes the image busybox:1.36 of the static busybox."""
+    root = directory / "busybox"
+    for name in ("bin", "etc", "tmp", "root", "var", "home"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    binary = shutil.which("busybox") or "/bin/busybox"
+    shutil.copy2(binary, root / "bin/busybox")
+    applets = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    for applet in applets:
+        if applet != "busybox":
+            (root / "bin" / applet).symlink_to("busybox")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n")
+    (root / "etc/group").write_text("root:x:0:\nnobody:x:65534:\n")
+    cluster.sampan("image", "import", str(root), "--tag", "busybox:1.36", "--cmd", "sh")
+
+
+def traces() -> dict[str, set[str]]:
+    """What a cluster could leave on this host."""
+
+    def lines(*command: str) -> set[str]:
+        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+    links = {line.split(":")[1].strip().split("@")[0] for line in lines("ip", "-o", "link")}
+    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    processes = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if any(word in command for word in ("conmon", "sampan.cluster", "sampan.node", "runc")):
+                processes.add(command)
+    cgroups = {str(p) for p in Path("/sys/fs/cgroup").glob("**/*sampan*")}
+    sysctl = {Path("/proc/sys/net/ipv4/ip_forward").read_text()}
+    return {
+        "links": links,
+        "mounts": mounts,
+        "processes": processes,
+        "cgroups": cgroups,
+        "tables": lines("nft", "list", "tables"),
+        "routes": lines("ip", "route", "show", "table", "all"),
+        "forwarding": sysctl,
+        "run": {str(p) for p in Path("/run").glob("sampan*")},
+    }
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for all client tests; afterwards the host must be as before."""
+    before = traces()
+    directory = tmp_path_factory.mktemp("cluster")
+    made = Cluster(directory / "data", directory / "kubeconfig")
+    made.sampan("up", "--kubeconfig", str(made.kubeconfig), "--yes")
+    try:
+        busybox_image(made, directory)
+        yield made
+    finally:
+        made.sampan("down", "--purge", check=False)
+    after = traces()
+    assert {name: sorted(after[name] - before[name]) for name in after} == {name: [] for name in after}
+    assert not made.directory.exists()
+    assert not made.kubeconfig.exists()

@@ -1,0 +1,163 @@
+"""Every case document holds: the given objects and time lead to the written plan."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sampan.control.controller import Controller
+from sampan.control.everywhere import Everywhere, Ref
+from sampan.control.plan import Ask, AskKinds, AskList, Create, Delete, DeleteCollection, Outcome, Patch, Plan, Update
+from sampan.control.view import Snapshot, View
+from sampan.controllers.registry import controllers
+from sampan.client.discovery import Discovered
+from sampan.kinds import builtin
+from sampan.kit.frozen import freeze
+from sampan.meta import objects, timestamps
+
+FOLDER = Path(__file__).parent.parent / "cases" / "controllers"
+KINDS = {kind.name: kind for kind in builtin.KINDS}
+CONTROLLERS = {c.name: c for c in controllers("THE CA")}
+
+
+class Loader(yaml.SafeLoader):
+    """YAML in which times stay texts."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _load(path: Path) -> list[Any]:
+    return list(yaml.load_all(path.read_text(), Loader))  # noqa: S506 (a SafeLoader)
+
+
+def _documents() -> list[Any]:
+    return [
+        pytest.param(path, number, id=f"{path.stem}-{number}")
+        for path in sorted(FOLDER.glob("*.yaml"))
+        for number, _ in enumerate(_load(path))
+    ]
+
+
+@pytest.mark.parametrize(("path", "number"), _documents())
+def test_case(path: Path, number: int, update_cases: bool) -> None:
+    """The plan is the written one."""
+    documents = _load(path)
+    case = documents[number]
+    found = run(case)
+    if update_cases:
+        case["then"] = found
+        path.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=120))
+    assert found == case["then"], case["promise"]
+
+
+def run(case: dict[str, Any]) -> dict[str, Any]:
+    """Asks the rule, answers its questions from `live` (default: the given objects), shows the plan."""
+    controller = CONTROLLERS[case["controller"]]
+    given = [complete(o) for o in case["given"]]
+    live = [complete(o) for o in case.get("live", case["given"])]
+    kind_name, _, name = case["when"].partition("/")
+    namespace, _, name = name.rpartition("/")
+    kind = KINDS[kind_name]
+    if kind.namespaced:
+        namespace = namespace or "default"
+    key: Any = (namespace, name)
+    if isinstance(controller, Everywhere):
+        key = Ref(kind.resource, namespace, name)
+    answers: dict[Any, Any] = {}
+    for _ in range(5):
+        view = _view(case, controller, given, answers)
+        plan = controller.reconcile(view, key, timestamps.parse(str(case["now"])))
+        if not plan.ask:
+            return show(plan, given)
+        answers |= {question: _answer(question, live) for question in plan.ask}
+    raise AssertionError("endless questions")
+
+
+def _view(case: dict[str, Any], controller: Any, given: list[Any], answers: dict[Any, Any]) -> View:
+    ages = {tuple(k.split("/")): v for k, v in case.get("ages", {}).items()}
+    sources = {
+        kind.resource: Snapshot([freeze(o) for o in given if o["kind"] == kind.name], ages)
+        for kind in builtin.KINDS
+        if isinstance(controller, Everywhere) or kind.resource in {k.resource for k in controller.kinds}
+    }
+    refused = [Outcome(Create(KINDS["Pod"], {}), "", {"message": text}) for text in case.get("refused", ())]
+    kinds = {k.resource: k for k in builtin.KINDS if not k.not_stored}
+    return View(sources, tuple(refused), answers, kinds)
+
+
+def _answer(question: Any, live: list[Any]) -> Any:
+    match question:
+        case Ask(kind, key):
+            return next((o for o in live if o["kind"] == kind.name and objects.key(o) == key), None)
+        case AskList(kind, namespace):
+            return tuple(o for o in live if o["kind"] == kind.name and objects.namespace(o) == namespace)
+        case AskKinds():
+            return Discovered(tuple(k for k in builtin.KINDS if not k.not_stored))
+    raise AssertionError(question)
+
+
+def complete(obj: dict[str, Any]) -> dict[str, Any]:
+    """Fills in what every stored object has. `owner: Kind/name` becomes a controller reference."""
+    kind = KINDS[obj["kind"]]
+    metadata = {"resourceVersion": "1", "uid": f"{kind.name}-{obj['metadata']['name']}", **obj["metadata"]}
+    metadata.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
+    if kind.namespaced:
+        metadata.setdefault("namespace", "default")
+    if "owner" in metadata:
+        owner_kind, name = metadata.pop("owner").split("/")
+        owner = {
+            "apiVersion": KINDS[owner_kind].api_version,
+            "kind": owner_kind,
+            "metadata": {"name": name, "uid": f"{owner_kind}-{name}"},
+        }
+        metadata["ownerReferences"] = [objects.owner_reference(owner)]
+    return {"apiVersion": kind.api_version, "spec": {}, **obj, "metadata": metadata}
+
+
+def show(plan: Plan, given: list[Any]) -> dict[str, Any]:
+    """The plan as a document."""
+    shown: dict[str, Any] = {"stages": [[_write(w, given) for w in stage.writes] for stage in plan.stages]}
+    if plan.events:
+        shown["events"] = [f"{e.type} {e.reason} {e.message}" for e in plan.events]
+    if plan.again is not None:
+        shown["again"] = round(plan.again, 3)
+    return objects.copy(shown)
+
+
+def _write(write: Any, given: list[Any]) -> dict[str, Any]:
+    name = write.kind.name
+    shown: dict[str, Any]
+    match write:
+        case Create():
+            shown = {"create": name, "object": {k: v for k, v in write.obj.items() if k not in ("apiVersion", "kind")}}
+        case Update():
+            old = next(o for o in given if o["kind"] == name and objects.key(o) == objects.key(write.obj))
+            part = f" {write.subresource}" if write.subresource else ""
+            shown = {f"update{part}": f"{name}/{objects.name(write.obj)}", "changes": _changes(old, write.obj)}
+        case Patch():
+            shown = {f"patch {write.subresource}".strip(): f"{name}/{write.key[1]}", "with": write.patch}
+        case Delete():
+            shown = {"delete": f"{name}/{write.key[1]}"}
+            shown |= {"propagation": write.propagation} if write.propagation else {}
+            shown |= {"grace": write.grace_seconds} if write.grace_seconds is not None else {}
+        case DeleteCollection():
+            shown = {"delete all": name, "namespace": write.namespace}
+    if write.done is not None:
+        shown["event"] = f"{write.done.type} {write.done.reason} {write.done.message}"
+    return shown
+
+
+def _changes(old: Any, new: Any) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    for field in {**old, **new}:
+        before, after = old.get(field), new.get(field)
+        if before == after:
+            continue
+        is_deep = isinstance(before, dict) and isinstance(after, dict)
+        changed[field] = _changes(before, after) if is_deep else after
+    return changed

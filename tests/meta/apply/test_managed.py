@@ -1,0 +1,185 @@
+"""managedFields and server-side apply."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sampan.kit.frozen import freeze
+from sampan.meta import schema
+from sampan.meta.apply import managed
+from sampan.meta.status import ApiError
+
+DEPLOYMENT = schema.definition("io.k8s.api.apps.v1.Deployment")
+NOW = 1_767_225_600.0
+
+
+def by(manager: str, operation: str = "Apply", now: float = NOW, subresource: str = "") -> managed.Write:
+    return managed.Write(manager, operation, "apps/v1", subresource, now)
+
+
+def deployment(replicas: int | None = 1, image: str = "nginx", **labels: str) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "web", "image": image, "ports": [{"containerPort": 80}]}]},
+        },
+    }
+    if replicas is not None:
+        spec["replicas"] = replicas
+    metadata: dict[str, Any] = {"name": "web", "namespace": "default"}
+    if labels:
+        metadata["labels"] = labels
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def created(obj: dict[str, Any], manager: str = "kubectl-client-side-apply") -> dict[str, Any]:
+    entries = managed.track(obj, None, by(manager, "Update"), DEPLOYMENT)
+    return freeze({**obj, "metadata": {**obj["metadata"], "managedFields": entries}})
+
+
+def entry(obj: dict[str, Any], manager: str) -> dict[str, Any] | None:
+    return next((e for e in obj["metadata"]["managedFields"] if e["manager"] == manager), None)
+
+
+def test_create_is_tracked_as_upstream_does() -> None:
+    """Parents that always exist are not owned; maps, their keys and list items are."""
+    fields = entry(created(deployment(a="b")), "kubectl-client-side-apply")["fieldsV1"]  # type: ignore[index]
+    assert fields == {
+        "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+        "f:spec": {
+            "f:replicas": {},
+            "f:selector": {},
+            "f:template": {
+                "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                "f:spec": {
+                    "f:containers": {
+                        'k:{"name":"web"}': {
+                            ".": {},
+                            "f:name": {},
+                            "f:image": {},
+                            "f:ports": {
+                                ".": {},
+                                'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}},
+                            },
+                        }
+                    }
+                },
+            },
+        },
+    }
+
+
+def test_conflict_has_upstreams_words() -> None:
+    """Another's field is refused by name, and taken by force."""
+    live = created(deployment(replicas=1))
+    with pytest.raises(ApiError) as refused:
+        managed.apply(live, deployment(replicas=3), by("mgr"), DEPLOYMENT)
+    error = refused.value
+    assert (error.code, error.reason) == (409, "Conflict")
+    text = 'conflict with "kubectl-client-side-apply" using apps/v1'
+    assert error.message == f"Apply failed with 1 conflict: {text}: .spec.replicas"
+    assert error.status["details"]["causes"] == [
+        {"reason": "FieldManagerConflict", "message": text, "field": ".spec.replicas"}
+    ]
+    with pytest.raises(ApiError, match=r'\.spec\.template\.spec\.containers\[name="web"\]\.image'):
+        managed.apply(live, deployment(replicas=1, image="x"), by("mgr"), DEPLOYMENT)
+    forced = managed.apply(live, deployment(replicas=3), by("mgr"), DEPLOYMENT, force=True)
+    assert forced["spec"]["replicas"] == 3
+    owner = entry(forced, "kubectl-client-side-apply")
+    assert owner is not None
+    assert "f:replicas" not in owner["fieldsV1"]["f:spec"]
+
+
+def test_no_longer_applied_is_removed() -> None:
+    """A field nobody owns any more goes; the object's identity and others' fields stay."""
+    live = managed.apply(None, deployment(replicas=2, a="b"), by("one"), DEPLOYMENT)
+    less = managed.apply(freeze(live), deployment(replicas=None), by("one"), DEPLOYMENT)
+    assert "replicas" not in less["spec"]
+    assert "labels" not in less["metadata"]
+    assert less["metadata"]["name"] == "web"
+    shared = managed.apply(freeze(live), deployment(replicas=2), by("two"), DEPLOYMENT)
+    kept = managed.apply(freeze(shared), deployment(replicas=None), by("one"), DEPLOYMENT)
+    assert kept["spec"]["replicas"] == 2
+
+
+def test_unchanged_keeps_times() -> None:
+    """A repeated write changes nothing, not even a time."""
+    live = freeze(managed.apply(None, deployment(), by("one"), DEPLOYMENT))
+    assert managed.apply(live, deployment(), by("one", now=NOW + 60), DEPLOYMENT) == live
+    assert managed.track(live, live, by("x", "Update", NOW + 60), DEPLOYMENT) == live["metadata"]["managedFields"]
+
+
+def test_update_takes_and_removes() -> None:
+    """A changed field moves to its writer, a removed one vanishes, status has an entry of its own."""
+    live = created(deployment(replicas=1, a="b"))
+    new = {**deployment(replicas=5), "status": {"replicas": 5}}
+    new["metadata"]["managedFields"] = live["metadata"]["managedFields"]
+    entries = managed.track(freeze(new), live, by("hpa", "Update", NOW + 1, "status"), DEPLOYMENT)
+    first, second = entries
+    assert "f:replicas" not in first["fieldsV1"]["f:spec"]
+    assert "f:metadata" not in first["fieldsV1"]
+    assert second["subresource"] == "status"
+    assert second["fieldsV1"] == {"f:spec": {"f:replicas": {}}, "f:status": {".": {}, "f:replicas": {}}} or (
+        second["fieldsV1"]["f:spec"] == {"f:replicas": {}}
+    )
+
+
+def test_update_managers_are_bounded() -> None:
+    """Beyond ten, the oldest become ancient-changes."""
+    live = created(deployment())
+    for number in range(15):
+        new = {**live, "metadata": {**live["metadata"], "annotations": {f"a{n}": "x" for n in range(number + 1)}}}
+        entries = managed.track(new, live, by(f"m{number}", "Update", NOW + number + 1), DEPLOYMENT)
+        live = freeze({**new, "metadata": {**new["metadata"], "managedFields": entries}})
+    names = [e["manager"] for e in live["metadata"]["managedFields"]]
+    assert len(names) == 10
+    assert "ancient-changes" in names
+
+
+def test_forged_entries_are_ignored() -> None:
+    """Entries that are none leave the stored ones; [{}] drops all."""
+    live = created(deployment())
+    forged = {**live, "metadata": {**live["metadata"], "managedFields": [{"manager": "x", "operation": "Steal"}]}}
+    assert managed.track(forged, live, by("x", "Update"), DEPLOYMENT) == live["metadata"]["managedFields"]
+    wrong = {**live["metadata"]["managedFields"][0], "manager": "y", "fieldsV1": {"f:spec": {"nonsense": 5}}}
+    forged = {**live, "metadata": {**live["metadata"], "managedFields": [wrong], "labels": {"new": "x"}}}
+    assert [e["manager"] for e in managed.track(forged, live, by("x", "Update"), DEPLOYMENT)] == [
+        "kubectl-client-side-apply",
+        "x",
+    ]
+    reset = {**live, "metadata": {**live["metadata"], "managedFields": [{}]}}
+    assert managed.track(reset, live, by("x", "Update"), DEPLOYMENT) == []
+
+
+def test_unknown_field_is_refused() -> None:
+    """As upstream words it."""
+    config = deployment()
+    config["spec"]["bogus"] = 1
+    with pytest.raises(ApiError) as refused:
+        managed.apply(None, config, by("one"), DEPLOYMENT)
+    assert refused.value.message == (
+        "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): "
+        ".spec.bogus: field not declared in schema"
+    )
+
+
+CONTAINERS = st.lists(st.sampled_from("abcd"), unique=True, min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=CONTAINERS, second=CONTAINERS, image=st.sampled_from(["x", "y"]))
+def test_apply_is_idempotent(first: list[str], second: list[str], image: str) -> None:
+    """Applying twice is applying once; the applier's own items are exactly those it says."""
+    configs = []
+    for names in (first, second):
+        config = deployment()
+        config["spec"]["template"]["spec"]["containers"] = [{"name": n, "image": image} for n in names]
+        configs.append(config)
+    live = freeze(managed.apply(None, configs[0], by("one"), DEPLOYMENT))
+    once = freeze(managed.apply(live, configs[1], by("one", now=NOW + 1), DEPLOYMENT))
+    twice = managed.apply(once, configs[1], by("one", now=NOW + 2), DEPLOYMENT)
+    assert twice == once
+    assert [c["name"] for c in once["spec"]["template"]["spec"]["containers"]] == second

@@ -1,0 +1,144 @@
+"""JSON patch, merge patch and strategic merge patch."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sampan.kit.frozen import freeze
+from sampan.meta import schema
+from sampan.meta.patch import json_patch, merge, strategic
+from sampan.meta.status import ApiError
+
+POD = schema.definition("io.k8s.api.core.v1.Pod")
+DEPLOYMENT = schema.definition("io.k8s.api.apps.v1.Deployment")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text("ab", max_size=1), below, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "patch", "new"),
+    [
+        ({"a": 1}, [{"op": "add", "path": "/b", "value": [1]}], {"a": 1, "b": [1]}),
+        ({"a": [1, 2]}, [{"op": "add", "path": "/a/1", "value": 9}], {"a": [1, 9, 2]}),
+        ({"a": [1]}, [{"op": "add", "path": "/a/-", "value": 2}], {"a": [1, 2]}),
+        ({"a/b": {"~": 1}}, [{"op": "replace", "path": "/a~1b/~0", "value": 2}], {"a/b": {"~": 2}}),
+        ({"a": 1, "b": 2}, [{"op": "remove", "path": "/a"}], {"b": 2}),
+        ({"a": 1}, [{"op": "move", "from": "/a", "path": "/b"}], {"b": 1}),
+        ({"a": {"x": 1}}, [{"op": "copy", "from": "/a", "path": "/b"}], {"a": {"x": 1}, "b": {"x": 1}}),
+        ({"a": 1}, [{"op": "test", "path": "/a", "value": 1}], {"a": 1}),
+    ],
+)
+def test_json_patch(old: Any, patch: Any, new: Any) -> None:
+    """Each operation as RFC 6902 says."""
+    assert json_patch.apply(freeze(old), freeze(patch)) == new
+
+
+@pytest.mark.parametrize(
+    ("patch", "code"),
+    [
+        ([{"op": "test", "path": "/a", "value": 2}], 422),
+        ([{"op": "test", "path": "/a", "value": True}], 422),
+        ([{"op": "remove", "path": "/z"}], 422),
+        ([{"op": "replace", "path": "/z", "value": 1}], 422),
+        ([{"op": "add", "path": "/z/y", "value": 1}], 422),
+        ([{"op": "move", "from": "/l", "path": "/l/0"}], 422),
+        ([{"op": "add", "path": "/l/5", "value": 1}], 422),
+        ([{"op": "nope", "path": "/a"}], 422),
+        ({"a": 1}, 400),
+        ([{"op": "test", "path": "/a", "value": 1}] * 10_001, 413),
+        ([{"op": "copy", "from": "/l", "path": "/l/-"}] * 40, 422),
+    ],
+)
+def test_json_patch_refused(patch: Any, code: int) -> None:
+    """What cannot be applied is refused, and copies cannot grow without bound."""
+    with pytest.raises(ApiError) as refused:
+        json_patch.apply({"a": 1, "l": ["x" * 1000]}, patch)
+    assert refused.value.code == code
+
+
+RFC_7396 = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    (["a", "b"], ["c", "d"], ["c", "d"]),
+    ({"a": "b"}, ["c"], ["c"]),
+    ({"a": "foo"}, None, None),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+@pytest.mark.parametrize(("old", "patch", "new"), RFC_7396)
+def test_merge_patch(old: Any, patch: Any, new: Any) -> None:
+    """The cases of RFC 7396, appendix A."""
+    assert merge.merge(freeze(old), freeze(patch)) == new
+
+
+@given(JSON, JSON)
+def test_merge_patch_is_idempotent(old: Any, patch: Any) -> None:
+    """Laying the same patch over twice changes no more than once."""
+    once = merge.merge(old, patch)
+    assert merge.merge(once, patch) == once
+
+
+def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"spec": {"containers": list(containers), **spec}}
+
+
+A, B = {"name": "a", "image": "1"}, {"name": "b", "image": "1"}
+
+
+@pytest.mark.parametrize(
+    ("old", "patch", "new"),
+    [
+        (pod(A, B), pod({"name": "b", "image": "2"}), pod(A, {"name": "b", "image": "2"})),
+        (pod(A), pod(B), pod(A, B)),
+        (pod(A, B), pod({"name": "a", "$patch": "delete"}), pod(B)),
+        (pod(A, B), pod(B, {"$patch": "replace"}), pod(B)),
+        (pod(A, B), {"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}}, pod(B, A)),
+        (
+            {"metadata": {"finalizers": ["x", "y"]}},
+            {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}},
+            {"metadata": {"finalizers": ["y", "z"]}},
+        ),
+        (pod(A, nodeName="n"), {"spec": {"nodeName": None}}, pod(A)),
+        (
+            {"metadata": {"labels": {"a": "1"}}},
+            {"metadata": {"labels": {"$patch": "replace", "b": "2"}}},
+            {"metadata": {"labels": {"b": "2"}}},
+        ),
+        ({}, {"metadata": {"labels": {"a": None, "b": "1"}}}, {"metadata": {"labels": {"b": "1"}}}),
+    ],
+)
+def test_strategic(old: Any, patch: Any, new: Any) -> None:
+    """Merge keys and directives."""
+    assert strategic.apply(freeze(old), freeze(patch), POD) == new
+
+
+def test_retain_keys() -> None:
+    """kubectl's switch of a Deployment to Recreate drops rollingUpdate."""
+    old = {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}
+    patch = {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
+    assert strategic.apply(freeze(old), freeze(patch), DEPLOYMENT) == {"spec": {"strategy": {"type": "Recreate"}}}
+
+
+@given(st.lists(st.sampled_from("abcd"), unique=True), st.lists(st.sampled_from("abcd"), unique=True))
+def test_strategic_reaches_the_wanted_list(old: list[str], new: list[str]) -> None:
+    """The patch a client makes from two lists (deletes, items, order) gives the second list."""
+    items = [{"name": n, "image": n} for n in new]
+    deletes = [{"name": n, "$patch": "delete"} for n in old if n not in new]
+    order = [{"name": n} for n in new]
+    patch = {"spec": {"containers": items + deletes, "$setElementOrder/containers": order}}
+    before = pod(*({"name": n, "image": n} for n in old))
+    assert strategic.apply(before, patch, POD) == pod(*items)

@@ -1,0 +1,142 @@
+"""Quantities, selectors, names, timestamps, conditions: texts in, values out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sampan.meta import conditions, hashing, intstr, names, quantity, selectors, timestamps, validation
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "whole", "milli"),
+    [
+        ("0.5", "500m", 1, 500),
+        ("1024Mi", "1Gi", 2**30, 2**30 * 1000),
+        ("1.5Gi", "1536Mi", 1610612736, 1610612736000),
+        ("1000", "1k", 1000, 1_000_000),
+        ("1e3", "1e3", 1000, 1_000_000),
+        ("-1.5", "-1500m", -2, -1500),
+        ("12E", "9223372036854775807", 2**63 - 1, (2**63 - 1) * 1000),
+        ("1n", "1n", 1, 1),
+    ],
+)
+def test_quantity(text: str, shown: str, whole: int, milli: int) -> None:
+    """Printed as upstream prints; rounded away from zero."""
+    assert (quantity.canonical(text), quantity.to_int(text), quantity.to_milli(text)) == (shown, whole, milli)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1Z", "1.2.3", "1 Gi", ".", " 1", "1\n", "٣"])
+def test_not_a_quantity(text: str) -> None:
+    """Refused with a text."""
+    assert quantity.validate(text)
+
+
+@given(st.integers(-(10**18), 10**18), st.sampled_from(["", "m", "k", "Ki", "M", "u"]))
+def test_quantity_round_trip(number: int, unit: str) -> None:
+    """The canonical text means the same number and is its own canonical text."""
+    shown = quantity.canonical(f"{number}{unit}")
+    assert quantity.compare(shown, f"{number}{unit}") == 0
+    assert quantity.canonical(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "matches"),
+    [
+        ("", {}, True),
+        ("a=b", {"a": "b"}, True),
+        ("a!=b", {}, True),
+        ("a in (b,c),!d", {"a": "c"}, True),
+        ("a in (b,c),!d", {"a": "c", "d": ""}, False),
+        ("a notin (b)", {"a": "b"}, False),
+        ("a", {"a": ""}, True),
+        ("a>5", {"a": "6"}, True),
+        ("a>5", {"a": "x"}, False),
+    ],
+)
+def test_label_selector(text: str, labels: dict[str, str], matches: bool) -> None:  # noqa: FBT001
+    """The syntax of the query parameter."""
+    assert selectors.parse_labels(text).matches(labels) is matches
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+        ("a,", "found '', expected: identifier after ','"),
+        ("!a=b", "found '=', expected: ',' or 'end of string'"),
+    ],
+)
+def test_bad_label_selector(text: str, error: str) -> None:
+    """Upstream's words."""
+    with pytest.raises(ValueError) as refused:  # noqa: PT011
+        selectors.parse_labels(text)
+    assert str(refused.value) == error
+
+
+def test_selector_structures() -> None:
+    """None picks nothing, {} everything."""
+    assert not selectors.from_label_selector(None).matches({"a": "b"})
+    assert selectors.from_label_selector({}).matches({})
+    chosen = selectors.from_label_selector(
+        {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d", "e"]}]}
+    )
+    assert str(chosen) == "a=b,c in (d,e)"
+    assert chosen.equalities() == {"a": "b"}
+
+
+def test_field_selector() -> None:
+    """Escapes, both operators, an absent field is the empty text."""
+    chosen = selectors.parse_fields(r"metadata.name=x\,y,spec.nodeName!=n")
+    assert chosen.terms == (("metadata.name", "=", "x,y"), ("spec.nodeName", "!=", "n"))
+    assert chosen.matches({"metadata.name": "x,y", "spec.nodeName": ""}.__getitem__)
+    with pytest.raises(ValueError, match="can't understand 'abc'"):
+        selectors.parse_fields("abc")
+
+
+@given(st.integers(0, 4_000_000_000))
+def test_timestamps(second: int) -> None:
+    """Text and back."""
+    assert timestamps.parse(timestamps.format(second)) == second
+    assert timestamps.format_micro(second + 0.5).endswith(".500000Z")
+
+
+def test_condition_keeps_its_transition_time() -> None:
+    """Only a change of status moves it."""
+    first = conditions.set([], "Ready", "False", "A", "", 0)
+    same = conditions.set(first, "Ready", "False", "B", "", 60)
+    other = conditions.set(same, "Ready", "True", "C", "", 120)
+    assert [c[0]["lastTransitionTime"][14:16] for c in (first, same, other)] == ["00", "00", "02"]
+    assert other[0]["reason"] == "C"
+
+
+def test_names() -> None:
+    """Good ones pass, bad ones are told why; a newline at the end is no better than elsewhere."""
+    assert names.dns1123_subdomain("a.b-c") == names.qualified_name("example.com/Name_1") == []
+    assert names.dns1123_subdomain("a\n")
+    assert names.dns1123_label("a.b") == ["must not contain dots"]
+    assert names.as_prefix(names.dns1123_subdomain, "web-") == []
+    assert names.label_value("x" * 64) == ["must be no more than 63 bytes"]
+
+
+def test_small_things() -> None:
+    """Percentages and hashes."""
+    assert (intstr.scaled("25%", 10, True), intstr.scaled("25%", 10, False), intstr.scaled(3, 10, True)) == (3, 2, 3)
+    assert hashing.template_hash({"a": 1, "b": 2}) == hashing.template_hash({"b": 2, "a": 1})
+    assert hashing.template_hash({"a": 1}) != hashing.template_hash({"a": 1}, 1)
+
+
+def test_metadata_validation() -> None:
+    """All causes at once, as upstream words them."""
+    obj = {"metadata": {"name": "A_b", "labels": {"a/b/c": "x"}, "finalizers": ["orphan", "foregroundDeletion"]}}
+    causes = validation.new_meta(obj, True, names.dns1123_subdomain)
+    assert [c.field for c in causes] == [
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.labels",
+        "metadata.finalizers",
+    ]
+    old = {"metadata": {"name": "a", "uid": "1", "resourceVersion": "1"}}
+    new = {"metadata": {"name": "a", "uid": "2", "resourceVersion": "1"}}
+    assert [c.text for c in validation.changed_meta(new, old)] == [
+        'metadata.uid: Invalid value: "2": field is immutable'
+    ]
