@@ -89,7 +89,8 @@ def test_an_application_answers(cluster: Cluster, ns: str) -> None:
     cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     described = cluster.kubectl("describe", "deployment", "web")
     assert "ScalingReplicaSet" in described and "NewReplicaSetAvailable" in described
-    described = cluster.kubectl("describe", "pod", "-l", "app=web")
+    name = cluster.get("pods", "-l", "app=web")["items"][0]["metadata"]["name"]
+    described = cluster.kubectl("describe", "pod", name)
     for text in ("Successfully assigned", "Container started", "Ready             True"):
         assert text in described, described
 
@@ -134,11 +135,11 @@ def test_volumes_and_environment_reach_the_container(cluster: Cluster, ns: str) 
     """configMap, secret, emptyDir, downward fields and the account's token."""
     cluster.kubectl("create", "configmap", "c", "--from-literal=k=from-map")
     cluster.kubectl("create", "secret", "generic", "s", "--from-literal=k=from-secret")
-    script = "cat /c/k /s/k; echo; echo $E $N; echo x > /e/f; cat /e/f; wc -c < /var/run/secrets/kubernetes.io/serviceaccount/token"
+    script = "cat /c/k /s/k; echo; echo $E $NAME; echo x > /e/f; cat /e/f; wc -c < /var/run/secrets/kubernetes.io/serviceaccount/token"
     extra = """
     env:
     - {name: E, valueFrom: {configMapKeyRef: {name: c, key: k}}}
-    - {name: N, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
     volumeMounts: [{name: c, mountPath: /c}, {name: s, mountPath: /s}, {name: e, mountPath: /e}]
     """
     volumes = "\n  volumes: [{name: c, configMap: {name: c}}, {name: s, secret: {secretName: s}}, {name: e, emptyDir: {}}]\n"

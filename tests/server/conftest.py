@@ -190,7 +190,7 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
     account = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}}
     await made.create("/api/v1/namespaces/default/serviceaccounts", account)
     yield made
-    app.close()
+    await app.close()
     await door.close()
     await tasks.close()
     await store.close()

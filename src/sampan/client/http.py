@@ -41,7 +41,7 @@ class HttpTransport:
                 self._url(request),
                 data=body or None,
                 headers=headers,
-                timeout=_timeout(request, is_stream),
+                timeout=_timeout(request, is_stream=is_stream),
                 allow_redirects=False,
             )
             content = _stream(answer) if is_stream and answer.status < 400 else await answer.read()
@@ -84,7 +84,7 @@ class HttpTransport:
         return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def _timeout(request: Request, is_stream: bool) -> aiohttp.ClientTimeout:
+def _timeout(request: Request, *, is_stream: bool) -> aiohttp.ClientTimeout:
     if not is_stream:
         return aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=10)
     seconds = request.param("timeoutSeconds")

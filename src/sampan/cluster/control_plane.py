@@ -9,11 +9,13 @@ acknowledged write.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
 import ssl
 import sys
+from collections.abc import Awaitable, Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -40,6 +42,7 @@ from sampan.web.listener import Address, Listener, client_context, server_contex
 from sampan.web.message import Peer
 
 LOG = logging.getLogger("sampan")
+GC_YOUNG_OBJECTS = 50_000
 
 
 class Notifier:
@@ -71,47 +74,66 @@ class ControlPlane:
         self._notifier = notifier
         self._clock, self._ids = SystemClock(), SystemIds()
         self._tasks = Tasks("control plane")
+        self._closers: list[Callable[[], Awaitable[None]]] = []
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT, or a failure of ours."""
+        """Until SIGTERM or SIGINT, or a failure of ours, also while it starts."""
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-        keys = pki.ensure(self._settings, self._clock.now())
-        kubeconfig.write(self._settings.path("kubeconfig"), kubeconfig.build(self._settings))
+        ends = [
+            asyncio.ensure_future(stopped.wait()),
+            asyncio.ensure_future(self._tasks.wait()),
+            asyncio.ensure_future(self._start()),
+        ]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if ends[2].done() and not ends[2].exception():
+                await asyncio.wait(ends[:2], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._stop()
+        for end in ends:
+            if end.done() and not end.cancelled():
+                end.result()
+            end.cancel()
+
+    async def _start(self) -> None:
+        """Everything in its order; what has started is noted for `_stop`."""
+        settings = self._settings
+        keys = pki.ensure(settings, self._clock.now())
+        kubeconfig.write(settings.path("kubeconfig"), kubeconfig.build(settings))
         self._notifier.tell("keys")
-        store = await self._store()
+        store = self._store()
+        self._closers.append(store.close)
+        self._closers.append(self._tasks.close)
         dialer = HttpsDialer(_agent_tls(keys))
+        self._closers.append(dialer.close)
         app = self._app(store, keys, dialer)
         await app.start()
         self._tasks.spawn(Compaction(store, self._clock).run(), "compaction")
         listener = Listener(app.handle, on_error, _server_tls(keys))
+        self._closers.append(listener.close)
+        self._closers.append(app.close)
         await self._listen(listener)
-        await bootstrap.ensure(app, _endpoints(self._settings))
+        await bootstrap.ensure(app, _endpoints(settings))
         self._notifier.tell("api")
         runner, scheduler = self._workers(app, keys)
+        self._closers.append(runner.stop)
         await runner.start()
+        self._closers.append(scheduler.stop)
         await scheduler.start()
         await runner.wait_synced()
         self._notifier.tell("controllers")
         self._announce_nodes(app)
-        LOG.info("the control plane of %s is up at %s", self._settings.name, self._settings.server_url)
-        failed = asyncio.ensure_future(self._tasks.wait())
-        stopping = asyncio.ensure_future(stopped.wait())
-        await asyncio.wait((failed, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        await runner.stop()
-        await scheduler.stop()
-        app.close()
-        await listener.close()
-        await dialer.close()
-        await self._tasks.close()
-        await store.close()
-        if failed.done() and not stopped.is_set():
-            failed.result()
+        LOG.info("the control plane of %s is up at %s", settings.name, settings.server_url)
 
-    async def _store(self) -> Store:
+    async def _stop(self) -> None:
+        """The opposite of `_start`, the last first."""
+        while self._closers:
+            await self._closers.pop()()
+
+    def _store(self) -> Store:
         if self._settings.store == "memory":
             from sampan.store.memory import MemoryStore
 
@@ -166,11 +188,13 @@ class ControlPlane:
         cache = app.cache.of(NODE)
         for item in cache.range():
             look(objects.name(item.tree), item.tree)
-        cache.listeners.add(changed)
+        cache.listen(changed)
 
 
 def main() -> None:
     """The process' entry."""
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)  # objects are trees without cycles: looking for some is mostly in vain
     directory = Path(sys.argv[1])
     notifier = Notifier(int(sys.argv[2]) if len(sys.argv) > 2 else None)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")

@@ -19,7 +19,7 @@ class InProcessTransport:
 
     async def request(self, request: Request) -> Response:
         """The response, whatever its status."""
-        return await self._app.handle(replace(request, peer=self._identity))
+        return await self._app.handle(replace(request, peer=self._identity, takes_trees=True))
 
     async def close(self) -> None:
         """Nothing to let go of: streams end with whoever reads them."""

@@ -60,7 +60,7 @@ async def _all_seen(caches: Mapping[str, Cache], done: Sequence[Done]) -> None:
         if isinstance(write, Delete):
             await cache.wait_until(lambda c=cache, w=write: _is_going(c.get(w.key), w.uid))  # type: ignore[misc]
         elif result.answer is not None and not isinstance(write, DeleteCollection):
-            await cache.wait_seen(str(result.answer["metadata"].get("resourceVersion", "")))
+            await cache.wait_seen(str(result.answer.get("metadata", {}).get("resourceVersion", "")))
 
 
 def _is_going(obj: Object | None, uid: str) -> bool:

@@ -130,7 +130,7 @@ def _delete(kind: Kind, obj: Object, policy: str) -> Delete:
 def _due(view: View, resource: str, old: Object | None, new: Object | None) -> Iterable[Ref]:
     """The object itself, its dependents when it goes or waits, and owners that wait for it."""
     obj = new if new is not None else old
-    if obj is None:
+    if obj is None or (old is not None and new is not None and _links(old) == _links(new)):
         return
     if new is not None and (objects.owner_references(new) or objects.is_deleting(new)):
         yield Ref(resource, *objects.key(new))
@@ -138,6 +138,11 @@ def _due(view: View, resource: str, old: Object | None, new: Object | None) -> I
         for kind, dependent in _dependents(view, obj):
             yield Ref(kind.resource, *objects.key(dependent))
     yield from _waiting_owners(view, [o for o in (old, new) if o is not None])
+
+
+def _links(obj: Object) -> tuple[object, ...]:
+    """All that garbage depends on; most changes leave it as it is."""
+    return objects.owner_references(obj), objects.is_deleting(obj), objects.finalizers(obj), objects.uid(obj)
 
 
 def _waiting_owners(view: View, seen: Sequence[Object]) -> Iterable[Ref]:

@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """A named set of running tasks."""
+    """A name and its running tasks."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], None] = {}  # in the order of their starts
         self._failure: BaseException | None = None
         self._ended = asyncio.Event()
         self._closed = False
@@ -30,7 +30,7 @@ class Tasks:
             coro.close()
             raise RuntimeError(f"{self.name} is closed; it does not start {name}")
         task = asyncio.get_running_loop().create_task(coro, name=f"{self.name}/{name}")
-        self._running.add(task)
+        self._running[task] = None
         task.add_done_callback(lambda done: self._finished(done, critical=critical))
         return task
 
@@ -54,7 +54,7 @@ class Tasks:
         return len(self._running)
 
     def _finished(self, task: asyncio.Task[Any], *, critical: bool) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if task.cancelled():
             return
         error = task.exception()

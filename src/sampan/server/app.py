@@ -45,8 +45,7 @@ from sampan.server.subresources.token import TokenHandler
 from sampan.server.tokens import Tokens
 from sampan.server.watching import Watching
 from sampan.store.protocol import Store, StoreError
-from sampan.web.listener import BodyTooLarge
-from sampan.web.message import Request, Response
+from sampan.web.message import BodyTooLarge, Request, Response
 
 LOG = logging.getLogger(__name__)
 MAX_READS = 400
@@ -109,7 +108,7 @@ class App:
         await self.cache.start()
         self._authorizer.start(self.cache)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends all watches."""
         self._watching.close()
 

@@ -23,6 +23,7 @@ from sampan.server.tokens import Claims, TokenError, Tokens
 from sampan.web.message import Request
 
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
+MAX_VERIFIED = 4096
 _NAMES = "authentication.kubernetes.io/"
 
 
@@ -41,6 +42,7 @@ class Authenticator:
         self._tokens = tokens
         self._lookup = lookup
         self._now = now
+        self._verified: dict[tuple[str, tuple[str, ...]], Claims] = {}
 
     def user(self, request: Request) -> User:
         """Raises ApiError 401 for credentials that do not hold."""
@@ -59,9 +61,21 @@ class Authenticator:
 
     def token(self, token: str, audiences: tuple[str, ...]) -> Verified:
         """The user of a service account token whose account (and pod, and node) still live. Raises TokenError."""
-        claims = self._tokens.verify(token, audiences, self._now())
+        claims = self._claims(token, audiences)
         self._alive(claims)
         return Verified(service_account_user(claims), claims.audiences)
+
+    def _claims(self, token: str, audiences: tuple[str, ...]) -> Claims:
+        """A token's content. A signature that held once is not computed again while the token lasts."""
+        now = self._now()
+        known = self._verified.get((token, audiences))
+        if known is not None and now < known.expires:
+            return known
+        claims = self._tokens.verify(token, audiences, now)
+        if len(self._verified) >= MAX_VERIFIED:
+            self._verified.pop(next(iter(self._verified)))
+        self._verified[token, audiences] = claims
+        return claims
 
     def _alive(self, claims: Claims) -> None:
         account = self._lookup.get(SERVICEACCOUNT, claims.namespace, claims.service_account)

@@ -38,6 +38,13 @@ class Item:
         self._tree: Tree | None = None
         self._labels: dict[str, str] | None = None
 
+    @classmethod
+    def of(cls, tree: Tree) -> "Item":
+        """Something that is no object of the store, such as a Status in a watch."""
+        item = cls("", 0, b"")
+        item._tree, item._wire = tree, orjson.dumps(tree)
+        return item
+
     @property
     def wire(self) -> bytes:
         """JSON with the resourceVersion."""
@@ -120,11 +127,18 @@ class KindCache:
         self.items: dict[str, Item] = {}
         self.changes: deque[Change] = deque()
         self.oldest = 0
-        self.listeners: set[Listener] = set()
+        self._listeners: dict[Listener, None] = {}
         self._order: list[str] = []
 
     def get(self, key: str) -> Item | None:
         return self.items.get(key)
+
+    def listen(self, listener: Listener) -> None:
+        """Calls it for each change from now on, in the order in which listeners came."""
+        self._listeners[listener] = None
+
+    def unlisten(self, listener: Listener) -> None:
+        self._listeners.pop(listener, None)
 
     def range(self, namespace: str = "") -> list[Item]:
         """Items in key order, of one namespace or all."""
@@ -175,7 +189,7 @@ class KindCache:
         self.changes.append(change)
         if len(self.changes) > WINDOW_EVENTS:
             self.oldest = self.changes.popleft().revision
-        for listener in tuple(self.listeners):
+        for listener in tuple(self._listeners):
             listener(change)
 
 
@@ -188,7 +202,6 @@ class Cache:
         self._by_prefix = {prefix(kind): KindCache(kind) for kind in kinds if not kind.not_stored}
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.revision = 0
-        self.progress_listeners: set[Callable[[int], None]] = set()
 
     def of(self, kind: Kind) -> KindCache:
         return self._by_prefix[prefix(kind)]
@@ -227,8 +240,6 @@ class Cache:
             if cache is not None:
                 cache.apply(event)
         self.revision = batch.revision
-        for listener in tuple(self.progress_listeners):
-            listener(batch.revision)
         self._wake()
 
     def _wake(self) -> None:

@@ -87,7 +87,8 @@ def body_tree(call: Call, kind: Kind | None = None) -> Tree:
     kind = kind or call.kind
     body = call.request.body
     if isinstance(body, dict):
-        return check_fields(call, orjson.loads(orjson.dumps(body)), kind)
+        copied: Tree = orjson.loads(orjson.dumps(body))
+        return check_fields(call, copied, kind)
     tree, problems = _decode(media_type(call), body)
     _check_type(tree, kind, call.info.version if kind is call.kind else kind.version)
     return check_fields(call, tree, kind, problems)
@@ -136,6 +137,8 @@ def check_fields(call: Call, tree: Tree, kind: Kind, problems: Sequence[str] = (
     if not kind.schema:
         return tree
     try:
+        kept: Tree
+        unknown: list[str]
         kept, unknown = fields.conform(tree, schema.definition(kind.schema))
     except fields.Mismatch as error:
         raise fields.mismatch_error(error, kind.name, kind.version) from error

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
+
 from sampan.kinds.kind import Kind
 from sampan.kit.ids import Ids
 from sampan.meta import objects, schema, status, timestamps, validation
@@ -56,13 +58,13 @@ class Registry:
             if change.item is not None and change.item.key == key and not come.done():
                 come.set_result(change.item)
 
-        cache.listeners.add(look)
+        cache.listen(look)
         try:
             return await asyncio.wait_for(come, seconds)
         except TimeoutError:
             return None
         finally:
-            cache.listeners.discard(look)
+            cache.unlisten(look)
 
     def all(self, kind: Kind, namespace: str = "") -> list[Item]:
         return self._cache.of(kind).range(namespace)
@@ -77,22 +79,24 @@ class Registry:
     # Create
 
     async def create(self, call: Call, given: Tree) -> Item:
-        """Stores a new object. Raises ApiError 409 when the name is taken."""
-        for tries_left in range(NAME_TRIES - 1, -1, -1):
-            obj = objects.copy(given)
+        """Stores a new object, which is the registry's own from now on. Raises ApiError 409 when the name is taken."""
+        metadata = given["metadata"] = given.get("metadata") or {}
+        generates = bool(metadata.get("generateName")) and not metadata.get("name")
+        for tries_left in range(NAME_TRIES - 1 if generates else 0, -1, -1):
+            obj = objects.copy(given) if tries_left else given
             self._stamp(call, obj)
             try:
                 return await self._create_once(call, obj)
             except status.ApiError as error:
-                generated = "generateName" in given["metadata"] and not given["metadata"].get("name")
-                if error.reason != "AlreadyExists" or not generated or not tries_left:
+                if error.reason != "AlreadyExists" or not tries_left:
                     raise
         raise status.internal("no free name was found")
 
     async def _create_once(self, call: Call, obj: Tree) -> Item:
         kind = call.kind
-        for _ in range(UPDATE_TRIES):
-            new = objects.copy(obj)
+        given = orjson.dumps(obj)
+        for attempt in range(UPDATE_TRIES):
+            new = orjson.loads(given) if attempt else obj
             kind.hooks.default(new)
             attributes = chain.Attributes(call, chain.CREATE, new)
             await self._admission.admit(attributes, self)
@@ -118,8 +122,7 @@ class Registry:
 
     def _stamp(self, call: Call, obj: Tree) -> None:
         """What the server alone decides about a new object."""
-        metadata = obj["metadata"] = obj.get("metadata") or {}
-        kind = call.kind
+        metadata, kind = obj["metadata"], call.kind
         if metadata.get("resourceVersion"):
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         check_namespace(call, metadata)

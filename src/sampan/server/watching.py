@@ -4,7 +4,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import orjson
@@ -25,7 +25,7 @@ MIN_TIMEOUT_SECONDS = 1800.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 Tree = dict[str, Any]
-Framer = Callable[[str, Item], bytes]
+Framer = Callable[[str, Item], bytes | Tree]
 
 
 class Subscription:
@@ -51,6 +51,10 @@ class Subscription:
             self.pending.append(change)
         self.wake.set()
 
+    @property
+    def is_idle(self) -> bool:
+        return not (self.pending or self.ended or self.bookmark_due or self.overflowed)
+
     def end(self) -> None:
         self.ended = True
         self.wake.set()
@@ -60,6 +64,25 @@ class Subscription:
         self.wake.set()
 
 
+class _Timers:
+    """When a stream ends, and when its next bookmark is due."""
+
+    def __init__(self, seconds: float, subscription: Subscription) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._subscription = subscription
+        self._end = self._loop.call_later(seconds, subscription.end)
+        self._bookmark: asyncio.TimerHandle | None = None
+
+    def start_bookmarks(self) -> None:
+        self._subscription.bookmark_due = False
+        self._bookmark = self._loop.call_later(BOOKMARK_SECONDS, self._subscription.want_bookmark)
+
+    def cancel(self) -> None:
+        self._end.cancel()
+        if self._bookmark is not None:
+            self._bookmark.cancel()
+
+
 class Watching:
     """The watch side of every stored kind."""
 
@@ -67,7 +90,7 @@ class Watching:
         self._cache = cache
         self._ids = ids
         self._now = now
-        self._open: set[Subscription] = set()
+        self._open: dict[Subscription, None] = {}
 
     def close(self) -> None:
         """Ends every stream, as at a shutdown."""
@@ -90,54 +113,43 @@ class Watching:
         elif call.request.param("sendInitialEvents") != "false":
             items = cache.range(call.namespace)
             initial = [i for i in items if match(i)] if match else items
-        cache.listeners.add(subscription.offer)
-        self._open.add(subscription)
+        cache.listen(subscription.offer)
+        self._open[subscription] = None
         stream = self._stream(call, subscription, initial, _framer(call, form, self._now))
         content_type = form.content_type + (";stream=watch" if form.media == codec.PROTOBUF else "")
         return Response(200, stream, codec.warning_headers(call.warnings), content_type)
 
     async def _stream(
         self, call: Call, subscription: Subscription, initial: list[Item], frame: Framer
-    ) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
-        timers = [loop.call_later(self._timeout(call), subscription.end)]
+    ) -> AsyncIterator[bytes | Tree]:
+        timers = _Timers(self._timeout(call), subscription)
         bookmarks = is_true(call.request.param("allowWatchBookmarks", "false"))
-        plain = (
-            not call.request.headers.get("accept")
-            or codec.negotiate(call.request.headers["accept"], call.kind) == codec.Form()
-        )
         try:
-            if initial:
-                yield b"".join([frame("ADDED", item) for item in initial])
-            if call.request.param("sendInitialEvents") and is_true(call.request.param("sendInitialEvents")):
+            for piece in _pieces([frame("ADDED", item) for item in initial]):
+                yield piece
+            if is_true(call.request.param("sendInitialEvents", "false")):
                 yield frame("BOOKMARK", self._bookmark(call, {INITIAL_EVENTS_END: "true"}))
             if bookmarks:
-                timers.append(loop.call_later(BOOKMARK_SECONDS, subscription.want_bookmark))
-            while True:
-                if not subscription.pending and not subscription.ended and not subscription.bookmark_due:
+                timers.start_bookmarks()
+            while not subscription.ended:
+                if subscription.is_idle:
                     subscription.wake.clear()
                     await subscription.wake.wait()
                 changes, subscription.pending = subscription.pending, []
-                chunk = b"".join(_frames(changes, subscription.match, None if plain else frame))
-                if chunk:
-                    yield chunk
+                for piece in _pieces(_frames(changes, subscription.match, frame)):
+                    yield piece
                 if subscription.overflowed:
-                    yield _gone(frame)
+                    yield frame("ERROR", _gone())
                     return
                 if subscription.bookmark_due and not subscription.pending:
-                    subscription.bookmark_due = False
                     yield frame("BOOKMARK", self._bookmark(call, {}))
-                    timers.append(loop.call_later(BOOKMARK_SECONDS, subscription.want_bookmark))
-                    timers = timers[:1] + timers[-1:]
-                if subscription.ended and not subscription.pending:
-                    if bookmarks:
-                        yield frame("BOOKMARK", self._bookmark(call, {}))
-                    return
+                    timers.start_bookmarks()
+            if bookmarks and not subscription.pending:
+                yield frame("BOOKMARK", self._bookmark(call, {}))
         finally:
-            for timer in timers:
-                timer.cancel()
-            self._cache.of(call.kind).listeners.discard(subscription.offer)
-            self._open.discard(subscription)
+            timers.cancel()
+            self._cache.of(call.kind).unlisten(subscription.offer)
+            self._open.pop(subscription, None)
 
     def _timeout(self, call: Call) -> float:
         text = call.request.param("timeoutSeconds")
@@ -175,14 +187,22 @@ def _start(call: Call) -> int:
     return 0 if initial and is_true(initial) else revision
 
 
-def _frames(changes: list[Change], match: reads.Match | None, frame: Framer | None) -> list[bytes]:
-    frames = []
+def _pieces(frames: list[bytes | Tree]) -> Iterable[bytes | Tree]:
+    """Frames of bytes as one piece, trees one by one."""
+    if frames and isinstance(frames[0], bytes):
+        return (b"".join(frames),)  # type: ignore[arg-type]
+    return frames
+
+
+def _frames(changes: list[Change], match: reads.Match | None, frame: Framer) -> list[bytes | Tree]:
+    """What a watcher gets of these changes. Plain JSON lines are made once for all watchers."""
+    frames: list[bytes | Tree] = []
     for change in changes:
         kind, item = _seen(change, match)
-        if kind and item is None:
-            frames.append(change.frame(kind) if frame is None else frame(kind, change.last()))
-        elif item is not None:
-            frames.append(_json_frame(kind, item) if frame is None else frame(kind, item))
+        if item is not None:
+            frames.append(frame(kind, item))
+        elif kind:
+            frames.append(change.frame(kind) if frame is _json_frame else frame(kind, change.last()))
     return frames
 
 
@@ -210,8 +230,16 @@ def _framer(call: Call, form: codec.Form, now: Callable[[], float]) -> Framer:
     if form.shape == "Table":
         return _TableFramer(call.kind, codec.table_options(call), now)
     if form.shape:
-        return lambda kind, item: _line(kind, table.partial_metadata(item.tree) if kind != "ERROR" else item.tree)
-    return _json_frame
+        return _metadata_frame
+    return _tree_frame if call.request.takes_trees else _json_frame
+
+
+def _tree_frame(kind: str, item: Item) -> Tree:
+    return {"type": kind, "object": item.tree}
+
+
+def _metadata_frame(kind: str, item: Item) -> bytes:
+    return _line(kind, item.tree if kind == "ERROR" else table.partial_metadata(item.tree))
 
 
 def _line(kind: str, tree: Tree) -> bytes:
@@ -239,9 +267,7 @@ def _protobuf_frame(kind: str, item: Item) -> bytes:
     return protobuf.watch_frame(kind, protobuf.encode(item.tree))
 
 
-def _gone(frame: Framer) -> bytes:
+def _gone() -> Item:
+    """What a watcher that fell behind is told: a 410 in place of an object."""
     error = status.expired("too old resource version: the watcher fell behind")
-    item = Item("", 0, b"")
-    item._tree = error.status
-    item._wire = orjson.dumps(error.status)
-    return frame("ERROR", item)
+    return Item.of(error.status)

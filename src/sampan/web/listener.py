@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import WSMsgType, hdrs, web
 
-from sampan.web.message import Peer, Request, Response
+from sampan.web.message import BodyTooLarge, Peer, Request, Response
 
 Handler = Callable[[Request], Awaitable[Response]]
 ErrorHandler = Callable[[Request, BaseException], Response]
@@ -33,10 +33,6 @@ class Upgrade:
 
     protocols: tuple[str, ...]
     serve: Callable[["web.WebSocketResponse"], Awaitable[None]]
-
-
-class BodyTooLarge(Exception):
-    """The request's body is over MAX_BODY_BYTES."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +224,7 @@ async def _stream(incoming: web.BaseRequest, response: Response, chunks: AsyncIt
     try:
         await answer.prepare(incoming)
         async for chunk in chunks:
-            await answer.write(chunk if isinstance(chunk, bytes) else orjson.dumps(chunk))
+            await answer.write(chunk if isinstance(chunk, bytes) else orjson.dumps(chunk) + b"\n")
         await answer.write_eof()
     except (ConnectionError, ConnectionResetError):
         return answer

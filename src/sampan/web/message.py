@@ -11,6 +11,10 @@ from typing import Any
 Tree = dict[str, Any]
 
 
+class BodyTooLarge(Exception):
+    """The request's body is over the listener's bound."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Who is at the other end, as far as TLS tells: the verified client certificate's names.
@@ -25,7 +29,10 @@ class Peer:
 
 @dataclass(slots=True)
 class Request:
-    """`path` is percent-decoded once; `query` keeps order and repeats; header names are lower case."""
+    """`path` is percent-decoded once; `query` keeps order and repeats; header names are lower case.
+
+    `takes_trees` is set by in-process transports: a stream may then yield trees that are not to be mutated.
+    """
 
     method: str
     path: str
@@ -33,6 +40,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Tree = b""
     peer: Peer = Peer()
+    takes_trees: bool = False
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""

@@ -32,10 +32,11 @@ async def delete_table(name: str) -> None:
 async def _run(arguments: tuple[str, ...], text: str) -> bytes:
     pipe = asyncio.subprocess.PIPE
     try:
-        process = await asyncio.create_subprocess_exec("nft", *arguments, stdin=pipe, stdout=pipe, stderr=pipe)
+        source = pipe if text else asyncio.subprocess.DEVNULL  # nft may end before it would read
+        process = await asyncio.create_subprocess_exec("nft", *arguments, stdin=source, stdout=pipe, stderr=pipe)
     except FileNotFoundError:
         raise NftError("nft is not installed (Debian: apt-get install nftables)") from None
-    output, errors = await process.communicate(text.encode())
+    output, errors = await process.communicate(text.encode() or None)
     if process.returncode != 0:
         raise NftError(errors.decode(errors="replace").strip()[:2000])
     return output

@@ -52,7 +52,7 @@ class Authorizer:
             kept = cache.of(kind)
             for item in kept.range():
                 self.rules.update({**item.tree, "kind": kind.name})
-            kept.listeners.add(partial(self._changed, kind))
+            kept.listen(partial(self._changed, kind))
 
     def authorize(self, user: User, attributes: Attributes) -> Decision:
         """Whether the user may; the reason says who allowed it, or what a node lacks."""
