@@ -69,7 +69,9 @@ def pod(name: str, script: str, extra: str = "") -> str:
 def test_an_application_answers(cluster: Cluster, ns: str) -> None:
     """Apply, roll out, reach it by address and by name, scale, update, roll back, describe."""
     assert "deployment.apps/web created" in cluster.kubectl("apply", "-f", "-", stdin=WEB)
-    assert 'deployment "web" successfully rolled out' in cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    assert 'deployment "web" successfully rolled out' in cluster.kubectl(
+        "rollout", "status", "deployment/web", "--timeout=60s"
+    )
     address = cluster.get("service", "web")["spec"]["clusterIP"]
     with urllib.request.urlopen(f"http://{address}/", timeout=10) as answer:
         assert answer.read().decode().startswith("web-")
@@ -82,7 +84,10 @@ def test_an_application_answers(cluster: Cluster, ns: str) -> None:
     assert "web    3/3     3            3" in cluster.kubectl("get", "deployments")
     cluster.kubectl("set", "env", "deployment/web", "COLOUR=blue")
     cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-    assert [line.split()[0] for line in cluster.kubectl("rollout", "history", "deployment/web").splitlines()[2:4]] == ["1", "2"]
+    assert [line.split()[0] for line in cluster.kubectl("rollout", "history", "deployment/web").splitlines()[2:4]] == [
+        "1",
+        "2",
+    ]
     assert "deployment.apps/web rolled back" in cluster.kubectl("rollout", "undo", "deployment/web")
     cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     assert "deployment.apps/web restarted" in cluster.kubectl("rollout", "restart", "deployment/web")
@@ -112,7 +117,9 @@ def test_logs_are_kept_and_followed(cluster: Cluster, ns: str) -> None:
     assert "container nope is not valid for pod talk" in cluster.refused("logs", "talk", "-c", "nope")
     again = pod("again", "echo run; exit 1").replace("restartPolicy: Never", "restartPolicy: Always")
     cluster.kubectl("apply", "-f", "-", stdin=again)
-    cluster.kubectl("wait", "pod/again", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "--timeout=60s")
+    cluster.kubectl(
+        "wait", "pod/again", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "--timeout=60s"
+    )
     assert cluster.kubectl("logs", "-p", "again") == "run\n"
 
 
@@ -142,7 +149,9 @@ def test_volumes_and_environment_reach_the_container(cluster: Cluster, ns: str) 
     - {name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
     volumeMounts: [{name: c, mountPath: /c}, {name: s, mountPath: /s}, {name: e, mountPath: /e}]
     """
-    volumes = "\n  volumes: [{name: c, configMap: {name: c}}, {name: s, secret: {secretName: s}}, {name: e, emptyDir: {}}]\n"
+    volumes = (
+        "\n  volumes: [{name: c, configMap: {name: c}}, {name: s, secret: {secretName: s}}, {name: e, emptyDir: {}}]\n"
+    )
     cluster.kubectl("apply", "-f", "-", stdin=pod("v", script, extra) + volumes)
     cluster.kubectl("wait", "pod/v", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
     lines = cluster.kubectl("logs", "v").splitlines()
@@ -190,10 +199,15 @@ def test_what_cannot_run_says_why(cluster: Cluster, ns: str) -> None:
     cluster.until("a pull error", lambda: "ImagePull" in cluster.kubectl("get", "pod", "noimage"))
     big = pod("big", "true", 'resources: {requests: {cpu: "1000"}}')
     cluster.kubectl("apply", "-f", "-", stdin=big)
-    cluster.until("FailedScheduling", lambda: "0/1 nodes are available: 1 Insufficient cpu" in cluster.kubectl("describe", "pod", "big"))
+    cluster.until(
+        "FailedScheduling",
+        lambda: "0/1 nodes are available: 1 Insufficient cpu" in cluster.kubectl("describe", "pod", "big"),
+    )
     missing = pod("missing", "true", "envFrom: [{configMapRef: {name: nope}}]")
     cluster.kubectl("apply", "-f", "-", stdin=missing)
-    cluster.until("CreateContainerConfigError", lambda: "CreateContainerConfigError" in cluster.kubectl("get", "pod", "missing"))
+    cluster.until(
+        "CreateContainerConfigError", lambda: "CreateContainerConfigError" in cluster.kubectl("get", "pod", "missing")
+    )
     assert 'configmap "nope" not found' in cluster.kubectl("describe", "pod", "missing")
 
 
@@ -216,8 +230,12 @@ def test_small_commands(cluster: Cluster, ns: str) -> None:
     assert cluster.kubectl("auth", "can-i", "create", "pods") == "yes\n"
     as_account = ("--as", f"system:serviceaccount:{ns}:default")
     assert "no" in cluster.run("kubectl", "auth", "can-i", "create", "pods", *as_account, check=False).stdout
-    forbidden = cluster.refused("get", "pods", "--token", token, "--kubeconfig", str(_without_certificate(cluster)), "-n", ns)
-    expected = f'pods is forbidden: User "system:serviceaccount:{ns}:default" cannot list resource "pods" in API group ""'
+    forbidden = cluster.refused(
+        "get", "pods", "--token", token, "--kubeconfig", str(_without_certificate(cluster)), "-n", ns
+    )
+    expected = (
+        f'pods is forbidden: User "system:serviceaccount:{ns}:default" cannot list resource "pods" in API group ""'
+    )
     assert expected in forbidden
     assert "FIELDS:" in cluster.kubectl("explain", "pod.spec.containers")
     assert "deployments" in cluster.kubectl("api-resources")

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from sampan.control.controller import Controller
+from sampan.client.discovery import Discovered
 from sampan.control.everywhere import Everywhere, Ref
 from sampan.control.plan import Ask, AskKinds, AskList, Create, Delete, DeleteCollection, Outcome, Patch, Plan, Update
 from sampan.control.view import Snapshot, View
 from sampan.controllers.registry import controllers
-from sampan.client.discovery import Discovered
 from sampan.kinds import builtin
 from sampan.kit.frozen import freeze
 from sampan.meta import objects, timestamps

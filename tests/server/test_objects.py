@@ -97,7 +97,9 @@ async def test_every_patch_type(api: Api) -> None:
     path = f"{DEPLOYMENTS}/web"
     json_patch = [{"op": "replace", "path": "/spec/replicas", "value": 4}]
     assert (await api.patch(path, json_patch, "json")).tree["spec"]["replicas"] == 4
-    strategic = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "new"}, {"name": "d", "image": "d"}]}}}}
+    strategic = {
+        "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "new"}, {"name": "d", "image": "d"}]}}}
+    }
     containers = (await api.patch(path, strategic, "strategic")).tree["spec"]["template"]["spec"]["containers"]
     assert [c["image"] for c in sorted(containers, key=lambda c: c["name"])] == ["new", "d"]
     apply = b"kind: Deployment\napiVersion: apps/v1\nmetadata: {name: web}\nspec: {paused: true}\n"
@@ -188,7 +190,12 @@ async def test_a_collection_is_deleted_by_selector(api: Api) -> None:
 async def test_binding_gives_a_pod_its_node_once(api: Api) -> None:
     """The second binding is a conflict."""
     await api.create(PODS, pod("a"))
-    binding = {"kind": "Binding", "apiVersion": "v1", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n1"}}
+    binding = {
+        "kind": "Binding",
+        "apiVersion": "v1",
+        "metadata": {"name": "a"},
+        "target": {"kind": "Node", "name": "n1"},
+    }
     assert (await api.send("POST", f"{PODS}/a/binding", binding)).status == 201
     bound = await api.get(f"{PODS}/a")
     assert bound["spec"]["nodeName"] == "n1"

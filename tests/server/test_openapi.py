@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sampan.kinds.kind import CLUSTER, STATUS, Kind, Subresource
 from sampan.kinds import builtin
+from sampan.kinds.kind import CLUSTER, STATUS, Kind, Subresource
 from sampan.meta import schema
 from sampan.meta.wire import protobuf
 from sampan.server import openapi, openapi_paths

@@ -7,7 +7,6 @@ import orjson
 import pytest
 
 from sampan.web.message import Request
-
 from tests.server.conftest import ADMIN, Api, config_map, deployment, pod
 
 MAPS = "/api/v1/namespaces/default/configmaps"

@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     print("2. the guestbook's image, made from this machine's Python")
     say(_image(cluster, source))
     print("3. the guestbook: a frontend of three replicas and a back end")
-    address = asyncio.run(_deploy(cluster, source / "guestbook.yaml", say))
+    documents = list(yaml.safe_load_all((source / "guestbook.yaml").read_text()))
+    address = asyncio.run(_deploy(cluster, documents, say))
     url = f"http://{address}/"
     print("4. its page, through the Service")
     page = _page(url)
@@ -94,8 +95,8 @@ def _image(cluster: Settings, source: Path) -> str:
     return f"{IMAGE} made and loaded"
 
 
-async def _deploy(cluster: Settings, manifest: Path, say: Any) -> str:
-    """Applies the manifest and waits until it is available; returns the frontend Service's address."""
+async def _deploy(cluster: Settings, documents: list[Any], say: Any) -> str:
+    """Applies the manifest's documents and waits until it is available; returns the frontend Service's address."""
     from sampan.client.api import Client
     from sampan.client.http import HttpTransport
     from sampan.client.kubeconfig import load
@@ -108,7 +109,6 @@ async def _deploy(cluster: Settings, manifest: Path, say: Any) -> str:
     transport = HttpTransport(load(cluster.path("kubeconfig")))
     client = Client(transport, "sampan-demo")
     try:
-        documents = list(yaml.safe_load_all(manifest.read_text()))
         for document in documents:
             document["metadata"].setdefault("namespace", NAMESPACE)
             kind = by_type[document["apiVersion"], document["kind"]]

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if cluster.runtime == "simulated":
         raise CommandError(f"cluster {cluster.name} has simulated nodes: every image is there, and none is needed")
     if os.geteuid() != 0:
-        os.execvp("sudo", ["sudo", sys.executable, "-m", "sampan", *sys.argv[1:]])  # noqa: S606, S607
+        os.execvp("sudo", ["sudo", sys.executable, "-m", "sampan", *sys.argv[1:]])  # noqa: S606
     from sampan.node.images.model import ImageError
     from sampan.node.images.store import ImageStore
 

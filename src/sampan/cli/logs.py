@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"no process {arguments.process}; there are: {', '.join(p.name for p in known)}")
     if arguments.follow:
         files = [str(p.log) for p in chosen if p.log.exists()]
-        os.execvp("tail", ["tail", "-n", str(arguments.tail), "-F", *files])  # noqa: S606, S607
+        os.execvp("tail", ["tail", "-n", str(arguments.tail), "-F", *files])  # noqa: S606
     for process in chosen:
         if len(chosen) > 1:
             print(f"==> {process.name} <==")

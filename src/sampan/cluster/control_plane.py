@@ -160,7 +160,7 @@ class ControlPlane:
         """On the address asked for, and on the first node's gateway, so that pods reach the API."""
         settings = self._settings
         await listener.listen(Address(settings.listen, settings.api_port))
-        if settings.runtime != "simulated" and settings.listen not in ("0.0.0.0", "::"):  # noqa: S104
+        if settings.runtime != "simulated" and settings.listen not in ("0.0.0.0", "::"):
             await listener.listen(Address(settings.gateway(0), settings.api_port, free_bind=True))
 
     def _workers(self, app: App, keys: Path) -> tuple[Runner, Scheduler]:

@@ -79,7 +79,7 @@ def remove(path: Path, context: str, previous: str) -> None:
 def read(path: Path) -> Tree:
     """The file's content, or an empty configuration. Raises KubeconfigError."""
     try:
-        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         content = None
     except yaml.YAMLError as error:

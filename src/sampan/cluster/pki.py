@@ -62,7 +62,7 @@ def server_hosts(settings: Settings) -> tuple[str, ...]:
     names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     names += ["kubernetes.default.svc.cluster.local", "127.0.0.1", "::1"]
     names += [settings.api_service_ip, settings.gateway(0)]
-    if settings.listen not in ("127.0.0.1", "0.0.0.0", "::"):  # noqa: S104
+    if settings.listen not in ("127.0.0.1", "0.0.0.0", "::"):
         names.append(settings.listen)
     return tuple(dict.fromkeys(names))
 

@@ -39,7 +39,7 @@ class Settings:
 
     @property
     def server_url(self) -> str:
-        host = "127.0.0.1" if self.listen in ("0.0.0.0", "::") else self.listen  # noqa: S104
+        host = "127.0.0.1" if self.listen in ("0.0.0.0", "::") else self.listen
         return f"https://{host}:{self.api_port}"
 
     @property

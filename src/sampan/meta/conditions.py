@@ -41,7 +41,7 @@ def is_false(where: Mapping[str, Any], type: str) -> bool:
     return status_of(where, type) == "False"
 
 
-def set(  # noqa: A001, PLR0913 (the words of a condition)
+def set(
     conditions: Sequence[Condition] | None, type: str, status: str, reason: str, message: str, now: float
 ) -> list[Condition]:
     """A new list in which the condition says this; the others and the order stay.

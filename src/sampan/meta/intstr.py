@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 
-def scaled(value: Any, total: int, round_up: bool) -> int:  # noqa: FBT001
+def scaled(value: Any, total: int, round_up: bool) -> int:
     """The count `value` means: itself, or its percentage of `total`, rounded up or down.
 
     ValueError for a text that is no percentage.

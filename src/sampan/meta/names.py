@@ -170,7 +170,7 @@ def port_name(text: str) -> list[str]:
 
 def port_number(port: int) -> list[str]:
     """1 to 65535."""
-    return [] if 1 <= port <= 65535 else ["must be between 1 and 65535, inclusive"]  # noqa: PLR2004
+    return [] if 1 <= port <= 65535 else ["must be between 1 and 65535, inclusive"]
 
 
 def as_prefix(check: Callable[[str], list[str]], prefix: str) -> list[str]:

@@ -19,7 +19,7 @@ _SUBRESOURCE_LIMIT = 256
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
-def new_meta(obj: Mapping[str, Any], namespaced: bool, name: NameCheck = names.path_segment) -> list[Cause]:  # noqa: FBT001
+def new_meta(obj: Mapping[str, Any], namespaced: bool, name: NameCheck = names.path_segment) -> list[Cause]:
     """What is wrong with a new object's metadata. `name` is the rule for names, beyond fitting into a path."""
     meta = objects.metadata(obj)
     causes = _name_causes(meta, name)

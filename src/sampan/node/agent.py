@@ -54,7 +54,7 @@ class Agent:
         self._services = Cache(parts.client, SERVICE, clock=clock, tasks=tasks)
         self._slices = Cache(parts.client, ENDPOINTSLICE, clock=clock, tasks=tasks)
         self.recorder = Recorder(parts.client, EVENT, settings.node, clock, parts.ids)
-        self.handlers = Handlers(parts.runtime, clock)
+        self.handlers = parts.handlers or Handlers(parts.runtime, clock)
         self.heartbeat = Heartbeat(settings, parts)
         fetcher = Fetcher(parts, self._services.items, self.heartbeat.allocatable)
         self.prober = Prober(self.handlers, clock, tasks)
@@ -275,7 +275,7 @@ class Agent:
             await self.parts.clock.sleep(TOGETHER_SECONDS)
             try:
                 await self._apply_network()
-            except Exception as error:  # the kernel's refusal: old rules stand; said and tried again
+            except Exception as error:  # noqa: BLE001 (the kernel's refusal: old rules stand; said and tried again)
                 log.warning("service rules: %r; trying again", error)
                 self._network_changed.set()
                 await self.parts.clock.sleep(1.0)

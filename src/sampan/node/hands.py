@@ -14,7 +14,7 @@ from sampan.node import containers, env, logs, podfiles, podspec
 from sampan.node.env import ConfigError
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
-from sampan.node.handlers import Handlers, Target
+from sampan.node.handlers import Target
 from sampan.node.images.model import Image, ImageError
 from sampan.node.observed import (
     NETWORK,
@@ -29,7 +29,7 @@ from sampan.node.observed import (
     StartContainer,
     Teardown,
 )
-from sampan.node.parts import AgentSettings, Parts
+from sampan.node.parts import AgentSettings, Handlers, Parts
 from sampan.node.podfiles import PodFiles
 from sampan.node.record import PodRecord
 from sampan.node.runtime.protocol import EXITED, ContainerState, Mount, RuntimeFailure
@@ -59,7 +59,7 @@ class Hands:
     ) -> None:
         self._settings, self._parts, self._tasks, self._wake = settings, parts, tasks, wake
         self.recorder, self._fetcher, self._handlers = helpers
-        self.files = PodFiles(settings.root)
+        self.files = parts.files or PodFiles(settings.root)
         self._slots = asyncio.Semaphore(STARTS_AT_ONCE)
         self.capacity_bytes = 0
 
@@ -101,7 +101,7 @@ class Hands:
     async def _set_up_network(self, record: PodRecord) -> None:
         try:
             attachment = await self._parts.network.add(record.uid)
-        except Exception as error:  # the world's fault: the pod says so, and it is tried again
+        except Exception as error:  # noqa: BLE001 (the world's fault: the pod says so, and it is tried again)
             log.warning("network of pod %s: %r", podspec.full_name(record.pod), error)
             self._failed(record, NETWORK, Failure("FailedCreatePodSandBox", str(error), self._later()))
             text = f"Failed to create pod sandbox: {error}"
@@ -310,7 +310,7 @@ class Hands:
             if command.containers:
                 self.files.remove(record.pod)
                 self._fetcher.forget(record.uid)
-        except Exception as error:  # the world's fault: what the pod holds stays on record, and is tried again
+        except Exception as error:  # noqa: BLE001 (the world's fault: what the pod holds stays on record, and is tried again)
             log.warning("teardown of pod %s: %r", podspec.full_name(record.pod), error)
             await self._parts.clock.sleep(1.0)
         else:

@@ -35,7 +35,7 @@ class Heartbeat:
 
     def __init__(self, settings: AgentSettings, parts: Parts) -> None:
         self._settings, self._parts = settings, parts
-        self._facts = facts.read(settings.root)
+        self._facts = parts.facts or facts.read(settings.root)
         self.port = settings.port
         self._node: Object = {}
         self._lease: Object | None = None

@@ -8,7 +8,10 @@ from typing import Any, Protocol
 from sampan.client.api import Client
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
+from sampan.node.facts import Facts
+from sampan.node.handlers import Outcome, Target
 from sampan.node.images.model import Image
+from sampan.node.podfiles import PodFiles
 from sampan.node.runtime.protocol import Runtime
 
 Object = dict[str, Any]
@@ -79,9 +82,16 @@ class Images(Protocol):
     def list(self) -> Sequence[Image]: ...
 
 
+class Handlers(Protocol):
+    """Who carries out probes and hooks."""
+
+    async def run(self, handler: Object, target: Target, timeout_seconds: float) -> Outcome: ...
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything that touches the world."""
+    """Everything that touches the world. Facts, files and handlers are this machine's where none are given."""
 
     client: Client
     runtime: Runtime
@@ -92,3 +102,6 @@ class Parts:
     volumes: PodVolumes
     clock: Clock
     ids: Ids
+    facts: Facts | None = None
+    files: PodFiles | None = None
+    handlers: Handlers | None = None

@@ -13,8 +13,9 @@ from typing import Any
 
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
-from sampan.node.handlers import Handlers, Outcome, Target
+from sampan.node.handlers import Outcome, Target
 from sampan.node.observed import Emit, Probes
+from sampan.node.parts import Handlers
 from sampan.node.runtime.protocol import ContainerState
 
 Object = dict[str, Any]

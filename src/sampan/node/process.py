@@ -196,17 +196,7 @@ def build(config: Config, tasks: Tasks) -> Parts:
     client = Client(HttpTransport(access), USER_AGENT)
     clock, ids = SystemClock(), SystemIds()
     if config.runtime == "simulated":
-        return Parts(
-            client=client,
-            runtime=_simulated_runtime(tasks),
-            images=simulated.SimulatedImages(),
-            network=simulated.SimulatedNetwork(config.network["pod_cidr"]),
-            proxy=simulated.SimulatedProxy(),
-            dns=simulated.SimulatedDns(),
-            volumes=simulated.SimulatedVolumes(),
-            clock=clock,
-            ids=ids,
-        )
+        return simulated.parts(client, config.network["pod_cidr"], clock, ids, tasks)
     from sampan.node.network.dns import DnsServer
     from sampan.node.network.service_proxy import ServiceProxy
     from sampan.node.volumes.volumes import Volumes
@@ -253,12 +243,6 @@ def _host_resolvers() -> list[str]:
     except OSError:
         return []
     return [line.split()[1] for line in lines if line.startswith("nameserver") and len(line.split()) > 1]
-
-
-def _simulated_runtime(tasks: Tasks) -> Runtime:
-    from sampan.node.runtime.simulated import SimulatedRuntime
-
-    return SimulatedRuntime(SystemClock(), tasks, SystemIds())
 
 
 if __name__ == "__main__":

@@ -7,12 +7,54 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from sampan.client.api import Client
+from sampan.kit.clock import Clock
+from sampan.kit.ids import Ids
+from sampan.kit.tasks import Tasks
+from sampan.node.facts import Facts
+from sampan.node.handlers import Outcome, Target
 from sampan.node.images import reference
 from sampan.node.images.model import Image, ImageError
+from sampan.node.parts import Parts
+from sampan.node.podfiles import PodFiles
+from sampan.node.runtime.simulated import SimulatedRuntime
+
+FACTS = Facts(
+    cpus=32,
+    memory_bytes=256 << 30,
+    disk_bytes=1 << 40,
+    architecture="amd64",
+    operating_system="linux",
+    os_image="Simulated",
+    kernel="simulated",
+    machine_id="",
+    boot_id="",
+    hostname="simulated",
+)
+"""The same on every machine, so that nothing about the host shows."""
 
 Object = dict[str, Any]
+
+
+def parts(client: Client, pod_cidr: str, clock: Clock, ids: Ids, tasks: Tasks) -> Parts:
+    """All of a simulated node."""
+    return Parts(
+        client=client,
+        runtime=SimulatedRuntime(clock, tasks, ids),
+        images=SimulatedImages(),
+        network=SimulatedNetwork(pod_cidr),
+        proxy=SimulatedProxy(),
+        dns=SimulatedDns(),
+        volumes=SimulatedVolumes(),
+        clock=clock,
+        ids=ids,
+        facts=FACTS,
+        files=SimulatedFiles(Path("/simulated")),
+        handlers=SimulatedHandlers(clock),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +152,39 @@ class SimulatedVolumes:
 
     async def teardown(self, pod_uid: str) -> None:
         """Nothing to take away."""
+
+
+class SimulatedFiles(PodFiles):
+    """Names of files of which none is there."""
+
+    def prepare(self, pod: Object, hosts: str, resolv: str) -> None:
+        """Writes nothing."""
+
+    def prepare_container(self, pod: Object, name: str, attempt: int) -> None:
+        """Makes nothing."""
+
+    def remove(self, pod: Object) -> None:
+        """Nothing to delete."""
+
+    def remove_by_uid(self, uid: str) -> None:
+        """Nothing to delete."""
+
+    def last_words(self, uid: str, name: str, attempt: int) -> str:
+        """None: a simulated container writes nothing."""
+        return ""
+
+
+class SimulatedHandlers:
+    """Probes and hooks succeed at once, for want of anything that could be asked; a sleep takes its time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def run(self, handler: Object, target: Target, timeout_seconds: float) -> Outcome:
+        """A success."""
+        if "sleep" in handler:
+            await self._clock.sleep(min(float(handler["sleep"]["seconds"]), timeout_seconds))
+        return Outcome(True)
+
+    async def close(self) -> None:
+        """Nothing is open."""

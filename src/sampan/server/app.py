@@ -5,6 +5,7 @@ subresource), then reads, watches, writes, deletes or a subresource's own handle
 in-process transport call the same `handle`.
 """
 
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from sampan.meta.wire import json
 from sampan.server import authn, codec, documents, health, request_info
 from sampan.server.admission import (
     namespace_lifecycle,
+    node_restriction,
     pod_priority,
     pod_tolerations,
     rbac_escalation,
@@ -31,7 +33,7 @@ from sampan.server.authz.decision import Attributes, message
 from sampan.server.cache import Cache
 from sampan.server.call import Call
 from sampan.server.deletes import Deletes
-from sampan.server.identity import AUTHENTICATED_GROUP, User
+from sampan.server.identity import User
 from sampan.server.patching import Patching
 from sampan.server.reads import Reads
 from sampan.server.registry import Registry
@@ -51,7 +53,7 @@ LOG = logging.getLogger(__name__)
 MAX_READS = 400
 MAX_WRITES = 200
 MAX_BODY_BYTES = 3 * 1024 * 1024
-_LONG = ("watch", "connect", "proxy")
+_STREAMS = (("", "pods", "exec"), ("", "pods", "attach"), ("", "pods", "portforward"))
 
 Handler = Callable[[Call], Awaitable[Response]]
 
@@ -82,6 +84,7 @@ class App:
             (
                 namespace_lifecycle.admit,
                 service_account.admit,
+                node_restriction.admit,
                 pod_tolerations.admit,
                 pod_priority.admit,
                 ServiceAddresses(parts.service_cidr).admit,
@@ -136,11 +139,15 @@ class App:
             return user
         for attributes in impersonations(wanted):
             self._check(user, attributes)
-        return wanted
+        return wanted.user
 
     def _authorize(self, user: User, info: RequestInfo) -> None:
-        if not authn.is_master(user):
-            self._check(user, attributes_of(info))
+        if authn.is_master(user):
+            return
+        self._check(user, attributes_of(info))
+        if info.verb == "get" and (info.group, info.resource, info.subresource) in _STREAMS:
+            # A GET that becomes a WebSocket does the same as a POST, and reading is not enough for it.
+            self._check(user, dataclasses.replace(attributes_of(info), verb="create"))
 
     def _check(self, user: User, attributes: Attributes) -> None:
         decision = self._authorizer.authorize(user, attributes)
@@ -201,7 +208,7 @@ class App:
         if kind.namespaced != bool(info.namespace) and not _across_namespaces(kind, info):
             raise status.no_such_path()
         subresource = kind.subresource(info.subresource) if info.subresource else None
-        if info.subresource and subresource is None:
+        if (info.subresource and subresource is None) or info.below:
             raise status.no_such_path()
         verbs = subresource.verbs if subresource else kind.verbs
         if info.verb not in verbs:
@@ -275,19 +282,19 @@ def attributes_of(info: RequestInfo) -> Attributes:
         subresource=info.subresource,
         namespace=info.namespace,
         name=info.name,
+        fields=info.fields,
     )
 
 
-def impersonations(user: User) -> list[Attributes]:
-    """What a caller must be allowed to do in order to act as this user."""
+def impersonations(wanted: authn.Impersonation) -> list[Attributes]:
+    """What a caller must be allowed to do in order to act as this user, in each group asked for by name."""
+    user = wanted.user
     account = user.name.split(":")
     if user.name.startswith(authn.SERVICE_ACCOUNT_PREFIX) and len(account) == 4:
         asked = [Attributes(verb="impersonate", resource="serviceaccounts", namespace=account[2], name=account[3])]
-        groups: tuple[str, ...] = ()
     else:
         asked = [Attributes(verb="impersonate", resource="users", name=user.name)]
-        groups = tuple(g for g in user.groups if g != AUTHENTICATED_GROUP)
-    asked += [Attributes(verb="impersonate", resource="groups", name=group) for group in groups]
+    asked += [Attributes(verb="impersonate", resource="groups", name=group) for group in wanted.groups]
     group = "authentication.k8s.io"
     if user.uid:
         asked.append(Attributes(verb="impersonate", group=group, resource="uids", name=user.uid))
@@ -317,9 +324,7 @@ def on_error(request: Request, error: BaseException) -> Response:
 def _across_namespaces(kind: Kind, info: RequestInfo) -> bool:
     """Collections of namespaced kinds can be read, and reviews posted, without a namespace."""
     if kind.namespaced:
-        return (
-            not info.name
-            and info.verb in ("list", "watch", "deletecollection")
-            or (info.verb in ("list", "watch") and not info.subresource)
+        return (not info.name and info.verb in ("list", "watch", "deletecollection")) or (
+            info.verb in ("list", "watch") and not info.subresource
         )
     return kind.plural == "namespaces" and info.namespace in ("", info.name)

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
@@ -17,6 +18,7 @@ from sampan.server.identity import (
     MASTERS_GROUP,
     NOBODY,
     SERVICE_ACCOUNTS_GROUP,
+    UNAUTHENTICATED_GROUP,
     User,
 )
 from sampan.server.tokens import Claims, TokenError, Tokens
@@ -33,6 +35,14 @@ class Verified:
 
     user: User
     audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Impersonation:
+    """Whom a request asks to be; `groups` are those it names itself, the others come with the user's name."""
+
+    user: User
+    groups: tuple[str, ...]
 
 
 class Authenticator:
@@ -106,25 +116,29 @@ def service_account_user(claims: Claims) -> User:
     return User(name, claims.service_account_uid, groups, extra)
 
 
-def impersonated(request: Request) -> User | None:
+def impersonated(request: Request) -> Impersonation | None:
     """Whom the request's Impersonate-* headers ask to be. Raises ApiError 400 when they have no user."""
     headers = request.headers
     name = headers.get("impersonate-user", "")
-    groups = tuple(g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip())
+    asked = tuple(g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip())
     extra = {
-        k.removeprefix("impersonate-extra-"): (v,) for k, v in headers.items() if k.startswith("impersonate-extra-")
+        unquote(k.removeprefix("impersonate-extra-")): (v,)
+        for k, v in headers.items()
+        if k.startswith("impersonate-extra-")
     }
     uid = headers.get("impersonate-uid", "")
     if not name:
-        if groups or extra or uid:
+        if asked or extra or uid:
             raise status.bad_request("requested impersonation without a user")
         return None
+    groups = asked
     if name.startswith(SERVICE_ACCOUNT_PREFIX) and not groups:
         namespace = name.split(":")[2] if name.count(":") == 3 else ""
         groups = (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{namespace}")
-    if name != NOBODY.name and AUTHENTICATED_GROUP not in groups:
-        groups = (*groups, AUTHENTICATED_GROUP)
-    return User(name, uid, groups, extra)
+    implied = UNAUTHENTICATED_GROUP if name == NOBODY.name else AUTHENTICATED_GROUP
+    if implied not in groups:
+        groups = (*groups, implied)
+    return Impersonation(User(name, uid, groups, extra), asked)
 
 
 def user_info(user: User) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Documents:
         key = f"{path} aggregated" if aggregated else path
         made = self._made.get(key)
         if made is None:
-            made = self._make(path, aggregated)
+            made = self._make(path, aggregated=aggregated)
             if made is None:
                 return None
             self._made[key] = made
@@ -46,7 +46,7 @@ class Documents:
             return Response(304, b"", {"ETag": etag}, made.content_type)
         return Response(made.status, made.body, dict(made.headers), made.content_type)
 
-    def _make(self, path: str, aggregated: bool) -> Response | None:
+    def _make(self, path: str, *, aggregated: bool) -> Response | None:
         if aggregated:
             return _tagged(json.encode(discovery.aggregated(self._kinds, core=path == "/api")), AGGREGATED)
         maker = self._makers().get(path)

@@ -175,11 +175,15 @@ def joined(kind: Kind, api_version: str, metadata: dict[str, Any], items: Iterab
 
 
 def selection(call: Call) -> Match | None:
-    """What the label and field selectors of a call let through; None when everything. Raises ApiError 400."""
+    """What the label and field selectors of a call let through; None when everything. Raises ApiError 400.
+
+    A call that names an object sees no other: that name is what it was authorized for.
+    """
     labels = call.request.param("labelSelector")
     wanted = call.request.param("fieldSelector")
+    only = call.name
     if not labels and not wanted:
-        return None
+        return (lambda item: _field(item, "metadata.name") == only) if only else None
     try:
         label_selector = selectors.parse_labels(labels) if labels else None
         field_selector = selectors.parse_fields(wanted) if wanted else None
@@ -188,6 +192,8 @@ def selection(call: Call) -> Match | None:
     paths = _field_paths(call.kind, field_selector)
 
     def match(item: Item) -> bool:
+        if only and _field(item, "metadata.name") != only:
+            return False
         if label_selector is not None and not label_selector.matches(item.labels):
             return False
         return field_selector is None or field_selector.matches(lambda path: _field(item, paths[path]))

@@ -13,7 +13,11 @@ _TRUE = ("true", "1", "")
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """`is_resource` False leaves all but `verb` (the method, lower case) and `path` empty."""
+    """`is_resource` False leaves all but `verb` (the method, lower case) and `path` empty.
+
+    `below` is the path behind a subresource that has one of its own, such as a proxy. `fields` is the
+    field selector of a list or watch, as given.
+    """
 
     path: str
     verb: str
@@ -24,6 +28,8 @@ class RequestInfo:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
+    below: str = ""
+    fields: str = ""
 
 
 def is_true(value: str) -> bool:
@@ -66,6 +72,7 @@ def _with_path(plain: RequestInfo, group: str, version: str, namespace: str, res
         namespace,
         rest[1],
         rest[2],
+        "/".join(rest[3:]),
     )
 
 
@@ -73,13 +80,15 @@ def _resource(request: Request, where: tuple[str, str, str], rest: list[str]) ->
     group, version, namespace = where
     resource, name, subresource = [*rest, "", ""][:3]
     verb = _VERBS.get(request.method, request.method.lower())
+    fields = ""
     if verb == "get" and not subresource:
         verb = _read_verb(request, name)
-        if verb == "watch" or verb == "list":
-            name = name or _named_by_selector(request)
+        if verb in {"watch", "list"}:
+            fields = request.param("fieldSelector")
+            name = name or _named_by_selector(fields)
     elif verb == "delete" and not name:
         verb = "deletecollection"
-    return RequestInfo(request.path, verb, True, group, version, resource, namespace, name, subresource)
+    return RequestInfo(request.path, verb, True, group, version, resource, namespace, name, subresource, fields=fields)
 
 
 def _read_verb(request: Request, name: str) -> str:
@@ -89,9 +98,8 @@ def _read_verb(request: Request, name: str) -> str:
     return "get" if name else "list"
 
 
-def _named_by_selector(request: Request) -> str:
+def _named_by_selector(selector: str) -> str:
     """A list or watch of one object by name is authorized as that object."""
-    selector = request.param("fieldSelector")
     if selector.startswith("metadata.name=") and "," not in selector:
         return selector.removeprefix("metadata.name=").removeprefix("=")
     return ""

@@ -5,7 +5,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-
 
 from typing import Any
 
-from sampan.meta import status
+from sampan.meta import selectors, status
 from sampan.server import authn, codec
 from sampan.server.authz.authorizer import Authorizer
 from sampan.server.authz.decision import Attributes
@@ -109,7 +109,17 @@ def attributes(spec: Tree) -> Attributes:
         subresource=resource.get("subresource", ""),
         namespace=resource.get("namespace", ""),
         name=resource.get("name", ""),
+        fields=_fields(resource.get("fieldSelector") or {}),
     )
+
+
+def _fields(selector: Tree) -> str:
+    """The equalities of a review's field selector, as a query would say them; what it cannot say is left out."""
+    if selector.get("rawSelector"):
+        return str(selector["rawSelector"])
+    one_value = [r for r in selector.get("requirements") or () if len(r.get("values") or ()) == 1]
+    terms = ((r.get("key", ""), "=", r["values"][0]) for r in one_value if r.get("operator") == "In")
+    return str(selectors.FieldSelector(tuple(terms)))
 
 
 def _both_or_none(spec: Tree) -> list[status.Cause]:

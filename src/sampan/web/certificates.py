@@ -6,7 +6,7 @@ CN is the user, each O a group. All times are unix seconds, given by the caller.
 https://kubernetes.io/docs/setup/best-practices/certificates/
 """
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def issue(authority: Pair, subject: Subject, now: float, years: int = 1) -> Pair
     """A certificate signed by the authority, for TLS as client, and as server when it has hosts."""
     signer = serialization.load_pem_private_key(authority.key, None)
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise ValueError("the authority's key is not an elliptic curve key")
+        raise TypeError("the authority's key is not an elliptic curve key")
     issuer = x509.load_pem_x509_certificate(authority.certificate)
     key = ec.generate_private_key(ec.SECP256R1())
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, o) for o in subject.organizations]
@@ -133,7 +133,7 @@ def new_signing_key() -> bytes:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: float, seconds: int
 ) -> x509.CertificateBuilder:
-    start = datetime.datetime.fromtimestamp(now - BACKDATE_SECONDS, datetime.UTC)
+    start = dt.datetime.fromtimestamp(now - BACKDATE_SECONDS, dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -141,7 +141,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(seconds=seconds))
+        .not_valid_after(start + dt.timedelta(seconds=seconds))
     )
 
 

@@ -11,7 +11,6 @@ import pytest
 from sampan.node.network.pod_network import PodNetwork
 from sampan.node.network.settings import NetworkSettings
 
-
 UNIT = uuid.uuid4().hex[:4]
 SECOND_OCTET = 200 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 20
 

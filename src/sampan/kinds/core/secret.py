@@ -28,7 +28,7 @@ SECRET = Kind(
     selectable={"type": "type"},
 )
 
-TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 (a type, not a secret)
+TOKEN = "kubernetes.io/service-account-token"
 ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name"
 _JSON_KEYS = {"kubernetes.io/dockercfg": ".dockercfg", "kubernetes.io/dockerconfigjson": ".dockerconfigjson"}
 _KEYS = {"kubernetes.io/ssh-auth": ("ssh-privatekey",), "kubernetes.io/tls": ("tls.crt", "tls.key")}

@@ -102,9 +102,11 @@ def _policy_causes(spec: Mapping[str, Any]) -> list[Cause]:
     if seconds is not None and not 0 < seconds <= _MAX_AFFINITY_SECONDS:
         path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
         found.append(invalid_value(path, seconds, f"must be greater than 0 and less than {_MAX_AFFINITY_SECONDS}"))
-    for field in ("internalTrafficPolicy", "externalTrafficPolicy"):
-        if spec.get(field) and spec[field] not in _POLICIES:
-            found.append(not_supported(f"spec.{field}", spec[field], _POLICIES))
+    found += [
+        not_supported(f"spec.{field}", spec[field], _POLICIES)
+        for field in ("internalTrafficPolicy", "externalTrafficPolicy")
+        if spec.get(field) and spec[field] not in _POLICIES
+    ]
     return found
 
 

@@ -114,6 +114,6 @@ def _go_text(text: str, found: json.JSONDecodeError) -> str:
 
 
 def _quoted(char: str) -> str:
-    """A character as Go prints it: 'x', '\\n', '\\'', '\"'."""
+    """A character in single quotes, as Go prints it."""
     special = {"'": "'\\''", '"': "'\"'", "\n": "'\\n'", "\t": "'\\t'", "\r": "'\\r'"}
     return special.get(char) or (f"'{char}'" if char.isprintable() else f"'\\x{ord(char):02x}'")

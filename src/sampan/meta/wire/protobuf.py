@@ -1,6 +1,6 @@
 """Whole objects as Kubernetes protobuf: request bodies in, responses and watch frames out.
 
-An object travels as the magic k8s\\0 and a runtime.Unknown with its apiVersion, kind and bytes. Objects
+An object travels as the magic "k8s" and a zero byte and a runtime.Unknown with its apiVersion, kind and bytes. Objects
 stay JSON trees inside; this is transcoding at the edge, for every built-in kind and Status.
 
 https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representation-of-resources

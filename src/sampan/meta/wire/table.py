@@ -142,12 +142,12 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large}{large_unit}{small}{small_unit}" if small else f"{large}{large_unit}"
 
 
-def _definition(name: str, kind: str, form: str, description: str, wide: bool = False) -> Object:
+def _definition(name: str, kind: str, form: str, description: str, *, wide: bool = False) -> Object:
     return {"name": name, "type": kind, "format": form, "description": description, "priority": 1 if wide else 0}
 
 
 def _of_column(column: Column) -> Object:
-    return _definition(column.name, column.kind, column.format, column.description, column.wide)
+    return _definition(column.name, column.kind, column.format, column.description, wide=column.wide)
 
 
 def _name(obj: Object, now: float) -> Any:

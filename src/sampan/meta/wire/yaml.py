@@ -154,7 +154,7 @@ class _Builder:
             self._anchors[frame.anchor] = value
         self._add(value, frame.line)
 
-    def _add(self, value: Any, line: int, plain_merge: bool = False) -> None:
+    def _add(self, value: Any, line: int, *, plain_merge: bool = False) -> None:
         if not self._stack:
             self._root = value
             return

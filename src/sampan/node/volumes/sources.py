@@ -10,8 +10,8 @@ from typing import Any
 Object = Mapping[str, Any]
 
 CONFIG_MAP = "ConfigMap"
-SECRET = "Secret"  # noqa: S105 - the kind's name
-TOKEN = "Token"  # noqa: S105 - the kind's name
+SECRET = "Secret"
+TOKEN = "Token"
 
 _DEFAULT_EXPIRATION_SECONDS = 3600
 

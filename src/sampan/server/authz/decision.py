@@ -10,7 +10,10 @@ from sampan.server.identity import User
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What is asked: a verb on a resource, or on a path when `is_resource` is false."""
+    """What is asked: a verb on a resource, or on a path when `is_resource` is false.
+
+    `fields` is the field selector of a list or watch, as given.
+    """
 
     verb: str
     group: str = ""
@@ -20,6 +23,7 @@ class Attributes:
     name: str = ""
     path: str = ""
     is_resource: bool = True
+    fields: str = ""
 
     @property
     def full_resource(self) -> str:

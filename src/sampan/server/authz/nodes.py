@@ -1,7 +1,9 @@
 """Nodes: what a node agent may do: its own Node, the pods bound to it, and what those pods refer to.
 
-A user system:node:NAME in the group system:nodes. `Referenced` answers whether a pod bound to the
-node refers to an object; everything else is decided from the request alone.
+A user system:node:NAME in the group system:nodes. `Pods` answers whether a pod bound to the node refers
+to an object; everything else is decided from the request alone. Reads are limited here: a node sees
+only its own Node and its own pods. Which Node, pod or lease a write may change is up to admission
+(admission/node_restriction.py), which knows the content.
 
 https://kubernetes.io/docs/reference/access-authn-authz/node/
 """
@@ -9,6 +11,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/node/
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sampan.meta import selectors
 from sampan.server.authz.decision import DENIED, Attributes, Decision
 from sampan.server.identity import User
 
@@ -24,8 +27,6 @@ _CHANGE = frozenset(("get", "update", "patch"))
 _EVERY_NODE: dict[tuple[str, str], frozenset[str]] = {
     ("", "services"): _READ,
     ("discovery.k8s.io", "endpointslices"): _READ,
-    ("", "nodes"): frozenset(("create", "get", "list", "watch")),
-    ("", "pods"): frozenset(("create", *_READ)),
     ("", "events"): frozenset(("create", "patch", "update")),
     ("events.k8s.io", "events"): frozenset(("create", "patch", "update")),
     ("certificates.k8s.io", "certificatesigningrequests"): frozenset(("create", *_READ)),
@@ -85,22 +86,36 @@ def _denied(reason: str) -> Decision:
 
 
 def _own_node(node: str, asked: Attributes) -> Decision:
-    if asked.subresource not in {"", "status"} or asked.verb not in _CHANGE | {"delete"}:
+    """Any write goes on to admission; reads are of its own Node alone, by name or by selector."""
+    is_write = asked.verb in {"update", "patch"} or (not asked.subresource and asked.verb in {"create", "delete"})
+    if asked.subresource not in {"", "status"} or (asked.verb not in _READ and not is_write):
         return DENIED
-    if asked.name != node:
-        return _denied(f"node '{node}' cannot {asked.verb} node '{asked.name}', only its own Node object")
-    return _ALLOWED
+    if is_write or asked.name == node:
+        return _ALLOWED
+    if not asked.name:
+        return _denied(f"node '{node}' cannot read all nodes, only its own Node object")
+    return _denied(f"node '{node}' cannot read '{asked.name}', only its own Node object")
 
 
 def _own_pod(node: str, asked: Attributes, pods: Pods) -> Decision:
-    is_status = asked.subresource == "status" and asked.verb in _CHANGE
-    is_deletion = not asked.subresource and asked.verb == "delete"
-    is_eviction = asked.subresource == "eviction" and asked.verb == "create"
-    if not (is_status or is_deletion or is_eviction):
+    """Creation, deletion, eviction and status go on to admission; reads are of pods bound to the node."""
+    writes = {"": {"create", "delete"}, "status": {"update", "patch"}, "eviction": {"create"}}
+    if asked.verb in writes.get(asked.subresource, ()):
+        return _ALLOWED
+    if asked.subresource not in {"", "status"} or asked.verb not in _READ:
         return DENIED
-    if not pods.is_bound(node, asked.namespace, asked.name):
-        return _no_relationship(node, asked)
-    return _ALLOWED
+    if asked.verb != "get" and _selects_node(node, asked.fields):
+        return _ALLOWED
+    if not asked.name:
+        return _denied("can only list/watch pods with spec.nodeName field selector")
+    return _ALLOWED if pods.is_bound(node, asked.namespace, asked.name) else _no_relationship(node, asked)
+
+
+def _selects_node(node: str, fields: str) -> bool:
+    try:
+        return selectors.parse_fields(fields).equalities().get("spec.nodeName") == node
+    except ValueError:
+        return False
 
 
 def _service_account(node: str, asked: Attributes, pods: Pods) -> Decision:

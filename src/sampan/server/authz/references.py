@@ -12,9 +12,9 @@ def refers(pod: Tree, resource: str, name: str) -> bool:
         case "serviceaccounts":
             return (spec.get("serviceAccountName") or "default") == name
         case "secrets":
-            return name in _names(spec, "secret", "secretName") or _is_pull_secret(spec, name)
+            return name in secrets(pod)
         case "configmaps":
-            return name in _names(spec, "configMap", "name")
+            return name in config_maps(pod)
         case "persistentvolumeclaims":
             return any(
                 (volume.get("persistentVolumeClaim") or {}).get("claimName") == name
@@ -23,8 +23,16 @@ def refers(pod: Tree, resource: str, name: str) -> bool:
     return False
 
 
-def _is_pull_secret(spec: Tree, name: str) -> bool:
-    return any(reference.get("name") == name for reference in spec.get("imagePullSecrets") or ())
+def secrets(pod: Tree) -> set[str]:
+    """The names of all secrets that the pod mentions."""
+    spec = pod.get("spec") or {}
+    pulling = {reference.get("name", "") for reference in spec.get("imagePullSecrets") or ()}
+    return (_names(spec, "secret", "secretName") | pulling) - {""}
+
+
+def config_maps(pod: Tree) -> set[str]:
+    """The names of all configmaps that the pod mentions."""
+    return _names(pod.get("spec") or {}, "configMap", "name")
 
 
 def _names(spec: Tree, source: str, name_field: str) -> set[str]:

@@ -86,5 +86,6 @@ def _with_replicas(call: Call, item: Item, scale: Tree) -> Tree:
 
 
 def _paths(call: Call) -> tuple[str, str, str]:
-    assert call.subresource is not None and call.subresource.scale_paths is not None  # routed here by it
+    assert call.subresource is not None  # routed here by it
+    assert call.subresource.scale_paths is not None
     return call.subresource.scale_paths

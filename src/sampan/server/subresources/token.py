@@ -12,6 +12,8 @@ from sampan.kinds.core.secret import SECRET
 from sampan.kit.ids import Ids
 from sampan.meta import objects, status, timestamps
 from sampan.server import codec
+from sampan.server.admission import node_restriction
+from sampan.server.authz import nodes
 from sampan.server.call import Call
 from sampan.server.registry import Registry
 from sampan.server.tokens import Grant, Tokens
@@ -41,6 +43,7 @@ class TokenHandler:
         seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
         _check_seconds(call, seconds)
         audiences = tuple(spec.get("audiences") or (self._tokens.issuer,))
+        self._restrict_node(call, spec.get("boundObjectRef"))
         bound = self._bound(call, account, spec.get("boundObjectRef"))
         grant = Grant(
             namespace=call.namespace,
@@ -60,6 +63,15 @@ class TokenHandler:
         review["spec"] = {**spec, "audiences": list(audiences), "expirationSeconds": seconds}
         review["status"] = {"token": token, "expirationTimestamp": timestamps.format(call.now + seconds)}
         return codec.respond_tree(call, review, 201)
+
+    def _restrict_node(self, call: Call, reference: Tree | None) -> None:
+        """An agent gets tokens of pods on its node, and no others. Raises ApiError 403."""
+        node = nodes.node_name(call.user)
+        if not node:
+            return
+        pod = self._registry.get(POD, call.namespace, (reference or {}).get("name") or "")
+        if why := node_restriction.check_token(node, reference, pod.tree if pod else None):
+            raise status.forbidden("", "serviceaccounts", call.name, why)
 
     def _bound(self, call: Call, account: Tree, reference: Tree | None) -> dict[str, str]:
         """The names that bind the token. Raises ApiError when the object is not there, or another."""
