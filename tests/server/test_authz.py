@@ -81,11 +81,16 @@ def test_escalation() -> None:
     assert escalation.refusal(JANE, [named], [{**wanted[0], "verbs": ["get"]}])
 
 
-def test_node_reaches_only_its_own() -> None:
-    """A node writes its own Node, its pods' status, its lease; reads what its pods refer to."""
+def test_node_reads_only_its_own() -> None:
+    """A node reads its own Node, its own pods and what they refer to; admission limits what it writes."""
     pods = nodes.Pods(lambda node, _ns, pod: (node, pod) == ("n1", "mine"), lambda _n, _r, _ns, name: name == "used")
     allowed = [
+        Attributes("get", resource="nodes", name="n1"),
+        Attributes("watch", resource="nodes", name="n1"),
         Attributes("update", resource="nodes", subresource="status", name="n1"),
+        Attributes("get", resource="pods", namespace="d", name="mine"),
+        Attributes("list", resource="pods", fields="spec.nodeName=n1"),
+        Attributes("watch", resource="pods", fields="status.phase!=Failed,spec.nodeName==n1"),
         Attributes("patch", resource="pods", subresource="status", namespace="d", name="mine"),
         Attributes("delete", resource="pods", namespace="d", name="mine"),
         Attributes("get", resource="secrets", namespace="d", name="used"),
@@ -94,14 +99,23 @@ def test_node_reaches_only_its_own() -> None:
         Attributes("watch", resource="services"),
     ]
     refused = [
-        Attributes("update", resource="nodes", subresource="status", name="n2"),
-        Attributes("patch", resource="pods", subresource="status", namespace="d", name="other"),
+        Attributes("get", resource="nodes", name="n2"),
+        Attributes("list", resource="nodes"),
+        Attributes("update", resource="nodes", subresource="proxy", name="n1"),
+        Attributes("get", resource="pods", namespace="d", name="other"),
+        Attributes("list", resource="pods"),
+        Attributes("list", resource="pods", namespace="d", fields="spec.nodeName=n2"),
+        Attributes("list", resource="pods", fields="spec.nodeName!=n1"),
+        Attributes("list", resource="pods", fields="spec.nodeName"),
+        Attributes("update", resource="pods", namespace="d", name="mine"),
+        Attributes("deletecollection", resource="pods", fields="spec.nodeName=n1"),
         Attributes("get", resource="secrets", namespace="d", name="other"),
         Attributes("list", resource="secrets", namespace="d"),
         Attributes("update", resource="secrets", namespace="d", name="used"),
         Attributes("update", "coordination.k8s.io", "leases", namespace="kube-system", name="n1"),
         Attributes("get", path="/metrics", is_resource=False),
         Attributes("create", resource="pods", subresource="exec", namespace="d", name="mine"),
+        Attributes("create", resource="pods", subresource="binding", namespace="d", name="mine"),
     ]
     assert [a for a in allowed if not nodes.authorize("n1", a, pods).allowed] == []
     assert [a for a in refused if nodes.authorize("n1", a, pods).allowed] == []

@@ -42,13 +42,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Raises CommandError."""
     where = common.directory(arguments)
     known = settings.load(where)
-    if known is not None and host.is_running(known) and not arguments.dry_run:
+    running = known is not None and host.is_running(known)
+    if known is not None and host.is_complete(known) and not arguments.dry_run:
         print(f"cluster {known.name} is already running at {known.server_url}")
         return 0
     wanted = _wanted(arguments, where, known)
     asked_port = arguments.api_port is not None
     try:
-        wanted = host.with_free_port(wanted, asked=asked_port, report=print)
+        if not running:
+            wanted = host.with_free_port(wanted, asked=asked_port, report=print)
         if arguments.dry_run:
             return _show(wanted)
         _check_host(wanted, ask=not arguments.yes)

@@ -26,6 +26,11 @@ def has_image(cluster: Settings, reference: str) -> bool:
         return False
 
 
+def ready_file(cluster: Settings, node: str) -> Path:
+    """What an agent makes when its node is Ready."""
+    return cluster.path("run", f"node-{node}.ready")
+
+
 def config_path(cluster: Settings, node: str) -> Path:
     return cluster.path("run", f"node-{node}.json")
 
@@ -46,6 +51,7 @@ def write_config(cluster: Settings, number: int) -> Path:
         "root": str(cluster.path(f"node-{node}")),
         "images": str(image_directory(cluster)),
         "runtime": cluster.runtime,
+        "ready_file": str(ready_file(cluster, node)),
         "internal_ip": cluster.gateway(number) if cluster.runtime != "simulated" else "127.0.0.1",
         "port": 10250 if cluster.runtime != "simulated" else 0,
         "dns_ip": cluster.dns_service_ip,

@@ -19,19 +19,14 @@ from collections.abc import Awaitable, Callable
 from importlib import metadata
 from pathlib import Path
 
-from sampan.client.api import Client
-from sampan.cluster import kubeconfig, pki
-from sampan.cluster.in_process import InProcessTransport
+from sampan.cluster import kubeconfig, pki, wiring
 from sampan.cluster.settings import Settings, load
-from sampan.control.runner import Runner
-from sampan.controllers.registry import controllers
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.core.node import NODE
 from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.meta import conditions, objects
-from sampan.scheduling.loop import Scheduler
 from sampan.server import bootstrap
 from sampan.server.app import App, Parts, on_error
 from sampan.server.cache import Change
@@ -39,7 +34,6 @@ from sampan.server.node_dialer import HttpsDialer
 from sampan.store.compaction import Compaction
 from sampan.store.protocol import Store
 from sampan.web.listener import Address, Listener, client_context, server_context
-from sampan.web.message import Peer
 
 LOG = logging.getLogger("sampan")
 GC_YOUNG_OBJECTS = 50_000
@@ -116,9 +110,10 @@ class ControlPlane:
         self._closers.append(listener.close)
         self._closers.append(app.close)
         await self._listen(listener)
-        await bootstrap.ensure(app, _endpoints(settings))
+        await bootstrap.ensure(app, wiring.endpoints(settings))
         self._notifier.tell("api")
-        runner, scheduler = self._workers(app, keys)
+        authority = (keys / f"{pki.AUTHORITY}.crt").read_text()
+        runner, scheduler = wiring.workers(app, authority, self._clock, self._ids, self._tasks)
         self._closers.append(runner.stop)
         await runner.start()
         self._closers.append(scheduler.stop)
@@ -162,15 +157,6 @@ class ControlPlane:
         await listener.listen(Address(settings.listen, settings.api_port))
         if settings.runtime != "simulated" and settings.listen not in ("0.0.0.0", "::"):
             await listener.listen(Address(settings.gateway(0), settings.api_port, free_bind=True))
-
-    def _workers(self, app: App, keys: Path) -> tuple[Runner, Scheduler]:
-        def client(name: str, *groups: str) -> Client:
-            return Client(InProcessTransport(app, Peer(f"system:{name}", groups)), name)
-
-        ca = (keys / f"{pki.AUTHORITY}.crt").read_text()
-        manager = client("kube-controller-manager", "system:masters")
-        runner = Runner(manager, controllers(ca), self._clock, self._ids, self._tasks)
-        return runner, Scheduler(client("kube-scheduler"), self._clock, self._tasks, self._ids)
 
     def _announce_nodes(self, app: App) -> None:
         """Tells of each node once, when it is Ready."""
@@ -225,18 +211,6 @@ def _agent_tls(keys: Path) -> ssl.SSLContext:
         str(keys / f"{pki.AUTHORITY}.crt"),
         str(keys / f"{pki.KUBELET_CLIENT}.crt"),
         str(keys / f"{pki.KUBELET_CLIENT}.key"),
-    )
-
-
-def _endpoints(settings: Settings) -> bootstrap.Endpoints:
-    simulated = settings.runtime == "simulated"
-    gateways = tuple(settings.gateway(number) for number in range(settings.nodes))
-    return bootstrap.Endpoints(
-        api_service_ip=settings.api_service_ip,
-        api_address=settings.gateway(0),
-        api_port=settings.api_port,
-        dns_service_ip=settings.dns_service_ip,
-        dns_addresses=() if simulated else gateways,
     )
 
 

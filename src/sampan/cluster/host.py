@@ -22,6 +22,7 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 TEARDOWN_SECONDS = 120.0
 LOG_LINES = 15
+READY_POLL_SECONDS = 0.01
 
 
 class HostError(Exception):
@@ -52,7 +53,13 @@ def all_processes(cluster: Settings) -> list[Process]:
 
 
 def is_running(cluster: Settings) -> bool:
+    """Whether the API's process runs."""
     return control_plane(cluster).pid != 0
+
+
+def is_complete(cluster: Settings) -> bool:
+    """Whether every process of the cluster runs."""
+    return all(process.pid for process in all_processes(cluster))
 
 
 def elevation(cluster: Settings) -> list[str]:
@@ -90,69 +97,88 @@ def start(cluster: Settings, report: Report) -> None:
     cluster.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     cluster.save()
     settings.note(cluster.directory)
-    reader, writer = os.pipe()
-    os.set_inheritable(writer, True)
-    plane = control_plane(cluster)
-    command = [sys.executable, "-m", "sampan.cluster.control_plane", str(cluster.directory), str(writer)]
-    child = processes.start(plane, command, (writer,))
-    os.close(writer)
-    children = {plane: child}
-    for number, name in enumerate(cluster.node_names()):
-        agent = node_agent(cluster, name)
-        if not agent.pid:
-            children[agent] = _start_agent(cluster, number, agent)
+    start = _Start(lambda text: report(Step(text, monotonic() - began)))
     try:
-        _await_ready(cluster, reader, children, lambda text: report(Step(text, monotonic() - began)))
+        plane = control_plane(cluster)
+        if not plane.pid:
+            start.control_plane(cluster, plane)
+        for number, name in enumerate(cluster.node_names()):
+            agent = node_agent(cluster, name)
+            if not agent.pid:
+                start.agent(cluster, number, agent)
+        start.wait(cluster)
     finally:
-        os.close(reader)
+        start.close()
 
 
-def _start_agent(cluster: Settings, number: int, agent: Process) -> "subprocess.Popen[bytes]":
-    config = agents.write_config(cluster, number)
-    command = [*elevation(cluster), sys.executable, "-m", "sampan.cluster.agent_process", "--config", str(config)]
-    return processes.start(agent, command)
+class _Start:
+    """What is being started, and what is still waited for."""
 
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._children: dict[int, Process] = {}
+        self._ready_files: dict[str, Path] = {}
+        self._waiting: set[str] = set()
+        self._reader = -1
+        self._rest = b""
 
-def _await_ready(
-    cluster: Settings, reader: int, children: dict[Process, "subprocess.Popen[bytes]"], tell: Callable[[str], None]
-) -> None:
-    """Reads what the control plane tells, until the API is up and each node was named."""
-    waiting = {"api", "controllers", *(f"node {name}" for name in cluster.node_names())}
-    texts = {
-        "keys": "keys and certificates",
-        "api": f"API server at {cluster.server_url}",
-        "controllers": "controllers and scheduler",
-    }
-    for line in _lines(reader, children):
-        tell(texts.get(line, f"{line} is Ready"))
-        waiting.discard(line)
-        if not waiting:
-            return
-    raise HostError(
-        f"not ready after {READY_SECONDS:.0f} s: still waiting for {', '.join(sorted(waiting))}; see: sampan logs"
-    )
+    def control_plane(self, cluster: Settings, plane: Process) -> None:
+        """Starts it with a pipe on which it tells how far it is."""
+        self._reader, writer = os.pipe()
+        os.set_inheritable(writer, True)
+        command = [sys.executable, "-m", "sampan.cluster.control_plane", str(cluster.directory), str(writer)]
+        self._watch(plane, processes.start(plane, command, (writer,)))
+        os.close(writer)
+        self._waiting |= {"api", "controllers", *(f"node {name}" for name in cluster.node_names())}
 
+    def agent(self, cluster: Settings, number: int, agent: Process) -> None:
+        """Starts one; it makes a file when it is Ready."""
+        config = agents.write_config(cluster, number)
+        ready = agents.ready_file(cluster, cluster.node_names()[number])
+        ready.unlink(missing_ok=True)
+        command = [*elevation(cluster), sys.executable, "-m", "sampan.cluster.agent_process", "--config", str(config)]
+        self._watch(agent, processes.start(agent, command))
+        self._ready_files[f"agent of {cluster.node_names()[number]}"] = ready
+        self._waiting.add(f"agent of {cluster.node_names()[number]}")
 
-def _lines(reader: int, children: dict[Process, "subprocess.Popen[bytes]"]) -> Iterator[str]:
-    """Lines from the pipe until READY_SECONDS are over; HostError when a process of ours ends."""
-    deadline = monotonic() + READY_SECONDS
-    handles = (
-        {os.pidfd_open(child.pid): process for process, child in children.items()} if hasattr(os, "pidfd_open") else {}
-    )
-    rest = b""
-    try:
-        while (left := deadline - monotonic()) > 0:
-            ready, _, _ = select.select([reader, *handles], [], [], left)
-            if reader in ready:
-                data = os.read(reader, 4096)
-                *lines, rest = (rest + data).split(b"\n")
-                yield from (line.decode() for line in lines)
-            for handle in ready:
-                if handle in handles:
-                    raise _ended(handles[handle])
-    finally:
-        for handle in handles:
+    def wait(self, cluster: Settings) -> None:
+        """Returns when nothing is waited for any more. HostError after READY_SECONDS, or when a process ends."""
+        texts = {
+            "keys": "keys and certificates",
+            "api": f"API server at {cluster.server_url}",
+            "controllers": "controllers and scheduler",
+        }
+        deadline = monotonic() + READY_SECONDS
+        while self._waiting:
+            if monotonic() > deadline:
+                rest = ", ".join(sorted(self._waiting))
+                raise HostError(f"not ready after {READY_SECONDS:.0f} s: still waiting for {rest}; see: sampan logs")
+            for line in self._news():
+                if not line.startswith("node "):
+                    self._tell(texts.get(line, f"{line} is Ready"))
+                self._waiting.discard(line)
+
+    def close(self) -> None:
+        for handle in (*self._children, *((self._reader,) if self._reader >= 0 else ())):
             os.close(handle)
+
+    def _watch(self, process: Process, child: "subprocess.Popen[bytes]") -> None:
+        self._children[os.pidfd_open(child.pid)] = process
+
+    def _news(self) -> Iterator[str]:
+        """What happened since: lines of the pipe, ready files that came. HostError when a process ended."""
+        sources = [*self._children, *((self._reader,) if self._reader >= 0 else ())]
+        ready, _, _ = select.select(sources, [], [], READY_POLL_SECONDS)
+        if self._reader in ready:
+            data = os.read(self._reader, 4096)
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            yield from (line.decode() for line in lines)
+        for handle in ready:
+            if handle in self._children:
+                raise _ended(self._children[handle])
+        for name in [name for name, path in self._ready_files.items() if path.exists()]:
+            del self._ready_files[name]
+            yield name
 
 
 def _ended(process: Process) -> HostError:

@@ -17,7 +17,7 @@ from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import orjson
 from cryptography.hazmat.primitives import serialization
@@ -84,7 +84,7 @@ class SimulatedCluster:
 
     def __init__(self, *, seed: int = 0, nodes: int = 1) -> None:
         self.settings = Settings(DEFAULT_NAME, Path("/simulated"), nodes=nodes, runtime="simulated", store="memory")
-        self.loop = SimLoop()
+        self.loop = SimLoop()  # type: ignore[abstract]  # sockets and threads are left out on purpose
         self.clock = VirtualClock(self.loop)
         self.history: list[Change] = []
         self._ids = SeededIds(seed)
@@ -96,7 +96,8 @@ class SimulatedCluster:
         self._nodes: dict[str, Agent] = {}
         self._kinds = {(kind.api_version, kind.name): kind for kind in KINDS}
         self._observers: list[Callable[[Change], None]] = []
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
+        self._mind(self._tasks)
 
     def start(self) -> None:
         """Returns when everything runs and every node is Ready."""
@@ -110,7 +111,7 @@ class SimulatedCluster:
         self.loop.run_until_complete(self._stop())
         self.loop.close()
 
-    def __enter__(self) -> "SimulatedCluster":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -190,7 +191,7 @@ class SimulatedCluster:
         client = wiring.client(self._app, Peer(f"system:node:{name}", ("system:nodes",)), "kubelet")
         parts = simulated.parts(client, settings.pod_cidr, self.clock, self._ids, tasks)
         self._nodes[name] = Agent(settings, parts, tasks)
-        self._tasks.spawn_on(self.loop, tasks.wait(), name)
+        self._mind(tasks)
         self.run(self._nodes[name].start())
 
     def stop_node(self, name: str) -> None:
@@ -244,6 +245,15 @@ class SimulatedCluster:
                 observer(change)
         except Exception as error:  # noqa: BLE001 (the first one is raised by `_check`)
             self._broken = self._broken or error
+
+    def _mind(self, tasks: Tasks) -> None:
+        """A failure of these is a failure of the step in which it happens."""
+
+        def ended(done: asyncio.Future[None]) -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                self._broken = self._broken or error
+
+        asyncio.ensure_future(tasks.wait(), loop=self.loop).add_done_callback(ended)
 
     def _check(self) -> None:
         """Raises what went wrong inside."""

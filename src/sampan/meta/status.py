@@ -233,6 +233,12 @@ def internal(message: str) -> ApiError:
     return failure(500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]})
 
 
+def internal_error(message: str) -> ApiError:
+    """An InternalError with upstream's preface, for what a part behind the server says."""
+    details = {"causes": [{"message": message}]}
+    return failure(500, "InternalError", f"Internal error occurred: {message}", details)
+
+
 def unavailable(message: str) -> ApiError:
     return failure(503, "ServiceUnavailable", message)
 

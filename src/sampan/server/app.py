@@ -47,7 +47,7 @@ from sampan.server.subresources.token import TokenHandler
 from sampan.server.tokens import Tokens
 from sampan.server.watching import Watching
 from sampan.store.protocol import Store, StoreError
-from sampan.web.message import BodyTooLarge, Request, Response
+from sampan.web.message import BodyBroken, BodyTooLarge, Request, Response
 
 LOG = logging.getLogger(__name__)
 MAX_READS = 400
@@ -317,6 +317,8 @@ def on_error(request: Request, error: BaseException) -> Response:
     """What a listener answers when a body is too large, or when we fail."""
     if isinstance(error, BodyTooLarge):
         return refuse(status.too_large(MAX_BODY_BYTES), request)
+    if isinstance(error, BodyBroken):
+        return refuse(status.bad_request("the request's body could not be read"), request)
     LOG.error("%s %s failed", request.method, request.path, exc_info=error)
     return refuse(status.internal("the server failed; its log has the story"), request)
 

@@ -193,5 +193,6 @@ def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
     """Warning headers as RFC 7234 writes them, joined: 299 - "text"."""
     if not warnings:
         return {}
-    quoted = (text[:MAX_WARNING_LENGTH].replace("\\", "\\\\").replace('"', '\\"') for text in dict.fromkeys(warnings))
+    clean = ("".join(sign if sign.isprintable() else " " for sign in text) for text in dict.fromkeys(warnings))
+    quoted = (text[:MAX_WARNING_LENGTH].replace("\\", "\\\\").replace('"', '\\"') for text in clean)
     return {"Warning": ", ".join(f'299 - "{text}"' for text in quoted)}

@@ -15,6 +15,9 @@ from sampan.web import listener
 
 CONNECT_SECONDS = 10.0
 CHUNK_BYTES = 65536
+ERROR_STREAM = 3
+WITH_STATUS = ("v4.", "v5.")
+"""The sub-protocols whose error stream carries a Status; the older ones carry text."""
 
 
 class HttpsDialer:
@@ -45,6 +48,16 @@ class HttpsDialer:
             await listener.relay(client, backend)
 
         return listener.Upgrade((backend.protocol,) if backend.protocol else (), serve)
+
+    def refusal(self, error: status.ApiError, protocol: str) -> listener.Upgrade:
+        """Accepts a client's WebSocket, says on its error stream what failed, and closes."""
+        body = orjson.dumps(error.status) if protocol.startswith(WITH_STATUS) else error.message.encode()
+
+        async def serve(client: Any) -> None:
+            await client.send_bytes(bytes((ERROR_STREAM,)) + body)
+            await client.close()
+
+        return listener.Upgrade((protocol,) if protocol else (), serve)
 
     async def close(self) -> None:
         if self._session is not None:

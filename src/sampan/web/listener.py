@@ -14,9 +14,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp import WSMsgType, hdrs, web
+from aiohttp import ClientPayloadError, WSMsgType, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from sampan.web.message import BodyTooLarge, Peer, Request, Response
+from sampan.web.message import BodyBroken, BodyTooLarge, Peer, Request, Response
 
 Handler = Callable[[Request], Awaitable[Response]]
 ErrorHandler = Callable[[Request, BaseException], Response]
@@ -24,6 +25,7 @@ ErrorHandler = Callable[[Request, BaseException], Response]
 MAX_BODY_BYTES = 3 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 IDLE_SECONDS = 620.0
+BODY_SECONDS = 60.0
 WEBSOCKET_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -153,12 +155,24 @@ def _request_factory(message: Any, payload: Any, protocol: Any, writer: Any, tas
 
 
 def _incoming(incoming: web.BaseRequest) -> Request:
-    path, _, query = incoming.raw_path.partition("?")
+    path, _, query = _text(incoming.raw_path).partition("?")
     if "%" in path:
         path = _decode_path(path)
-    headers = {name.lower(): value for name, value in incoming.headers.items()}
+    headers = {name.lower(): _text(value) for name, value in incoming.headers.items()}
+    if len(headers) != len(incoming.headers):
+        headers = {name.lower(): _joined(incoming.headers.getall(name)) for name in incoming.headers}
     pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
     return Request(incoming.method, path, pairs, headers, b"", _peer(incoming))
+
+
+def _text(value: str) -> str:
+    """What came in bytes that are no UTF-8 is shown by a replacement sign, so that it can be written again."""
+    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _joined(values: list[str]) -> str:
+    """A header that was repeated, as RFC 9110 (5.3) reads it."""
+    return ", ".join(map(_text, values))
 
 
 def _decode_path(path: str) -> str:
@@ -200,9 +214,12 @@ def _certified(subject: tuple[tuple[tuple[str, str], ...], ...], address: str) -
 
 async def _read_body(incoming: web.BaseRequest) -> bytes:
     try:
-        body = await incoming.read()
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await incoming.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise BodyTooLarge from error
+    except (TimeoutError, ClientPayloadError, web.HTTPException, HttpProcessingError) as error:
+        raise BodyBroken from error
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge
     return body

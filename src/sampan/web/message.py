@@ -15,6 +15,10 @@ class BodyTooLarge(Exception):
     """The request's body is over the listener's bound."""
 
 
+class BodyBroken(Exception):
+    """The request's body did not come, or not in the form that its headers announce."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Who is at the other end, as far as TLS tells: the verified client certificate's names.

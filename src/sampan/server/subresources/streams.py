@@ -1,7 +1,7 @@
 """Logs, exec and attach: passed on to the agent of the pod's node, which holds the containers.
 
-The agent's address is the node's own; redirects are never followed, and a failed upgrade is answered
-as a plain refusal on the client's connection.
+The agent's address is the node's own, and redirects are never followed. What fails at the agent is told on
+the error stream of the client's WebSocket: a failed handshake would only make the client try SPDY.
 
 https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.36/#pod-v1-core
 """
@@ -40,6 +40,10 @@ class NodeDialer(Protocol):
 
     def upgrade(self, backend: Any) -> Any:
         """What Response.hijack needs to join a client's WebSocket to an open one."""
+        ...
+
+    def refusal(self, error: status.ApiError, protocol: str) -> Any:
+        """What Response.hijack needs to accept a client's WebSocket and say on its error stream what failed."""
         ...
 
 
@@ -83,11 +87,6 @@ class Streams:
                     f"{verb} over SPDY is not available in this version of Sampan; use a client that speaks WebSocket"
                 )
             raise status.bad_request("Upgrade request required")
-        if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-            phase = pod["status"]["phase"]
-            raise status.bad_request(
-                f"cannot {verb} in or attach to a container in a completed pod; current phase is {phase}"
-            )
         url = self._url(pod, verb, container, _query(call, parameters))
         offered = tuple(p.strip() for p in headers.get("sec-websocket-protocol", "").split(",") if p.strip())
         wanted = tuple(p for p in PROTOCOLS if p in offered) or (("",) if not offered else ())
@@ -96,8 +95,12 @@ class Streams:
         agent = self._agent()
         try:
             backend = await agent.websocket(url, wanted[:1])
+        except status.ApiError as error:
+            told = status.internal_error(f"unable to upgrade connection: {error.message}")
+            return Response(101, hijack=agent.refusal(told, wanted[0]))
         except OSError as error:
-            raise _unreachable(url, error) from error
+            told = status.internal_error(f"error dialing backend: {error.strerror or error}")
+            return Response(101, hijack=agent.refusal(told, wanted[0]))
         return Response(101, hijack=agent.upgrade(backend))
 
     def _agent(self) -> NodeDialer:
