@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -95,12 +96,28 @@ def _check_host(wanted: Settings, *, ask: bool) -> None:
             f"this machine lacks {', '.join(part.name for part in missing)} for real containers; "
             f"install with: {doctor.install_command(missing)}  (or try: sampan up --runtime simulated)"
         )
-    if os.geteuid() == 0 or not ask:
+    if os.geteuid() == 0:
+        return
+    if shutil.which("sudo") is None:
+        raise CommandError(
+            "containers and their network need root, and there is no sudo here: "
+            "run this as root, or try: sampan up --runtime simulated"
+        )
+    if not ask:
         return
     print("The node agent needs root for containers and their network; it will be started with sudo:")
     print(f"  sudo {sys.executable} -m sampan.cluster.agent_process ...")
-    if input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
+    if not _agrees():
         raise CommandError("not started; a cluster without root: sampan up --runtime simulated")
+
+
+def _agrees() -> bool:
+    """What the user answers; nobody there to answer is a no."""
+    try:
+        return input("Go on? [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:
+        print()
+        return False
 
 
 def _merge(cluster: Settings, *, switch: bool) -> None:

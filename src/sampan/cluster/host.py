@@ -4,6 +4,7 @@ The control plane runs as the invoking user; each node agent runs as root (throu
 or as the invoking user when its containers are simulated.
 """
 
+import contextlib
 import os
 import select
 import shutil
@@ -138,8 +139,8 @@ class _Start:
         ready.unlink(missing_ok=True)
         command = [*elevation(cluster), sys.executable, "-m", "sampan.cluster.agent_process", "--config", str(config)]
         self._watch(agent, processes.start(agent, command))
-        self._ready_files[f"agent of {cluster.node_names()[number]}"] = ready
-        self._waiting.add(f"agent of {cluster.node_names()[number]}")
+        self._ready_files[f"agent {cluster.node_names()[number]}"] = ready
+        self._waiting.add(f"agent {cluster.node_names()[number]}")
 
     def wait(self, cluster: Settings) -> None:
         """Returns when nothing is waited for any more. HostError after READY_SECONDS, or when a process ends."""
@@ -155,7 +156,7 @@ class _Start:
                 raise HostError(f"not ready after {READY_SECONDS:.0f} s: still waiting for {rest}; see: sampan logs")
             for line in self._news():
                 if not line.startswith("node "):
-                    self._tell(texts.get(line, f"{line} is Ready"))
+                    self._tell(texts.get(line, f"node {line.removeprefix('agent ')} is Ready"))
                 self._waiting.discard(line)
 
     def close(self) -> None:
@@ -226,6 +227,8 @@ def purge(cluster: Settings) -> None:
     shutil.rmtree(cluster.directory, ignore_errors=True)
     if cluster.directory.exists():
         raise HostError(f"{cluster.directory} could not be deleted; delete it by hand")
+    with contextlib.suppress(OSError):
+        settings.home().rmdir()  # only when nothing else is in it
 
 
 def with_free_port(cluster: Settings, *, asked: bool, report: Callable[[str], None]) -> Settings:

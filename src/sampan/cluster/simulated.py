@@ -259,6 +259,8 @@ class SimulatedCluster:
         """Raises what went wrong inside."""
         if self._broken is not None:
             raise self._broken
+        for failure in self.loop.failures:
+            raise RuntimeError(failure.get("message")) from failure.get("exception")
 
     def _kind(self, obj: Object) -> Kind:
         found = self._kinds.get((obj["apiVersion"], obj["kind"]))

@@ -3,6 +3,7 @@
 from sampan.control.controller import Controller
 from sampan.control.everywhere import Everywhere
 from sampan.controllers import (
+    cluster_role_aggregation,
     deployment,
     endpoint_slice,
     garbage_collector,
@@ -17,6 +18,7 @@ from sampan.controllers import (
 )
 
 CONTROLLERS: tuple[Controller | Everywhere, ...] = (
+    cluster_role_aggregation.CONTROLLER,
     deployment.CONTROLLER,
     endpoint_slice.CONTROLLER,
     garbage_collector.CONTROLLER,

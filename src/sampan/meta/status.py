@@ -119,7 +119,7 @@ def failure(code: int, reason: str, message: str, details: dict[str, Any] | None
     status["message"] = message
     if reason:
         status["reason"] = reason
-    if details:
+    if details is not None:
         status["details"] = details
     status["code"] = code
     return ApiError(status)
@@ -231,12 +231,6 @@ def too_new(requested: int, current: int) -> ApiError:
 
 def internal(message: str) -> ApiError:
     return failure(500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]})
-
-
-def internal_error(message: str) -> ApiError:
-    """An InternalError with upstream's preface, for what a part behind the server says."""
-    details = {"causes": [{"message": message}]}
-    return failure(500, "InternalError", f"Internal error occurred: {message}", details)
 
 
 def unavailable(message: str) -> ApiError:

@@ -39,7 +39,9 @@ from sampan.server.reads import Reads
 from sampan.server.registry import Registry
 from sampan.server.request_info import RequestInfo
 from sampan.server.reviews import Reviews
+from sampan.server.subresources import later
 from sampan.server.subresources.binding import BindingHandler
+from sampan.server.subresources.eviction import EvictionHandler
 from sampan.server.subresources.finalize import FinalizeHandler
 from sampan.server.subresources.scale import ScaleHandler
 from sampan.server.subresources.streams import NodeDialer, Streams
@@ -209,7 +211,7 @@ class App:
             raise status.no_such_path()
         subresource = kind.subresource(info.subresource) if info.subresource else None
         if (info.subresource and subresource is None) or info.below:
-            raise status.no_such_path()
+            raise later.refusal(info)
         verbs = subresource.verbs if subresource else kind.verbs
         if info.verb not in verbs:
             raise status.method_not_supported(kind.group, kind.plural, info.verb)
@@ -256,6 +258,7 @@ class App:
         return {
             "scale": ScaleHandler(self.registry).handle,
             "binding": BindingHandler(self.registry).handle,
+            "eviction": EvictionHandler(self._deletes).handle,
             "finalize": FinalizeHandler(self.registry).handle,
             "token": TokenHandler(self.registry, self._tokens, parts.ids).handle,
             "log": streams.log,

@@ -49,7 +49,8 @@ class Item:
     def wire(self) -> bytes:
         """JSON with the resourceVersion."""
         if self._wire is None:
-            self._wire = splice(self.stored, self.revision)
+            # What a dry run would have created has no revision.
+            self._wire = splice(self.stored, self.revision) if self.revision else self.stored
         return self._wire
 
     @property

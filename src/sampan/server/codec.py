@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from sampan.kinds.autoscaling.scale import SCALE
 from sampan.kinds.kind import Kind
 from sampan.meta import fields, schema, status
 from sampan.meta.wire import json, protobuf, table, yaml
@@ -165,7 +166,7 @@ def respond_tree(call: Call, tree: Tree, code: int = 200, form: Form | None = No
     headers = warning_headers(call.warnings)
     if form.shape == "Table":
         options = table_options(call)
-        columns = call.kind.columns
+        columns = SCALE.columns if tree.get("kind") == SCALE.name else call.kind.columns
         return Response(code, json.encode(table.table(columns, [tree], call.now, options)), headers, form.content_type)
     if form.shape:
         return Response(code, json.encode(table.partial_metadata(tree)), headers, form.content_type)

@@ -35,7 +35,11 @@ class Options:
 
 def options(call: Call) -> Options:
     """From the body, else from the query. Raises ApiError 400 or 422."""
-    body = _body(call)
+    return options_of(call, _body(call))
+
+
+def options_of(call: Call, body: Tree) -> Options:
+    """From a DeleteOptions tree, else from the query. Raises ApiError 400 or 422."""
     grace = body.get("gracePeriodSeconds")
     if grace is None and (text := call.request.param("gracePeriodSeconds")):
         grace = _integer(text)

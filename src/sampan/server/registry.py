@@ -130,6 +130,7 @@ class Registry:
             metadata["name"] = metadata["generateName"][:MAX_GENERATED_BASE] + self._ids.suffix()
         for name in (*SYSTEM_FIELDS, "resourceVersion", "selfLink"):
             metadata.pop(name, None)
+        _drop_empty(metadata)
         metadata["uid"] = self._ids.uid()
         metadata["creationTimestamp"] = timestamps.format(call.now)
         if kind.has_generation:
@@ -233,6 +234,7 @@ class Registry:
             else:
                 metadata.pop(name, None)
         metadata.pop("selfLink", None)
+        _drop_empty(metadata)
 
     def _validate_update(self, call: Call, new: Tree, old: Tree) -> None:
         kind = call.kind
@@ -252,6 +254,13 @@ class Registry:
             return made
         write = managed.Write(call.field_manager, "Update", call.api_version, call.sub, call.now)
         return managed.track(new, old, write, schema.definition(call.kind.schema))
+
+
+def _drop_empty(metadata: Tree) -> None:
+    """Empty maps and lists of metadata are the same as none, and are not kept."""
+    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if name in metadata and not metadata[name]:
+            del metadata[name]
 
 
 def is_apply(call: Call) -> bool:

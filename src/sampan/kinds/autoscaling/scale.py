@@ -5,7 +5,8 @@ https://kubernetes.io/docs/reference/kubernetes-api/autoscaling-resources/scale-
 
 from collections.abc import Sequence
 
-from sampan.kinds.kind import Kind, Object
+from sampan.kinds.kind import Column, Kind, Object
+from sampan.kinds.parts.cells import AGE
 from sampan.meta.status import Cause, invalid_value
 
 SCALE = Kind(
@@ -15,6 +16,11 @@ SCALE = Kind(
     plural="",
     schema="io.k8s.api.autoscaling.v1.Scale",
     not_stored=True,
+    columns=(
+        Column("Desired", "spec.replicas", kind="integer"),
+        Column("Available", "status.replicas", kind="integer"),
+        AGE,
+    ),
 )
 
 

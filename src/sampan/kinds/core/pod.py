@@ -27,6 +27,7 @@ POD = Kind(
         Subresource("exec", verbs=("create", "get"), version="v1", kind="PodExecOptions"),
         Subresource("attach", verbs=("create", "get"), version="v1", kind="PodAttachOptions"),
         Subresource("binding", verbs=("create",), version="v1", kind="Binding"),
+        Subresource("eviction", verbs=("create",), group="policy", version="v1", kind="Eviction"),
     ),
     columns=pod_columns.COLUMNS,
     selectable={

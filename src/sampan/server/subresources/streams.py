@@ -79,28 +79,17 @@ class Streams:
 
     async def _stream(self, call: Call, verb: str, parameters: tuple[str, ...]) -> Response:
         pod = self._registry.find(call).tree
-        container = _container(call, pod)
-        headers = call.request.headers
-        if "websocket" not in headers.get("upgrade", "").lower():
-            if "spdy" in headers.get("upgrade", "").lower():
-                raise status.bad_request(
-                    f"{verb} over SPDY is not available in this version of Sampan; use a client that speaks WebSocket"
-                )
-            raise status.bad_request("Upgrade request required")
-        url = self._url(pod, verb, container, _query(call, parameters))
-        offered = tuple(p.strip() for p in headers.get("sec-websocket-protocol", "").split(",") if p.strip())
-        wanted = tuple(p for p in PROTOCOLS if p in offered) or (("",) if not offered else ())
-        if not wanted:
-            raise status.bad_request(f"none of the sub-protocols is supported: {', '.join(offered)}")
         agent = self._agent()
+        url = self._url(pod, verb, _container(call, pod), _query(call, parameters))
+        protocol = _protocol(call, verb)  # last: a client that falls back to SPDY must read what is wrong above
         try:
-            backend = await agent.websocket(url, wanted[:1])
+            backend = await agent.websocket(url, (protocol,))
         except status.ApiError as error:
-            told = status.internal_error(f"unable to upgrade connection: {error.message}")
-            return Response(101, hijack=agent.refusal(told, wanted[0]))
+            told = status.internal(f"unable to upgrade connection: {error.message}")
+            return Response(101, hijack=agent.refusal(told, protocol))
         except OSError as error:
-            told = status.internal_error(f"error dialing backend: {error.strerror or error}")
-            return Response(101, hijack=agent.refusal(told, wanted[0]))
+            told = status.internal(f"error dialing backend: {error.strerror or error}")
+            return Response(101, hijack=agent.refusal(told, protocol))
         return Response(101, hijack=agent.upgrade(backend))
 
     def _agent(self) -> NodeDialer:
@@ -126,6 +115,24 @@ class Streams:
             raise status.bad_request(f"node {node_name} has no address yet")
         where = f"{objects.namespace(pod)}/{objects.name(pod)}/{container}"
         return f"https://{addresses['InternalIP']}:{port}/{verb}/{where}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _protocol(call: Call, verb: str) -> str:
+    """The WebSocket sub-protocol to speak; empty when the client named none. Raises ApiError 400."""
+    headers = call.request.headers
+    upgrade = headers.get("upgrade", "").lower()
+    if "spdy" in upgrade:
+        text = f"{verb} over SPDY is not available in this version of Sampan; use a client that speaks WebSocket"
+        raise status.bad_request(text)
+    if "websocket" not in upgrade:
+        raise status.bad_request("Upgrade request required")
+    offered = tuple(p.strip() for p in headers.get("sec-websocket-protocol", "").split(",") if p.strip())
+    if not offered:
+        return ""
+    wanted = next((p for p in PROTOCOLS if p in offered), None)
+    if wanted is None:
+        raise status.bad_request(f"none of the sub-protocols is supported: {', '.join(offered)}")
+    return wanted
 
 
 def _container(call: Call, pod: Tree) -> str:

@@ -1,0 +1,44 @@
+"""Cluster role aggregation: a ClusterRole with an aggregationRule holds the rules of those that it selects.
+
+https://kubernetes.io/docs/reference/access-authn-authz/rbac/#aggregated-clusterroles
+"""
+
+from collections.abc import Iterable
+
+from sampan.control.controller import Controller, Watch
+from sampan.control.plan import Key, Plan, Update, plan
+from sampan.control.view import View
+from sampan.kinds.kind import Object
+from sampan.kinds.rbac.cluster_role import CLUSTERROLE
+from sampan.meta import objects, selectors
+
+
+def reconcile(view: View, key: Key, now: float) -> Plan:
+    """Writes the union of the selected roles' rules, when it is not what the role holds."""
+    role = view.get(CLUSTERROLE, key)
+    if role is None or not role.get("aggregationRule") or objects.is_deleting(role):
+        return Plan()
+    wanted: list[Object] = []
+    for source in view.list(CLUSTERROLE):
+        if objects.name(source) != objects.name(role) and _selects(role, source):
+            wanted += [rule for rule in source.get("rules") or () if rule not in wanted]
+    present = role.get("rules") or []
+    if len(present) == len(wanted) and all(rule in present for rule in wanted):
+        return Plan()
+    return plan([Update(CLUSTERROLE, {**role, "rules": wanted})])
+
+
+def _selects(role: Object, source: Object) -> bool:
+    chosen = role["aggregationRule"].get("clusterRoleSelectors") or ()
+    return any(selectors.from_label_selector(each).matches(objects.labels(source)) for each in chosen)
+
+
+def _aggregators(view: View, source: Object) -> Iterable[Key]:
+    for role in view.list(CLUSTERROLE):
+        if role.get("aggregationRule") and _selects(role, source):
+            yield objects.key(role)
+
+
+CONTROLLER = Controller(
+    "clusterrole-aggregation-controller", CLUSTERROLE, reconcile, watches=(Watch(CLUSTERROLE, _aggregators),)
+)

@@ -1,0 +1,22 @@
+"""Doors that upstream has and this version does not: refused by name, so that nobody waits or wonders."""
+
+from sampan.meta import status
+from sampan.server.request_info import RequestInfo
+
+_LATER = {
+    ("", "pods", "portforward"): "port-forward",
+    ("", "pods", "ephemeralcontainers"): "ephemeral containers (kubectl debug of a pod)",
+    ("", "pods", "resize"): "in-place resize of pods",
+    ("", "pods", "proxy"): "the proxy to pods",
+    ("", "services", "proxy"): "the proxy to services",
+    ("", "nodes", "proxy"): "the proxy to nodes",
+}
+
+
+def refusal(info: RequestInfo) -> status.ApiError:
+    """What a request on a subresource that nobody serves is told."""
+    feature = _LATER.get((info.group, info.resource, info.subresource))
+    if feature is None:
+        return status.no_such_path()
+    text = f"{feature} is not available yet in this version of Sampan"
+    return status.failure(405, "MethodNotAllowed", text, {"name": info.name, "kind": info.resource})

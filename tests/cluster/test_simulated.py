@@ -1,0 +1,141 @@
+"""The simulated cluster's own promises: stepping, history, nodes, and failures that show."""
+
+import pytest
+
+from sampan.cluster.simulated import SimulatedCluster, digest
+from sampan.kinds.core.config_map import CONFIGMAP
+from sampan.kinds.core.node import NODE
+from sampan.kinds.core.pod import POD
+from sampan.kit.simloop import Stuck
+from sampan.meta import conditions
+from sampan.meta.status import ApiError
+
+
+def config_map(name="settings", **data):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": data}
+
+
+def pod(name="web", **spec):
+    containers = [{"name": "web", "image": "web:1"}]
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers, **spec}}
+
+
+@pytest.fixture
+def cluster():
+    with SimulatedCluster(seed=1) as made:
+        yield made
+
+
+def test_it_starts_at_second_zero(cluster: SimulatedCluster) -> None:
+    """Starting takes no virtual time, and every node is Ready."""
+    assert cluster.time == 0
+    assert [conditions.is_true(node, "Ready") for node in cluster.list(NODE)] == [True]
+
+
+def test_time_passes_only_when_told_to(cluster: SimulatedCluster) -> None:
+    """Objects bear the virtual time."""
+    cluster.advance(3600)
+    created = cluster.create(config_map())
+    assert cluster.time == 3600
+    assert created["metadata"]["creationTimestamp"] == "2026-01-01T01:00:00Z"
+
+
+def test_history_has_every_change(cluster: SimulatedCluster) -> None:
+    """What, when, how, and the object as clients see it, to its deletion."""
+    cluster.create(config_map(a="1"))
+    cluster.advance(5)
+    cluster.apply(config_map(a="2"))
+    cluster.delete(CONFIGMAP, "settings", "default")
+    seen = [change for change in cluster.history if change.key == "default/settings"]
+    assert [(c.time, c.resource, c.type) for c in seen] == [
+        (0, "configmaps", "ADDED"),
+        (5, "configmaps", "MODIFIED"),
+        (5, "configmaps", "DELETED"),
+    ]
+    assert [c.tree["data"] for c in seen] == [{"a": "1"}, {"a": "2"}, {"a": "2"}]
+    versions = [int(c.tree["metadata"]["resourceVersion"]) for c in seen]
+    assert versions == sorted(set(versions))
+
+
+def test_the_digest_tells_histories_apart(cluster: SimulatedCluster) -> None:
+    """One change more is another digest."""
+    before = digest(cluster.history)
+    assert before == digest(list(cluster.history))
+    cluster.create(config_map())
+    assert digest(cluster.history) != before
+
+
+def test_refusals_are_the_servers(cluster: SimulatedCluster) -> None:
+    """The API answers as it does over HTTPS."""
+    cluster.create(config_map())
+    with pytest.raises(ApiError, match="already exists"):
+        cluster.create(config_map())
+    with pytest.raises(LookupError, match="no kind Nothing in v1"):
+        cluster.create({"apiVersion": "v1", "kind": "Nothing", "metadata": {"name": "x"}})
+
+
+def test_what_never_comes_is_an_error(cluster: SimulatedCluster) -> None:
+    """A wait is bounded by virtual time."""
+    with pytest.raises(Stuck):
+        cluster.run_until(lambda: bool(cluster.list(POD)), within=100)
+
+
+def test_an_observer_ends_the_step(cluster: SimulatedCluster) -> None:
+    """A broken invariant is raised where the time was let pass."""
+
+    def object_to(change):
+        assert change.resource != "configmaps", "no ConfigMaps here"
+
+    cluster.observe(object_to)
+    with pytest.raises(AssertionError, match="no ConfigMaps here"):
+        cluster.create(config_map())
+
+
+def test_a_failure_inside_is_raised(cluster: SimulatedCluster) -> None:
+    """A component's own failure is not lost."""
+
+    async def fail():
+        raise ZeroDivisionError
+
+    async def start():
+        cluster._tasks.spawn(fail(), "a broken part")
+
+    with pytest.raises(ZeroDivisionError):
+        cluster.run(start())
+
+
+def test_a_pod_runs_where_it_is_told(cluster: SimulatedCluster) -> None:
+    """Scheduler and node agent work as ever: an address, probes and hooks that succeed, an end."""
+    containers = [{"name": "web", "image": "web:1", "livenessProbe": {"exec": {"command": ["true"]}}}]
+    cluster.create(pod(containers=containers))
+    cluster.run_until(lambda: conditions.is_true(cluster.get(POD, "web", "default"), "Ready"), within=10)
+    cluster.advance(60)
+    found = cluster.get(POD, "web", "default")
+    assert found["status"]["podIP"] == "10.244.0.2"
+    assert found["status"]["containerStatuses"][0]["restartCount"] == 0
+    cluster.delete(POD, "web", "default")
+    cluster.run_until(lambda: cluster.get(POD, "web", "default") is None, within=40)
+
+
+def test_a_node_has_its_own_identity(cluster: SimulatedCluster) -> None:
+    """What a node writes is under the same authorization as over the network."""
+    cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"}})
+    stranger = cluster._nodes["sampan"].parts.client
+    with pytest.raises(ApiError, match="is not allowed to modify node|cannot patch resource"):
+        cluster.run(stranger.patch(NODE, ("", "other"), {"status": {"phase": "x"}}, subresource="status"))
+
+
+def test_a_stopped_node_forgets_its_containers(cluster: SimulatedCluster) -> None:
+    """After a power failure the node is Ready again, and its pods' containers are started anew."""
+    cluster.create(pod())
+    cluster.run_until(lambda: conditions.is_true(cluster.get(POD, "web", "default"), "Ready"), within=10)
+    first = cluster.get(POD, "web", "default")["status"]["containerStatuses"][0]["containerID"]
+    cluster.stop_node("sampan")
+    cluster.advance(60)
+    assert not conditions.is_true(cluster.get(NODE, "sampan"), "Ready")
+    cluster.start_node("sampan")
+    cluster.advance(30)
+    status = cluster.get(POD, "web", "default")["status"]["containerStatuses"][0]
+    assert status["state"].get("running")
+    assert status["containerID"] != first

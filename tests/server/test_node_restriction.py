@@ -1,0 +1,180 @@
+"""What a node agent may write: its own Node, its pods' status and end, mirror pods, its lease, its pods' tokens."""
+
+from typing import Any
+
+import pytest
+
+from sampan.web.message import Peer
+from tests.server.conftest import Api, pod
+
+NODE_1 = Peer("system:node:n1", ("system:nodes",))
+PODS = "/api/v1/namespaces/default/pods"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+MERGE = "application/merge-patch+json"
+Tree = dict[str, Any]
+
+
+def node(name: str, **metadata: Any) -> Tree:
+    return {"kind": "Node", "apiVersion": "v1", "metadata": {"name": name, **metadata}}
+
+
+def lease(name: str) -> Tree:
+    return {"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": name}, "spec": {}}
+
+
+async def refused(api: Api, method: str, path: str, body: Any = b"", **headers: str) -> str:
+    """The message of a 403 for node n1."""
+    answer = await api.send(method, path, body, NODE_1, **headers)
+    assert answer.status == 403, answer.body
+    return str(answer.tree["message"])
+
+
+async def allowed(api: Api, method: str, path: str, body: Any = b"", **headers: str) -> Tree:
+    answer = await api.send(method, path, body, NODE_1, **headers)
+    assert answer.status in (200, 201), answer.body
+    return answer.tree
+
+
+async def test_a_node_writes_only_its_own_node(api: Api) -> None:
+    """It registers itself, changes what is its own to say, and no other node."""
+    message = await refused(api, "POST", "/api/v1/nodes", node("n2"))
+    assert message == 'nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2"'
+    reserved = {"node-restriction.kubernetes.io/secure": "yes", "kubernetes.io/hostname": "n1", "own": "x"}
+    message = await refused(api, "POST", "/api/v1/nodes", node("n1", labels=reserved))
+    assert message.endswith("not allowed to set the following labels: node-restriction.kubernetes.io/secure")
+    await api.create("/api/v1/nodes", node("n2"))
+    await allowed(api, "POST", "/api/v1/nodes", node("n1", labels={"kubernetes.io/hostname": "n1", "own": "x"}))
+    for path in ("/api/v1/nodes/n2", "/api/v1/nodes/n2/status"):
+        message = await refused(api, "PATCH", path, {"status": {"phase": "x"}}, content_type=MERGE)
+        assert message == 'nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2"'
+    assert "not allowed to modify node" in await refused(api, "DELETE", "/api/v1/nodes/n2")
+
+
+@pytest.mark.parametrize(
+    ("patch", "why"),
+    [
+        ({"metadata": {"labels": {"node-role.kubernetes.io/admin": ""}}}, "labels: node-role.kubernetes.io/admin"),
+        ({"metadata": {"labels": {"a.node-restriction.kubernetes.io/b": ""}}}, "labels: a.node-restriction"),
+        ({"metadata": {"labels": {"secure.k8s.io/x": ""}}}, "labels: secure.k8s.io/x"),
+        ({"metadata": {"labels": {"node-restriction.kubernetes.io/kept": None}}}, "labels: node-restriction"),
+        ({"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}, "taints"),
+        (
+            {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]}},
+            "ownerReferences",
+        ),
+    ],
+)
+async def test_a_node_does_not_steer_pods_to_itself(api: Api, patch: Tree, why: str) -> None:
+    """Reserved labels, taints and owners are not its own to change, even on its own Node."""
+    await api.create("/api/v1/nodes", node("n1", labels={"node-restriction.kubernetes.io/kept": "yes"}))
+    message = await refused(api, "PATCH", "/api/v1/nodes/n1", patch, content_type=MERGE)
+    assert f"is not allowed to modify {why}" in message
+    harmless = {"metadata": {"labels": {"own": "y", "topology.kubernetes.io/zone": "a"}}}
+    await allowed(api, "PATCH", "/api/v1/nodes/n1", harmless, content_type=MERGE)
+
+
+async def test_a_node_touches_only_its_pods(api: Api) -> None:
+    """Status and deletion of pods bound to it; nothing of others; no spec at all."""
+    await api.create("/api/v1/nodes", node("n1"))
+    await api.create(PODS, pod("mine", nodeName="n1"))
+    await api.create(PODS, pod("other", nodeName="n2"))
+    status = {"status": {"phase": "Running"}}
+    await allowed(api, "PATCH", f"{PODS}/mine/status", status, content_type=MERGE)
+    message = await refused(api, "PATCH", f"{PODS}/other/status", status, content_type=MERGE)
+    assert message.endswith('node "n1" can only update pod status for pods with spec.nodeName set to itself')
+    message = await refused(api, "DELETE", f"{PODS}/other")
+    assert message.endswith('node "n1" can only delete pods with spec.nodeName set to itself')
+    await refused(api, "PATCH", f"{PODS}/mine", {"metadata": {"labels": {"a": "b"}}}, content_type=MERGE)
+    await refused(api, "POST", f"{PODS}/other/binding", {"target": {"name": "n1"}})
+    await refused(api, "DELETE", PODS)
+    await allowed(api, "DELETE", f"{PODS}/mine?gracePeriodSeconds=0")
+    assert (await api.get(f"{PODS}/other"))["metadata"].get("deletionTimestamp") is None
+
+
+async def test_a_node_reads_only_its_pods(api: Api) -> None:
+    """By selector or by name; and one watch by name shows no other object."""
+    await api.create("/api/v1/nodes", node("n1"))
+    await api.create(PODS, pod("mine", nodeName="n1"))
+    await api.create(PODS, pod("other", nodeName="n2"))
+    found = await allowed(api, "GET", "/api/v1/pods?fieldSelector=spec.nodeName=n1")
+    assert [item["metadata"]["name"] for item in found["items"]] == ["mine"]
+    await allowed(api, "GET", f"{PODS}/mine")
+    assert "no relationship found" in await refused(api, "GET", f"{PODS}/other")
+    message = await refused(api, "GET", "/api/v1/pods")
+    assert message.endswith("can only list/watch pods with spec.nodeName field selector")
+    assert "cannot read all nodes" in await refused(api, "GET", "/api/v1/nodes")
+    watched = await api.send("GET", f"{PODS}/mine?watch=1&timeoutSeconds=1", b"", NODE_1)
+    assert b'"mine"' in watched.body and b'"other"' not in watched.body
+
+
+async def test_a_node_creates_only_mirror_pods(api: Api) -> None:
+    """Bound to itself, owned by its Node, and without a word about any other object."""
+    made = await api.create("/api/v1/nodes", node("n1"))
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": made["metadata"]["uid"], "controller": True}
+    assert "can only create mirror pods" in await refused(api, "POST", PODS, pod("p", nodeName="n1"))
+
+    def mirror(owners: list[Tree], **spec: Any) -> Tree:
+        made = pod("mirror", **{"nodeName": "n1", **spec})
+        made["metadata"] |= {"annotations": {"kubernetes.io/config.mirror": "x"}, "ownerReferences": owners}
+        return made
+
+    secret = [{"name": "v", "secret": {"secretName": "s"}}]
+    wrong: list[tuple[Tree, str]] = [
+        (mirror([owner], nodeName="n2"), "can only create pods with spec.nodeName set to itself"),
+        (mirror([]), "with an owner reference set to itself"),
+        (mirror([owner, {**owner, "uid": "u", "controller": False}]), "with a single owner reference"),
+        (mirror([{**owner, "uid": "another"}]), "UID mismatch"),
+        (mirror([{**owner, "controller": False}]), "with a controller owner reference set to itself"),
+        (mirror([{**owner, "blockOwnerDeletion": True}]), "must not set blockOwnerDeletion"),
+        (mirror([owner], volumes=secret), "can not create pods that reference secrets"),
+        (mirror([owner], serviceAccountName="default"), "can not create pods that reference a service account"),
+        (mirror([owner], imagePullSecrets=[{"name": "s"}]), "can not create pods that reference secrets"),
+    ]
+    for body, why in wrong:
+        assert why in await refused(api, "POST", PODS, body), why
+    await allowed(api, "POST", PODS, mirror([owner]))
+
+
+async def test_a_node_renews_only_its_lease(api: Api) -> None:
+    """In the namespace for that."""
+    await allowed(api, "POST", LEASES, lease("n1"))
+    await api.create(LEASES, lease("n2"))
+    assert "node lease with the same name" in await refused(api, "POST", LEASES, lease("n3"))
+    for method in ("PUT", "DELETE"):
+        assert "node lease with the same name" in await refused(api, method, f"{LEASES}/n2", lease("n2"))
+    elsewhere = LEASES.replace("kube-node-lease", "default")
+    assert "kube-node-lease" in await refused(api, "POST", elsewhere, lease("n1"))
+
+
+async def test_a_node_gets_tokens_of_its_pods_only(api: Api) -> None:
+    """Bound to the pod by name and uid."""
+    await api.create("/api/v1/nodes", node("n1"))
+    mine = await api.create(PODS, pod("mine", nodeName="n1"))
+    other = await api.create(PODS, pod("other", nodeName="n2"))
+    path = "/api/v1/namespaces/default/serviceaccounts/default/token"
+
+    def request(reference: Tree | None) -> Tree:
+        spec = {"boundObjectRef": reference} if reference else {}
+        return {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": spec}
+
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": "mine", "uid": mine["metadata"]["uid"]}
+    await allowed(api, "POST", path, request(reference))
+    wrong: list[tuple[Tree | None, str]] = [
+        (None, "not bound to a pod"),
+        ({"kind": "Node", "apiVersion": "v1", "name": "n1"}, "not bound to a pod"),
+        ({**reference, "uid": ""}, "without a uid"),
+        ({**reference, "uid": "another"}, "does not match the UID in record"),
+        ({**reference, "name": "other", "uid": other["metadata"]["uid"]}, "scheduled on a different node"),
+    ]
+    for asked, why in wrong:
+        assert why in await refused(api, "POST", path, request(asked)), why
+    nobodys = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "unused"}}
+    await api.create("/api/v1/namespaces/default/serviceaccounts", nobodys)
+    assert "no relationship" in await refused(api, "POST", path.replace("/default/token", "/unused/token"), request(None))
+
+
+async def test_a_node_user_without_a_name_writes_nothing(api: Api) -> None:
+    """A certificate of the group, for no node in particular."""
+    nobody = Peer("system:node:", ("system:nodes",))
+    answer = await api.send("POST", "/api/v1/nodes", node("n1"), nobody)
+    assert answer.status == 403
