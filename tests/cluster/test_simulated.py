@@ -1,8 +1,11 @@
 """The simulated cluster's own promises: stepping, history, nodes, and failures that show."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
-from sampan.cluster.simulated import SimulatedCluster, digest
+from sampan.cluster.simulated import Change, SimulatedCluster, digest
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
@@ -10,19 +13,21 @@ from sampan.kit.simloop import Stuck
 from sampan.meta import conditions
 from sampan.meta.status import ApiError
 
+Tree = dict[str, Any]
 
-def config_map(name="settings", **data):
+
+def config_map(name: str = "settings", **data: str) -> Tree:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": data}
 
 
-def pod(name="web", **spec):
+def pod(name: str = "web", **spec: Any) -> Tree:
     containers = [{"name": "web", "image": "web:1"}]
     metadata = {"name": name, "namespace": "default"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers, **spec}}
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Iterator[SimulatedCluster]:
     with SimulatedCluster(seed=1) as made:
         yield made
 
@@ -84,7 +89,7 @@ def test_what_never_comes_is_an_error(cluster: SimulatedCluster) -> None:
 def test_an_observer_ends_the_step(cluster: SimulatedCluster) -> None:
     """A broken invariant is raised where the time was let pass."""
 
-    def object_to(change):
+    def object_to(change: Change) -> None:
         assert change.resource != "configmaps", "no ConfigMaps here"
 
     cluster.observe(object_to)
@@ -95,10 +100,10 @@ def test_an_observer_ends_the_step(cluster: SimulatedCluster) -> None:
 def test_a_failure_inside_is_raised(cluster: SimulatedCluster) -> None:
     """A component's own failure is not lost."""
 
-    async def fail():
+    async def fail() -> None:
         raise ZeroDivisionError
 
-    async def start():
+    async def start() -> None:
         cluster._tasks.spawn(fail(), "a broken part")
 
     with pytest.raises(ZeroDivisionError):
@@ -122,7 +127,7 @@ def test_a_node_has_its_own_identity(cluster: SimulatedCluster) -> None:
     """What a node writes is under the same authorization as over the network."""
     cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"}})
     stranger = cluster._nodes["sampan"].parts.client
-    with pytest.raises(ApiError, match="is not allowed to modify node|cannot patch resource"):
+    with pytest.raises(ApiError, match=r"is not allowed to modify node|cannot patch resource"):
         cluster.run(stranger.patch(NODE, ("", "other"), {"status": {"phase": "x"}}, subresource="status"))
 
 

@@ -107,7 +107,7 @@ def test_a_pod_gets_a_node_and_is_told(sim) -> None:
         "Scheduled",
         "Successfully assigned default/p to a",
     )
-    assert event["source"] == {"component": "default-scheduler"}
+    assert (event["reportingComponent"], event["action"]) == ("default-scheduler", "Binding")
 
 
 def test_what_is_assumed_counts_at_once(sim) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sampan.kit.frozen import freeze
+from sampan.server.cache import Item
 from tests.sim.deployment import Scenario
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +72,14 @@ def test_the_same_seed_is_the_same_history() -> None:
     assert len(first) == 64
     assert first == second
     assert first != other
+
+
+@pytest.mark.slow
+def test_nobody_changes_what_others_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trees that all in-process readers share are never mutated: frozen ones do as well, and tell the same."""
+    plain = Scenario(seed=1).play()
+    monkeypatch.setattr(Item, "tree", property(lambda item: freeze(item.copy())))
+    assert Scenario(seed=1).play() == plain
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What several commands share: how a cluster is named, found and reported on."""
 
 import argparse
+import re
 from pathlib import Path
 
 from sampan.cli.main import CommandError
@@ -9,7 +10,9 @@ from sampan.cluster import settings
 
 def cluster_arguments(parser: argparse.ArgumentParser) -> None:
     """--name and --data-dir, which say which cluster is meant."""
-    parser.add_argument("--name", default=settings.DEFAULT_NAME, help="the cluster's name (default: %(default)s)")
+    parser.add_argument(
+        "--name", type=_name, default=settings.DEFAULT_NAME, help="the cluster's name (default: %(default)s)"
+    )
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="its directory (default: ~/.local/share/sampan/NAME)"
     )
@@ -20,19 +23,29 @@ def directory(arguments: argparse.Namespace) -> Path:
     if arguments.data_dir is not None:
         return Path(arguments.data_dir).expanduser().absolute()
     name: str = arguments.name
-    if not name or not name.replace("-", "a").isalnum() or len(name) > 40 or name != name.lower():
-        raise CommandError(f"{name!r} cannot be a cluster's name: use lower-case letters, digits and dashes")
-    for found in settings.known_directories():
-        known = settings.load(found)
-        if known is not None and known.name == name:
-            return found
-    return settings.home() / name
+    return next((c.directory for c in settings.known_clusters() if c.name == name), settings.home() / name)
+
+
+def load(where: Path) -> settings.Settings | None:
+    """The settings of the cluster in this directory, if there is one."""
+    try:
+        return settings.load(where)
+    except settings.SettingsError as error:
+        raise CommandError(str(error)) from error
 
 
 def existing(arguments: argparse.Namespace) -> settings.Settings:
     """The settings of the cluster that is meant. CommandError when there is none."""
     where = directory(arguments)
-    found = settings.load(where)
+    found = load(where)
     if found is None:
         raise CommandError(f"there is no cluster in {where}; start one with: sampan up")
     return found
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be a cluster's name: use up to 40 lower-case letters, digits and inner dashes"
+        )
+    return text

@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan.cli import common
 from sampan.cli.main import CommandError
-from sampan.cluster import agents
+from sampan.cluster import agents, host
+from sampan.cluster.settings import Settings
 
 if TYPE_CHECKING:
     from sampan.node.images.store import ImageStore
@@ -31,7 +34,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     save.add_argument("-o", "--output", type=Path, required=True)
     verbs.add_parser("rm", help="remove an image").add_argument("image")
     for verb in ("pull", "build"):
-        verbs.add_parser(verb, help="(a later version)").add_argument("rest", nargs="*")
+        verbs.add_parser(verb, help="(a later version)").add_argument("rest", nargs=argparse.REMAINDER)
+    for verb in verbs.choices.values():  # --name and --data-dir may also stand after the verb
+        common.cluster_arguments(verb)
+        verb.set_defaults(name=argparse.SUPPRESS, data_dir=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     if cluster.runtime == "simulated":
         raise CommandError(f"cluster {cluster.name} has simulated nodes: every image is there, and none is needed")
     if os.geteuid() != 0:
-        os.execvp("sudo", ["sudo", sys.executable, "-m", "sampan", *sys.argv[1:]])  # noqa: S606
+        return _as_root(cluster, arguments.command_line)
     from sampan.node.images.model import ImageError
     from sampan.node.images.store import ImageStore
 
@@ -54,6 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
         return _VERBS[arguments.verb](store, arguments)
     except (ImageError, OSError) as error:
         raise CommandError(str(error)) from error
+
+
+def _as_root(cluster: Settings, command_line: Sequence[str]) -> int:
+    """The same command through sudo: the images belong to the node agents."""
+    sampan = [sys.executable, "-B", "-m", "sampan", "image", "--data-dir", str(cluster.directory)]
+    sys.stdout.flush()
+    return subprocess.run([*host.elevation(cluster), *sampan, *command_line], check=False).returncode
 
 
 def _load(store: "ImageStore", arguments: argparse.Namespace) -> int:
@@ -88,6 +101,8 @@ def _list(store: "ImageStore", arguments: argparse.Namespace) -> int:
 
 def _save(store: "ImageStore", arguments: argparse.Namespace) -> int:
     store.save(arguments.image, arguments.output)
+    if "SUDO_UID" in os.environ:
+        os.chown(arguments.output, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
     print(f"saved {arguments.image} to {arguments.output}")
     return 0
 

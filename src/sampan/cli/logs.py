@@ -24,7 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not chosen:
         raise CommandError(f"no process {arguments.process}; there are: {', '.join(p.name for p in known)}")
     if arguments.follow:
-        files = [str(p.log) for p in chosen if p.log.exists()]
+        files = [str(p.log) for p in chosen]
+        sys.stdout.flush()
         os.execvp("tail", ["tail", "-n", str(arguments.tail), "-F", *files])  # noqa: S606
     for process in chosen:
         if len(chosen) > 1:

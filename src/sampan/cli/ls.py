@@ -1,6 +1,7 @@
 """List the clusters on this machine."""
 
 import argparse
+import sys
 
 from sampan.cluster import host, settings
 
@@ -11,10 +12,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints one line a cluster."""
-    found = [cluster for path in settings.known_directories() if (cluster := settings.load(path))]
+    found = settings.known_clusters()
+    broken = _broken()
+    for text in broken:
+        print(f"sampan ls: {text}", file=sys.stderr)
     if not found:
         print("no clusters; start one with: sampan up")
-        return 0
+        return 1 if broken else 0
     rows = [("NAME", "STATE", "NODES", "RUNTIME", "SERVER", "DIRECTORY")]
     for cluster in found:
         state = "running" if host.is_running(cluster) else "stopped"
@@ -23,4 +27,15 @@ def run(arguments: argparse.Namespace) -> int:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return 0
+    return 1 if broken else 0
+
+
+def _broken() -> list[str]:
+    """What is wrong with clusters that cannot be shown."""
+    texts = []
+    for directory in settings.known_directories():
+        try:
+            settings.load(directory)
+        except settings.SettingsError as error:
+            texts.append(str(error))
+    return texts

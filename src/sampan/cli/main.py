@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 failed (one line on stderr: what, why, mend), 2 wrong usag
 """
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +21,16 @@ COMMANDS = {
     "image": "load, import, list, save and remove container images",
     "completion": "completion for bash, zsh or fish",
     "version": "the version of Sampan and of the API it serves",
+}
+
+
+_MENDS = {
+    errno.EACCES: "mend its permissions, or choose another place",
+    errno.EPERM: "mend its permissions, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.ENOSPC: "free some space, or choose another place",
+    errno.EDQUOT: "free some space, or choose another place",
+    errno.ENOTDIR: "choose another place",
 }
 
 
@@ -40,6 +52,7 @@ def run(argv: Sequence[str]) -> int:
     module.arguments(parser)
     try:
         arguments = parser.parse_args(rest)
+        arguments.command_line = rest
     except SystemExit as ended:
         return int(ended.code or 0)
     try:
@@ -48,11 +61,21 @@ def run(argv: Sequence[str]) -> int:
         print(f"sampan {name}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not flush in vain
+        return 1
+    except OSError as error:
+        print(f"sampan {name}: {_explained(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"sampan {name}: interrupted", file=sys.stderr)
         return 1
+
+
+def _explained(error: OSError) -> str:
+    """What the system refused, where, and what to do about it."""
+    where = f"{error.filename}: " if error.filename else ""
+    mend = _MENDS.get(error.errno or 0, "")
+    return f"{where}{error.strerror or error}" + (f"; {mend}" if mend else "")
 
 
 def usage() -> str:

@@ -43,7 +43,7 @@ def write_config(cluster: Settings, number: int) -> Path:
     config = {
         "cluster": cluster.name,
         "node": node,
-        "server": f"https://127.0.0.1:{cluster.api_port}",
+        "server": cluster.server_url,
         "ca": str(keys / f"{pki.AUTHORITY}.crt"),
         "client_ca": str(keys / f"{pki.AUTHORITY}.crt"),
         **{name: str(keys / file) for name, file in pair.items()},

@@ -3,6 +3,7 @@
 Made once under DIR/pki (0700; keys 0600), renewed when they near their end or lack a name.
 """
 
+import socket
 from pathlib import Path
 
 from sampan.cluster.settings import Settings
@@ -62,9 +63,18 @@ def server_hosts(settings: Settings) -> tuple[str, ...]:
     names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     names += ["kubernetes.default.svc.cluster.local", "127.0.0.1", "::1"]
     names += [settings.api_service_ip, settings.gateway(0)]
-    if settings.listen not in ("127.0.0.1", "0.0.0.0", "::"):
-        names.append(settings.listen)
+    names += _own_names() if settings.listen in ("0.0.0.0", "::") else [settings.listen]
     return tuple(dict.fromkeys(names))
+
+
+def _own_names() -> list[str]:
+    """This host's name and the addresses that it stands for."""
+    name = socket.gethostname()
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return [name]
+    return [name, *(str(address[0]).partition("%")[0] for *_, address in found)]
 
 
 def _is_stale(pair: Pair, subject: Subject, now: float) -> bool:

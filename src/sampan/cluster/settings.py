@@ -4,6 +4,7 @@ Addresses follow from the cluster's index on this host: cluster 0 has services i
 pods in 10.244.0.0/16, cluster 1 has 10.97.0.0/16 and 10.243.0.0/16, and so on.
 """
 
+import contextlib
 import dataclasses
 import os
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ DEFAULT_NAME = "sampan"
 DEFAULT_PORT = 6443
 MAX_CLUSTERS = 64
 CLUSTER_FILE = "cluster.json"
+
+
+class SettingsError(Exception):
+    """A cluster's file can't be read: which, why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,8 @@ class Settings:
 
     @property
     def server_url(self) -> str:
-        host = "127.0.0.1" if self.listen in ("0.0.0.0", "::") else self.listen
-        return f"https://{host}:{self.api_port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen, self.listen)
+        return f"https://[{host}]:{self.api_port}" if ":" in host else f"https://{host}:{self.api_port}"
 
     @property
     def service_cidr(self) -> str:
@@ -86,13 +91,31 @@ def context_name(name: str) -> str:
 
 
 def load(directory: Path) -> Settings | None:
-    """The settings of the cluster in a directory, or None when there is none."""
+    """The settings of the cluster in a directory, or None when there is none. SettingsError when they are broken."""
+    path = directory / CLUSTER_FILE
     try:
-        values = orjson.loads((directory / CLUSTER_FILE).read_bytes())
-    except FileNotFoundError:
+        values = orjson.loads(path.read_bytes())
+        known = {f.name for f in dataclasses.fields(Settings)}
+        return Settings(**{k: v for k, v in values.items() if k in known} | {"directory": directory})
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    known = {f.name for f in dataclasses.fields(Settings)}
-    return Settings(**{k: v for k, v in values.items() if k in known} | {"directory": directory})
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    except (orjson.JSONDecodeError, AttributeError, TypeError) as error:
+        raise SettingsError(
+            f"{path} is damaged ({error}); mend it by hand, or delete {directory} and start anew"
+        ) from error
+
+
+def known_clusters() -> list[Settings]:
+    """Every cluster that `known_directories` finds and whose file can be read."""
+    found = []
+    for directory in known_directories():
+        with contextlib.suppress(SettingsError):
+            cluster = load(directory)
+            if cluster is not None:
+                found.append(cluster)
+    return found
 
 
 def home(user_home: Path | None = None) -> Path:
@@ -107,7 +130,7 @@ def known_directories() -> list[Path]:
     found = sorted(path.parent for path in root.glob(f"*/{CLUSTER_FILE}")) if root.exists() else []
     noted = root / "elsewhere"
     others = [Path(line) for line in noted.read_text().splitlines()] if noted.exists() else []
-    return [*found, *(p for p in others if (p / CLUSTER_FILE).exists() and p not in found)]
+    return [*found, *(p for p in others if os.path.exists(p / CLUSTER_FILE) and p not in found)]
 
 
 def note(directory: Path) -> None:

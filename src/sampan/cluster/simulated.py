@@ -108,8 +108,10 @@ class SimulatedCluster:
     def close(self) -> None:
         """Ends everything. The history stays."""
         self._observers.clear()
-        self.loop.run_until_complete(self._stop())
+        stopped = asyncio.ensure_future(self._stop(), loop=self.loop)
+        self.loop.run_until(stopped.done, CALL_SECONDS)
         self.loop.close()
+        stopped.result()
 
     def __enter__(self) -> Self:
         self.start()

@@ -53,7 +53,7 @@ class Agent:
         self.pods = Cache(parts.client, POD, fields=f"spec.nodeName={settings.node}", clock=clock, tasks=tasks)
         self._services = Cache(parts.client, SERVICE, clock=clock, tasks=tasks)
         self._slices = Cache(parts.client, ENDPOINTSLICE, clock=clock, tasks=tasks)
-        self.recorder = Recorder(parts.client, EVENT, settings.node, clock, parts.ids)
+        self.recorder = Recorder(parts.client, EVENT, settings.node, clock)
         self.handlers = parts.handlers or Handlers(parts.runtime, clock)
         self.heartbeat = Heartbeat(settings, parts)
         fetcher = Fetcher(parts, self._services.items, self.heartbeat.allocatable)

@@ -14,7 +14,6 @@ from sampan.client.api import Client
 from sampan.client.transport import TransportError
 from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
-from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects, timestamps
 from sampan.meta.status import ApiError
@@ -34,9 +33,9 @@ Object = dict[str, Any]
 class Recorder:
     """Events to the API. `kind` is Event's; `node` the node's name."""
 
-    def __init__(self, client: Client, kind: Kind, node: str, clock: Clock, ids: Ids) -> None:
+    def __init__(self, client: Client, kind: Kind, node: str, clock: Clock) -> None:
         self._client, self._kind, self._node = client, kind, node
-        self._clock, self._ids = clock, ids
+        self._clock, self._last_nanos = clock, 0
         self._queue: deque[Object] = deque(maxlen=QUEUED)
         self._wake = asyncio.Event()
         self._known: OrderedDict[tuple[str, ...], Object] = OrderedDict()
@@ -75,10 +74,11 @@ class Recorder:
             "fieldPath": event.field_path,
         }
         when = timestamps.format(now)
+        self._last_nanos = max(int(now * 1e9), self._last_nanos + 1)  # names in the order of the events
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{objects.name(obj)}.{self._ids.suffix(16)}", "namespace": namespace},
+            "metadata": {"name": f"{objects.name(obj)}.{self._last_nanos:x}", "namespace": namespace},
             "involvedObject": {key: value for key, value in about.items() if value},
             "type": event.type,
             "reason": event.reason,

@@ -91,9 +91,14 @@ def _wanted(lines: Iterator[bytes], options: Options) -> Iterator[bytes]:
             continue
         text = parts[3] if len(parts) > 3 else b""
         if options.timestamps and not continued:
-            text = parts[0] + b" " + text
+            text = _zulu(parts[0]) + b" " + text
         continued = parts[2].startswith(b"P")
         yield text if continued else text + b"\n"
+
+
+def _zulu(time: bytes) -> bytes:
+    """UTC as upstream writes it: conmon says +00:00."""
+    return time.removesuffix(b"+00:00") + b"Z" if time.endswith(b"+00:00") else time
 
 
 def _time(text: bytes) -> float:

@@ -5,6 +5,7 @@ Every path needs an authenticated and authorized caller; anything else is 401, 4
 
 import json
 import logging
+from functools import partial
 from typing import Any
 
 from sampan.client.transport import TransportError
@@ -112,12 +113,17 @@ class NodeServer:
 
     async def _open(self, request: Request, verb: str, names: list[str]) -> Response:
         namespace, name, container = names
+        if self._agent.running(namespace, name) is None:
+            raise Refusal(404, "pod does not exist")
         record = self._record(namespace, name, container)
         if "upgrade" not in request.headers.get("connection", "").lower():
             raise Refusal(400, "Upgrade request required")
         state = next((s for s in record.states.values() if s.name == container and s.state == RUNNING), None)
         if state is None:
-            raise Refusal(500, f"container not running ({container})")
+            missing = f'container not found ("{container}")'
+            raise Refusal(
+                500, missing if verb == "exec" else f"container {container} not found in pod {name}_{namespace}"
+            )
         wanted = _streams(request)
         if not wanted:
             raise Refusal(400, "you must specify at least 1 of stdin, stdout, stderr")
@@ -127,7 +133,11 @@ class NodeServer:
             if not command:
                 raise Refusal(400, "you must specify at least one command for the container")
             stdin = streams.STDIN in wanted
-            session = await runtime.exec(state.id, command, tty=_flag(request, "tty"), stdin=stdin)
+            try:
+                session = await runtime.exec(state.id, command, tty=_flag(request, "tty"), stdin=stdin)
+            except RuntimeFailure as error:
+                text = f"error executing command in container: {error.message}"
+                return Response(101, hijack=Upgrade(streams.PROTOCOLS, partial(streams.refuse, text)))
         else:
             session = await runtime.attach(state.id)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from sampan.meta.status import success
+from sampan.meta.status import internal, success
 from sampan.node.runtime.protocol import ExecSession
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "channel.k8s.io")
@@ -39,6 +39,14 @@ async def serve(socket: Any, session: ExecSession, wanted: frozenset[int]) -> No
         await asyncio.gather(feeding, pumping, return_exceptions=True)
         await session.close()
         await socket.close()
+
+
+async def refuse(text: str, socket: Any) -> None:
+    """Says on the error stream why there is no process: a failed handshake could not say it to every client."""
+    failed = internal(text)
+    body = orjson.dumps(failed.status) if _has_status(socket.ws_protocol or "") else failed.message.encode()
+    await _send(socket, ERROR, body)
+    await socket.close()
 
 
 def outcome(code: int, protocol: str) -> bytes:

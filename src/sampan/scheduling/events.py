@@ -12,7 +12,6 @@ from sampan.client.api import Client
 from sampan.client.transport import TransportError
 from sampan.kinds.core.event import EVENT
 from sampan.kit.clock import Clock
-from sampan.kit.ids import Ids
 from sampan.meta import objects, timestamps
 from sampan.meta.status import ApiError
 
@@ -26,10 +25,10 @@ Told = tuple[str, str, str]  # pod uid, reason, message
 class Recorder:
     """Writes events. A refused or lost event is logged and forgotten: events are best effort."""
 
-    def __init__(self, client: Client, clock: Clock, ids: Ids, component: str) -> None:
+    def __init__(self, client: Client, clock: Clock, component: str) -> None:
         self._client = client
         self._clock = clock
-        self._ids = ids
+        self._last_nanos = 0
         self._component = component
         self._told: OrderedDict[Told, tuple[str, int]] = OrderedDict()  # the event's name and count
 
@@ -47,7 +46,7 @@ class Recorder:
 
     async def _count(self, pod: Mapping[str, Any], told: Told) -> bool:
         name, count = self._told[told]
-        patch = {"count": count + 1, "lastTimestamp": timestamps.format(self._clock.now())}
+        patch = {"series": {"count": count + 1, "lastObservedTime": timestamps.format_micro(self._clock.now())}}
         try:
             await self._client.patch(EVENT, (objects.namespace(pod), name), patch)
         except ApiError as error:
@@ -64,22 +63,25 @@ class Recorder:
             self._told.popitem(last=False)
 
     def _event(self, pod: Mapping[str, Any], kind: str, reason: str, message: str) -> dict[str, Any]:
-        now = timestamps.format(self._clock.now())
+        """In the new style, with eventTime alone: clients show it before those of the node of the same second."""
+        now = self._clock.now()
+        self._last_nanos = max(int(now * 1e9), self._last_nanos + 1)
         namespace, name = objects.key(pod)
         about = {"kind": "Pod", "apiVersion": "v1", "namespace": namespace, "name": name, "uid": objects.uid(pod)}
         about["resourceVersion"] = objects.resource_version(pod)
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{name}.{self._ids.suffix(16)}", "namespace": namespace},
+            "metadata": {"name": f"{name}.{self._last_nanos:x}", "namespace": namespace},
             "involvedObject": about,
             "type": kind,
             "reason": reason,
+            "action": "Binding" if reason == "Scheduled" else "Scheduling",
             "message": message[:1024],
-            "source": {"component": self._component},
+            "source": {},
             "reportingComponent": self._component,
-            "reportingInstance": "",
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
+            "reportingInstance": self._component,
+            "eventTime": timestamps.format_micro(now),
+            "firstTimestamp": None,
+            "lastTimestamp": None,
         }

@@ -45,7 +45,7 @@ class Scheduler:
         self._clock = clock
         self._tasks = tasks
         self._name = name
-        self._recorder = Recorder(client, clock, ids, name)
+        self._recorder = Recorder(client, clock, name)
         self._pods = Cache(client, POD, clock=clock, tasks=tasks)
         self._nodes = Cache(client, NODE, clock=clock, tasks=tasks)
         self._snapshot = Snapshot()

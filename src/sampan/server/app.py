@@ -207,7 +207,7 @@ class App:
         kind = self._kinds.get((info.group, info.resource))
         if kind is None or info.version not in kind.versions:
             raise status.no_such_path()
-        if kind.namespaced != bool(info.namespace) and not _across_namespaces(kind, info):
+        if not _is_placed(kind, info):
             raise status.no_such_path()
         subresource = kind.subresource(info.subresource) if info.subresource else None
         if (info.subresource and subresource is None) or info.below:
@@ -326,10 +326,11 @@ def on_error(request: Request, error: BaseException) -> Response:
     return refuse(status.internal("the server failed; its log has the story"), request)
 
 
-def _across_namespaces(kind: Kind, info: RequestInfo) -> bool:
-    """Collections of namespaced kinds can be read, and reviews posted, without a namespace."""
+def _is_placed(kind: Kind, info: RequestInfo) -> bool:
+    """Whether the path has a namespace where the kind needs one; all namespaces can be read at once.
+
+    A Namespace's own path carries its name in the place of the namespace, so that rights in it apply.
+    """
     if kind.namespaced:
-        return (not info.name and info.verb in ("list", "watch", "deletecollection")) or (
-            info.verb in ("list", "watch") and not info.subresource
-        )
-    return kind.plural == "namespaces" and info.namespace in ("", info.name)
+        return bool(info.namespace) or (info.verb in ("list", "watch") and not info.subresource)
+    return not info.namespace or (info.resource == "namespaces" and info.namespace == info.name)

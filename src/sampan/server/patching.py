@@ -43,6 +43,7 @@ class Patching:
 
         async def change(item: Item) -> Tree:
             new = patched(call, item.copy(), patch, media)
+            codec.check_type(new, call.kind, call.info.version)
             return codec.check_fields(call, new, call.kind)
 
         return await self._registry.update(call, change), False

@@ -21,7 +21,6 @@ from sampan.server.call import Call
 from sampan.store.protocol import Compacted, FutureRevision, Store
 from sampan.web.message import Response
 
-TOO_NEW_WAIT_SECONDS = 3.0
 MAX_PAGE = 10_000_000
 
 Match = Callable[[Item], bool]

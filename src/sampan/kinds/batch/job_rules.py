@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sampan.kinds.kind import Object
-from sampan.kinds.parts import numbers, pod_template
+from sampan.kinds.parts import not_yet, numbers, pod_template
 from sampan.meta import objects, selectors
 from sampan.meta.status import Cause, invalid_value, not_supported, required
 
@@ -28,7 +28,7 @@ def causes(new: Object, old: Object | None) -> list[Cause]:
         found += pod_template.causes(spec["template"], "spec.template")
         found += _restart_causes(spec["template"])
     if before is None:
-        found += _selector_causes(new, spec)
+        found += _selector_causes(new, spec) + not_yet.job_causes(spec)
     else:
         found += _update_causes(spec, before)
     return found

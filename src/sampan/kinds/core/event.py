@@ -84,6 +84,8 @@ EVENT = Kind(
 
 def default(obj: Object) -> None:
     """The fields that are always on the wire, even when empty."""
+    for name in ("eventTime", "firstTimestamp", "lastTimestamp"):
+        obj.setdefault(name, None)
     obj.setdefault("source", {})
     obj.setdefault("reportingComponent", "")
     obj.setdefault("reportingInstance", "")

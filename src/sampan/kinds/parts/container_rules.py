@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sampan.kinds.parts import probe_rules
+from sampan.kinds.parts import not_yet, probe_rules
 from sampan.meta import names, quantity
 from sampan.meta.status import Cause, duplicate, invalid_value, not_found_field, not_supported, required
 
@@ -58,7 +58,7 @@ def causes(container: Container, path: str, volumes: Mapping[str, Any], *, host_
             found += probe_rules.causes(probe, f"{path}.{name}", once=name != "readinessProbe")
     if container.get("lifecycle"):
         found += probe_rules.lifecycle_causes(container["lifecycle"], f"{path}.lifecycle")
-    return found
+    return found + not_yet.container_causes(container, path)
 
 
 def warnings(container: Container, path: str) -> list[str]:

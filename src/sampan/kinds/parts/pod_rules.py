@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sampan.kinds.kind import Object
-from sampan.kinds.parts import container_rules, placement_rules, volume_rules
+from sampan.kinds.parts import container_rules, not_yet, placement_rules, volume_rules
 from sampan.meta import names
 from sampan.meta.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
@@ -36,6 +36,10 @@ def spec_causes(spec: Spec, path: str, *, created: bool) -> list[Cause]:
         found += placement_rules.causes(spec, path)
     if spec.get("nodeSelector"):
         found += placement_rules.node_selector_causes(spec["nodeSelector"], f"{path}.nodeSelector")
+    if spec.get("ephemeralContainers"):
+        text = "cannot be set on create" if created else "ephemeral containers not allowed in pod template"
+        found.append(forbidden_field(f"{path}.ephemeralContainers", text))
+    found += not_yet.pod_causes(spec, path)
     if created and spec.get("nodeName") and spec.get("schedulingGates"):
         text = "cannot be set until all schedulingGates have been cleared"
         found.append(forbidden_field(f"{path}.nodeName", text))

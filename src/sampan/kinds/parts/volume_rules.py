@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sampan.kinds.parts import container_rules
+from sampan.kinds.parts import container_rules, not_yet
 from sampan.meta import names, quantity
 from sampan.meta.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
@@ -32,6 +32,7 @@ def causes(volumes: Sequence[Mapping[str, Any]], path: str, by_name: dict[str, A
             check = _CHECKS.get(source)
             if check is not None:
                 found += check(volume[source], f"{where}.{source}")
+            found += not_yet.volume_causes(volume, source, where)
         found += [forbidden_field(f"{where}.{s}", "may not specify more than 1 volume type") for s in sources[1:]]
         if not sources:
             found.append(required(where, "must specify a volume type"))

@@ -4,13 +4,13 @@ from typing import Any
 
 from sampan.meta import objects, schema
 from sampan.meta.apply import elements
-from sampan.meta.status import failure
+from sampan.meta.status import bad_request
 
 Tree = dict[str, Any]
 
 
 def check(config: Tree, type: schema.Type) -> None:
-    """Raises ApiError 500, as upstream does, for a configuration that the schema does not allow."""
+    """Raises ApiError 400 for a configuration that the schema does not allow."""
     problems = list(_problems(config, type, ""))
     if not problems:
         return
@@ -18,7 +18,7 @@ def check(config: Tree, type: schema.Type) -> None:
     where = f"{namespace}/{name}" if namespace else name
     shown = problems[0] if len(problems) == 1 else "errors:\n" + "\n".join(f"  {p}" for p in problems)
     version, kind = config.get("apiVersion", ""), config.get("kind", "")
-    raise failure(500, "", f"failed to create typed patch object ({where}; {version}, Kind={kind}): {shown}")
+    raise bad_request(f"failed to create typed patch object ({where}; {version}, Kind={kind}): {shown}")
 
 
 def _problems(value: Any, type: schema.Type, path: str) -> list[str]:

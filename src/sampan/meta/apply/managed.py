@@ -82,7 +82,7 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
 def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, force: bool = False) -> Tree:
     """The object after a server-side apply, with its managedFields; `live` is None when there is none yet.
 
-    Raises ApiError 409 for fields that others own (unless forced), 400 and 500 for a configuration
+    Raises ApiError 409 for fields that others own (unless forced), 400 for a configuration
     that is none. What changes nothing gives an object equal to `live`.
     """
     if config.get("metadata", {}).get("managedFields"):
