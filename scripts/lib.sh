@@ -9,7 +9,9 @@ TEST_PACKAGES=(strace)
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 
 as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+  if [ "$(id -u)" = 0 ]; then "$@"; return; fi
+  command -v sudo >/dev/null || { echo "this needs root, and there is no sudo here: $*" >&2; exit 1; }
+  sudo "$@"
 }
 
 install_packages() {

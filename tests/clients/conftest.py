@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -132,3 +133,31 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     assert {name: sorted(after[name] - before[name]) for name in after} == {name: [] for name in after}
     assert not made.directory.exists()
     assert not made.kubeconfig.exists()
+
+
+@pytest.fixture
+def ns(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of its own, gone afterwards."""
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:50]
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("config", "set-context", "--current", "--namespace", name)
+    yield name
+    cluster.kubectl("config", "set-context", "--current", "--namespace", "default")
+    cluster.kubectl("delete", "namespace", name, "--timeout=60s")
+
+
+def pod(name: str, script: str, extra: str = "") -> str:
+    """A pod that runs a shell script once."""
+    head = f"""
+    apiVersion: v1
+    kind: Pod
+    metadata: {{name: {name}, labels: {{run: {name}}}}}
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: busybox:1.36
+        command: [sh, -c, {json.dumps(script)}]
+    """
+    return textwrap.dedent(head) + textwrap.indent(textwrap.dedent(extra), "    ")

@@ -4,12 +4,11 @@ import json
 import subprocess
 import textwrap
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import Cluster, needs_root
+from tests.clients.conftest import Cluster, needs_root, pod
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -36,34 +35,6 @@ kind: Service
 metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: http}]}
 """
-
-
-@pytest.fixture
-def ns(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of its own, gone afterwards."""
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:50]
-    cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("config", "set-context", "--current", "--namespace", name)
-    yield name
-    cluster.kubectl("config", "set-context", "--current", "--namespace", "default")
-    cluster.kubectl("delete", "namespace", name, "--timeout=60s")
-
-
-def pod(name: str, script: str, extra: str = "") -> str:
-    """A pod that runs a shell script once."""
-    head = f"""
-    apiVersion: v1
-    kind: Pod
-    metadata: {{name: {name}, labels: {{run: {name}}}}}
-    spec:
-      restartPolicy: Never
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: main
-        image: busybox:1.36
-        command: [sh, -c, {json.dumps(script)}]
-    """
-    return textwrap.dedent(head) + textwrap.indent(textwrap.dedent(extra), "    ")
 
 
 def test_an_application_answers(cluster: Cluster, ns: str) -> None:
@@ -93,7 +64,8 @@ def test_an_application_answers(cluster: Cluster, ns: str) -> None:
     assert "deployment.apps/web restarted" in cluster.kubectl("rollout", "restart", "deployment/web")
     cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     described = cluster.kubectl("describe", "deployment", "web")
-    assert "ScalingReplicaSet" in described and "NewReplicaSetAvailable" in described
+    assert "ScalingReplicaSet" in described
+    assert "NewReplicaSetAvailable" in described
     name = cluster.get("pods", "-l", "app=web")["items"][0]["metadata"]["name"]
     described = cluster.kubectl("describe", "pod", name)
     for text in ("Successfully assigned", "Container started", "Ready             True"):
@@ -129,7 +101,8 @@ def test_exec_speaks_both_ways(cluster: Cluster, ns: str) -> None:
     cluster.kubectl("wait", "pod/box", "--for=condition=Ready", "--timeout=30s")
     assert cluster.kubectl("exec", "-i", "box", "--", "cat", stdin="hello") == "hello"
     done = cluster.run("kubectl", "exec", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 7", check=False)
-    assert (done.returncode, done.stdout) == (7, "out\n") and "err" in done.stderr
+    assert (done.returncode, done.stdout) == (7, "out\n")
+    assert "err" in done.stderr
     terminal = subprocess.run(
         ["script", "-qec", "kubectl exec -it box -- sh -c 'tty; echo done'", "/dev/null"],
         env=cluster.environment, capture_output=True, text=True, timeout=60, check=False,
@@ -155,7 +128,8 @@ def test_volumes_and_environment_reach_the_container(cluster: Cluster, ns: str) 
     cluster.kubectl("apply", "-f", "-", stdin=pod("v", script, extra) + volumes)
     cluster.kubectl("wait", "pod/v", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
     lines = cluster.kubectl("logs", "v").splitlines()
-    assert lines[:3] == ["from-mapfrom-secret", "from-map v", "x"] and int(lines[3]) > 500
+    assert lines[:3] == ["from-mapfrom-secret", "from-map v", "x"]
+    assert int(lines[3]) > 500
 
 
 def test_a_job_completes(cluster: Cluster, ns: str) -> None:
@@ -190,7 +164,8 @@ def test_init_containers_and_probes(cluster: Cluster, ns: str) -> None:
     cluster.kubectl("exec", "p", "--", "rm", "/w/f")
     cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "--timeout=60s")
     events = cluster.kubectl("events", "--for", "pod/p")
-    assert "Liveness probe failed" in events and "will be restarted" in events
+    assert "Liveness probe failed" in events
+    assert "will be restarted" in events
 
 
 def test_what_cannot_run_says_why(cluster: Cluster, ns: str) -> None:

@@ -1,5 +1,6 @@
 """The API over each transport and each store: every test that takes `api` runs on all of them."""
 
+import asyncio
 import itertools
 import ssl
 from collections.abc import AsyncIterator
@@ -85,14 +86,23 @@ class Https:
         self._port = 0
 
     async def send(self, request: Request, peer: Peer) -> Answer:
-        if self._listener is None:
-            await self._listen()
+        port = await self.port()
         body = request.body if isinstance(request.body, bytes) else orjson.dumps(request.body)
-        url = f"https://127.0.0.1:{self._port}{request.path}"
+        url = f"https://127.0.0.1:{port}{request.path}"
         async with self._session(peer).request(
             request.method, url, params=list(request.query), data=body or None, headers=dict(request.headers)
         ) as answer:
             return Answer(answer.status, await answer.read(), {k.lower(): v for k, v in answer.headers.items()})
+
+    async def connect(self, peer: Peer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection for bytes that no HTTP client would send."""
+        return await asyncio.open_connection("127.0.0.1", await self.port(), ssl=self._tls(peer))
+
+    async def port(self) -> int:
+        """Where the server listens."""
+        if self._listener is None:
+            await self._listen()
+        return self._port
 
     def _session(self, peer: Peer) -> aiohttp.ClientSession:
         if peer not in self._sessions:
@@ -128,7 +138,8 @@ class Api:
     """Short words for requests. A body that is not bytes is sent as JSON."""
 
     def __init__(self, door: InProcess | Https, app: App, clock: Clock) -> None:
-        self._door, self.app, self.clock = door, app, clock
+        self.door, self.app, self.clock = door, app, clock
+        self.token_key = SIGNING_KEY.decode()
 
     async def send(self, method: str, path: str, body: Any = b"", peer: Peer = ADMIN, **headers: str) -> Answer:
         path, _, query = path.partition("?")
@@ -137,7 +148,7 @@ class Api:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         given.setdefault("content-type", "application/json")
         given.setdefault("user-agent", "pytest/1")
-        return await self._door.send(Request(method, path, pairs, given, data), peer)
+        return await self.door.send(Request(method, path, pairs, given, data), peer)
 
     async def get(self, path: str, **headers: str) -> Tree:
         answer = await self.send("GET", path, **headers)
@@ -167,7 +178,7 @@ class Api:
         return await self.send("DELETE", path, body)
 
 
-_SIGNING_KEY = certificates.new_signing_key()
+SIGNING_KEY = certificates.new_signing_key()
 COMBINATIONS = [f"{t}-{s}" for t, s in itertools.product(("in-process", "https"), ("memory", "sqlite"))]
 
 
@@ -179,7 +190,7 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
     tasks, clock = Tasks("test"), Clock()
     app = App(
         Parts(
-            store=store, kinds=KINDS, clock=clock, ids=SeededIds(1), tasks=tasks, token_key=_SIGNING_KEY,
+            store=store, kinds=KINDS, clock=clock, ids=SeededIds(1), tasks=tasks, token_key=SIGNING_KEY,
             service_cidr="10.96.0.0/16", version="test",
         )
     )  # fmt: skip

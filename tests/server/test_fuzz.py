@@ -1,6 +1,7 @@
 """Random requests against every route: always an answer, never a failure of ours, a Status for every no."""
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,7 +72,9 @@ class Server:
         response = await asyncio.wait_for(self.app.handle(request), 5)
         body = response.body
         for value in (*response.headers.values(), response.content_type):
-            assert "\n" not in value and "\r" not in value and "\0" not in value
+            assert "\n" not in value
+            assert "\r" not in value
+            assert "\0" not in value
             value.encode()
         if isinstance(body, dict):
             return response.status, orjson.dumps(body)
@@ -116,7 +119,9 @@ TEXTS = st.one_of(
 NUMBERS = st.one_of(st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False))
 SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
 TREES = st.recursive(
-    SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)), max_leaves=8
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=8,
 )
 NAMES = st.one_of(st.sampled_from(["default", "system:node", "kubernetes", "view", "x"]), TEXTS)
 QUERY_KEYS = (
@@ -162,7 +167,9 @@ BODIES = st.one_of(
     TREES.map(orjson.dumps),
     st.binary(max_size=40),
     st.binary(max_size=40).map(b"k8s\0".__add__),
-    st.sampled_from([b"", b"{", b"[]", b"null", b"- a\n- b", b"a: &a [*a]", b"a: !!python/object:os.system x", b"\xff\xfe"]),
+    st.sampled_from(
+        [b"", b"{", b"[]", b"null", b"- a\n- b", b"a: &a [*a]", b"a: !!python/object:os.system x", b"\xff\xfe"]
+    ),
 )
 
 
@@ -188,7 +195,9 @@ def shaped(type: schema.Type, depth: int = 0) -> st.SearchStrategy[Any]:
     if depth > 5:
         return SCALARS
     by_kind: dict[str, st.SearchStrategy[Any]] = {
-        "string": st.one_of(TEXTS, st.sampled_from(["Always", "ClusterIP", "TCP", "10.0.0.1", "2026-01-01T00:00:00Z", "1Gi"])),
+        "string": st.one_of(
+            TEXTS, st.sampled_from(["Always", "ClusterIP", "TCP", "10.0.0.1", "2026-01-01T00:00:00Z", "1Gi"])
+        ),
         "integer": st.one_of(st.integers(-3, 3), st.sampled_from([2**31, 2**63 - 1, -(2**63)])),
         "number": NUMBERS,
         "boolean": st.booleans(),
@@ -254,10 +263,93 @@ def test_objects_of_the_right_shape(server: Server, path: tuple[str, Kind], data
         check(server, Request(method, where, (("fieldManager", "fuzz"),), headers, body, ADMIN))
 
 
+_TEMPLATE: Tree = {
+    "metadata": {"labels": {"a": "b"}},
+    "spec": {
+        "containers": [
+            {
+                "name": "c", "image": "busybox", "ports": [{"containerPort": 80, "name": "http"}],
+                "env": [{"name": "A", "value": "b"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
+                "livenessProbe": {"httpGet": {"port": "http", "path": "/"}, "periodSeconds": 3},
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}], "securityContext": {"runAsUser": 1},
+            }
+        ],
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "configMap": {"name": "m", "items": [{"key": "a", "path": "b"}]}}],
+        "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "x", "labelSelector": {}}]}},
+    },
+}  # fmt: skip
+_SELECTOR = {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
+GOOD: tuple[tuple[str, Tree], ...] = (
+    ("/api/v1/namespaces/default/pods", {"kind": "Pod", "apiVersion": "v1", "spec": _TEMPLATE["spec"]}),
+    (
+        "/apis/apps/v1/namespaces/default/deployments",
+        {
+            "kind": "Deployment", "apiVersion": "apps/v1",
+            "spec": {
+                "replicas": 1, "selector": _SELECTOR, "template": _TEMPLATE,
+                "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+            },
+        },
+    ),
+    (
+        "/api/v1/namespaces/default/services",
+        {"kind": "Service", "apiVersion": "v1", "spec": {"selector": {"a": "b"}, "ports": [{"port": 80, "targetPort": "http"}]}},
+    ),
+    (
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
+        {
+            "kind": "Role", "apiVersion": "rbac.authorization.k8s.io/v1",
+            "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]}],
+        },
+    ),
+    (
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+        {
+            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}], "ports": [{"port": 80, "name": "a"}],
+        },
+    ),
+)  # fmt: skip
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all values in a tree."""
+    steps = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [path, *(found for key, value in steps for found in places(value, (*path, key)))]
+
+
+@QUIET
+@given(st.sampled_from(GOOD), st.data())
+def test_good_objects_with_something_wrong(server: Server, good: tuple[str, Tree], data: st.DataObject) -> None:
+    """One or two values of a valid object are replaced: what is let in is also shown, changed and deleted."""
+    where, sample = good
+    tree = orjson.loads(orjson.dumps({**sample, "metadata": {"name": "w", "labels": {"a": "b"}, "annotations": {}}}))
+    for path in data.draw(st.lists(st.sampled_from([p for p in places(tree) if p]), max_size=2)):
+        try:
+            holder = functools.reduce(lambda inner, step: inner[step], path[:-1], tree)
+            holder[path[-1]]
+        except (KeyError, IndexError, TypeError):
+            continue  # the first replacement took this place away
+        if isinstance(holder, dict | list):
+            holder[path[-1]] = data.draw(TREES)
+    body = orjson.dumps(tree)
+    headers = {"content-type": "application/json"}
+    for method, target in (("POST", where), ("PUT", f"{where}/w"), ("PUT", f"{where}/w/status")):
+        check(server, Request(method, target, (), headers, body, ADMIN))
+    table = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    check(server, Request("GET", f"{where}/w", (("includeObject", "Object"),), table, b"", ADMIN))
+    check(server, Request("GET", f"{where}/w", (), {"accept": "application/vnd.kubernetes.protobuf"}, b"", ADMIN))
+    check(server, Request("DELETE", f"{where}/w", (("gracePeriodSeconds", "0"),), {}, b"", ADMIN))
+
+
 @st.composite
 def json_patches(draw: st.DrawFn) -> bytes:
     pointers = st.one_of(
-        st.sampled_from(["/data", "/data/a", "/metadata", "/metadata/labels", "/metadata/name", "", "/", "/data/-", "/kind"]),
+        st.sampled_from(
+            ["/data", "/data/a", "/metadata", "/metadata/labels", "/metadata/name", "", "/", "/data/-", "/kind"]
+        ),
         TEXTS.map("/data/{}".format),
     )
     operation = st.fixed_dictionaries(
@@ -271,7 +363,10 @@ def json_patches(draw: st.DrawFn) -> bytes:
 @given(
     st.one_of(
         st.tuples(st.just(MEDIA[3]), json_patches()),
-        st.tuples(st.sampled_from(MEDIA[4:7]), st.dictionaries(st.sampled_from(["data", "metadata", "kind", "spec"]), TREES).map(orjson.dumps)),
+        st.tuples(
+            st.sampled_from(MEDIA[4:7]),
+            st.dictionaries(st.sampled_from(["data", "metadata", "kind", "spec"]), TREES).map(orjson.dumps),
+        ),
     ),
     st.sampled_from(["configmaps/patched", "services/kubernetes", "serviceaccounts/default"]),
 )

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from tests.server.conftest import Api, pod
 
 from sampan.web.message import Peer
-from tests.server.conftest import Api, pod
 
 NODE_1 = Peer("system:node:n1", ("system:nodes",))
 PODS = "/api/v1/namespaces/default/pods"
@@ -87,6 +87,8 @@ async def test_a_node_touches_only_its_pods(api: Api) -> None:
     await refused(api, "PATCH", f"{PODS}/mine", {"metadata": {"labels": {"a": "b"}}}, content_type=MERGE)
     await refused(api, "POST", f"{PODS}/other/binding", {"target": {"name": "n1"}})
     await refused(api, "DELETE", PODS)
+    eviction = {"kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "other"}}
+    await refused(api, "POST", f"{PODS}/other/eviction", eviction)
     await allowed(api, "DELETE", f"{PODS}/mine?gracePeriodSeconds=0")
     assert (await api.get(f"{PODS}/other"))["metadata"].get("deletionTimestamp") is None
 
@@ -104,7 +106,8 @@ async def test_a_node_reads_only_its_pods(api: Api) -> None:
     assert message.endswith("can only list/watch pods with spec.nodeName field selector")
     assert "cannot read all nodes" in await refused(api, "GET", "/api/v1/nodes")
     watched = await api.send("GET", f"{PODS}/mine?watch=1&timeoutSeconds=1", b"", NODE_1)
-    assert b'"mine"' in watched.body and b'"other"' not in watched.body
+    assert b'"mine"' in watched.body
+    assert b'"other"' not in watched.body
 
 
 async def test_a_node_creates_only_mirror_pods(api: Api) -> None:
@@ -170,7 +173,9 @@ async def test_a_node_gets_tokens_of_its_pods_only(api: Api) -> None:
         assert why in await refused(api, "POST", path, request(asked)), why
     nobodys = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "unused"}}
     await api.create("/api/v1/namespaces/default/serviceaccounts", nobodys)
-    assert "no relationship" in await refused(api, "POST", path.replace("/default/token", "/unused/token"), request(None))
+    assert "no relationship" in await refused(
+        api, "POST", path.replace("/default/token", "/unused/token"), request(None)
+    )
 
 
 async def test_a_node_user_without_a_name_writes_nothing(api: Api) -> None:

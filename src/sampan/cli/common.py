@@ -5,16 +5,23 @@ import re
 from pathlib import Path
 
 from sampan.cli.main import CommandError
-from sampan.cluster import settings
+from sampan.cluster import host, settings
 
 
-def cluster_arguments(parser: argparse.ArgumentParser) -> None:
+def cluster_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """--name and --data-dir, which say which cluster is meant."""
     parser.add_argument(
-        "--name", type=_name, default=settings.DEFAULT_NAME, help="the cluster's name (default: %(default)s)"
+        "--name",
+        type=_name,
+        default=default or settings.DEFAULT_NAME,
+        help=f"the cluster's name (default: {settings.DEFAULT_NAME})",
     )
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="its directory (default: ~/.local/share/sampan/NAME)"
+        "--data-dir",
+        type=Path,
+        default=default,
+        metavar="DIR",
+        help="its directory (default: ~/.local/share/sampan/NAME)",
     )
 
 
@@ -23,7 +30,9 @@ def directory(arguments: argparse.Namespace) -> Path:
     if arguments.data_dir is not None:
         return Path(arguments.data_dir).expanduser().absolute()
     name: str = arguments.name
-    return next((c.directory for c in settings.known_clusters() if c.name == name), settings.home() / name)
+    found = [cluster for cluster in settings.known_clusters() if cluster.name == name]
+    found.sort(key=host.is_running, reverse=True)
+    return found[0].directory if found else settings.home() / name
 
 
 def load(where: Path) -> settings.Settings | None:

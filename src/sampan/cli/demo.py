@@ -63,7 +63,7 @@ def _cluster(arguments: argparse.Namespace) -> Settings:
     wanted.name, wanted.data_dir = arguments.name, arguments.data_dir
     wanted.kubeconfig, wanted.yes = arguments.kubeconfig, arguments.yes
     up.run(wanted)
-    cluster = settings.load(common.directory(arguments))
+    cluster = common.load(common.directory(arguments))
     if cluster is None or not host.is_running(cluster):
         raise CommandError("the cluster did not start; see: sampan logs")
     return cluster
@@ -100,10 +100,12 @@ async def _deploy(cluster: Settings, documents: list[Any], say: Any) -> str:
     from sampan.client.api import Client
     from sampan.client.http import HttpTransport
     from sampan.client.kubeconfig import load
+    from sampan.client.transport import TransportError
     from sampan.kinds.apps.deployment import DEPLOYMENT
     from sampan.kinds.builtin import KINDS
     from sampan.kinds.core.service import SERVICE
     from sampan.meta import objects
+    from sampan.meta.status import ApiError
 
     by_type = {(kind.api_version, kind.name): kind for kind in KINDS}
     transport = HttpTransport(load(cluster.path("kubeconfig")))
@@ -120,6 +122,8 @@ async def _deploy(cluster: Settings, documents: list[Any], say: Any) -> str:
                     await _wait_available(client, objects.name(document))
                     say(f"deployment {objects.name(document)} available")
         service = await client.get(SERVICE, "guestbook", NAMESPACE)
+    except (TransportError, ApiError) as error:
+        raise CommandError(f"the guestbook could not be applied: {error}; see: sampan logs") from error
     except TimeoutError as error:
         raise CommandError(
             f"the guestbook was not available after {WAIT_SECONDS:.0f} s; see: kubectl get pods, kubectl get events"

@@ -1,11 +1,13 @@
 """Stop a cluster: no process, mount, namespace, rule or link stays behind. --purge deletes its data too."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from sampan.cli import common
 from sampan.cli.main import CommandError
-from sampan.cluster import host, kubeconfig
+from sampan.cluster import host, kubeconfig, settings
+from sampan.cluster.settings import Settings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
         host.stop(cluster, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
         if cluster.kubeconfig:
             kubeconfig.remove(Path(cluster.kubeconfig), cluster.context, cluster.previous_context)
+            _hand_on(cluster)
         if arguments.purge:
             host.purge(cluster)
     except (host.HostError, kubeconfig.KubeconfigError) as error:
@@ -28,3 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
     kept = "its data are deleted" if arguments.purge else f"its data stay in {cluster.directory}"
     print(f"cluster {cluster.name} is down; {kept}")
     return 0
+
+
+def _hand_on(cluster: Settings) -> None:
+    """Clusters that would bring back this one's context bring back the one before it instead."""
+    for other in settings.known_clusters():
+        if other.previous_context == cluster.context and other.kubeconfig == cluster.kubeconfig:
+            dataclasses.replace(other, previous_context=cluster.previous_context).save()

@@ -33,11 +33,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     save.add_argument("image")
     save.add_argument("-o", "--output", type=Path, required=True)
     verbs.add_parser("rm", help="remove an image").add_argument("image")
+    for after in verbs.choices.values():
+        common.cluster_arguments(after, default=argparse.SUPPRESS)  # they may also stand after the verb
     for verb in ("pull", "build"):
-        verbs.add_parser(verb, help="(a later version)").add_argument("rest", nargs=argparse.REMAINDER)
-    for verb in verbs.choices.values():  # --name and --data-dir may also stand after the verb
-        common.cluster_arguments(verb)
-        verb.set_defaults(name=argparse.SUPPRESS, data_dir=argparse.SUPPRESS)
+        later = verbs.add_parser(verb, help="(a later version)", prefix_chars="\0", add_help=False)
+        later.add_argument("rest", nargs="*")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -40,6 +40,16 @@ class CommandError(Exception):
 
 def run(argv: Sequence[str]) -> int:
     """Runs one command line; returns the exit code."""
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not flush in vain
+        return 1
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
@@ -61,8 +71,7 @@ def run(argv: Sequence[str]) -> int:
         print(f"sampan {name}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit does not flush in vain
-        return 1
+        raise
     except OSError as error:
         print(f"sampan {name}: {_explained(error)}", file=sys.stderr)
         return 1

@@ -19,8 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     for process in host.all_processes(cluster):
         pid = process.pid
         healthy = healthy and pid != 0
-        memory = processes.proportional_kib(pid) / 1024 if pid else 0.0
-        print(f"  {process.name:<24} " + (f"running   pid {pid:<8} {memory:6.1f} MiB" if pid else "stopped"))
+        memory = processes.proportional_kib(pid) / 1024 if pid else 0.0  # 0 also for root's, to others
+        size = f"{memory:6.1f} MiB" if memory else ""
+        print(f"  {process.name:<24} " + (f"running   pid {pid:<8} {size}".rstrip() if pid else "stopped"))
     if host.is_running(cluster):
         healthy = asyncio.run(_objects(cluster)) and healthy
     return 0 if healthy else 1
@@ -35,12 +36,13 @@ async def _objects(cluster: settings.Settings) -> bool:
     from sampan.kinds.core.node import NODE
     from sampan.kinds.core.pod import POD
     from sampan.meta import conditions, objects
+    from sampan.meta.status import ApiError
 
     transport = HttpTransport(load(cluster.path("kubeconfig")))
     client = Client(transport, "sampan")
     try:
         nodes, pods = await client.list(NODE), await client.list(POD)
-    except TransportError as error:
+    except (TransportError, ApiError) as error:
         print(f"  the API does not answer: {error}")
         return False
     finally:

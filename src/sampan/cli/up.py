@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import ipaddress
 import os
 import shutil
 import sys
@@ -20,12 +21,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--api-port", type=_port, help=f"the API's port (default: {settings.DEFAULT_PORT}, or the next free one)"
     )
     parser.add_argument(
-        "--listen", default=None, metavar="ADDR", help="the address the API binds to (default: 127.0.0.1)"
+        "--listen",
+        type=_address,
+        default=None,
+        metavar="ADDR",
+        help="the address the API binds to (default: 127.0.0.1)",
     )
     parser.add_argument("--nodes", type=_nodes, default=None, help="how many nodes (default: 1)")
     parser.add_argument("--runtime", choices=("auto", "oci", "simulated"), default="auto", help="what runs containers")
     parser.add_argument(
-        "--store", default="sqlite", metavar="sqlite|memory", help="where objects are kept (default: sqlite)"
+        "--store", type=_store, metavar="sqlite|memory", help="where objects are kept (default: sqlite)"
     )
     parser.add_argument(
         "--kubeconfig",
@@ -41,24 +46,43 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises CommandError."""
-    where = common.directory(arguments)
-    known = settings.load(where)
-    running = known is not None and host.is_running(known)
-    if known is not None and host.is_complete(known) and not arguments.dry_run:
-        print(f"cluster {known.name} is already running at {known.server_url}")
-        return 0
-    wanted = _wanted(arguments, where, known)
-    asked_port = arguments.api_port is not None
     try:
-        if not running:
-            wanted = host.with_free_port(wanted, asked=asked_port, report=print)
         if arguments.dry_run:
-            return _show(wanted)
-        _check_host(wanted, ask=not arguments.yes)
-        host.start(wanted, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
-        _merge(wanted, switch=not arguments.no_switch)
+            return _show(_chosen(arguments))
+        with settings.locked():
+            return _up(arguments)
     except (host.HostError, kubeconfig.KubeconfigError) as error:
         raise CommandError(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise CommandError(
+            "interrupted; what has started goes on: sampan up waits for it, sampan down stops it"
+        ) from error
+
+
+def _chosen(arguments: argparse.Namespace) -> Settings:
+    """The settings to start with, with a port that is free."""
+    where = common.directory(arguments)
+    known = common.load(where)
+    wanted = _wanted(arguments, where, known)
+    kubeconfig.read(Path(wanted.kubeconfig))  # a broken one is found before anything starts
+    if known is not None and host.is_running(known):
+        _refuse_change(known, wanted)
+        return wanted
+    _refuse_twin(wanted)
+    return host.with_free_port(wanted, asked=arguments.api_port is not None, report=print)
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    wanted = _chosen(arguments)
+    before = common.load(wanted.directory)
+    if before is not None and host.is_ready(before):
+        wanted.save()
+        _merge(wanted, before, switch=not arguments.no_switch)
+        print(f"cluster {wanted.name} is already running at {wanted.server_url}")
+        return 0
+    _check_host(wanted, ask=not arguments.yes)
+    host.start(wanted, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
+    _merge(wanted, before, switch=not arguments.no_switch)
     simulated = " with simulated nodes: containers are only pretended" if wanted.runtime == "simulated" else ""
     print(f"cluster {wanted.name} is ready{simulated}; context {wanted.context} in {wanted.kubeconfig}")
     return 0
@@ -69,7 +93,7 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
     runtime = arguments.runtime
     if runtime == "auto":
         runtime = known.runtime if known else "oci"
-    if arguments.store not in ("sqlite", "memory"):
+    if (arguments.store or "").startswith("etcd"):
         raise CommandError(f"--store {arguments.store} is not available yet in this version; use sqlite or memory")
     config = arguments.kubeconfig or (
         Path(known.kubeconfig) if known and known.kubeconfig else kubeconfig.default_path()
@@ -77,19 +101,43 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
     asked = {
         "api_port": arguments.api_port,
         "listen": arguments.listen,
+        "store": arguments.store,
         "nodes": 0 if arguments.no_node else arguments.nodes,
     }
     base = known or Settings(arguments.name, where, index=host.free_index(where))
     changed = {key: value for key, value in asked.items() if value is not None}
-    return dataclasses.replace(
-        base, runtime=runtime, store=arguments.store, kubeconfig=str(config.expanduser().absolute()), **changed
-    )
+    return dataclasses.replace(base, runtime=runtime, kubeconfig=str(config.expanduser().absolute()), **changed)
+
+
+def _refuse_twin(wanted: Settings) -> None:
+    """Two clusters of one name would share a context, and their nodes would have the same name."""
+    for other in settings.known_clusters():
+        if other.name == wanted.name and other.directory != wanted.directory and host.is_running(other):
+            raise CommandError(
+                f"a cluster named {wanted.name} already runs in {other.directory}; choose another name with --name"
+            )
+
+
+def _refuse_change(known: Settings, wanted: Settings) -> None:
+    """What a running cluster is made of stays as it is."""
+    for field in ("api_port", "listen", "nodes", "runtime", "store"):
+        has, asked = getattr(known, field), getattr(wanted, field)
+        if has != asked:
+            raise CommandError(
+                f"cluster {known.name} runs with {field.replace('_', ' ')} {has}; "
+                f"to change it to {asked}: sampan down{_named(known)}, then this command again"
+            )
+
+
+def _named(cluster: Settings) -> str:
+    return "" if cluster.name == settings.DEFAULT_NAME else f" --name {cluster.name}"
 
 
 def _check_host(wanted: Settings, *, ask: bool) -> None:
     """Refuses with the mend when a part is missing; asks before sudo is used."""
     if wanted.runtime == "simulated" or not wanted.nodes:
         return
+    host.check_links(wanted)
     missing = doctor.missing_parts()
     if missing:
         raise CommandError(
@@ -104,11 +152,13 @@ def _check_host(wanted: Settings, *, ask: bool) -> None:
             "run this as root, or try: sampan up --runtime simulated"
         )
     if not ask:
+        host.check_elevation(wanted)
         return
     print("The node agent needs root for containers and their network; it will be started with sudo:")
     print(f"  sudo {sys.executable} -m sampan.cluster.agent_process ...")
     if not _agrees():
         raise CommandError("not started; a cluster without root: sampan up --runtime simulated")
+    host.check_elevation(wanted)
 
 
 def _agrees() -> bool:
@@ -120,8 +170,11 @@ def _agrees() -> bool:
         return False
 
 
-def _merge(cluster: Settings, *, switch: bool) -> None:
+def _merge(cluster: Settings, before: Settings | None, *, switch: bool) -> None:
+    """Puts the context where it is wanted, and takes it away from where it was."""
     path = Path(cluster.kubeconfig)
+    if before is not None and before.kubeconfig not in ("", cluster.kubeconfig):
+        kubeconfig.remove(Path(before.kubeconfig), cluster.context, before.previous_context)
     previous = kubeconfig.merge(path, kubeconfig.build(cluster), switch=switch)
     if previous != cluster.context:
         dataclasses.replace(cluster, previous_context=previous).save()
@@ -130,12 +183,15 @@ def _merge(cluster: Settings, *, switch: bool) -> None:
 def _show(cluster: Settings) -> int:
     """What `--dry-run` prints."""
     print(f"would start cluster {cluster.name} in {cluster.directory}:")
+    missing = doctor.missing_parts() if cluster.nodes and cluster.runtime != "simulated" else []
+    if missing:
+        print(f"  but first, what is missing here: {doctor.install_command(missing)}")
     print(f"  a control plane process, serving {cluster.server_url}")
     for number, name in enumerate(cluster.node_names()):
         if cluster.runtime == "simulated":
             print(f"  node {name}, simulated: no change to this host")
             continue
-        print(f"  node {name}, as root:")
+        print(f"  node {name}, as root{'' if os.geteuid() == 0 else ' through sudo'}:")
         print(
             f"    bridge sampan{cluster.index}n{number} with {cluster.gateway(number)}; pods in {cluster.node_pod_cidr(number)}"
         )
@@ -151,14 +207,25 @@ def _show(cluster: Settings) -> int:
 
 
 def _port(text: str) -> int:
-    value = int(text)
-    if not 0 < value < 65536:
+    if not (text.isdecimal() and 0 < int(text) < 65536):
         raise argparse.ArgumentTypeError(f"{text} is not a port")
-    return value
+    return int(text)
 
 
 def _nodes(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 250:
+    if not (text.isdecimal() and int(text) <= 250):
         raise argparse.ArgumentTypeError("between 0 and 250 nodes")
-    return value
+    return int(text)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not an IP address") from error
+
+
+def _store(text: str) -> str:
+    if text not in ("sqlite", "memory") and not text.startswith("etcd://"):
+        raise argparse.ArgumentTypeError(f"{text} is not a store: sqlite or memory")
+    return text

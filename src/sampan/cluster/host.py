@@ -15,15 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from sampan.cluster import agents, processes, settings
+from sampan.cluster import agents, pki, processes, settings
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 TEARDOWN_SECONDS = 120.0
-LOG_LINES = 15
+LAST_WORDS = 300
+FULL_DISK_BYTES = 1 << 20
 READY_POLL_SECONDS = 0.01
+
+
+_LINKS = Path("/sys/class/net")
 
 
 class HostError(Exception):
@@ -63,6 +67,26 @@ def is_complete(cluster: Settings) -> bool:
     return all(process.pid for process in all_processes(cluster))
 
 
+def is_ready(cluster: Settings) -> bool:
+    """Whether every process runs, every agent has said Ready, and the API answers /readyz."""
+    ready = (agents.ready_file(cluster, name).exists() for name in cluster.node_names())
+    return is_complete(cluster) and all(ready) and answers(cluster)
+
+
+def answers(cluster: Settings) -> bool:
+    """Whether the API says that it is ready."""
+    import ssl
+    import urllib.request
+
+    try:
+        context = ssl.create_default_context(cafile=str(cluster.path("pki", f"{pki.AUTHORITY}.crt")))
+        url = f"{cluster.server_url}/readyz"
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:  # noqa: S310 (always https)
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 def elevation(cluster: Settings) -> list[str]:
     """What stands before a command that needs root."""
     if cluster.runtime == "simulated" or os.geteuid() == 0:
@@ -70,13 +94,33 @@ def elevation(cluster: Settings) -> list[str]:
     return ["sudo", "-n"] if os.environ.get("SAMPAN_SUDO_N") else ["sudo"]
 
 
+def check_elevation(cluster: Settings) -> None:
+    """Asks for the password, when one is needed, before anything is changed. HostError when it is refused."""
+    elevated = elevation(cluster)
+    if elevated and cluster.nodes and subprocess.run([*elevated, "true"], check=False).returncode:
+        raise HostError(
+            "sudo refused, and the node agent's containers and network need root; run this again, or as root"
+        )
+
+
 def free_index(own: Path) -> int:
-    """The lowest address range that no known cluster has."""
-    taken = {c.index for d in settings.known_directories() if d != own and (c := settings.load(d))}
+    """The lowest address range that no known cluster has, nor any other user's on this host."""
+    taken = {c.index for c in settings.known_clusters() if c.directory != own}
     for index in range(settings.MAX_CLUSTERS):
-        if index not in taken:
+        if index not in taken and not any(_LINKS.glob(f"sampan{index}n*")):
             return index
     raise HostError(f"{settings.MAX_CLUSTERS} clusters are known here; remove one with: sampan down --name N --purge")
+
+
+def check_links(cluster: Settings) -> None:
+    """Another user's cluster may have taken the addresses of one that was down. HostError."""
+    for number, name in enumerate(cluster.node_names()):
+        link = f"sampan{cluster.index}n{number}"
+        if (_LINKS / link).exists() and not agents.config_path(cluster, name).exists():
+            raise HostError(
+                f"another cluster on this host has the addresses of {cluster.name} (its link is {link}); "
+                "stop that one, or purge this one and start it anew"
+            )
 
 
 def is_free(host: str, port: int) -> bool:
@@ -101,11 +145,15 @@ def start(cluster: Settings, report: Report) -> None:
     start = _Start(lambda text: report(Step(text, monotonic() - began)))
     try:
         plane = control_plane(cluster)
-        if not plane.pid:
+        if plane.pid:
+            start.await_running(plane, "api", lambda: answers(cluster))
+        else:
             start.control_plane(cluster, plane)
         for number, name in enumerate(cluster.node_names()):
             agent = node_agent(cluster, name)
-            if not agent.pid:
+            if agent.pid:
+                start.await_running(agent, f"agent {name}", agents.ready_file(cluster, name).exists)
+            else:
                 start.agent(cluster, number, agent)
         start.wait(cluster)
     finally:
@@ -118,7 +166,7 @@ class _Start:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._children: dict[int, Process] = {}
-        self._ready_files: dict[str, Path] = {}
+        self._probes: dict[str, Callable[[], bool]] = {}
         self._waiting: set[str] = set()
         self._reader = -1
         self._rest = b""
@@ -128,7 +176,8 @@ class _Start:
         self._reader, writer = os.pipe()
         os.set_inheritable(writer, True)
         command = [sys.executable, "-m", "sampan.cluster.control_plane", str(cluster.directory), str(writer)]
-        self._watch(plane, processes.start(plane, command, (writer,)))
+        processes.start(plane, command, (writer,))
+        self._watch(plane)
         os.close(writer)
         self._waiting |= {"api", "controllers", *(f"node {name}" for name in cluster.node_names())}
 
@@ -137,10 +186,18 @@ class _Start:
         config = agents.write_config(cluster, number)
         ready = agents.ready_file(cluster, cluster.node_names()[number])
         ready.unlink(missing_ok=True)
-        command = [*elevation(cluster), sys.executable, "-m", "sampan.cluster.agent_process", "--config", str(config)]
-        self._watch(agent, processes.start(agent, command))
-        self._ready_files[f"agent {cluster.node_names()[number]}"] = ready
-        self._waiting.add(f"agent {cluster.node_names()[number]}")
+        command = [*_python(cluster), "-m", "sampan.cluster.agent_process", "--config", str(config)]
+        if not elevation(cluster):
+            processes.start(agent, command)
+        elif not processes.start_detached(agent, [*command, "--detach", str(agent.log)]):
+            raise HostError(f"{agent.name} could not be started as root; a cluster without: --runtime simulated")
+        self.await_running(agent, f"agent {cluster.node_names()[number]}", ready.exists)
+
+    def await_running(self, process: Process, name: str, probe: Callable[[], bool]) -> None:
+        """Waits for the probe of a process that runs already."""
+        self._watch(process)
+        self._probes[name] = probe
+        self._waiting.add(name)
 
     def wait(self, cluster: Settings) -> None:
         """Returns when nothing is waited for any more. HostError after READY_SECONDS, or when a process ends."""
@@ -163,8 +220,12 @@ class _Start:
         for handle in (*self._children, *((self._reader,) if self._reader >= 0 else ())):
             os.close(handle)
 
-    def _watch(self, process: Process, child: "subprocess.Popen[bytes]") -> None:
-        self._children[os.pidfd_open(child.pid)] = process
+    def _watch(self, process: Process) -> None:
+        pid = process.pid
+        try:
+            self._children[os.pidfd_open(pid)] = process
+        except (ProcessLookupError, ValueError, OSError) as error:
+            raise _ended(process) from error
 
     def _news(self) -> Iterator[str]:
         """What happened since: lines of the pipe, ready files that came. HostError when a process ended."""
@@ -177,30 +238,56 @@ class _Start:
         for handle in ready:
             if handle in self._children:
                 raise _ended(self._children[handle])
-        for name in [name for name, path in self._ready_files.items() if path.exists()]:
-            del self._ready_files[name]
+        for name in [name for name, probe in self._probes.items() if probe()]:
+            del self._probes[name]
             yield name
 
 
 def _ended(process: Process) -> HostError:
-    last = processes.tail(process.log, LOG_LINES)
-    return HostError(f"{process.name} ended at once; its log ({process.log}) says:\n{last}")
+    """Why, as far as its last words tell."""
+    last = processes.tail(process.log, 1).strip()[:LAST_WORDS]
+    why = f": {last}" if last else ""
+    if shutil.disk_usage(process.log.parent).free < FULL_DISK_BYTES:
+        return HostError(
+            f"{process.name} ended at once{why}; the disk is full: free some, or choose another --data-dir"
+        )
+    return HostError(f"{process.name} ended at once{why}; all of it is in {process.log}")
 
 
 def stop(cluster: Settings, report: Report) -> None:
-    """Ends every process, and takes back all that the agents did to the host. HostError."""
+    """Ends every process, and takes back all that the agents did to the host. HostError, when all is tried."""
     began = monotonic()
     elevated = elevation(cluster)
+    failures = []
+    if any(agents.config_path(cluster, name).exists() for name in cluster.node_names()):
+        check_elevation(cluster)
     for number, name in enumerate(cluster.node_names()):
         agent = node_agent(cluster, name)
-        processes.stop(agent, STOP_SECONDS, [*elevated, "kill"] if elevated else ())
-        config = agents.config_path(cluster, name)
-        if config.exists():
-            _tear_down(cluster, number, [*elevated, sys.executable])
+        try:
+            if not processes.stop(agent, STOP_SECONDS, [*elevated, "kill"] if elevated else ()):
+                raise HostError(f"{agent.name} (pid {agent.pid}) could not be ended")
+            if agents.config_path(cluster, name).exists():
+                _tear_down(cluster, number, _python(cluster))
+        except HostError as error:
+            failures.append(str(error))
+            continue
         report(Step(f"node {name} taken down", monotonic() - began))
     processes.stop(control_plane(cluster), STOP_SECONDS)
-    shutil.rmtree(cluster.path("run"), ignore_errors=True)
     report(Step("control plane stopped", monotonic() - began))
+    if failures:
+        raise HostError("; ".join(failures))
+    shutil.rmtree(cluster.path("run"), ignore_errors=True)
+
+
+def _python(cluster: Settings) -> list[str]:
+    """The interpreter for what needs root; as root, through sudo, it leaves no compiled files among the user's."""
+    elevated = elevation(cluster)
+    if not elevated:
+        return [sys.executable]
+    import compileall
+
+    compileall.compile_dir(str(Path(__file__).parent.parent), quiet=2)  # so that there is something to load
+    return [*elevated, sys.executable, "-B"]
 
 
 def _tear_down(cluster: Settings, number: int, python: Sequence[str]) -> None:
@@ -235,9 +322,11 @@ def with_free_port(cluster: Settings, *, asked: bool, report: Callable[[str], No
     """The settings with a port that is free. HostError when the one that was asked for is taken."""
     if is_free(cluster.listen, cluster.api_port):
         return cluster
+    if not is_free(cluster.listen, 0):
+        raise HostError(f"{cluster.listen} is not an address of this host; choose another with --listen")
     if asked:
         raise HostError(f"port {cluster.api_port} on {cluster.listen} is taken; choose another with --api-port")
-    for port in range(cluster.api_port + 1, cluster.api_port + 200):
+    for port in range(cluster.api_port + 1, min(cluster.api_port + 200, 65536)):
         if is_free(cluster.listen, port):
             report(f"port {cluster.api_port} is taken: the API moves to port {port}")
             return replace(cluster, api_port=port)

@@ -16,6 +16,9 @@ from sampan.cluster.settings import Settings
 Tree = dict[str, Any]
 
 
+SECTIONS = ("clusters", "users", "contexts")
+
+
 class KubeconfigError(Exception):
     """The user's kubeconfig is not one: what, and where."""
 
@@ -50,7 +53,7 @@ def merge(path: Path, addition: Tree, *, switch: bool) -> str:
     """Puts the cluster's entries into the user's file; returns the context that was current before."""
     config = read(path)
     previous = str(config.get("current-context") or "")
-    for section in ("clusters", "users", "contexts"):
+    for section in SECTIONS:
         added = addition[section]
         names = {entry["name"] for entry in added}
         config[section] = [e for e in config.get(section) or [] if e.get("name") not in names] + added
@@ -65,12 +68,12 @@ def remove(path: Path, context: str, previous: str) -> None:
     if not path.exists():
         return
     config = read(path)
-    for section in ("clusters", "users", "contexts"):
+    for section in SECTIONS:
         config[section] = [e for e in config.get(section) or [] if e.get("name") != context]
     if config.get("current-context") == context:
         known = {e.get("name") for e in config["contexts"]}
         config["current-context"] = previous if previous in known else ""
-    if not any(config[section] for section in ("clusters", "users", "contexts")):
+    if not any(config[section] for section in SECTIONS):
         path.unlink()
     else:
         write(path, config)
@@ -82,12 +85,16 @@ def read(path: Path) -> Tree:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         content = None
-    except yaml.YAMLError as error:
-        raise KubeconfigError(f"{path} is not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise KubeconfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {"apiVersion": "v1", "kind": "Config", "preferences": {}}
     if not isinstance(content, dict):
         raise KubeconfigError(f"{path} is not a kubeconfig")
+    for section in SECTIONS:
+        entries = content.get(section) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise KubeconfigError(f"{path} is not a kubeconfig: its {section} are no list of entries")
     return content
 
 

@@ -27,10 +27,11 @@ class Process:
     def pid(self) -> int:
         """The live process' pid, or 0."""
         try:
-            pid, started = self.pid_file.read_text().split()
+            number, started = self.pid_file.read_text().split()
+            pid = int(number)
         except (OSError, ValueError):
             return 0
-        return int(pid) if start_time(int(pid)) == started else 0
+        return pid if start_time(pid) == started else 0
 
     def forget(self) -> None:
         self.pid_file.unlink(missing_ok=True)
@@ -48,6 +49,19 @@ def start(process: Process, command: Sequence[str], pass_fds: Sequence[int] = ()
     return child
 
 
+def start_detached(process: Process, command: Sequence[str]) -> bool:
+    """Runs a command that leaves the process behind and prints its pid. False when the command was refused."""
+    process.log.parent.mkdir(parents=True, exist_ok=True)
+    process.log.touch()
+    process.pid_file.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode or not done.stdout.strip().isdigit():
+        return False
+    pid = int(done.stdout)
+    process.pid_file.write_text(f"{pid} {start_time(pid)}\n")
+    return True
+
+
 def start_time(pid: int) -> str:
     """When a process started, in the kernel's ticks; "" when there is none or it is a zombie."""
     try:
@@ -57,15 +71,17 @@ def start_time(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
-def stop(process: Process, grace_seconds: float, command: Sequence[str] = ()) -> None:
-    """SIGTERM, then SIGKILL after the grace; returns when it is gone. `command` signals for us (sudo kill)."""
+def stop(process: Process, grace_seconds: float, command: Sequence[str] = ()) -> bool:
+    """SIGTERM, then SIGKILL after the grace; whether it is gone then. `command` signals for us (sudo kill)."""
     pid = process.pid
     if pid:
         _signal(pid, signal.SIGTERM, command)
         if not wait_gone(pid, grace_seconds):
             _signal(pid, signal.SIGKILL, command)
-            wait_gone(pid, grace_seconds)
+            if not wait_gone(pid, grace_seconds):
+                return False
     process.forget()
+    return True
 
 
 def wait_gone(pid: int, seconds: float) -> bool:

@@ -6,7 +6,9 @@ pods in 10.244.0.0/16, cluster 1 has 10.97.0.0/16 and 10.243.0.0/16, and so on.
 
 import contextlib
 import dataclasses
+import fcntl
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,19 @@ def known_directories() -> list[Path]:
     noted = root / "elsewhere"
     others = [Path(line) for line in noted.read_text().splitlines()] if noted.exists() else []
     return [*found, *(p for p in others if os.path.exists(p / CLUSTER_FILE) and p not in found)]
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """While it is held, no other `sampan up` of this user chooses addresses and ports."""
+    root = home()
+    root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def note(directory: Path) -> None:

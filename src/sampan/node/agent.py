@@ -19,7 +19,7 @@ from sampan.kit.tasks import Tasks
 from sampan.kit.workqueue import QueueClosed, WorkQueue
 from sampan.meta import objects
 from sampan.meta.status import ApiError
-from sampan.node import lifecycle, podspec, status_patch
+from sampan.node import admission, lifecycle, podspec, status_patch
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
 from sampan.node.handlers import Handlers
@@ -30,6 +30,7 @@ from sampan.node.parts import AgentSettings, Parts
 from sampan.node.probes import Prober
 from sampan.node.record import PodRecord
 from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState
+from sampan.node.snapshot import TERMINAL
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +90,10 @@ class Agent:
     async def stop(self) -> None:
         """Lets go of everything; containers go on running."""
         self._queue.close()
+        await self.parts.runtime.close()
         await self._tasks.close()
         await self.handlers.close()
         await self.parts.dns.stop()
-        await self.parts.runtime.close()
 
     def wake(self, uid: str, seconds: float = 0.0) -> None:
         """Has the pod looked at, now or after a while."""
@@ -105,7 +106,7 @@ class Agent:
 
     async def _adopt(self) -> None:
         """Takes over containers and addresses of the pods that still belong here; ends the others."""
-        known = {objects.uid(pod): PodRecord(pod) for pod in self.pods.items()}
+        known = {objects.uid(pod): PodRecord(pod, needs=admission.needs(pod)) for pod in self.pods.items()}
         strangers: dict[str, list[ContainerState]] = {}
         for state in await self.parts.runtime.containers():
             if state.pod_uid in known:
@@ -120,7 +121,10 @@ class Agent:
                 strangers.setdefault(uid, [])
         for uid in sorted(self.parts.volumes.pods() - known.keys()):
             strangers.setdefault(uid, [])
-        self.records = known
+        fresh = {uid for uid, record in known.items() if not (record.states or record.netns)}
+        self.records = {uid: record for uid, record in known.items() if uid not in fresh}
+        for uid in sorted(fresh, key=lambda uid: objects.metadata(known[uid].pod).get("creationTimestamp") or ""):
+            self.records[uid] = self._admitted(known[uid])
         for uid, states in strangers.items():
             self._tasks.spawn(self._end_stranger(uid, states), f"orphan {uid}", critical=False)
 
@@ -147,18 +151,29 @@ class Agent:
             former.is_gone = True  # deleted and made again while the watch was down
             self.wake(former.uid)
         if record is None:
-            self.records[uid] = PodRecord(new)
+            self.records[uid] = self._admitted(PodRecord(new))
             self.wake(uid)
         elif record.take(new) or type == "ADDED":
-            if old is not None and any("downwardAPI" in str(v) for v in new["spec"].get("volumes") or ()):
+            if old is not None:
                 self._refresh_if_described_anew(record, old, new)
             self.wake(uid)
 
+    def _admitted(self, record: PodRecord) -> PodRecord:
+        """A pod that is new here is turned away when the node can't hold it beside the others."""
+        old = record.pod.get("status") or {}
+        record.needs = admission.needs(record.pod)
+        if not (old.get("startTime") or objects.is_deleting(record.pod)):
+            others = [other.needs for other in self.records.values() if _takes_room(other)]
+            record.rejected = admission.refusal(record.needs, others, self.heartbeat.allocatable())
+        if record.rejected is not None:
+            self.recorder.emit(record.pod, Emit("Warning", *record.rejected))
+        return record
+
     def _refresh_if_described_anew(self, record: PodRecord, old: Object, new: Object) -> None:
-        """Labels and annotations show in downward API volumes."""
+        """Labels and annotations show in downward API volumes, and their change asks for all volumes' refresh."""
         same = objects.labels(old) == objects.labels(new) and objects.annotations(old) == objects.annotations(new)
-        if not same and record.volumes is not None:
-            self._tasks.spawn(self.hands.refresh_volumes(record), "downward API", critical=False)
+        if not same and record.volumes is not None and _has_refreshed_volumes(new):
+            self._tasks.spawn(self.hands.refresh_volumes(record, at_once=True), "volumes", critical=False)
 
     async def _work_for_ever(self) -> None:
         while True:
@@ -295,11 +310,21 @@ class Agent:
                 if record.volumes is None or record.refreshed_at > due or record.is_gone:
                     continue
                 record.refreshed_at = self.parts.clock.now()
-                if any(set(v) & _REFRESHED for v in record.pod["spec"].get("volumes") or ()):
+                if _has_refreshed_volumes(record.pod):
                     await self.hands.refresh_volumes(record)
 
 
 _REFRESHED = {"configMap", "secret", "projected", "downwardAPI"}
+
+
+def _has_refreshed_volumes(pod: Object) -> bool:
+    return any(set(volume) & _REFRESHED for volume in pod["spec"].get("volumes") or ())
+
+
+def _takes_room(record: PodRecord) -> bool:
+    """Whether the pod still has, or will have, containers here."""
+    phase = (record.pod.get("status") or {}).get("phase")
+    return record.rejected is None and phase not in TERMINAL
 
 
 def _known(record: PodRecord, state: ContainerState) -> Probes:

@@ -136,6 +136,11 @@ class Fetcher:
         for key in [key for key in self._kept if key[:2] == ("token", pod_uid)]:
             del self._kept[key]
 
+    def forget_objects(self, namespace: str) -> None:
+        """Has the namespace's objects read anew."""
+        for key in [key for key in self._kept if key[0] != "token" and key[1] == namespace]:
+            del self._kept[key]
+
     async def _once(self, key: tuple[str, ...], ask: Callable[[], Awaitable[_Kept]]) -> Any:
         now = self._parts.clock.now()
         kept = self._kept.get(key)

@@ -19,11 +19,15 @@ BODY_BYTES = 10 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. `errored` when it could not even be tried; then the verdict is unknown."""
+    """What came of it. `errored` when it could not even be tried; then the verdict is unknown.
+
+    `answered`: a web server answered, whatever it said; that is enough for a hook.
+    """
 
     success: bool
     output: str = ""
     errored: bool = False
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Handlers:
             return Outcome(False, f'Get "{url}": EOF')
         if 200 <= answer.status < 400:
             return Outcome(True)
-        return Outcome(False, f"HTTP probe failed with statuscode: {answer.status}")
+        return Outcome(False, f"HTTP probe failed with statuscode: {answer.status}", answered=True)
 
     async def _tcp(self, probe: Object, target: Target, timeout_seconds: float) -> Outcome:
         host, number = probe.get("host") or target.pod_ip, port(probe["port"], target.spec)

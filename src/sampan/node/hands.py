@@ -7,9 +7,11 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from sampan.kit.tasks import Tasks
+from sampan.meta import objects
 from sampan.node import containers, env, logs, podfiles, podspec
 from sampan.node.env import ConfigError
 from sampan.node.events import Recorder
@@ -65,26 +67,26 @@ class Hands:
 
     def do(self, record: PodRecord, command: Command) -> None:
         """Begins the command; marks what is under way at once."""
-        work: Coroutine[Any, Any, None]
+        work: Callable[[], Coroutine[Any, Any, None]]
         match command:
             case SetupNetwork():
                 record.network_pending = True
-                work = self._set_up_network(record)
+                work = partial(self._set_up_network, record)
             case PrepareVolumes():
                 record.volumes_pending = True
-                work = self._prepare_volumes(record)
+                work = partial(self._prepare_volumes, record)
             case StartContainer(name=name):
                 record.starting.add(name)
-                work = self._start(record, command)
+                work = partial(self._start, record, command)
             case KillContainer(id=container_id):
                 record.stopping.add(container_id)
-                work = self._kill(record, command)
+                work = partial(self._kill, record, command)
             case RemoveContainer(id=container_id):
                 record.states.pop(container_id, None)
-                work = self._parts.runtime.remove(container_id)
+                work = partial(self._parts.runtime.remove, container_id)
             case Teardown():
                 record.teardown_pending = True
-                work = self._tear_down(record, command)
+                work = partial(self._tear_down, record, command)
             case Emit():
                 self.recorder.emit(record.pod, command)
                 return
@@ -92,9 +94,9 @@ class Hands:
                 return
         self._tasks.spawn(self._guarded(record, work), type(command).__name__, critical=False)
 
-    async def _guarded(self, record: PodRecord, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, record: PodRecord, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work
+            await work()
         finally:
             self._wake(record.uid, 0.0)
 
@@ -125,8 +127,10 @@ class Hands:
         finally:
             record.volumes_pending = False
 
-    async def refresh_volumes(self, record: PodRecord) -> None:
-        """Brings ConfigMaps, Secrets and tokens of a running pod up to date."""
+    async def refresh_volumes(self, record: PodRecord, *, at_once: bool = False) -> None:
+        """Brings ConfigMaps, Secrets and tokens of a running pod up to date; at once: as the API has them now."""
+        if at_once:
+            self._fetcher.forget_objects(objects.namespace(record.pod))
         try:
             await self._fetcher.volumes(record.pod)
         except VolumeFailure as error:
@@ -143,7 +147,7 @@ class Hands:
             self._refused(record, name, path, Failure("CreateContainerConfigError", str(error), self._later()))
         except RuntimeFailure as error:
             if error.state is not None:
-                record.take_state(error.state)
+                record.take_state(self.finish(record, error.state))
                 self._remember_backoff(record, command)
                 self.recorder.emit(record.pod, Emit("Warning", "Failed", f"Error: {error.message}", path))
             else:
@@ -152,7 +156,7 @@ class Hands:
             pass
         else:
             record.failures.pop(name, None)
-            record.take_state(state)
+            record.take_state(self.finish(record, state) if state.state == EXITED else state)
             self._remember_backoff(record, command)
             self._say(record, "Created", "Container created", path)
             self._say(record, "Started", "Container started", path)
@@ -272,7 +276,7 @@ class Hands:
             outcome = await self._handlers.run(hook, self._target(record, container, state.id), POST_START_SECONDS)
         finally:
             record.hooking.discard(state.name)
-        if not outcome.success:
+        if not (outcome.success or outcome.answered):
             path = podspec.field_path(record.pod, state.name)
             self.recorder.emit(record.pod, Emit("Warning", "FailedPostStartHook", "PostStartHook failed", path))
             grace = podspec.grace_seconds(record.pod)
@@ -288,7 +292,7 @@ class Hands:
         if hook and command.grace_seconds > 0:
             target = self._target(record, container, command.id)
             outcome = await self._handlers.run(hook, target, command.grace_seconds)
-            if not outcome.success:
+            if not (outcome.success or outcome.answered):
                 self.recorder.emit(record.pod, Emit("Warning", "FailedPreStopHook", "PreStopHook failed", path))
         left = command.grace_seconds - (self._parts.clock.monotonic() - began)
         try:

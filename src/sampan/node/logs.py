@@ -42,10 +42,9 @@ async def read(path: str, options: Options, is_over: Callable[[], bool]) -> Asyn
     """The log's text in chunks; when following, until `is_over` and everything was read."""
     left = options.limit_bytes if options.limit_bytes is not None else -1
     position = 0
-    file = _open(path)
-    if file is None:
+    reader = _reader(path, options)
+    if reader is None:
         return
-    reader = _Reader(path, file)
     try:
         existing = reader.lines() if options.tail_lines is None else _tail_of(path, reader, options.tail_lines)
         while True:
@@ -72,6 +71,13 @@ async def read(path: str, options: Options, is_over: Callable[[], bool]) -> Asyn
             existing = reader.lines()
     finally:
         reader.close()
+
+
+def _reader(path: str, options: Options) -> "_Reader | None":
+    """Stands at the start of what is shown: without a limit of lines that is the file before the last rotation."""
+    older = _older(path) if options.tail_lines is None else ""
+    file = (_open(older) if older else None) or _open(path)
+    return _Reader(path, file) if file is not None else None
 
 
 def _cut(data: bytes, left: int) -> bytes:
@@ -109,10 +115,9 @@ def _time(text: bytes) -> float:
 
 
 def _lines(path: str, tail_lines: int | None) -> Iterator[bytes]:
-    file = _open(path)
-    if file is None:
+    reader = _reader(path, Options(tail_lines=tail_lines))
+    if reader is None:
         return iter(())
-    reader = _Reader(path, file)
     try:
         lines = reader.lines() if tail_lines is None else _tail_of(path, reader, tail_lines)
         return iter(list(lines))

@@ -142,7 +142,11 @@ async def tear_down(config: Config) -> int:
         from sampan.node.volumes.volumes import Volumes
 
         volumes = Volumes(Path(config.root) / "volumes", SystemClock())
-        steps = (("containers", runtime.cleanup_all), ("volumes", _teardown_of(volumes)), ("network", network.teardown))
+        steps = (
+            ("containers", _cleanup_of(runtime)),
+            ("volumes", _teardown_of(volumes)),
+            ("network", network.teardown),
+        )
         for name, step in steps:
             try:
                 await step()
@@ -153,6 +157,14 @@ async def tear_down(config: Config) -> int:
     for name in ("pods", "logs"):
         shutil.rmtree(Path(config.root) / name, ignore_errors=True)
     return code
+
+
+def _cleanup_of(runtime: Any) -> Any:
+    async def step() -> None:
+        await runtime.open()  # only an opened runtime knows its containers and their cgroups
+        await runtime.cleanup_all()
+
+    return step
 
 
 def _teardown_of(volumes: Any) -> Any:

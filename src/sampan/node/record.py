@@ -52,6 +52,8 @@ class PodRecord:
     torn_down: bool = False
     refreshed_at: float = 0.0
     hold_until: float = 0.0
+    rejected: tuple[str, str] | None = None
+    needs: dict[str, int] = field(default_factory=dict)
 
     @property
     def uid(self) -> str:
@@ -94,6 +96,7 @@ class PodRecord:
             failures=failures,
             backoffs=dict(self.backoffs),
             probes=probes,
+            rejected=self.rejected,
             torn_down=self.torn_down,
             teardown_pending=self.teardown_pending,
         )

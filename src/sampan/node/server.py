@@ -204,7 +204,7 @@ def _number(request: Request, name: str) -> int | None:
     text = request.param(name)
     if not text:
         return None
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise Refusal(400, f"{name} must be a number that is not negative")
     return int(text)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 Object = dict[str, Any]
 
+_ADDRESSES = {"podIPs", "hostIPs"}
 _STARTING = ("ContainerCreating", "PodInitializing")
 
 
@@ -11,11 +12,18 @@ def patch(uid: str, old: Object, new: Object) -> Object:
     """The patch from the old status to the new one."""
     changed = {key: value for key, value in new.items() if old.get(key) != value and key != "conditions"}
     changed |= {key: None for key in old if key not in new}
+    for key in _ADDRESSES & changed.keys():
+        changed[key] = _addresses(old.get(key) or [], new.get(key) or [])
     conditions = _conditions(old.get("conditions") or [], new.get("conditions") or [])
     if conditions:
         changed["$setElementOrder/conditions"] = [{"type": c["type"]} for c in new["conditions"]]
         changed["conditions"] = conditions
     return {"metadata": {"uid": uid}, "status": changed}
+
+
+def _addresses(old: list[Object], new: list[Object]) -> list[Object]:
+    """These lists are merged by address: one that went away has to be named."""
+    return [*new, *({"$patch": "delete", **entry} for entry in old if entry not in new)]
 
 
 def _conditions(old: list[Object], new: list[Object]) -> list[Object]:

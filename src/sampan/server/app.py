@@ -179,7 +179,7 @@ class App:
             raise status.no_such_path()
         if root in health.PATHS:
             return self.health.answer(request)
-        if request.path == "/version":
+        if request.path.rstrip("/") == "/version":
             return Response(200, json.encode(health.version(self._parts.version)))
         answer = self._documents.answer(request)
         if answer is None:
@@ -220,6 +220,8 @@ class App:
     async def _dispatch(self, call: Call) -> Response:
         if call.sub and call.sub != "status":
             return await self._subresources[call.sub](call)
+        if call.request.method != "GET":
+            codec.negotiate(call.request.headers.get("accept", ""), call.kind)  # a 406 comes before any write
         if call.kind.not_stored:
             return await self._reviews.handle(call)
         match call.info.verb:

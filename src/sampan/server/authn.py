@@ -11,7 +11,8 @@ from urllib.parse import unquote
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
 from sampan.kinds.core.service_account import SERVICEACCOUNT
-from sampan.meta import status
+from sampan.kinds.kind import Kind
+from sampan.meta import objects, status, timestamps
 from sampan.server.admission.chain import Lookup
 from sampan.server.identity import (
     AUTHENTICATED_GROUP,
@@ -26,6 +27,7 @@ from sampan.web.message import Request
 
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 MAX_VERIFIED = 4096
+DELETION_LEEWAY_SECONDS = 60
 _NAMES = "authentication.kubernetes.io/"
 
 
@@ -88,17 +90,21 @@ class Authenticator:
         return claims
 
     def _alive(self, claims: Claims) -> None:
-        account = self._lookup.get(SERVICEACCOUNT, claims.namespace, claims.service_account)
-        if account is None or account.tree["metadata"]["uid"] != claims.service_account_uid:
+        if not self._is_there(SERVICEACCOUNT, claims.namespace, claims.service_account, claims.service_account_uid):
             raise TokenError("the service account of the token is gone")
         if claims.pod_name:
-            pod = self._lookup.get(POD, claims.namespace, claims.pod_name)
-            if pod is None or pod.tree["metadata"]["uid"] != claims.pod_uid:
+            if not self._is_there(POD, claims.namespace, claims.pod_name, claims.pod_uid):
                 raise TokenError("the pod of the token is gone")
-        elif claims.node_name:
-            node = self._lookup.get(NODE, "", claims.node_name)
-            if node is None or node.tree["metadata"]["uid"] != claims.node_uid:
-                raise TokenError("the node of the token is gone")
+        elif claims.node_name and not self._is_there(NODE, "", claims.node_name, claims.node_uid):
+            raise TokenError("the node of the token is gone")
+
+    def _is_there(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+        """Whether the object lives; one that is being deleted does for a minute more."""
+        item = self._lookup.get(kind, namespace, name)
+        if item is None or objects.uid(item.tree) != uid:
+            return False
+        ends = item.tree["metadata"].get("deletionTimestamp")
+        return not ends or self._now() < timestamps.parse(ends) + DELETION_LEEWAY_SECONDS
 
 
 def service_account_user(claims: Claims) -> User:

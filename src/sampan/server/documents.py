@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from sampan.kinds.kind import Kind
 from sampan.meta import status
 from sampan.meta.wire import json
-from sampan.server import discovery, openapi
+from sampan.server import discovery, openapi, openapi_protobuf
 from sampan.server.tokens import Tokens
 from sampan.web.message import Request, Response
 
@@ -32,15 +32,16 @@ class Documents:
         path = request.path.rstrip("/") or "/"
         accept = request.headers.get("accept", "").replace(" ", "")
         aggregated = path in ("/api", "/apis") and _wants_aggregated(accept)
-        key = f"{path} aggregated" if aggregated else path
+        protobuf = path == "/openapi/v2" and accept.startswith((openapi_protobuf.MEDIA, openapi_protobuf.OLD_MEDIA))
+        key = f"{path} {aggregated} {protobuf}"
         made = self._made.get(key)
         if made is None:
-            made = self._make(path, aggregated=aggregated)
+            made = _protobuf(self._kinds) if protobuf else self._make(path, aggregated=aggregated)
             if made is None:
                 return None
             self._made[key] = made
-        if path == "/openapi/v2" and accept and "json" not in accept and "*/*" not in accept:
-            raise status.not_acceptable(("application/json",))
+        if path == "/openapi/v2" and not protobuf and accept and "json" not in accept and "*/*" not in accept:
+            raise status.not_acceptable(("application/json", openapi_protobuf.MEDIA))
         etag = made.headers.get("ETag")
         if etag and request.headers.get("if-none-match") == etag:
             return Response(304, b"", {"ETag": etag}, made.content_type)
@@ -87,6 +88,10 @@ def _wants_aggregated(accept: str) -> bool:
         elif clause.startswith(("application/json", "*/*")):
             return False
     return False
+
+
+def _protobuf(kinds: Sequence[Kind]) -> Response:
+    return _tagged(openapi_protobuf.encode(openapi.v2(kinds)), openapi_protobuf.MEDIA)
 
 
 def _tagged(body: bytes, content_type: str) -> Response:

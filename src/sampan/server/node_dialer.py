@@ -67,8 +67,21 @@ class HttpsDialer:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
             connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, auto_decompress=False, trace_configs=[_without_redirects()]
+            )
         return self._session
+
+
+def _without_redirects() -> aiohttp.TraceConfig:
+    """Upgrades follow redirects unless stopped: an agent could send us, with our certificate, to another."""
+
+    async def refuse(session: Any, context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+        raise OSError("the agent answered with a redirect, which is not followed")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return trace
 
 
 async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -54,6 +54,9 @@ class Patching:
             if self._registry.get(call.kind, call.namespace, call.name) is None:
                 if call.sub:
                     raise call.not_found()
+                if uid := config["metadata"].get("uid"):
+                    why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                    raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
                 try:
                     return await self._registry.create(call, _merged(call, None, config)), True
                 except status.ApiError as error:
@@ -96,6 +99,8 @@ def patched(call: Call, old: Tree, patch: Any, media: str) -> Tree:
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise status.bad_request("the patched object is not an object")
     result: Tree = orjson.loads(orjson.dumps(new))
+    for name in ("kind", "apiVersion"):  # a patch cannot make a thing nameless
+        result.setdefault(name, old[name])
     return result
 
 

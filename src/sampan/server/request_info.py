@@ -40,9 +40,9 @@ def is_true(value: str) -> bool:
 def parse(request: Request) -> RequestInfo:
     """Never fails: a path that names no resource is a non-resource request."""
     path = request.path
-    parts = path.strip("/").split("/")
+    parts = path[1:].split("/")
     plain = RequestInfo(path, request.method.lower())
-    if "" in parts or "." in parts or ".." in parts or (len(path) > 1 and path.endswith("/")):
+    if "" in parts or "." in parts or ".." in parts:
         return plain
     if parts[0] == "api" and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]

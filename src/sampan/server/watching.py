@@ -4,7 +4,8 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -83,6 +84,24 @@ class _Timers:
             self._bookmark.cancel()
 
 
+class _Stream:
+    """A watcher's frames. Closing it frees the watcher's place even when no frame was ever asked for."""
+
+    def __init__(self, frames: AsyncGenerator[bytes | Tree, None], forget: Callable[[], None]) -> None:
+        self._frames = frames
+        self._forget = forget
+
+    def __aiter__(self) -> AsyncIterator[bytes | Tree]:
+        return self._frames
+
+    async def __anext__(self) -> bytes | Tree:
+        return await anext(self._frames)
+
+    async def aclose(self) -> None:
+        await self._frames.aclose()
+        self._forget()
+
+
 class Watching:
     """The watch side of every stored kind."""
 
@@ -102,6 +121,7 @@ class Watching:
         form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
         match = reads.selection(call)
         start = _start(call)
+        _asked_seconds(call)
         if start > self._cache.revision:
             raise status.too_new(start, self._cache.revision)
         cache = self._cache.of(call.kind)
@@ -113,15 +133,16 @@ class Watching:
         elif call.request.param("sendInitialEvents") != "false":
             items = cache.range(call.namespace)
             initial = [i for i in items if match(i)] if match else items
+        frames = self._stream(call, subscription, initial, _framer(call, form, self._now))
         cache.listen(subscription.offer)
         self._open[subscription] = None
-        stream = self._stream(call, subscription, initial, _framer(call, form, self._now))
+        stream = _Stream(frames, partial(self._forget, call.kind, subscription))
         content_type = form.content_type + (";stream=watch" if form.media == codec.PROTOBUF else "")
         return Response(200, stream, codec.warning_headers(call.warnings), content_type)
 
     async def _stream(
         self, call: Call, subscription: Subscription, initial: list[Item], frame: Framer
-    ) -> AsyncIterator[bytes | Tree]:
+    ) -> AsyncGenerator[bytes | Tree, None]:
         timers = _Timers(self._timeout(call), subscription)
         bookmarks = is_true(call.request.param("allowWatchBookmarks", "false"))
         try:
@@ -148,13 +169,16 @@ class Watching:
                 yield frame("BOOKMARK", self._bookmark(call, {}))
         finally:
             timers.cancel()
-            self._cache.of(call.kind).unlisten(subscription.offer)
-            self._open.pop(subscription, None)
+            self._forget(call.kind, subscription)
+
+    def _forget(self, kind: Kind, subscription: Subscription) -> None:
+        self._cache.of(kind).unlisten(subscription.offer)
+        self._open.pop(subscription, None)
 
     def _timeout(self, call: Call) -> float:
-        text = call.request.param("timeoutSeconds")
-        if text.isdigit() and int(text):
-            return float(text)
+        asked = _asked_seconds(call)
+        if asked > 0:
+            return float(asked)
         spread = int(self._ids.uid().replace("-", "")[:4], 16) / 65536
         return MIN_TIMEOUT_SECONDS * (1 + spread)
 
@@ -185,6 +209,16 @@ def _start(call: Call) -> int:
         raise status.invalid("meta.k8s.io", "ListOptions", "", [problem])
     revision = reads.parse_revision(text)
     return 0 if initial and is_true(initial) else revision
+
+
+def _asked_seconds(call: Call) -> int:
+    """?timeoutSeconds=, 0 when there is none. Raises ApiError 400."""
+    text = call.request.param("timeoutSeconds")
+    if not text:
+        return 0
+    if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > 19:
+        raise status.bad_request(f"strconv.ParseInt: parsing {status.show(text)}: invalid syntax")
+    return int(text)
 
 
 def _pieces(frames: list[bytes | Tree]) -> Iterable[bytes | Tree]:

@@ -32,7 +32,9 @@ class Pair:
         """Writes NAME.crt and NAME.key (0600)."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(directory / f"{name}.key", self.key)
-        (directory / f"{name}.crt").write_bytes(self.certificate)
+        fresh = directory / f"{name}.crt.new"
+        fresh.write_bytes(self.certificate)
+        fresh.rename(directory / f"{name}.crt")  # whoever waits for the file finds a whole one
 
     @staticmethod
     def load(directory: Path, name: str) -> "Pair | None":

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp import ClientPayloadError, WSMsgType, hdrs, web
+from aiohttp import WSMsgType, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from sampan.web.message import BodyBroken, BodyTooLarge, Peer, Request, Response
@@ -218,7 +218,7 @@ async def _read_body(incoming: web.BaseRequest) -> bytes:
             body = await incoming.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise BodyTooLarge from error
-    except (TimeoutError, ClientPayloadError, web.HTTPException, HttpProcessingError) as error:
+    except (TimeoutError, web.RequestPayloadError, web.HTTPException, HttpProcessingError) as error:
         raise BodyBroken from error
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge

@@ -15,9 +15,27 @@ TOKEN_SECONDS = 3600
 FILE_MODE = 0o644
 
 
+# What is the same as absent when it is empty, false, zero or "", and so is not kept.
+_SPEC = frozenset((
+    "dnsPolicy", "ephemeralContainers", "hostAliases", "hostIPC", "hostNetwork", "hostPID", "hostname",
+    "imagePullSecrets", "initContainers", "nodeName", "nodeSelector", "overhead", "priorityClassName",
+    "readinessGates", "resourceClaims", "restartPolicy", "schedulerName", "schedulingGates", "serviceAccount",
+    "serviceAccountName", "subdomain", "tolerations", "topologySpreadConstraints", "volumes",
+))  # fmt: skip
+_CONTAINER = frozenset((
+    "args", "command", "env", "envFrom", "ports", "resizePolicy", "stdin", "stdinOnce", "tty", "volumeDevices",
+    "volumeMounts", "workingDir",
+))  # fmt: skip
+_RESOURCES = frozenset(("claims", "limits", "requests"))
+_PORT = frozenset(("hostIP", "hostPort", "name", "protocol"))
+_MOUNT = frozenset(("readOnly", "subPath", "subPathExpr"))
+_VARIABLE = frozenset(("value",))
+
+
 def default_spec(spec: Tree, *, created: bool) -> None:
     """Fills in a pod spec, in place. `created` is a pod itself; else a template, which upstream treats alike but for
     requests (taken from limits) and service links."""
+    _omit(spec, _SPEC)
     set_default = spec.setdefault
     set_default("restartPolicy", "Always")
     set_default("terminationGracePeriodSeconds", GRACE_SECONDS)
@@ -48,7 +66,25 @@ def pull_policy(image: str) -> str:
     return "Always" if tag in ("", "latest") else "IfNotPresent"
 
 
+def _omit(node: Tree, names: frozenset[str]) -> None:
+    for name in [n for n, value in node.items() if not value and n in names]:
+        del node[name]
+
+
+def _omit_parts(container: Tree) -> None:
+    _omit(container, _CONTAINER)
+    if container.get("resources"):
+        _omit(container["resources"], _RESOURCES)
+    for port in container.get("ports") or ():
+        _omit(port, _PORT)
+    for mount in container.get("volumeMounts") or ():
+        _omit(mount, _MOUNT)
+    for variable in container.get("env") or ():
+        _omit(variable, _VARIABLE)
+
+
 def _container(container: Tree, *, created: bool, host_network: bool) -> None:
+    _omit_parts(container)
     if not container.get("imagePullPolicy"):
         container["imagePullPolicy"] = pull_policy(container.get("image") or "")
     if not container.get("terminationMessagePath"):

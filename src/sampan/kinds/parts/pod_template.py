@@ -35,7 +35,9 @@ SELECTOR = Column("Selector", selector_text, wide=True, description="Label selec
 
 def default(template: dict[str, Any]) -> None:
     """Fills in the template's pod spec, in place."""
-    template.setdefault("metadata", {})
+    metadata = template.setdefault("metadata", {})
+    for name in [n for n, value in metadata.items() if not value]:  # empty is the same as absent
+        del metadata[name]
     pod_defaults.default_spec(template.setdefault("spec", {}), created=False)
 
 

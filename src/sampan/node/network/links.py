@@ -6,58 +6,30 @@ and translated back with or without the kernel's br_netfilter, a pod can't speak
 address (strict reverse path filter), and no ARP is needed (both ends know each other's address).
 The link that bears the gateway address has no ports.
 
-pyroute2's synchronous calls may not be made in a thread that runs an event loop: all of this runs in
-errand threads (threads.py), each with its own socket. Importing pyroute2 takes a tenth of a second,
-hence only here and only when used.
+All of this blocks, and goes into other namespaces: it runs in errand threads (threads.py).
 """
 
 import contextlib
+import errno
 import ipaddress
 import os
-from typing import TYPE_CHECKING, Any
+import socket
 
 from sampan.node.network import namespaces, sysctls
+from sampan.node.network.netlink import Link, Netlink, Route, index_of
 from sampan.node.network.settings import NetworkSettings
-
-if TYPE_CHECKING:
-    from pyroute2 import IPRoute
-
-_NO_SUCH_DEVICE = 19
-_ON_LINK = 4
-_SCOPE_LINK = 253
-_PERMANENT = 0x80
-
-
-def open_socket() -> "IPRoute":
-    """A netlink socket in the calling thread's namespace."""
-    from pyroute2 import IPRoute
-
-    return IPRoute()
-
-
-def index_of(netlink: "IPRoute", name: str) -> int | None:
-    found = netlink.link_lookup(ifname=name)
-    return int(found[0]) if found else None
 
 
 def ensure_gateway(settings: NetworkSettings) -> None:
     """The gateway's link is up and holds its address, and service addresses are routed to it."""
-    with open_socket() as netlink:
-        if index_of(netlink, settings.bridge) is None:
-            mac = mac_of(settings.gateway)
-            netlink.link("add", ifname=settings.bridge, kind="bridge", address=mac, mtu=settings.mtu)
-        index = index_of(netlink, settings.bridge)
+    with Netlink() as netlink:
+        if index_of(settings.bridge) is None:
+            netlink.add_link(Link(settings.bridge, "bridge", mac_of(settings.gateway), settings.mtu))
+        index = socket.if_nametoindex(settings.bridge)
         _disable_ipv6(settings.bridge)
-        netlink.link("set", index=index, state="up")
-        netlink.addr("replace", index=index, address=settings.gateway, prefixlen=settings.network.prefixlen)
-        netlink.route(
-            "replace",
-            dst=settings.service_cidr,
-            oif=index,
-            scope=_SCOPE_LINK,
-            prefsrc=settings.gateway,
-            priority=index,
-        )
+        netlink.set_up(index)
+        netlink.set_address(index, settings.gateway, settings.network.prefixlen)
+        netlink.set_route(Route(settings.service_cidr, index, source=settings.gateway, priority=index))
 
 
 def plug_in(settings: NetworkSettings, pod_uid: str, address: str) -> None:
@@ -69,10 +41,10 @@ def plug_in(settings: NetworkSettings, pod_uid: str, address: str) -> None:
     with contextlib.ExitStack() as stack:
         host = namespaces.host_fd()
         stack.callback(os.close, host)
-        on_host = stack.enter_context(open_socket())  # opened before the move: it stays on the host
+        on_host = stack.enter_context(Netlink())  # opened before the move: it stays on the host
         pod = namespaces.enter_new()
         stack.callback(os.close, pod)
-        with open_socket() as in_pod:
+        with Netlink() as in_pod:
             _configure_pod_end(in_pod, settings, address, host)
         namespaces.move_to(host)
         _configure_host_end(on_host, settings, address)
@@ -81,24 +53,19 @@ def plug_in(settings: NetworkSettings, pod_uid: str, address: str) -> None:
 
 def unplug(settings: NetworkSettings, pod_uid: str, address: str) -> None:
     """Remove the pod's cable and namespace. Repeating is harmless."""
-    with open_socket() as netlink:
-        remove_link(netlink, settings.link_name(address))
+    name = settings.link_name(address)
+    if index_of(name) is not None:
+        with Netlink() as netlink:
+            _remove_link(netlink, name)
     namespaces.remove(settings.namespace_path(pod_uid))
 
 
 def remove_all(settings: NetworkSettings) -> None:
     """Remove every pod's cable, then the gateway's link; routes and neighbours go with them."""
-    with open_socket() as netlink:
-        names = {link.get("ifname"): int(link["index"]) for link in netlink.get_links()}
-        for name, index in names.items():
+    with Netlink() as netlink:
+        for _, name in socket.if_nameindex():
             if name == settings.bridge or _is_cable(settings, name):
-                _ignore_missing(netlink, index)
-
-
-def remove_link(netlink: "IPRoute", name: str) -> None:
-    index = index_of(netlink, name)
-    if index is not None:
-        _ignore_missing(netlink, index)
+                _remove_link(netlink, name)
 
 
 def mac_of(address: str) -> str:
@@ -106,37 +73,32 @@ def mac_of(address: str) -> str:
     return "0a:58:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)
 
 
-def _configure_pod_end(netlink: "IPRoute", settings: NetworkSettings, address: str, host: int) -> None:
+def _configure_pod_end(netlink: Netlink, settings: NetworkSettings, address: str, host: int) -> None:
     """Inside the pod: loopback, the address, and everything else through the gateway."""
     gateway_mac = mac_of(settings.gateway)
-    peer = {
-        "ifname": settings.link_name(address),
-        "net_ns_fd": host,
-        "mtu": settings.mtu,
-        "address": gateway_mac,
-    }
-    netlink.link("add", ifname="eth0", kind="veth", address=mac_of(address), mtu=settings.mtu, peer=peer)
+    peer = Link(settings.link_name(address), "veth", gateway_mac, settings.mtu, host)
+    netlink.add_link(Link("eth0", "veth", mac_of(address), settings.mtu), peer)
     for scope in ("all", "eth0"):
         sysctls.write(f"net.ipv4.conf/{scope}/accept_redirects", "0")
     _disable_ipv6("eth0")
-    index = index_of(netlink, "eth0")
-    netlink.link("set", index=1, state="up")
-    netlink.link("set", index=index, state="up")
-    netlink.addr("add", index=index, address=address, prefixlen=32)
-    netlink.neigh("add", dst=settings.gateway, lladdr=gateway_mac, ifindex=index, state=_PERMANENT)
-    netlink.route("add", dst="default", gateway=settings.gateway, oif=index, flags=_ON_LINK)
+    index = socket.if_nametoindex("eth0")
+    netlink.set_up(1)
+    netlink.set_up(index)
+    netlink.set_address(index, address, 32)
+    netlink.set_neighbour(index, settings.gateway, gateway_mac)
+    netlink.set_route(Route("0.0.0.0/0", index, gateway=settings.gateway))
 
 
-def _configure_host_end(netlink: "IPRoute", settings: NetworkSettings, address: str) -> None:
+def _configure_host_end(netlink: Netlink, settings: NetworkSettings, address: str) -> None:
     """On the host: the pod's address, and no other, is found at and accepted from this cable."""
     name = settings.link_name(address)
-    index = index_of(netlink, name)
+    index = socket.if_nametoindex(name)
     sysctls.write(f"net.ipv4.conf/{name}/rp_filter", "1")
     sysctls.write(f"net.ipv4.conf/{name}/forwarding", "1")
     _disable_ipv6(name)
-    netlink.link("set", index=index, state="up")
-    netlink.neigh("add", dst=address, lladdr=mac_of(address), ifindex=index, state=_PERMANENT)
-    netlink.route("replace", dst=f"{address}/32", oif=index, scope=_SCOPE_LINK, prefsrc=settings.gateway)
+    netlink.set_up(index)
+    netlink.set_neighbour(index, address, mac_of(address))
+    netlink.set_route(Route(f"{address}/32", index, source=settings.gateway))
 
 
 def _is_cable(settings: NetworkSettings, name: str) -> bool:
@@ -149,12 +111,12 @@ def _disable_ipv6(link: str) -> None:
         sysctls.write(f"net.ipv6.conf/{link}/disable_ipv6", "1")
 
 
-def _ignore_missing(netlink: "IPRoute", index: int) -> None:
-    from pyroute2 import NetlinkError
-
+def _remove_link(netlink: Netlink, name: str) -> None:
+    index = index_of(name)
+    if index is None:
+        return
     try:
-        netlink.link("del", index=index)
-    except NetlinkError as error:
-        missing: Any = error.code
-        if missing != _NO_SUCH_DEVICE:
+        netlink.delete_link(index)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
             raise

@@ -49,7 +49,7 @@ class PodNetwork:
     async def add(self, pod_uid: str) -> PodAttachment:
         """A namespace with address for the pod; the same one again if it has one.
 
-        Raises NoAddressLeft, or OSError/NetlinkError after having cleaned up.
+        Raises NoAddressLeft, or OSError after having cleaned up.
         """
         async with self._lock(pod_uid):
             present = self._attachment(pod_uid)

@@ -40,7 +40,7 @@ from sampan.node.runtime.protocol import (
 
 CONCURRENT_STARTS = 8
 KILL_SECONDS = 30.0
-LOG_CHECK_SECONDS = 10.0
+LOG_CHECK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class OciRuntime:
         self._roots_file = os.path.join(root, "cgroups")
         self._cgroup_roots: set[str] = set()
         self._version = "runc://unknown"
+        self._closed = False
 
     @property
     def version(self) -> str:
@@ -194,7 +195,8 @@ class OciRuntime:
                 logs.control(container.folder, "2 0 0\n")
 
     async def close(self) -> None:
-        """Stops watching; containers go on."""
+        """Stops watching; containers go on, and who ends from now on is for the next agent to find."""
+        self._closed = True
         for container in self._containers.values():
             container.unwatch()
         self._execs.close()
@@ -287,7 +289,7 @@ class OciRuntime:
             asyncio.get_running_loop().call_later(0.05, self._conmon_ended_later, container)
             container.unwatch()
             return
-        if container.ended.is_set():
+        if container.ended.is_set() or self._closed:
             return
         self._note_end(container)
         container.unwatch()
@@ -350,12 +352,13 @@ class OciRuntime:
         container.ended.set()
         container.released.set()
         self._containers.pop(container.id, None)
-        await asyncio.to_thread(rooted.remove_tree, container.folder)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._exit_dir, container.id))
+        # The directory goes last: as long as it is there, an agent that comes back finds what else is to go.
         parent = container.known.cgroup_parent
         if not any(other.known.cgroup_parent == parent for other in self._containers.values()):
             host.remove_cgroup(parent)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._exit_dir, container.id))
+        await asyncio.to_thread(rooted.remove_tree, container.folder)
 
     async def _adopt(self, name: str) -> None:
         folder = os.path.join(self._folders, name)

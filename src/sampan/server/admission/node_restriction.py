@@ -100,8 +100,6 @@ def _pod(node: str, attributes: Attributes, lookup: Lookup) -> str:
             return f'unexpected operation "{operation}", node "{node}" can only create and delete mirror pods'
         case "status", "UPDATE":
             return _pod_status(node, attributes.obj or {}, attributes.old or {}, is_own=is_own)
-        case "eviction", _:
-            return "" if is_own else f"node {node} can only evict pods with spec.nodeName set to itself"
     return f"unexpected pod subresource \"{attributes.subresource}\", only 'status' and 'eviction' are allowed"
 
 

@@ -69,8 +69,7 @@ class Authorizer:
 
     def rules_for(self, user: User, namespace: str) -> tuple[list[Tree], list[Tree]]:
         """The user's resource rules and path rules in a namespace, as a SelfSubjectRulesReview lists them."""
-        everything = _EVERYTHING if MASTERS_GROUP in user.groups else ()
-        return summary([*everything, *(rule for _, rule in self.rules.rules_of(user, namespace))])
+        return summary(rule for _, rule in self.rules.rules_of(user, namespace))
 
     def rules_held(self, user: User, namespace: str) -> list[Tree]:
         """Every rule that the user has in the namespace ("" = cluster-wide only)."""

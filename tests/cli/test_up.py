@@ -1,0 +1,143 @@
+"""`sampan up` before anything starts: what it shows, refuses and asks."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sampan.cli import main
+from sampan.cluster import agents, host, settings
+from sampan.cluster.doctor import Part
+from sampan.cluster.settings import Settings
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own, every part installed, and nothing may start."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setattr("sampan.cluster.doctor.missing_parts", list)
+    monkeypatch.setattr(host, "_LINKS", tmp_path / "net")
+    monkeypatch.setattr(host, "is_free", lambda address, port: True)
+    monkeypatch.setattr(host, "start", lambda cluster, report: pytest.fail("started"))
+    return tmp_path / "share" / "sampan"
+
+
+def test_dry_run_shows_every_change(capsys: Capture, home: Path, tmp_path: Path) -> None:
+    """And makes none."""
+    assert main.run(["up", "--dry-run", "--name", "tide", "--nodes", "2"]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        f"cluster tide in {home / 'tide'}",
+        "https://127.0.0.1:6443",
+        "bridge sampan0n0 with 10.244.0.1; pods in 10.244.0.0/24",
+        "bridge sampan0n1 with 10.244.1.1",
+        "nftables table sampan-0-1; route to 10.96.0.0/16; IPv4 forwarding on",
+        "cgroups sampan-0-0",
+        f"context sampan-tide in {tmp_path / 'kubeconfig'}",
+        "`sampan down` takes all of it back",
+    ):
+        assert text in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_of_a_simulated_cluster(capsys: Capture) -> None:
+    """Its nodes change nothing on this host."""
+    assert main.run(["up", "--dry-run", "--runtime", "simulated"]) == 0
+    out = capsys.readouterr().out
+    assert "node sampan, simulated: no change to this host" in out
+    assert "bridge" not in out
+
+
+def test_missing_parts_are_listed_with_the_command(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a dry run as well; a simulated cluster needs none of them."""
+    monkeypatch.setattr("sampan.cluster.doctor.missing_parts", lambda: [Part("runc", "runc"), Part("nft", "nftables")])
+    assert main.run(["up", "--dry-run"]) == 0
+    assert "sudo apt-get install -y nftables runc" in capsys.readouterr().out
+    assert main.run(["up"]) == 1
+    err = capsys.readouterr().err
+    assert "lacks runc, nft" in err
+    assert "sudo apt-get install -y nftables runc" in err
+    assert "--runtime simulated" in err
+
+
+def test_a_store_of_a_later_version(capsys: Capture) -> None:
+    """Refused by name."""
+    assert main.run(["up", "--store", "etcd://127.0.0.1:2379"]) == 1
+    assert "--store etcd://127.0.0.1:2379 is not available yet" in capsys.readouterr().err
+
+
+def test_an_ordinary_user_is_asked(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer is a no; without sudo there is nothing to ask."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("shutil.which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.setattr("builtins.input", lambda prompt: "n")
+    assert main.run(["up"]) == 1
+    captured = capsys.readouterr()
+    assert "needs root" in captured.out
+    assert "not started; a cluster without root: sampan up --runtime simulated" in captured.err
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    assert main.run(["up", "--yes"]) == 1
+    assert "there is no sudo here" in capsys.readouterr().err
+
+
+def test_a_broken_kubeconfig_is_found_first(capsys: Capture, tmp_path: Path, home: Path) -> None:
+    """Before anything is made."""
+    (tmp_path / "kubeconfig").write_text("a: [")
+    assert main.run(["up"]) == 1
+    assert f"{tmp_path / 'kubeconfig'} is not YAML" in capsys.readouterr().err
+    assert not (home / "sampan").exists()
+
+
+def made(directory: Path, **values: object) -> Settings:
+    directory.mkdir(parents=True)
+    cluster = Settings("sampan", directory, **values)  # type: ignore[arg-type]
+    cluster.save()
+    return cluster
+
+
+def test_one_name_is_one_cluster(capsys: Capture, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second of the same name in another directory would share context and node, while the first runs."""
+    made(home / "sampan")
+    monkeypatch.setattr(host, "is_running", lambda known: known.directory == home / "sampan")
+    assert main.run(["up", "--dry-run", "--data-dir", str(tmp_path / "other")]) == 1
+    assert f"a cluster named sampan already runs in {home / 'sampan'}" in capsys.readouterr().err
+    monkeypatch.setattr(host, "is_running", lambda known: False)
+    assert main.run(["up", "--dry-run", "--data-dir", str(tmp_path / "other")]) == 0
+
+
+def test_addresses_that_another_user_took(capsys: Capture, tmp_path: Path, home: Path) -> None:
+    """While this cluster was down; its own links, of a crash, are no hindrance."""
+    (tmp_path / "net" / "sampan0n0").mkdir(parents=True)
+    cluster = made(home / "sampan")
+    assert main.run(["up"]) == 1
+    assert "its link is sampan0n0" in capsys.readouterr().err
+    config = agents.write_config(cluster, 0)
+    host.check_links(cluster)
+    config.unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "--nodes 2",
+        "--no-node",
+        "--api-port 7443",
+        "--listen 127.0.0.2",
+        "--runtime simulated",
+        "--store memory",
+    ],
+)
+def test_a_running_cluster_is_not_changed(
+    change: str, capsys: Capture, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to do it is told."""
+    cluster = made(home / "sampan")
+    monkeypatch.setattr(host, "is_running", lambda known: True)
+    assert main.run(["up", *change.split()]) == 1
+    err = capsys.readouterr().err
+    assert "cluster sampan runs with" in err
+    assert "sampan down, then this command again" in err
+    assert settings.load(home / "sampan") == cluster

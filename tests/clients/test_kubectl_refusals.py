@@ -1,0 +1,79 @@
+"""What a user asks for in vain: said with upstream's words, or named as not available yet."""
+
+import pytest
+
+from tests.clients.conftest import Cluster, needs_root
+
+pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+
+JOB = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: j}
+spec:
+  completionMode: Indexed
+  completions: 2
+  backoffLimitPerIndex: 1
+  maxFailedIndexes: 1
+  managedBy: example.com/other
+  podReplacementPolicy: Failed
+  podFailurePolicy: {rules: [{action: Ignore, onPodConditions: [{type: DisruptionTarget}]}]}
+  successPolicy: {rules: [{succeededIndexes: "0"}]}
+  template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}
+"""
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  setHostnameAsFQDN: true
+  volumes: [{name: v, nfs: {server: a, path: /b}}, {name: w, persistentVolumeClaim: {claimName: c}}]
+  ephemeralContainers: [{name: e, image: x}]
+  containers: [{name: c, image: x}]
+"""
+
+
+def test_fields_that_would_be_ignored_are_refused_by_name(cluster: Cluster, ns: str) -> None:
+    """Of jobs and pods."""
+    told = cluster.refused("apply", "-f", "-", stdin=JOB)
+    for field in ("podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "maxFailedIndexes", "managedBy"):
+        text = f"* spec.{field}: Forbidden: jobs with {field} are not available yet in this version of Sampan"
+        assert text in told, told
+    told = cluster.refused("apply", "-f", "-", stdin=POD)
+    assert "spec.volumes[0].nfs: Forbidden: volumes of type nfs are not available yet" in told
+    assert "spec.volumes[1].persistentVolumeClaim: Forbidden: volumes of type persistentVolumeClaim" in told
+    assert "spec.ephemeralContainers: Forbidden: cannot be set on create" in told
+    assert "spec.setHostnameAsFQDN: Forbidden: host names with a domain" in told
+    told = cluster.refused("create", "service", "nodeport", "np", "--tcp=80:80")
+    assert "services of type NodePort are not available yet in this version of Sampan" in told
+
+
+def test_bad_manifests(cluster: Cluster, ns: str) -> None:
+    """A wrong type, an unknown field, what does not fit together."""
+    head = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  selector: {matchLabels: {a: b}}\n"
+    rest = "  template: {metadata: {labels: {a: c}}, spec: {containers: [{name: x}]}}\n"
+    told = cluster.refused("apply", "-f", "-", stdin=head + '  replicas: "x"\n' + rest)
+    assert "cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32" in told
+    told = cluster.refused("apply", "-f", "-", stdin=head + "  nope: 1\n" + rest)
+    assert 'strict decoding error: unknown field "spec.nope"' in told
+    told = cluster.refused("apply", "-f", "-", "--validate=false", stdin=head + "  nope: 1\n" + rest)
+    assert told.splitlines() == [
+        'The Deployment "d" is invalid: ',
+        '* spec.template.metadata.labels: Invalid value: {"a":"c"}: `selector` does not match template `labels`',
+        "* spec.template.spec.containers[0].image: Required value",
+    ]
+
+
+def test_names_that_exist_or_do_not(cluster: Cluster, ns: str) -> None:
+    """AlreadyExists, NotFound, a namespace that is not there, a kind that nobody knows."""
+    cluster.kubectl("create", "configmap", "c")
+    assert 'configmaps "c" already exists' in cluster.refused("create", "configmap", "c")
+    assert 'namespaces "nope" not found' in cluster.refused("create", "configmap", "c", "-n", "nope")
+    assert cluster.refused("get", "pods", "x") == 'Error from server (NotFound): pods "x" not found\n'
+    assert 'the server doesn\'t have a resource type "nope"' in cluster.refused("get", "nope")
+    assert "unable to find specified revision" not in cluster.refused("rollout", "history", "deploy/x")
+    told = cluster.refused("get", "--raw", f"/api/v1/namespaces/{ns}/pods/x/nope")
+    assert told == "Error from server (NotFound): the server could not find the requested resource\n"
+    told = cluster.refused("create", "token", "default", "--duration=1m")
+    assert "spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes" in told

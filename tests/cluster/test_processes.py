@@ -1,0 +1,122 @@
+"""Processes are found again by their pid files, never mistaken, and ended."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sampan.cluster import processes
+from sampan.cluster.processes import Process
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    """One that is ended in the end."""
+    made = Process("p", tmp_path / "run" / "p.pid", tmp_path / "logs" / "p.log")
+    yield made
+    processes.stop(made, 2)
+
+
+def run(process: Process, code: str) -> int:
+    return processes.start(process, [sys.executable, "-c", code]).pid
+
+
+def test_start_and_stop(process: Process) -> None:
+    """SIGTERM is enough, and its output is in the log."""
+    pid = run(process, "import time; print('hello', flush=True); time.sleep(60)")
+    assert process.pid == pid
+    while "hello" not in processes.tail(process.log, 5):
+        time.sleep(0.01)
+    assert processes.proportional_kib(pid) > 0
+    assert processes.stop(process, 5)
+    assert process.pid == 0
+    assert not process.pid_file.exists()
+    assert processes.stop(process, 5)
+
+
+@pytest.mark.slow
+def test_one_that_does_not_listen_is_killed(process: Process) -> None:
+    """After the grace."""
+    run(process, "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)")
+    while "deaf" not in processes.tail(process.log, 5):
+        time.sleep(0.01)
+    began = time.monotonic()
+    assert processes.stop(process, 0.3)
+    assert time.monotonic() - began >= 0.3
+    assert process.pid == 0
+
+
+def test_a_pid_used_again_is_not_ours(process: Process) -> None:
+    """Its start time tells; nobody else's process is ever signalled."""
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        process.pid_file.parent.mkdir()
+        process.pid_file.write_text(f"{stranger.pid} 1\n")
+        assert process.pid == 0
+        assert processes.stop(process, 1)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("text", ["", "x", "1 2 3", "x y"])
+def test_a_damaged_pid_file_is_no_process(process: Process, text: str) -> None:
+    """As after a crash of the host."""
+    process.pid_file.parent.mkdir()
+    process.pid_file.write_text(text)
+    assert process.pid == 0
+
+
+def test_a_process_that_ended_by_itself(process: Process) -> None:
+    """A zombie does not count as running."""
+    child = processes.start(process, [sys.executable, "-c", ""])
+    while processes.start_time(child.pid):
+        time.sleep(0.01)
+    assert process.pid == 0
+    assert processes.wait_gone(child.pid, 1)
+    assert processes.proportional_kib(child.pid) == 0
+
+
+def test_signals_may_go_through_a_command(process: Process) -> None:
+    """As sudo kill does; one that is refused is told."""
+    pid = run(process, "import time; time.sleep(60)")
+    assert not processes.stop(process, 0.05, ["false"])
+    assert process.pid == pid
+    assert processes.stop(process, 5, ["env", "kill"])
+    assert process.pid == 0
+
+
+DETACHED = """
+import time
+from sampan.cluster import agent_process
+agent_process._detach({log!r})
+print("from the background", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_detaches_itself(process: Process) -> None:
+    """It goes on by itself, with its own session and its output in the log."""
+    code = DETACHED.format(log=str(process.log))
+    assert processes.start_detached(process, [sys.executable, "-c", code])
+    pid = process.pid
+    assert pid
+    while "background" not in processes.tail(process.log, 5):
+        time.sleep(0.01)
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3] == str(pid)
+    assert processes.stop(process, 5)
+    assert not processes.start_detached(process, ["false"])
+    assert not processes.start_detached(process, ["true"])
+
+
+def test_the_end_of_a_log(tmp_path: Path) -> None:
+    """The last lines; nothing of a log that is not there."""
+    log = tmp_path / "log"
+    log.write_bytes(b"one\ntwo\n\xff three\n")
+    assert processes.tail(log, 2) == "two\n� three"
+    assert processes.tail(tmp_path / "none", 2) == ""
