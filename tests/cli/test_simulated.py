@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.conftest import User, free_port
+from tests.cli.conftest import EARLIER, User, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,11 @@ def test_a_life(user: User) -> None:
     assert "node sampan-tide is Ready" in out
     assert "cluster tide is ready with simulated nodes: containers are only pretended" in out
     assert current(user) == "sampan-tide"
+    (user.clusters / "tide" / "kubeconfig").unlink()
+    user.kubeconfig.write_text(EARLIER)
     assert "cluster tide is already running" in user.sampan("up --name tide")
+    assert (user.clusters / "tide" / "kubeconfig").exists()
+    assert current(user) == "sampan-tide"
     assert "running" in user.sampan("ls")
     status = user.sampan("status --name tide")
     assert "node sampan-tide         Ready" in status

@@ -252,3 +252,11 @@ def test_start_failure(node):
     node.runtime.failure = None
     node.loop.advance(11)
     assert seen(node)["phase"] == "Running"
+
+
+def test_a_pod_that_is_too_big_is_turned_away(node):
+    """Bound by name, past the scheduler: Failed, OutOfcpu, with an event."""
+    make_pod(node, container={"resources": {"requests": {"cpu": "10000"}}})
+    node.loop.advance(0.1)
+    assert (seen(node)["phase"], seen(node)["reason"]) == ("Failed", "OutOfcpu")
+    assert seen(node)["message"].startswith("Pod was rejected: Node didn't have enough resource: cpu, requested: ")

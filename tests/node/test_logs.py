@@ -60,3 +60,12 @@ async def test_follow(tmp_path):
     over = True
     path.write_bytes(b"2026-01-01T00:00:03Z stdout F three\n")
     assert await asyncio.wait_for(reading, 5) == b"one\ntwo\nthree\n"
+
+
+def test_a_rotated_file_is_part_of_the_log(tmp_path):
+    """The newest of them; a rotation takes nothing away that was just said."""
+    path = write(tmp_path)
+    (tmp_path / "0.log.20251231-000000").write_bytes(b"2025-12-31T00:00:00Z stdout F oldest\n")
+    (tmp_path / "0.log.20260101-000000").write_bytes(b"2026-01-01T00:00:00Z stdout F before\n")
+    assert logs.tail(path, Options()) == b"before\none\nerr\npartial\n\nlast one\n"
+    assert logs.tail(path, Options(tail_lines=1)) == b"last one\n"

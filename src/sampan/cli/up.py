@@ -175,7 +175,10 @@ def _merge(cluster: Settings, before: Settings | None, *, switch: bool) -> None:
     path = Path(cluster.kubeconfig)
     if before is not None and before.kubeconfig not in ("", cluster.kubeconfig):
         kubeconfig.remove(Path(before.kubeconfig), cluster.context, before.previous_context)
-    previous = kubeconfig.merge(path, kubeconfig.build(cluster), switch=switch)
+    content = kubeconfig.build(cluster)
+    if not cluster.path("kubeconfig").exists():
+        kubeconfig.write(cluster.path("kubeconfig"), content)
+    previous = kubeconfig.merge(path, content, switch=switch)
     if previous != cluster.context:
         dataclasses.replace(cluster, previous_context=previous).save()
 

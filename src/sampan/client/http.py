@@ -50,16 +50,6 @@ class HttpTransport:
         received = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status, content, received, received.get("content-type", ""))
 
-    async def websocket(
-        self, path: str, query: tuple[tuple[str, str], ...], protocols: tuple[str, ...]
-    ) -> aiohttp.ClientWebSocketResponse:
-        """Opens a WebSocket (exec, attach, logs); the chosen protocol is `.protocol`. Raises TransportError."""
-        url = self._url(Request("GET", path, query))
-        try:
-            return await self._open().ws_connect(url, protocols=protocols, headers=self._identity(), max_msg_size=0)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransportError(f"{self.access.server}{path}: {error!r}") from error
-
     async def close(self) -> None:
         """Closes every connection."""
         if self._session is not None:

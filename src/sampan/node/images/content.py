@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import orjson
-import zstandard
 
 from sampan.node.images import rooted, tar, unpack
 from sampan.node.images.model import ImageError
@@ -168,21 +167,24 @@ def decompressed(raw: BinaryIO) -> tar.Readable:
     if magic[:2] == b"\x1f\x8b":
         return _Reading(cast("tar.Readable", gzip.GzipFile(fileobj=raw)))
     if magic == b"\x28\xb5\x2f\xfd":
+        import zstandard  # seldom needed, and an idle agent is to be small
+
         decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        return _Reading(decoder.stream_reader(raw, read_across_frames=True))
+        return _Reading(decoder.stream_reader(raw, read_across_frames=True), zstandard.ZstdError)
     return raw
 
 
 class _Reading:
     """A decompressor whose errors are the image's errors."""
 
-    def __init__(self, source: tar.Readable) -> None:
+    def __init__(self, source: tar.Readable, *errors: type[Exception]) -> None:
         self._source = source
+        self._errors: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, *errors)
 
     def read(self, size: int, /) -> bytes:
         try:
             return self._source.read(size)
-        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        except self._errors as error:
             raise ImageError(f"a compressed stream is damaged: {error}") from error
 
 

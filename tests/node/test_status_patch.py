@@ -1,0 +1,14 @@
+"""What of a status is written."""
+
+from sampan.meta import schema
+from sampan.meta.patch import strategic
+from sampan.node import status_patch
+
+
+def test_a_new_address_replaces_the_old_one():
+    """The lists of addresses are merged by the server, so what went away is named."""
+    old = {"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}], "hostIPs": [{"ip": "10.0.0.1"}]}
+    new = {"podIP": "10.0.0.9", "podIPs": [{"ip": "10.0.0.9"}], "hostIPs": [{"ip": "10.0.0.1"}]}
+    patch = status_patch.patch("u", old, new)
+    type = schema.definition("io.k8s.api.core.v1.Pod")
+    assert strategic.apply({"status": old}, {"status": patch["status"]}, type)["status"] == new
