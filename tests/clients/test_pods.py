@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.clients import conftest
 from tests.clients.conftest import Cluster, needs_root
 

@@ -3,6 +3,7 @@
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.pod import POD
 from sampan.meta import objects, timestamps
+from sampan.node.observed import Emit
 
 
 def make_pod(node, **spec):
@@ -260,3 +261,15 @@ def test_a_pod_that_is_too_big_is_turned_away(node):
     node.loop.advance(0.1)
     assert (seen(node)["phase"], seen(node)["reason"]) == ("Failed", "OutOfcpu")
     assert seen(node)["message"].startswith("Pod was rejected: Node didn't have enough resource: cpu, requested: ")
+    assert "containerStatuses" not in seen(node)
+    assert [reason for reason, _ in node.client.events()].count("OutOfcpu") == 1
+
+
+def test_similar_events_are_combined(node):
+    """Messages that never repeat do not fill the API."""
+    pod = make_pod(node)
+    for number in range(40):
+        node.agent.recorder.emit(pod, Emit("Warning", "Unhealthy", f"probe {number}"))
+    told = [event["message"] for event in node.agent.recorder._queue if event["reason"] == "Unhealthy"]
+    assert told[:10] == [f"probe {number}" for number in range(10)]
+    assert told[10:] == ["(combined from similar events): probe 10"]

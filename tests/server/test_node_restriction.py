@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from tests.server.conftest import Api, pod
 
 from sampan.web.message import Peer
+from tests.server.conftest import Api, pod
 
 NODE_1 = Peer("system:node:n1", ("system:nodes",))
 PODS = "/api/v1/namespaces/default/pods"

@@ -12,7 +12,6 @@ import aiohttp
 import jwt
 import orjson
 import pytest
-from tests.server.conftest import ADMIN, NOW, Api, Https, config_map, pod
 
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.kind import Kind
@@ -24,6 +23,7 @@ from sampan.web import certificates
 from sampan.web.certificates import Subject
 from sampan.web.listener import Address, Listener, client_context
 from sampan.web.message import Peer, Request, Response
+from tests.server.conftest import ADMIN, NOW, Api, Https, config_map, pod
 
 Tree = dict[str, Any]
 MAPS = "/api/v1/namespaces/default/configmaps"
