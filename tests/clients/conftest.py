@@ -103,7 +103,9 @@ def traces() -> dict[str, set[str]]:
                 continue
             if any(word in command for word in ("conmon", "sampan.cluster", "sampan.node", "runc")):
                 processes.add(command)
-    cgroups = {str(p) for p in Path("/sys/fs/cgroup").glob("**/*sampan*")}
+    cgroups = {  # os.walk passes over what goes away meanwhile
+        os.path.join(root, name) for root, names, _ in os.walk("/sys/fs/cgroup") for name in names if "sampan" in name
+    }
     sysctl = {Path("/proc/sys/net/ipv4/ip_forward").read_text()}
     return {
         "links": links,

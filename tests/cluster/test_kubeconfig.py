@@ -123,3 +123,16 @@ def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("KUBECONFIG", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert kubeconfig.default_path() == tmp_path / ".kube" / "config"
+
+
+def test_a_chosen_namespace_stays(path: Path) -> None:
+    """A second merge keeps the namespace that the user set in the context."""
+    kubeconfig.merge(path, addition("sampan"), switch=True)
+    config = kubeconfig.read(path)
+    config["contexts"][-1]["context"]["namespace"] = "mine"
+    kubeconfig.write(path, config)
+    kubeconfig.merge(path, addition("sampan"), switch=True)
+    assert kubeconfig.read(path)["contexts"][-1] == {
+        "name": "sampan",
+        "context": {"cluster": "sampan", "user": "sampan", "namespace": "mine"},
+    }

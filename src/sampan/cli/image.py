@@ -83,7 +83,7 @@ def _import(store: "ImageStore", arguments: argparse.Namespace) -> int:
         raise CommandError("--env takes NAME=VALUE")
     config = ImageConfig(cmd=tuple(arguments.cmd), env=tuple((name, value) for name, _, value in pairs))
     image = store.import_rootfs(arguments.rootfs, arguments.tag, config)
-    print(f"imported {image.reference} ({_size(image.size)})")
+    print(f"imported {arguments.tag} ({_size(image.size)})")
     return 0
 
 

@@ -53,8 +53,13 @@ def merge(path: Path, addition: Tree, *, switch: bool) -> str:
     """Puts the cluster's entries into the user's file; returns the context that was current before."""
     config = read(path)
     previous = str(config.get("current-context") or "")
+    chosen = {e.get("name"): (e.get("context") or {}).get("namespace") for e in config.get("contexts") or []}
     for section in SECTIONS:
         added = addition[section]
+        if section == "contexts":  # the namespace that the user set in it stays
+            added = [
+                {**e, "context": {**e["context"], "namespace": n}} if (n := chosen.get(e["name"])) else e for e in added
+            ]
         names = {entry["name"] for entry in added}
         config[section] = [e for e in config.get(section) or [] if e.get("name") not in names] + added
     if switch or not previous:

@@ -8,6 +8,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 import asyncio
 import logging
 from collections import OrderedDict, deque
+from dataclasses import replace
 from typing import Any
 
 from sampan.client.api import Client
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 COMPONENT = "kubelet"
 QUEUED = 2000
 REMEMBERED = 4096
+SIMILAR = 10
+"""So many events that differ in their message only are told apart; the next ones are combined, as upstream does."""
+COMBINED = "(combined from similar events): "
 QUIET_SECONDS = 10.0
 """The same event again within this time is only counted, and sent with the next one."""
 
@@ -40,6 +44,7 @@ class Recorder:
         self._wake = asyncio.Event()
         self._known: OrderedDict[tuple[str, ...], Object] = OrderedDict()
         self._counts: dict[tuple[str, ...], int] = {}
+        self._similar: OrderedDict[tuple[str, ...], set[str]] = OrderedDict()
 
     def start(self, tasks: Tasks) -> None:
         """Begins to send."""
@@ -48,19 +53,35 @@ class Recorder:
     def emit(self, obj: Object, event: Emit) -> None:
         """Queues an event about a pod or the node."""
         now = self._clock.now()
-        key = (objects.uid(obj), event.type, event.reason, event.message, event.field_path)
+        told = self._told_as(obj, event)
+        key = (objects.uid(obj), event.type, event.reason, told, event.field_path)
+        if told == COMBINED:
+            event = replace(event, message=COMBINED + event.message)
         event_object = self._new(obj, event, now)
         if (known := self._known.get(key)) is not None:
             count = self._counts[key] = self._counts.get(key, int(known["count"])) + 1
             if now - timestamps.parse(known["lastTimestamp"]) < QUIET_SECONDS:
                 return
-            event_object = {**known, "count": count, "lastTimestamp": timestamps.format(now)}
+            said = {"count": count, "lastTimestamp": timestamps.format(now), "message": event_object["message"]}
+            event_object = {**known, **said}
         self._known[key] = event_object
         self._known.move_to_end(key)
         while len(self._known) > REMEMBERED:
             self._counts.pop(self._known.popitem(last=False)[0], None)
         self._queue.append(event_object)
         self._wake.set()
+
+    def _told_as(self, obj: Object, event: Emit) -> str:
+        """The message, or that it is one of too many."""
+        alike = (objects.uid(obj), event.type, event.reason)
+        messages = self._similar.setdefault(alike, set())
+        self._similar.move_to_end(alike)
+        while len(self._similar) > REMEMBERED:
+            self._similar.popitem(last=False)
+        if event.message not in messages and len(messages) >= SIMILAR:
+            return COMBINED
+        messages.add(event.message)
+        return event.message
 
     def _new(self, obj: Object, event: Emit, now: float) -> Object:
         namespace = objects.namespace(obj) or "default"
@@ -105,7 +126,7 @@ class Recorder:
             if event["count"] == 1:
                 await self._client.create(self._kind, event)
                 return
-            patch = {"count": event["count"], "lastTimestamp": event["lastTimestamp"]}
+            patch = {name: event[name] for name in ("count", "lastTimestamp", "message")}
             await self._client.patch(self._kind, (key[0], key[1]), patch, type="merge")
         except ApiError as error:
             log.info("event %s of %s was refused: %s", event["reason"], event["involvedObject"], error.message)

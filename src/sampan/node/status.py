@@ -24,6 +24,8 @@ def status(seen: Snapshot) -> Status:
         new["observedGeneration"] = generation
     if seen.observed.rejected is not None and seen.old.get("phase") not in TERMINAL:
         return _rejected(seen, new)
+    if seen.old.get("phase") in TERMINAL and not (seen.old_statuses or seen.observed.containers):
+        return {**new, **{k: seen.old[k] for k in ("phase", "conditions", "reason", "message") if k in seen.old}}
     inits, apps = podspec.init_containers(seen.pod), podspec.app_containers(seen.pod)
     init_statuses = [_container(seen, c, init=True) for c in inits]
     if inits:

@@ -80,7 +80,12 @@ class Container:
 
     def kill_conmon(self) -> None:
         """Ends conmon, of which nothing more is wanted, and what it runs: a runc that hangs, the container."""
-        conmon = read_pid(os.path.join(self.folder, "conmon.pid"))
+        known = read_pid(os.path.join(self.folder, "conmon.pid"))
+        # One that has only just begun has not written its number yet, and would go on making the container.
+        for conmon in [known] if known else _holders(self.id):
+            self._kill_holder(conmon)
+
+    def _kill_holder(self, conmon: int) -> None:
         fd = (
             self._conmon_fd if self._conmon_fd >= 0 else _open_process(conmon, lambda: self.id in _command_line(conmon))
         )
@@ -145,6 +150,15 @@ def _signal(fd: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _holders(container_id: str) -> list[int]:
+    """The conmon processes of a container, found by their command line."""
+    return [
+        int(entry)
+        for entry in os.listdir("/proc")
+        if entry.isdecimal() and f"\0--cid\0{container_id}\0" in _command_line(int(entry))
+    ]
 
 
 def _descendants(parent: int) -> list[int]:
