@@ -4,16 +4,18 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
 
 import asyncio
+import hashlib
 import logging
 from collections import OrderedDict
 
 from sampan.client.api import Client, Key
 from sampan.client.transport import TransportError
+from sampan.control.event_limits import COMBINED, Limits
 from sampan.kinds.core.event import EVENT
 from sampan.kinds.kind import Object
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
-from sampan.meta import timestamps
+from sampan.meta import names, timestamps
 from sampan.meta.status import ApiError
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ Identity = tuple[str, ...]
 
 
 class Recorder:
-    """Writes events in the background, in order. When too many wait, new ones are dropped and counted."""
+    """Writes events in the background, in order. Too many at once, or about one object, are dropped and counted."""
 
     def __init__(self, client: Client, clock: Clock, tasks: Tasks) -> None:
         self._client = client
@@ -34,6 +36,7 @@ class Recorder:
         self._tasks = tasks
         self._queue: asyncio.Queue[tuple[Identity, Object]] = asyncio.Queue(PENDING)
         self._known: OrderedDict[Identity, tuple[Key, int]] = OrderedDict()
+        self._limits = Limits()
         self._last_nanos = 0
         self._started = False
         self.dropped = 0
@@ -41,9 +44,14 @@ class Recorder:
     def record(self, component: str, about: Object, event: tuple[str, str, str]) -> None:
         """`event` is (type, reason, message); `about` needs kind and apiVersion."""
         self._start()
-        tree = self._event(component, about, event)
-        involved = tree["involvedObject"]
-        identity = (component, *event, *(str(involved.get(f, "")) for f in ("kind", "namespace", "name", "uid")))
+        metadata, now = about["metadata"], self._clock.monotonic()
+        subject = (component, about["kind"], *(str(metadata.get(f, "")) for f in ("namespace", "name", "uid")))
+        text = self._limits.told_as((*subject, *event[:2]), event[2], now)
+        identity = (*subject, *event[:2], text)
+        if not self._limits.may_tell(subject, now):
+            self.dropped += 1
+            return
+        tree = self._event(component, about, (*event[:2], text or COMBINED + event[2]))
         try:
             self._queue.put_nowait((identity, tree))
         except asyncio.QueueFull:
@@ -78,8 +86,9 @@ class Recorder:
 
     async def _repeat(self, known: tuple[Key, int], tree: Object) -> bool:
         """Raises the count of the event that is there; False when it is gone."""
+        changes = {"count": known[1] + 1, "message": tree["message"], "lastTimestamp": tree["lastTimestamp"]}
         try:
-            await self._client.patch(EVENT, known[0], {"count": known[1] + 1, "lastTimestamp": tree["lastTimestamp"]})
+            await self._client.patch(EVENT, known[0], changes)
         except ApiError as error:
             if error.code == 404:
                 return False
@@ -102,7 +111,7 @@ class Recorder:
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{metadata['name']}.{self._last_nanos:x}", "namespace": namespace},
+            "metadata": {"name": _name(metadata["name"], self._last_nanos), "namespace": namespace},
             "involvedObject": involved,
             "type": event[0],
             "reason": event[1],
@@ -114,3 +123,9 @@ class Recorder:
             "lastTimestamp": timestamps.format(now),
             "count": 1,
         }
+
+
+def _name(about: str, nanos: int) -> str:
+    """NAME.TIME; a digest of it where that is no name for an event, being too long or such as system:node."""
+    name = f"{about}.{nanos:x}"
+    return hashlib.sha256(name.encode()).hexdigest()[:32] if names.dns1123_subdomain(name) else name

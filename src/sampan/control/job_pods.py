@@ -39,16 +39,26 @@ class Tally:
         return self.failed + len(self.uncounted_failed)
 
 
-def tally(status: Object, pods: Sequence[Object]) -> Tally:
-    """What is counted so far, and what comes next."""
-    tracked = {objects.uid(p): p for p in pods if TRACKING_FINALIZER in objects.finalizers(p)}
+def is_tracked(p: Object) -> bool:
+    """Whether the pod's end is still to be counted."""
+    return TRACKING_FINALIZER in objects.finalizers(p)
+
+
+def tally(status: Object, pods: Sequence[Object], *, is_over: bool = False, is_patient: bool = False) -> Tally:
+    """What is counted so far, and what comes next.
+
+    When the job is over, what still runs has failed. A patient one waits for the end of pods being deleted.
+    """
+    tracked = {objects.uid(p): p for p in pods if is_tracked(p)}
     uncounted = status.get("uncountedTerminatedPods") or {}
     done = {name: [u for u in uncounted.get(name) or () if u not in tracked] for name in ("succeeded", "failed")}
     waiting = {name: [u for u in uncounted.get(name) or () if u in tracked] for name in ("succeeded", "failed")}
     listed = {uid for uids in waiting.values() for uid in uids}
     for uid, p in tracked.items():
         if uid not in listed and len(listed) < UNCOUNTED_AT_ONCE:
-            end = "succeeded" if has_succeeded(p) else "failed" if has_failed(p) else ""
+            end = (
+                "succeeded" if has_succeeded(p) else "failed" if is_over or has_failed(p, is_patient=is_patient) else ""
+            )
             if end:
                 waiting[end].append(uid)
                 listed.add(uid)
@@ -66,9 +76,10 @@ def has_succeeded(p: Object) -> bool:
     return bool((p.get("status") or {}).get("phase") == "Succeeded")
 
 
-def has_failed(p: Object) -> bool:
-    """Whether the pod will not do its work: it failed, or it is being deleted."""
-    return (p.get("status") or {}).get("phase") == "Failed" or (objects.is_deleting(p) and not has_succeeded(p))
+def has_failed(p: Object, *, is_patient: bool = False) -> bool:
+    """Whether the pod will not do its work: it failed, or it is being deleted (which a patient job doesn't judge)."""
+    is_leaving = objects.is_deleting(p) and not has_succeeded(p) and not is_patient
+    return (p.get("status") or {}).get("phase") == "Failed" or is_leaving
 
 
 def index_of(p: Object) -> int | None:

@@ -198,10 +198,15 @@ def _created(view: View, step: Rollout) -> Plan:
     told = _scaling(name, 0, made["spec"]["replicas"]) if made["spec"]["replicas"] else None
     failed = warning("ReplicaSetCreateError", f'Failed to create new replica set "{name}": {{error}}')
     text = ("True", "NewReplicaSetCreated", f'Created new replica set "{name}"')
+    error = next((o.error for o in view.refusals() if isinstance(o.write, Create)), "")
+    if error:
+        text = ("False", "ReplicaSetCreateError", error)
     status = _said(deployment, text, step.now) if rollout_status.has_deadline(deployment) else old_status
     after = {**deployment, "status": status}
     status = rollout_status.status(after, {**made, "status": {}}, step.old, step.now)
-    return plan([Create(REPLICASET, made, told, failed)], decorate.status(DEPLOYMENT, deployment, status))
+    creation, said = [Create(REPLICASET, made, told, failed)], decorate.status(DEPLOYMENT, deployment, status)
+    # A refusal is told before it is tried again, else the status stage would never be reached.
+    return plan(said, creation) if error else plan(creation, said)
 
 
 def _said(deployment: Object, text: tuple[str, str, str], now: float) -> Object:

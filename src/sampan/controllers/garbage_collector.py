@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sampan.control import own
 from sampan.control.everywhere import Everywhere, Ref
-from sampan.control.plan import Ask, Delete, Plan, Question, Write, plan
+from sampan.control.plan import Ask, Delete, Event, Plan, Question, Write, plan, warning
 from sampan.control.view import UNANSWERED, View
 from sampan.kinds.kind import Kind, Object
 from sampan.meta import objects
@@ -28,6 +28,7 @@ class Owners:
     waiting: list[Object] = field(default_factory=list)
     gone: list[Object] = field(default_factory=list)
     ask: list[Question] = field(default_factory=list)
+    invalid: list[Object] = field(default_factory=list)
 
 
 def reconcile(view: View, ref: Ref, now: float) -> Plan:
@@ -46,7 +47,16 @@ def reconcile(view: View, ref: Ref, now: float) -> Plan:
     owners = _owners(view, obj)
     if owners.ask:
         return Plan(ask=tuple(owners.ask))
+    if owners.invalid:  # such an owner can't be looked up, so nothing is known about it
+        return Plan(events=tuple(_invalid(kind, obj, reference) for reference in owners.invalid))
     return _decided(view, kind, obj, owners)
+
+
+def _invalid(kind: Kind, obj: Object, reference: Object) -> Event:
+    where = f"[{reference['apiVersion']}/{reference['kind']}, namespace: , name: {reference['name']}"
+    message = f'ownerRef {where}, uid: {reference["uid"]}] does not exist in namespace ""'
+    about = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": obj["metadata"]}
+    return warning("OwnerRefInvalidNamespace", message, about)
 
 
 def _decided(view: View, kind: Kind, obj: Object, owners: Owners) -> Plan:
@@ -75,6 +85,9 @@ def _owners(view: View, obj: Object) -> Owners:
         kind = _kind_of(view, reference)
         if kind is None:
             found.solid.append(reference)  # an unknown kind can't be shown to be absent
+            continue
+        if kind.namespaced and not objects.namespace(obj):
+            found.invalid.append(reference)
             continue
         namespace = objects.namespace(obj) if kind.namespaced else ""
         owner = view.get(kind, (namespace, reference["name"]))

@@ -7,12 +7,12 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sampan.control import decorate, job_pods, own
 from sampan.control.controller import Controller, Watch
-from sampan.control.plan import Create, Delete, Event, Key, Plan, Write, normal, plan, sooner, warning
-from sampan.control.view import View
+from sampan.control.plan import Ask, Create, Delete, Event, Key, Patch, Plan, Write, normal, plan, sooner, warning
+from sampan.control.view import UNANSWERED, View
 from sampan.kinds.batch.job import JOB, TRACKING_FINALIZER
 from sampan.kinds.core import pod
 from sampan.kinds.core.pod import POD
@@ -39,10 +39,19 @@ class Work:
         return [p for p in self.pods if pod.is_active(p)]
 
     @property
+    def terminating(self) -> list[Object]:
+        return [p for p in self.pods if objects.is_deleting(p) and not pod.is_terminal(p)]
+
+    @property
+    def busy(self) -> list[Object]:
+        """Pods whose places are not to be filled yet."""
+        return [*self.active, *self.terminating] if _is_patient(self.job) else self.active
+
+    @property
     def completed(self) -> set[int]:
         done = job_pods.parse_indexes((self.job.get("status") or {}).get("completedIndexes", ""))
-        seen = {job_pods.index_of(p) for p in self.pods if job_pods.has_succeeded(p)}
-        return done | {i for i in seen if i is not None and i < self.job["spec"].get("completions", 0)}
+        seen = {job_pods.index_of(p) for p in self.pods if job_pods.has_succeeded(p) and job_pods.is_tracked(p)}
+        return {i for i in done | seen if i is not None and i < self.job["spec"].get("completions", 0)}
 
     @property
     def succeeded(self) -> int:
@@ -53,7 +62,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     """Counts, judges, and brings the number of running pods to what is wanted."""
     job = view.get(JOB, key)
     if job is None:
-        return Plan()
+        return _bereft(view, key)
     selector = selectors.from_label_selector(job["spec"].get("selector"))
     found = own.children(view, job, own.Claim(JOB, POD, selector, (TRACKING_FINALIZER,)))
     if found.ask:
@@ -64,35 +73,74 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     if finished is not None:
         return _after(job, finished, found.objects, now)
     if objects.is_deleting(job):
-        return plan([own.without_finalizers(POD, p, (TRACKING_FINALIZER,)) for p in found.objects if _is_tracked(p)])
-    work = Work(job, found.objects, job_pods.tally(job.get("status") or {}, found.objects), now)
-    return _step(work, _verdict(work))
+        return plan(_releases(found.objects))
+    status = job.get("status") or {}
+    work = Work(job, found.objects, job_pods.tally(status, found.objects, is_patient=_is_patient(job)), now)
+    verdict = _verdict(work)
+    if verdict is not None and verdict[0] == "FailureTarget":
+        work = replace(work, tally=job_pods.tally(status, found.objects, is_over=True))
+    return _step(work, verdict)
+
+
+def _bereft(view: View, key: Key) -> Plan:
+    """A job that is gone, which a live read confirms, does not hold its pods back."""
+    pods = [p for p in view.list(POD, key[0]) if job_pods.is_tracked(p) and _is_of(p, key[1])]
+    if not pods:
+        return Plan()
+    live = view.answer(Ask(JOB, key))
+    if live is UNANSWERED:
+        return Plan(ask=(Ask(JOB, key),))
+    return plan(() if live is not None else _releases(pods))
+
+
+def _is_of(p: Object, name: str) -> bool:
+    controller = objects.controller_of(p)
+    return controller is not None and (controller.get("kind"), controller["name"]) == (JOB.name, name)
+
+
+def _releases(pods: Iterable[Object]) -> list[Patch]:
+    return [own.without_finalizers(POD, p, (TRACKING_FINALIZER,)) for p in pods if job_pods.is_tracked(p)]
 
 
 def _step(work: Work, verdict: Verdict | None) -> Plan:
     is_suspended = bool(work.job["spec"].get("suspend"))
     status, events = _status(work, verdict)
-    releases = [own.without_finalizers(POD, p, (TRACKING_FINALIZER,)) for p in work.tally.release]
-    changes, wait = _ended(work) if verdict or is_suspended else _balanced(work)
-    again = sooner(wait, _seconds_to_deadline(work.job, status, work.now))
+    surplus = work.active if verdict or is_suspended else _surplus(work)
+    # Those that go because they are too many are not counted: they lose the finalizer first.
+    releases = _releases([*work.tally.release, *(() if verdict else surplus)])
+    changes, wait = ([_delete(p) for p in surplus], None) if verdict or is_suspended or surplus else _missing(work)
+    # Once judged, only the pods' ends matter, which make the job due themselves.
+    again = None if verdict else sooner(wait, _seconds_to_deadline(work.job, status, work.now))
     return plan(decorate.status(JOB, work.job, status), releases, changes, events=events, again=again)
 
 
-def _balanced(work: Work) -> tuple[Sequence[Write], float | None]:
-    """Creates or deletes pods; returns also how long a back-off still lasts."""
-    missing = _wanted_active(work) - len(work.active)
-    if missing < 0:
-        return [_delete(p) for p in sorted(work.active, key=_eagerness)[:-missing]], None
-    if missing == 0:
+def _surplus(work: Work) -> list[Object]:
+    """Pods beyond what is wanted, those with an index that another has or that there isn't any more first."""
+    misplaced = _misplaced(work) if _is_indexed(work.job) else []
+    others = [p for p in sorted(work.active, key=_eagerness) if p not in misplaced]
+    return misplaced + others[: max(len(others) - _wanted_active(work), 0)]
+
+
+def _misplaced(work: Work) -> list[Object]:
+    places = set(range(work.job["spec"]["completions"]))
+    found = []
+    for p in sorted(work.active, key=_eagerness, reverse=True):
+        if job_pods.index_of(p) in places:
+            places.discard(job_pods.index_of(p) or 0)
+        else:
+            found.append(p)
+    return found
+
+
+def _missing(work: Work) -> tuple[Sequence[Write], float | None]:
+    """Creates pods; returns also how long a back-off still lasts."""
+    missing = _wanted_active(work) - len(work.busy)
+    if missing <= 0:
         return (), None
     wait = job_pods.backoff_seconds(work.pods, work.now)
     if wait > 0:
         return (), wait
     return [_create(work.job, index) for index in _places(work, min(missing, BURST))], None
-
-
-def _ended(work: Work) -> tuple[Sequence[Write], float | None]:
-    return [_delete(p) for p in work.active], None
 
 
 def _wanted_active(work: Work) -> int:
@@ -107,7 +155,7 @@ def _places(work: Work, count: int) -> list[int | None]:
     """The lowest completion indexes that nobody works on; None for each pod of a job without."""
     if not _is_indexed(work.job):
         return [None] * count
-    taken = work.completed | {i for p in work.active if (i := job_pods.index_of(p)) is not None}
+    taken = work.completed | {i for p in work.busy if (i := job_pods.index_of(p)) is not None}
     return [i for i in range(work.job["spec"]["completions"]) if i not in taken][:count]  # type: ignore[return-value]
 
 
@@ -125,8 +173,8 @@ def _verdict(work: Work) -> Verdict | None:
     if left is not None and left <= 0:
         return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
     wanted = spec.get("completions")
-    is_enough = work.succeeded > 0 and not work.active if wanted is None else work.succeeded >= wanted
-    return ("SuccessCriteriaMet", *REACHED) if is_enough else None
+    is_enough = work.succeeded > 0 if wanted is None else work.succeeded >= wanted
+    return ("SuccessCriteriaMet", *REACHED) if is_enough and not work.active else None
 
 
 def _has_restarted_too_often(work: Work, limit: int) -> bool:
@@ -143,7 +191,7 @@ def _status(work: Work, verdict: Verdict | None) -> tuple[Object, list[Event]]:
         **old,
         "active": len(work.active) or None,
         "ready": sum(map(pod.is_ready, work.active)),
-        "terminating": sum(objects.is_deleting(p) and not pod.is_terminal(p) for p in work.pods),
+        "terminating": len(work.terminating),
         "succeeded": (len(work.completed) if _is_indexed(work.job) else tally.succeeded) or None,
         "failed": tally.failed or None,
         "uncountedTerminatedPods": {name: uids for name, uids in uncounted.items() if uids},
@@ -198,7 +246,7 @@ def _with(listed: Sequence[Object], verdict: Verdict, now: float, status: str = 
 
 def _after(job: Object, finished: Object, pods: Sequence[Object], now: float) -> Plan:
     """A finished job lets its pods go, and itself when its time to live is over."""
-    releases = [own.without_finalizers(POD, p, (TRACKING_FINALIZER,)) for p in pods if _is_tracked(p)]
+    releases = _releases(pods)
     ttl = job["spec"].get("ttlSecondsAfterFinished")
     if ttl is None or objects.is_deleting(job):
         return plan(releases)
@@ -249,12 +297,13 @@ def _seconds_to_deadline(job: Object, status: Object, now: float) -> float | Non
     return timestamps.parse(status["startTime"]) + float(deadline) - now
 
 
+def _is_patient(job: Object) -> bool:
+    """Whether a pod is replaced only when it has ended."""
+    return bool(job["spec"].get("podReplacementPolicy") == "Failed")
+
+
 def _is_indexed(job: Object) -> bool:
     return bool(job["spec"].get("completionMode") == "Indexed")
-
-
-def _is_tracked(p: Object) -> bool:
-    return TRACKING_FINALIZER in objects.finalizers(p)
 
 
 def _orphans(view: View, p: Object) -> Iterable[Key]:

@@ -99,8 +99,10 @@ def _conditions(view: View, old: Object, now: float) -> list[Object]:
     kept = conditions.remove(old.get("conditions"), "ReplicaFailure")
     if not refusals:
         return kept
-    reason = "FailedCreate" if isinstance(refusals[0].write, Create) else "FailedDelete"
     previous = old.get("conditions") or ()
+    if conditions.is_true(old, "ReplicaFailure"):
+        return list(previous)  # each refusal names another pod; telling them all would make it due again at once
+    reason = "FailedCreate" if isinstance(refusals[0].write, Create) else "FailedDelete"
     return conditions.set(previous, "ReplicaFailure", "True", reason, refusals[0].error, now)
 
 
