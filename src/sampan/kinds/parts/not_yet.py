@@ -58,8 +58,4 @@ def container_causes(container: Spec, path: str) -> list[Cause]:
 
 def job_causes(spec: Spec) -> list[Cause]:
     """Fields of a new job's spec."""
-    found = [cause(f"spec.{name}", f"jobs with {name}") for name in _JOB if spec.get(name) is not None]
-    replacement = spec.get("podReplacementPolicy")
-    if replacement == "Failed" and not found:
-        found.append(cause("spec.podReplacementPolicy", "jobs with podReplacementPolicy Failed"))
-    return found
+    return [cause(f"spec.{name}", f"jobs with {name}") for name in _JOB if spec.get(name) is not None]
