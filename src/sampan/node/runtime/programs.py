@@ -67,6 +67,7 @@ class Programs:
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,
                     pass_fds=(sink,),
+                    cwd=bundle.folder,  # conmon makes a file `oom` where it stands
                     env={"PATH": os.environ.get("PATH", _PATH), "_OCI_SYNCPIPE": str(sink)},
                 )
             finally:
