@@ -66,7 +66,8 @@ def test_an_application_answers(cluster: Cluster, ns: str) -> None:
     described = cluster.kubectl("describe", "deployment", "web")
     assert "ScalingReplicaSet" in described
     assert "NewReplicaSetAvailable" in described
-    name = cluster.get("pods", "-l", "app=web")["items"][0]["metadata"]["name"]
+    pods = [pod["metadata"] for pod in cluster.get("pods", "-l", "app=web")["items"]]
+    name = next(pod["name"] for pod in pods if "deletionTimestamp" not in pod)  # not one of the rollout before
     described = cluster.kubectl("describe", "pod", name)
     for text in ("Successfully assigned", "Container started", "Ready             True"):
         assert text in described, described
