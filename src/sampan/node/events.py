@@ -13,6 +13,7 @@ from typing import Any
 
 from sampan.client.api import Client
 from sampan.client.transport import TransportError
+from sampan.control import event_limits
 from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
@@ -25,9 +26,6 @@ log = logging.getLogger(__name__)
 COMPONENT = "kubelet"
 QUEUED = 2000
 REMEMBERED = 4096
-SIMILAR = 10
-"""So many events that differ in their message only are told apart; the next ones are combined, as upstream does."""
-COMBINED = "(combined from similar events): "
 QUIET_SECONDS = 10.0
 """The same event again within this time is only counted, and sent with the next one."""
 
@@ -44,7 +42,7 @@ class Recorder:
         self._wake = asyncio.Event()
         self._known: OrderedDict[tuple[str, ...], Object] = OrderedDict()
         self._counts: dict[tuple[str, ...], int] = {}
-        self._similar: OrderedDict[tuple[str, ...], set[str]] = OrderedDict()
+        self._limits = event_limits.Limits()
 
     def start(self, tasks: Tasks) -> None:
         """Begins to send."""
@@ -53,10 +51,11 @@ class Recorder:
     def emit(self, obj: Object, event: Emit) -> None:
         """Queues an event about a pod or the node."""
         now = self._clock.now()
-        told = self._told_as(obj, event)
-        key = (objects.uid(obj), event.type, event.reason, told, event.field_path)
-        if told == COMBINED:
-            event = replace(event, message=COMBINED + event.message)
+        alike = (objects.uid(obj), event.type, event.reason)
+        told = self._limits.told_as(alike, event.message, self._clock.monotonic())
+        key = (*alike, told, event.field_path)
+        if not told:
+            event = replace(event, message=event_limits.COMBINED + event.message)
         event_object = self._new(obj, event, now)
         if (known := self._known.get(key)) is not None:
             count = self._counts[key] = self._counts.get(key, int(known["count"])) + 1
@@ -70,18 +69,6 @@ class Recorder:
             self._counts.pop(self._known.popitem(last=False)[0], None)
         self._queue.append(event_object)
         self._wake.set()
-
-    def _told_as(self, obj: Object, event: Emit) -> str:
-        """The message, or that it is one of too many."""
-        alike = (objects.uid(obj), event.type, event.reason)
-        messages = self._similar.setdefault(alike, set())
-        self._similar.move_to_end(alike)
-        while len(self._similar) > REMEMBERED:
-            self._similar.popitem(last=False)
-        if event.message not in messages and len(messages) >= SIMILAR:
-            return COMBINED
-        messages.add(event.message)
-        return event.message
 
     def _new(self, obj: Object, event: Emit, now: float) -> Object:
         namespace = objects.namespace(obj) or "default"
