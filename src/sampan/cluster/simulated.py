@@ -203,7 +203,7 @@ class SimulatedCluster:
     async def _start(self) -> None:
         await self._app.start()
         for kept in self._app.cache.kinds():
-            kept.listen(self._recorder(kept.kind.resource))
+            kept.listen(self._recorder(kept.resource))
         await bootstrap.ensure(self._app, wiring.endpoints(self.settings))
         await self._runner.start()
         await self._scheduler.start()

@@ -77,7 +77,7 @@ BODIES: tuple[Kind, ...] = tuple(bind(module) for module in _BODY_MODULES)
 
 @cache
 def _by_resource() -> dict[tuple[str, str], Kind]:
-    return {(kind.group, kind.plural): kind for kind in KINDS}
+    return {(kind.group, kind.plural): kind for kind in KINDS if not kind.storage_version}
 
 
 @cache

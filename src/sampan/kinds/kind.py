@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.meta import names
+from sampan.meta import schema as schemas
 from sampan.meta.status import Cause
 
 Object = dict[str, Any]
@@ -84,8 +85,8 @@ def _nothing_holds(obj: Object) -> bool:
     return False
 
 
-def _one_version(obj: Object, version: str) -> Object:
-    return obj
+def _one_version(obj: Object, api_version: str) -> Object:
+    return {**obj, "apiVersion": api_version}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ class Hooks:
                                     (old is None on create; subresource "" for the main resource)
     validate(new, old, subresource) returns all causes
     warn(new, old)                  returns texts for Warning headers
-    convert(obj, version)           returns the object in another served version
+    convert(obj, api_version)       returns the object in another version, such as "autoscaling/v1": called on
+                                    the kind of the version that is served, to it and from it
+    read(obj)                       what a stored object lacks or has too much when it is read, in place
     grace_seconds(obj, requested)   how long a deleted object stays, 0 for not at all (requested: the caller's wish)
     deleting(obj)                   what a graceful deletion changes besides metadata, in place
     holds(obj)                      whether something other than metadata.finalizers keeps a deleted object
@@ -108,6 +111,7 @@ class Hooks:
     validate: Callable[[Object, Object | None, str], Sequence[Cause]] = _no_causes
     warn: Callable[[Object, Object | None], Sequence[str]] = _no_warnings
     convert: Callable[[Object, str], Object] = _one_version
+    read: Callable[[Object], None] = _same
     grace_seconds: Callable[[Object, int | None], int] = _at_once
     deleting: Callable[[Object], None] = _same
     holds: Callable[[Object], bool] = _nothing_holds
@@ -115,7 +119,12 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """One resource type. `group` is "" for core; `versions` are the served ones, storage version first.
+    """One resource type in one version. `group` is "" for core; `versions` holds that version.
+
+    A resource with several versions has one Kind for each; its objects are stored in `storage_version`
+    ("" for its own), under `stored_as` (group, plural) where they share another resource's place
+    (events.k8s.io). A `custom` kind comes from a CustomResourceDefinition and brings its `own_type`.
+    Hooks see objects in this Kind's version.
 
     `schema` names a definition (io.k8s.api.apps.v1.Deployment) of meta.schema. `selectable` maps a
     field selector's name to a dotted path (metadata.name and metadata.namespace are always there).
@@ -146,6 +155,10 @@ class Kind:
     has_generation: bool = False
     not_stored: bool = False
     name_check: Callable[[str], list[str]] = names.dns1123_subdomain
+    stored_as: tuple[str, str] | None = None
+    storage_version: str = ""
+    custom: bool = False
+    own_type: schemas.Type | None = None
     hooks: Hooks = Hooks()
 
     def __eq__(self, other: object) -> bool:
@@ -161,6 +174,28 @@ class Kind:
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def storage_api_version(self) -> str:
+        """The apiVersion in which objects are stored."""
+        group = self.stored_as[0] if self.stored_as else self.group
+        version = self.storage_version or self.version
+        return f"{group}/{version}" if group else version
+
+    @property
+    def is_satellite(self) -> bool:
+        """Whether what is stored may be another version than this one, or needs a look before it is shown."""
+        return self.custom or self.storage_api_version != self.api_version
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """(group, plural) under which objects are stored."""
+        return self.stored_as or (self.group, self.plural)
+
+    @property
+    def type(self) -> schemas.Type:
+        """The shape of its objects."""
+        return self.own_type or schemas.definition(self.schema)
 
     @property
     def namespaced(self) -> bool:

@@ -7,7 +7,7 @@ in-process transport call the same `handle`.
 
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +18,8 @@ from sampan.kit.tasks import Tasks
 from sampan.meta import status
 from sampan.meta.wire import json
 from sampan.server import authn, codec, documents, health, request_info
-from sampan.server.admission import (
-    namespace_lifecycle,
-    node_restriction,
-    pod_priority,
-    pod_tolerations,
-    rbac_escalation,
-    service_account,
-)
+from sampan.server.admission import plugins
 from sampan.server.admission.chain import Chain
-from sampan.server.admission.service_addresses import ServiceAddresses
 from sampan.server.authz.authorizer import Authorizer
 from sampan.server.authz.decision import Attributes, message
 from sampan.server.cache import Cache
@@ -39,6 +31,7 @@ from sampan.server.reads import Reads
 from sampan.server.registry import Registry
 from sampan.server.request_info import RequestInfo
 from sampan.server.reviews import Reviews
+from sampan.server.served import Served
 from sampan.server.subresources import later
 from sampan.server.subresources.binding import BindingHandler
 from sampan.server.subresources.eviction import EvictionHandler
@@ -47,6 +40,7 @@ from sampan.server.subresources.scale import ScaleHandler
 from sampan.server.subresources.streams import NodeDialer, Streams
 from sampan.server.subresources.token import TokenHandler
 from sampan.server.tokens import Tokens
+from sampan.server.versions import Versions
 from sampan.server.watching import Watching
 from sampan.store.protocol import Store, StoreError
 from sampan.web.message import BodyBroken, BodyTooLarge, Request, Response
@@ -80,33 +74,28 @@ class App:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._kinds: Mapping[tuple[str, str], Kind] = {(k.group, k.plural): k for k in parts.kinds}
+        self.served = Served(parts.kinds)
+        self.versions = Versions()
         self.cache = Cache(parts.store, parts.kinds, parts.tasks)
-        chain = Chain(
-            (
-                namespace_lifecycle.admit,
-                service_account.admit,
-                node_restriction.admit,
-                pod_tolerations.admit,
-                pod_priority.admit,
-                ServiceAddresses(parts.service_cidr).admit,
-                self._admit_rbac,
-            )
-        )
-        self.registry = Registry(self.cache, parts.store, chain, parts.ids)
+        self.registry = Registry(self.cache, parts.store, parts.ids, self.versions)
         self._tokens = Tokens(parts.token_key)
         self._authenticator = authn.Authenticator(self._tokens, self.registry, parts.clock.now)
         self._authorizer = Authorizer(self.registry)
-        self._reads = Reads(self.cache, parts.store, parts.token_key)
-        self._watching = Watching(self.cache, parts.ids, parts.clock.now)
+        self.registry.admit_with(Chain(plugins.plugins(self._tools())))
+        self._reads = Reads(self.cache, parts.store, parts.token_key, self.versions)
+        self._watching = Watching(self.cache, parts.ids, parts.clock.now, self.versions)
         self._deletes = Deletes(self.registry)
         self._patching = Patching(self.registry)
         self._reviews = Reviews(self._authenticator, self._authorizer)
-        self._documents = documents.Documents(parts.kinds, self._tokens)
+        self._documents = documents.Documents(self.served, self._tokens)
         self.health = health.Health()
         self._subresources = self._handlers(parts)
         self._busy = {True: 0, False: 0}
         self._check_handlers()
+
+    def _tools(self) -> plugins.Tools:
+        parts = self._parts
+        return plugins.Tools(self._authorizer, self.served, self.versions, parts.clock.now, parts.service_cidr)
 
     async def start(self) -> None:
         """Fills the cache from the store."""
@@ -168,9 +157,6 @@ class App:
             },
         )
 
-    async def _admit_rbac(self, attributes: Any, lookup: Any) -> None:
-        await rbac_escalation.admit(attributes, self._authorizer)
-
     # Documents and health
 
     def _plain(self, request: Request, info: RequestInfo) -> Response:
@@ -204,10 +190,8 @@ class App:
             self._busy[is_write] -= 1
 
     def _call(self, request: Request, info: RequestInfo, user: User) -> Call:
-        kind = self._kinds.get((info.group, info.resource))
-        if kind is None or info.version not in kind.versions:
-            raise status.no_such_path()
-        if not _is_placed(kind, info):
+        kind = self.served.find(info.group, info.version, info.resource)
+        if kind is None or not _is_placed(kind, info):
             raise status.no_such_path()
         subresource = kind.subresource(info.subresource) if info.subresource else None
         if (info.subresource and subresource is None) or info.below:

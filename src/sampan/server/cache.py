@@ -20,6 +20,7 @@ from sampan.store.protocol import Batch, Event, Store
 
 ROOT = "/registry/"
 WINDOW_EVENTS = 8192
+MAX_VIEWS = 4
 _METADATA = b'"metadata":{'
 
 Tree = dict[str, Any]
@@ -28,7 +29,7 @@ Tree = dict[str, Any]
 class Item:
     """One object at one revision. `key` is NAMESPACE/NAME, or NAME for cluster-scoped kinds."""
 
-    __slots__ = ("_labels", "_tree", "_wire", "key", "revision", "stored")
+    __slots__ = ("_labels", "_tree", "_view", "_wire", "key", "revision", "stored")
 
     def __init__(self, key: str, revision: int, stored: bytes) -> None:
         self.key = key
@@ -37,6 +38,15 @@ class Item:
         self._wire: bytes | None = None
         self._tree: Tree | None = None
         self._labels: dict[str, str] | None = None
+        self._view: tuple[tuple[Kind, Item], ...] = ()
+
+    def view(self, kind: Kind) -> "Item | None":
+        """This object as the Kind serves it, when that was made before (see server.versions)."""
+        return next((item for known, item in self._view if known is kind), None)
+
+    def keep_view(self, kind: Kind, item: "Item") -> None:
+        """Remembers it for the next reader; only for the latest few versions."""
+        self._view = ((kind, item), *(pair for pair in self._view if pair[0] is not kind))[:MAX_VIEWS]
 
     @classmethod
     def of(cls, tree: Tree) -> "Item":
@@ -120,16 +130,21 @@ Listener = Callable[[Change], None]
 
 
 class KindCache:
-    """The live objects of one kind in key order, and its latest events."""
+    """The live objects under one prefix in key order, and its latest events."""
 
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.prefix = prefix(kind)
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
         self.items: dict[str, Item] = {}
         self.changes: deque[Change] = deque()
         self.oldest = 0
         self._listeners: dict[Listener, None] = {}
         self._order: list[str] = []
+
+    @property
+    def resource(self) -> str:
+        """What is kept here, as messages name it: deployments.apps."""
+        group, _, plural = self.prefix.removeprefix(ROOT).rstrip("/").partition("/")
+        return plural if group == "core" else f"{plural}.{group}"
 
     def get(self, key: str) -> Item | None:
         return self.items.get(key)
@@ -200,12 +215,13 @@ class Cache:
     def __init__(self, store: Store, kinds: Sequence[Kind], tasks: Tasks) -> None:
         self._store = store
         self._tasks = tasks
-        self._by_prefix = {prefix(kind): KindCache(kind) for kind in kinds if not kind.not_stored}
+        self._by_prefix = {prefix(kind): KindCache(prefix(kind)) for kind in kinds if not kind.not_stored}
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.revision = 0
 
     def of(self, kind: Kind) -> KindCache:
-        return self._by_prefix[prefix(kind)]
+        """The cache of a stored kind; made on the spot for one that came later (a custom resource)."""
+        return self._at(prefix(kind))
 
     def kinds(self) -> Iterator[KindCache]:
         yield from self._by_prefix.values()
@@ -214,10 +230,9 @@ class Cache:
         """Reads the whole store, then follows it."""
         page = await self._store.list(ROOT)
         for record in page.records:
-            cache = self._by_prefix.get(_prefix_of(record.key))
-            if cache is not None:
-                key = record.key[len(cache.prefix) :]
-                cache.load(key, Item(key, record.mod_revision, record.value))
+            cache = self._at(_prefix_of(record.key))
+            key = record.key[len(cache.prefix) :]
+            cache.load(key, Item(key, record.mod_revision, record.value))
         for cache in self._by_prefix.values():
             cache.sort(page.revision)
         self.revision = page.revision
@@ -237,11 +252,16 @@ class Cache:
 
     def _apply(self, batch: Batch) -> None:
         for event in batch.events:
-            cache = self._by_prefix.get(_prefix_of(event.key))
-            if cache is not None:
-                cache.apply(event)
+            self._at(_prefix_of(event.key)).apply(event)
         self.revision = batch.revision
         self._wake()
+
+    def _at(self, where: str) -> KindCache:
+        cache = self._by_prefix.get(where)
+        if cache is None:
+            cache = self._by_prefix[where] = KindCache(where)
+            cache.oldest = self.revision
+        return cache
 
     def _wake(self) -> None:
         waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -255,7 +275,8 @@ class Cache:
 
 def prefix(kind: Kind) -> str:
     """Where a kind's objects are in the store: /registry/apps/deployments/."""
-    return f"{ROOT}{kind.group or 'core'}/{kind.plural}/"
+    group, plural = kind.place
+    return f"{ROOT}{group or 'core'}/{plural}/"
 
 
 def _prefix_of(key: str) -> str:

@@ -14,7 +14,9 @@ _VALIDATIONS = ("Ignore", "Warn", "Strict")
 
 @dataclass(slots=True)
 class Call:
-    """`now` is the request's time in unix seconds; `warnings` become Warning headers of the answer."""
+    """`now` is the request's time in unix seconds; `warnings` become Warning headers of the answer, `audit`
+    annotations of the audit log.
+    """
 
     request: Request
     info: RequestInfo
@@ -23,6 +25,7 @@ class Call:
     subresource: Subresource | None
     now: float
     warnings: list[str] = field(default_factory=list)
+    audit: dict[str, str] = field(default_factory=dict)
 
     @property
     def namespace(self) -> str:

@@ -13,7 +13,7 @@ import orjson
 
 from sampan.kinds.autoscaling.scale import SCALE
 from sampan.kinds.kind import Kind
-from sampan.meta import fields, schema, status
+from sampan.meta import fields, status
 from sampan.meta.wire import json, protobuf, table, yaml
 from sampan.server.cache import Item
 from sampan.server.call import Call
@@ -73,7 +73,7 @@ def _form(media: str, parameters: dict[str, str], kind: Kind | None) -> Form | N
 
 
 def _has_message(kind: Kind) -> bool:
-    return protobuf.message_for(kind.group, kind.version, kind.name) is not None
+    return not kind.custom and protobuf.message_for(kind.group, kind.version, kind.name) is not None
 
 
 def media_type(call: Call) -> str:
@@ -134,12 +134,12 @@ def check_fields(call: Call, tree: Tree, kind: Kind, problems: Sequence[str] = (
     """The tree as its type keeps it: unknown fields are dropped, and refused or warned about as
     ?fieldValidation= says. Raises ApiError 400, also for values of a wrong type.
     """
-    if not kind.schema:
+    if not kind.schema and kind.own_type is None:
         return tree
     try:
         kept: Tree
         unknown: list[str]
-        kept, unknown = fields.conform(tree, schema.definition(kind.schema))
+        kept, unknown = fields.conform(tree, kind.type)
     except fields.Mismatch as error:
         raise fields.mismatch_error(error, kind.name, kind.version) from error
     texts = fields.in_document_order(tree, unknown, list(problems)) if unknown or problems else []

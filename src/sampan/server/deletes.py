@@ -3,7 +3,7 @@
 https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -31,6 +31,7 @@ class Options:
     policy: str | None = None
     uid: str = ""
     resource_version: str = ""
+    tree: Tree = field(default_factory=dict)
 
 
 def options(call: Call) -> Options:
@@ -62,7 +63,16 @@ def options_of(call: Call, body: Tree) -> Options:
     wanted = body.get("preconditions") or {}
     if body.get("dryRun"):
         call.request.query = (*call.request.query, *(("dryRun", str(value)) for value in body["dryRun"]))
-    return Options(grace, policy, wanted.get("uid") or "", wanted.get("resourceVersion") or "")
+    return Options(
+        grace, policy, wanted.get("uid") or "", wanted.get("resourceVersion") or "", _told(body, grace, policy)
+    )
+
+
+def _told(body: Tree, grace: int | None, policy: str | None) -> Tree:
+    """The DeleteOptions as admission sees them."""
+    told: Tree = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+    given = {**body, "gracePeriodSeconds": grace, "propagationPolicy": policy}
+    return told | {k: v for k, v in given.items() if v is not None and k not in told and k != "orphanDependents"}
 
 
 def _body(call: Call) -> Tree:
@@ -103,7 +113,8 @@ class Deletes:
         """Deletes what the selectors choose, one after another; answers with the list of them."""
         wish = options(call)
         match = reads.selection(call)
-        chosen = [i for i in self._registry.all(call.kind, call.namespace) if match is None or match(i)]
+        present = await self._registry.versions.views(call.kind, self._registry.all(call.kind, call.namespace))
+        chosen = [i for i in present if match is None or match(i)]
         deleted = []
         for item in chosen:
             namespace = objects.namespace(item.tree)
@@ -119,14 +130,14 @@ class Deletes:
     async def delete_one(self, call: Call, wish: Options) -> tuple[Item, bool]:
         """Returns the object as it was last, and whether it is gone."""
         for _ in range(UPDATE_TRIES):
-            item = self._registry.find(call)
+            item = await self._registry.find(call)
             self._check(call, item, wish)
-            await self._registry.admit_delete(call, item)
+            attributes = await self._registry.admit_delete(call, item, wish.tree)
             new = marked(call, item.tree, wish)
             if new is None:
                 return item, False
             if is_released(call.kind, new):
-                if await self._registry.remove(call, item):
+                if await self._registry.remove(call, item, attributes):
                     return item, True
                 continue
             written = await self._registry.put(call, item, new, chain.Attributes(call, chain.UPDATE, new, item.tree))

@@ -143,7 +143,7 @@ def _body_of(kind: Kind, version: str, subresource: Subresource) -> Tree:
 
 def storage_version_hash(kind: Kind) -> str:
     """The hash by which clients see a change of the stored version: eight bytes of SHA-256 in base64."""
-    digest = hashlib.sha256(f"{kind.group}/{kind.version}/{kind.name}".encode()).digest()
+    digest = hashlib.sha256(f"{kind.place[0]}/{kind.storage_version or kind.version}/{kind.name}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 
 

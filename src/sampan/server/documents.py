@@ -1,6 +1,6 @@
 """The documents about the API itself: discovery, OpenAPI, and the token issuer's OIDC pages.
 
-Made when first asked for, and kept.
+Made when first asked for, and kept until other kinds are served.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from sampan.kinds.kind import Kind
 from sampan.meta import status
 from sampan.meta.wire import json
 from sampan.server import discovery, openapi, openapi_protobuf
+from sampan.server.served import Served
 from sampan.server.tokens import Tokens
 from sampan.web.message import Request, Response
 
@@ -23,10 +24,15 @@ ROOT_PATHS = (
 class Documents:
     """Answers for paths that name no resource; None for unknown ones."""
 
-    def __init__(self, kinds: Sequence[Kind], tokens: Tokens) -> None:
-        self._kinds = tuple(kinds)
+    def __init__(self, served: Served, tokens: Tokens) -> None:
+        self._served = served
         self._tokens = tokens
         self._made: dict[str, Response] = {}
+        served.listen(self._made.clear)
+
+    @property
+    def _kinds(self) -> tuple[Kind, ...]:
+        return self._served.all()
 
     def answer(self, request: Request) -> Response | None:
         path = request.path.rstrip("/") or "/"

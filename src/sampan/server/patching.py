@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from sampan.meta import objects, schema, status
+from sampan.meta import objects, status
 from sampan.meta.apply import managed
 from sampan.meta.patch import json_patch, merge, strategic
 from sampan.meta.wire import json, yaml
@@ -37,8 +37,9 @@ class Patching:
         if is_apply(call):
             return await self._apply(call)
         media = codec.media_type(call)
-        if media not in ACCEPTED:
-            raise status.unsupported_media_type(ACCEPTED)
+        accepted = tuple(m for m in ACCEPTED if m != STRATEGIC_PATCH) if call.kind.custom else ACCEPTED
+        if media not in accepted:
+            raise status.unsupported_media_type(accepted)
         patch = read(call, media)
 
         async def change(item: Item) -> Tree:
@@ -95,7 +96,7 @@ def patched(call: Call, old: Tree, patch: Any, media: str) -> Tree:
     elif media == MERGE_PATCH:
         new = merge.apply(old, patch)
     else:
-        new = strategic.apply(old, patch, schema.definition(call.kind.schema))
+        new = strategic.apply(old, patch, call.kind.type)
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise status.bad_request("the patched object is not an object")
     result: Tree = orjson.loads(orjson.dumps(new))
@@ -136,4 +137,4 @@ def _applied(call: Call) -> Tree:
 def _merged(call: Call, live: Tree | None, config: Tree) -> Tree:
     force = is_true(call.request.param("force", "false"))
     write = managed.Write(call.field_manager, "Apply", call.api_version, call.sub, call.now)
-    return managed.apply(live, config, write, schema.definition(call.kind.schema), force=force)
+    return managed.apply(live, config, write, call.kind.type, force=force)

@@ -18,6 +18,7 @@ from sampan.meta.wire import table
 from sampan.server import codec
 from sampan.server.cache import Cache, Item, item_key
 from sampan.server.call import Call
+from sampan.server.versions import Versions
 from sampan.store.protocol import Compacted, FutureRevision, Store
 from sampan.web.message import Response
 
@@ -29,7 +30,8 @@ Match = Callable[[Item], bool]
 class Reads:
     """The read side of every stored kind. `key` signs continue tokens, so that nobody makes up one."""
 
-    def __init__(self, cache: Cache, store: Store, key: bytes) -> None:
+    def __init__(self, cache: Cache, store: Store, key: bytes, versions: Versions) -> None:
+        self._versions = versions
         self._cache = cache
         self._store = store
         self._key = key
@@ -37,7 +39,10 @@ class Reads:
     async def get(self, call: Call) -> Response:
         """One object, not older than ?resourceVersion=."""
         await self.at_least(call.request.param("resourceVersion"))
-        return codec.respond(call, self.find(call))
+        item = self.find(call)
+        if call.kind.is_satellite:
+            item = await self._versions.view(call.kind, item)
+        return codec.respond(call, item)
 
     def find(self, call: Call, name: str = "") -> Item:
         """The live object that a call names. Raises ApiError 404."""
@@ -64,10 +69,12 @@ class Reads:
         await self.at_least(str(revision))
         if match_kind == "Exact":
             return await self._page(call, match, (revision, "", limit))
-        items = self._cache.of(call.kind).range(call.namespace)
+        items: Sequence[Item] = self._cache.of(call.kind).range(call.namespace)
         if limit and len(items) > limit:
             return await self._page(call, match, (self._cache.revision, "", limit))
-        return self._answer(call, [i for i in items if match(i)] if match else items, self._cache.revision)
+        revision = self._cache.revision
+        items = await self._versions.views(call.kind, items)
+        return self._answer(call, [i for i in items if match(i)] if match else items, revision)
 
     async def at_least(self, wanted: str) -> None:
         """Waits until the cache is at the revision; 504 when it is from the future."""
@@ -97,7 +104,9 @@ class Reads:
                 raise self._gone(call, after) from error
             except FutureRevision as error:
                 raise status.too_new(revision, self._cache.revision) from error
-            items = [Item(r.key[len(cache.prefix) :], r.mod_revision, r.value) for r in page.records]
+            items = await self._versions.views(
+                call.kind, [Item(r.key[len(cache.prefix) :], r.mod_revision, r.value) for r in page.records]
+            )
             found += [i for i in items if match(i)] if match else items
             remaining = page.remaining
             last = page.records[-1].key if page.records else last

@@ -15,12 +15,13 @@ import orjson
 
 from sampan.kinds.kind import Kind
 from sampan.kit.ids import Ids
-from sampan.meta import objects, schema, status, timestamps, validation
+from sampan.meta import objects, status, timestamps, validation
 from sampan.meta.apply import managed
 from sampan.server.admission import chain
 from sampan.server.cache import Cache, Item, encode, item_key
 from sampan.server.cache import Change as CacheChange
 from sampan.server.call import Call
+from sampan.server.versions import Versions
 from sampan.store.protocol import Compare, Delete, Put, Store, Write
 
 Tree = dict[str, Any]
@@ -35,11 +36,16 @@ SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrace
 class Registry:
     """The write side. `lookup` is what admission may read."""
 
-    def __init__(self, cache: Cache, store: Store, admission: chain.Chain, ids: Ids) -> None:
+    def __init__(self, cache: Cache, store: Store, ids: Ids, versions: Versions) -> None:
         self._cache = cache
         self._store = store
-        self._admission = admission
+        self._admission = chain.Chain(())
         self._ids = ids
+        self.versions = versions
+
+    def admit_with(self, admission: chain.Chain) -> None:
+        """The plugins look things up here, and so come after."""
+        self._admission = admission
 
     # Lookup, for admission and handlers
 
@@ -69,12 +75,12 @@ class Registry:
     def all(self, kind: Kind, namespace: str = "") -> list[Item]:
         return self._cache.of(kind).range(namespace)
 
-    def find(self, call: Call) -> Item:
-        """The object that a call names. Raises ApiError 404."""
+    async def find(self, call: Call) -> Item:
+        """The object that a call names, as its kind shows it. Raises ApiError 404."""
         item = self.get(call.kind, call.namespace, call.name)
         if item is None:
             raise call.not_found()
-        return item
+        return await self.versions.view(call.kind, item) if call.kind.is_satellite else item
 
     # Create
 
@@ -103,19 +109,22 @@ class Registry:
             kind.hooks.prepare(new, None, call.sub)
             self._validate_new(call, new)
             call.warnings.extend(kind.hooks.warn(new, None))
+            await self._admission.validate(attributes, self)
             new["metadata"]["managedFields"] = self._track(call, new, None)
             key = self.store_key(kind, new)
-            stored = encode(new)
+            shown = stored = encode(new)
+            if kind.is_satellite:
+                stored = encode(await self.versions.stored(kind, new))
             if self.get(kind, objects.namespace(new), objects.name(new)) is not None:
                 raise status.already_exists(kind.group, kind.plural, objects.name(new))
             if call.dry_run:
-                return Item(key, 0, stored)
+                return Item(key, 0, shown)
             result = await self._store.txn(
                 [Compare(key, 0), *attributes.compares], [Put(key, stored), *attributes.writes]
             )
             await self._cache.wait(result.revision)
             if result.succeeded:
-                return Item(item_key(kind, objects.namespace(new), objects.name(new)), result.revision, stored)
+                return Item(item_key(kind, objects.namespace(new), objects.name(new)), result.revision, shown)
             if result.found and result.found[0] is not None:
                 raise status.already_exists(kind.group, kind.plural, objects.name(new))
         raise status.conflict(kind.group, kind.plural, objects.name(obj))
@@ -152,7 +161,7 @@ class Registry:
     async def update(self, call: Call, change: Change) -> Item:
         """Replaces the object that a call names by what `change` makes of it; deletes it when nothing holds it."""
         for _ in range(UPDATE_TRIES):
-            item = self.find(call)
+            item = await self.find(call)
             new = await change(item)
             if objects.resource_version(new) not in ("", str(item.revision)):
                 raise status.conflict(call.kind.group, call.kind.plural, call.name)
@@ -175,37 +184,59 @@ class Registry:
             count_generation(new, old)
         self._validate_update(call, new, old)
         call.warnings.extend(kind.hooks.warn(new, old))
+        await self._admission.validate(attributes, self)
         new["metadata"]["managedFields"] = self._track(call, new, old)
         return await self.put(call, item, new, attributes)
 
     async def put(self, call: Call, item: Item, new: Tree, attributes: chain.Attributes) -> Item | None:
         """The transaction of an update; a no-op returns the item as it is, and an object that nothing holds goes."""
         new["metadata"]["resourceVersion"] = str(item.revision)
-        if new == item.tree:
+        if new == item.tree and not self._is_stale(call, item):
             return item
-        stored = encode(new)
+        shown = stored = encode(new)
+        if call.kind.is_satellite:
+            stored = encode(await self.versions.stored(call.kind, new))
         key = self.store_key(call.kind, new)
         write: Write = Put(key, stored)
         if is_released(call.kind, new):
             write = Delete(key)
-            attributes.operation = chain.DELETE
-            await self._admission.admit(attributes, self)
+            await self._admission.release(attributes, self)
         if call.dry_run:
-            return Item(item.key, item.revision, stored)
+            return Item(item.key, item.revision, shown)
         compares = [Compare(key, item.revision), *attributes.compares]
         result = await self._store.txn(compares, [write, *attributes.writes])
         await self._cache.wait(result.revision)
-        return Item(item.key, result.revision, stored) if result.succeeded else None
+        return Item(item.key, result.revision, shown) if result.succeeded else None
 
-    async def admit_delete(self, call: Call, item: Item) -> chain.Attributes:
+    def _is_stale(self, call: Call, item: Item) -> bool:
+        """Whether the object is stored in another version than its kind's: then even a no-op writes it anew."""
+        if not call.kind.is_satellite:
+            return False
+        kept = self._cache.of(call.kind).get(item.key)
+        return kept is not None and bool(orjson.loads(kept.stored)["apiVersion"] != call.kind.storage_api_version)
+
+    async def admit_delete(self, call: Call, item: Item, options: Tree | None = None) -> chain.Attributes:
         """Asks admission whether the object may be deleted. Raises ApiError."""
-        attributes = chain.Attributes(call, chain.DELETE, None, item.tree)
+        attributes = chain.Attributes(call, chain.DELETE, None, item.tree, options=options or {})
         await self._admission.admit(attributes, self)
+        await self._admission.validate(attributes, self)
         return attributes
 
-    async def remove(self, call: Call, item: Item) -> bool:
+    async def admit_connect(self, call: Call, options: Tree, body_kind: tuple[str, str, str]) -> None:
+        """Asks admission whether this connection may be made (exec, attach, proxy). Raises ApiError."""
+        attributes = chain.Attributes(call, chain.CONNECT, options, body_kind=body_kind)
+        await self._admission.admit(attributes, self)
+        await self._admission.validate(attributes, self)
+
+    async def admit_body(self, call: Call, body: Tree, body_kind: tuple[str, str, str], operation: str) -> None:
+        """Asks admission about a body of its own type that is posted to a subresource. Raises ApiError."""
+        attributes = chain.Attributes(call, operation, body, body_kind=body_kind)
+        await self._admission.admit(attributes, self)
+        await self._admission.validate(attributes, self)
+
+    async def remove(self, call: Call, item: Item, attributes: chain.Attributes) -> bool:
         """Deletes an object for good; False when somebody else was faster."""
-        attributes = await self.admit_delete(call, item)
+        await self._admission.release(attributes, self)
         if call.dry_run:
             return True
         key = self.store_key(call.kind, item.tree)
@@ -253,7 +284,7 @@ class Registry:
             made: list[Tree] = new["metadata"].get("managedFields", [])
             return made
         write = managed.Write(call.field_manager, "Update", call.api_version, call.sub, call.now)
-        return managed.track(new, old, write, schema.definition(call.kind.schema))
+        return managed.track(new, old, write, call.kind.type)
 
 
 def _drop_empty(metadata: Tree) -> None:

@@ -4,7 +4,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from sampan.server import codec, reads
 from sampan.server.cache import Cache, Change, Item
 from sampan.server.call import Call
 from sampan.server.request_info import is_true
+from sampan.server.versions import Versions
 from sampan.web.message import Response
 
 BUFFER_EVENTS = 16384
@@ -105,7 +106,8 @@ class _Stream:
 class Watching:
     """The watch side of every stored kind."""
 
-    def __init__(self, cache: Cache, ids: Ids, now: Callable[[], float]) -> None:
+    def __init__(self, cache: Cache, ids: Ids, now: Callable[[], float], versions: Versions) -> None:
+        self._versions = versions
         self._cache = cache
         self._ids = ids
         self._now = now
@@ -126,13 +128,12 @@ class Watching:
             raise status.too_new(start, self._cache.revision)
         cache = self._cache.of(call.kind)
         subscription = Subscription(call.namespace, match)
-        initial: list[Item] = []
+        initial: Sequence[Item] = ()
         if start:
             for change in cache.since(start):
                 subscription.offer(change)
         elif call.request.param("sendInitialEvents") != "false":
-            items = cache.range(call.namespace)
-            initial = [i for i in items if match(i)] if match else items
+            initial = cache.range(call.namespace)
         frames = self._stream(call, subscription, initial, _framer(call, form, self._now))
         cache.listen(subscription.offer)
         self._open[subscription] = None
@@ -141,12 +142,14 @@ class Watching:
         return Response(200, stream, codec.warning_headers(call.warnings), content_type)
 
     async def _stream(
-        self, call: Call, subscription: Subscription, initial: list[Item], frame: Framer
+        self, call: Call, subscription: Subscription, initial: Sequence[Item], frame: Framer
     ) -> AsyncGenerator[bytes | Tree, None]:
         timers = _Timers(self._timeout(call), subscription)
         bookmarks = is_true(call.request.param("allowWatchBookmarks", "false"))
+        match = subscription.match
         try:
-            for piece in _pieces([frame("ADDED", item) for item in initial]):
+            initial = await self._versions.views(call.kind, initial)
+            for piece in _pieces([frame("ADDED", item) for item in initial if match is None or match(item)]):
                 yield piece
             if is_true(call.request.param("sendInitialEvents", "false")):
                 yield frame("BOOKMARK", self._bookmark(call, {INITIAL_EVENTS_END: "true"}))
@@ -157,6 +160,8 @@ class Watching:
                     subscription.wake.clear()
                     await subscription.wake.wait()
                 changes, subscription.pending = subscription.pending, []
+                if call.kind.is_satellite:
+                    changes = [await self._viewed(call.kind, change) for change in changes]
                 for piece in _pieces(_frames(changes, subscription.match, frame)):
                     yield piece
                 if subscription.overflowed:
@@ -167,9 +172,17 @@ class Watching:
                     timers.start_bookmarks()
             if bookmarks and not subscription.pending:
                 yield frame("BOOKMARK", self._bookmark(call, {}))
+        except status.ApiError as error:  # an object could not be converted
+            yield frame("ERROR", Item.of(error.status))
         finally:
             timers.cancel()
             self._forget(call.kind, subscription)
+
+    async def _viewed(self, kind: Kind, change: Change) -> Change:
+        """A change of stored objects as the kind shows them."""
+        item = None if change.item is None else await self._versions.view(kind, change.item)
+        previous = None if change.previous is None else await self._versions.view(kind, change.previous)
+        return Change(change.revision, item, previous)
 
     def _forget(self, kind: Kind, subscription: Subscription) -> None:
         self._cache.of(kind).unlisten(subscription.offer)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sampan.kinds.kind import Kind, Object
+from sampan.kinds.rbac import controller_rules
 from sampan.kinds.rbac import default_rules as rules
 from sampan.kinds.rbac.cluster_role import CLUSTERROLE
 from sampan.kinds.rbac.cluster_role_binding import CLUSTERROLEBINDING
@@ -34,13 +35,13 @@ def objects() -> Iterator[tuple[Kind, Object]]:
         yield CLUSTERROLE, _role("ClusterRole", name, given, labels=_labels(name))
     for name, parts in _AGGREGATED.items():
         yield CLUSTERROLE, _aggregated(name, parts)
-    for controller, given in rules.CONTROLLERS.items():
+    for controller, given in controller_rules.CONTROLLERS.items():
         yield CLUSTERROLE, _role("ClusterRole", f"system:controller:{controller}", given)
     for namespace, name, given in rules.ROLES:
         yield ROLE, _role("Role", name, given, namespace=namespace)
     for name, role, subjects in rules.CLUSTER_BINDINGS:
         yield CLUSTERROLEBINDING, _binding("ClusterRoleBinding", name, ("ClusterRole", role), subjects)
-    for controller in rules.CONTROLLERS:
+    for controller in controller_rules.CONTROLLERS:
         name = f"system:controller:{controller}"
         account = rules.service_account("kube-system", controller)
         yield CLUSTERROLEBINDING, _binding("ClusterRoleBinding", name, ("ClusterRole", name), (account,))
@@ -84,5 +85,5 @@ def _binding(kind: str, name: str, role: tuple[str, str], subjects: Sequence[Any
         "kind": kind,
         "metadata": _meta(name, namespace),
         "roleRef": {"apiGroup": _GROUP, "kind": role[0], "name": role[1]},
-        "subjects": list(subjects),
+        **({"subjects": list(subjects)} if subjects else {}),
     }

@@ -1,8 +1,13 @@
 """Admission: what may still change or refuse a write, after authorization and before it is stored.
 
-Each plugin is one file with `async admit(attributes, lookup)`: it changes `attributes.obj` in place
-(the server's own copy), raises ApiError, or adds writes to the same transaction. It runs again when
-the transaction is tried again.
+Each plugin is one file that offers at least one of three functions, as a module or an object:
+
+`async admit(attributes, lookup)`     changes `attributes.obj` in place (the server's own copy), or refuses
+`async validate(attributes, lookup)`  refuses the object as it will be stored, after the kind's own validation
+`async release(attributes, lookup)`   the object goes for good with this transaction: what else goes with it
+
+A refusal is an ApiError. All may add compares and writes to the transaction, and run again when it is
+tried again.
 
 https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 """
@@ -14,16 +19,23 @@ from typing import Any, Protocol
 from sampan.kinds.kind import Kind
 from sampan.server.cache import Item
 from sampan.server.call import Call
+from sampan.server.identity import User
 from sampan.store.protocol import Compare, Write
 
 Tree = dict[str, Any]
+Plugin = Any  # a module or an object, see above
 
-CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
+CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
 
 
 @dataclass(slots=True)
 class Attributes:
-    """One write: `old` is None on create, `obj` is None on delete. Compares and writes join the transaction."""
+    """One write: `old` is None on create, `obj` is None on delete. Compares and writes join the transaction.
+
+    `options` is the tree of CreateOptions, UpdateOptions, PatchOptions or DeleteOptions. `body_kind` is
+    (group, version, kind) of a body that is not the resource's own, such as a Binding. `audit` holds
+    annotations for the audit log. On CONNECT `obj` is the options of the connection (PodExecOptions).
+    """
 
     call: Call
     operation: str
@@ -31,6 +43,8 @@ class Attributes:
     old: Tree | None = None
     compares: list[Compare] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
+    options: Tree = field(default_factory=dict)
+    body_kind: tuple[str, str, str] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -39,6 +53,28 @@ class Attributes:
     @property
     def subresource(self) -> str:
         return self.call.sub
+
+    @property
+    def user(self) -> User:
+        return self.call.user
+
+    @property
+    def namespace(self) -> str:
+        return self.call.namespace
+
+    @property
+    def name(self) -> str:
+        """The object's name; "" for one whose name is not known yet."""
+        obj = self.obj or self.old or {}
+        return str((obj.get("metadata") or {}).get("name") or self.call.name)
+
+    @property
+    def dry_run(self) -> bool:
+        return self.call.dry_run
+
+    @property
+    def audit(self) -> dict[str, str]:
+        return self.call.audit
 
 
 class Lookup(Protocol):
@@ -53,15 +89,32 @@ class Lookup(Protocol):
     def all(self, kind: Kind, namespace: str = "") -> Sequence[Item]: ...
 
 
-Plugin = Callable[[Attributes, Lookup], Awaitable[None]]
+_Step = Callable[[Attributes, Lookup], Awaitable[None]]
 
 
 class Chain:
     """The plugins in their order."""
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
-        self._plugins = tuple(plugins)
+        self._admit = _steps(plugins, "admit")
+        self._validate = _steps(plugins, "validate")
+        self._release = _steps(plugins, "release")
 
     async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
-        for plugin in self._plugins:
-            await plugin(attributes, lookup)
+        """The mutating phase."""
+        for step in self._admit:
+            await step(attributes, lookup)
+
+    async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
+        """The validating phase."""
+        for step in self._validate:
+            await step(attributes, lookup)
+
+    async def release(self, attributes: Attributes, lookup: Lookup) -> None:
+        """When an object goes for good."""
+        for step in self._release:
+            await step(attributes, lookup)
+
+
+def _steps(plugins: Sequence[Plugin], name: str) -> tuple[_Step, ...]:
+    return tuple(getattr(plugin, name) for plugin in plugins if hasattr(plugin, name))

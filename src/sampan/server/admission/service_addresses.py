@@ -12,7 +12,7 @@ from typing import Any
 
 from sampan.kinds.core.service import SERVICE
 from sampan.meta import objects, status
-from sampan.server.admission.chain import DELETE, Attributes, Lookup
+from sampan.server.admission.chain import Attributes, Lookup
 from sampan.store.protocol import Compare, Delete, Put
 
 PREFIX = "/ranges/serviceips/"
@@ -32,10 +32,6 @@ class ServiceAddresses:
         if attributes.kind.resource != SERVICE.resource or attributes.subresource:
             return
         before = _address(attributes.old)
-        if attributes.operation == DELETE:
-            if before:
-                attributes.writes.append(Delete(PREFIX + before))
-            return
         service = attributes.obj
         if service is None:
             return
@@ -49,6 +45,11 @@ class ServiceAddresses:
             attributes.compares.append(Compare(PREFIX + after, 0))
             owner = f"{objects.namespace(service)}/{objects.name(service)}"
             attributes.writes.append(Put(PREFIX + after, owner.encode()))
+
+    async def release(self, attributes: Attributes, lookup: Lookup) -> None:
+        """A deleted Service gives its address back."""
+        if attributes.kind.resource == SERVICE.resource and (before := _address(attributes.old)):
+            attributes.writes.append(Delete(PREFIX + before))
 
     def _wanted(self, service: Tree, before: str, lookup: Lookup) -> str:
         """The service's address, written into its spec; "" for headless and external names."""

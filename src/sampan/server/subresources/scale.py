@@ -25,7 +25,7 @@ class ScaleHandler:
     async def handle(self, call: Call) -> Response:
         """Raises ApiError."""
         if call.info.verb == "get":
-            return codec.respond_tree(call, shown(call, self._registry.find(call).tree))
+            return codec.respond_tree(call, shown(call, (await self._registry.find(call)).tree))
         read = self._patched if call.info.verb == "patch" else self._put
 
         async def change(item: Item) -> Tree:

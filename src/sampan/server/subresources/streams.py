@@ -17,6 +17,7 @@ from sampan.kinds.core.node import NODE
 from sampan.meta import objects, status
 from sampan.server.call import Call
 from sampan.server.registry import Registry
+from sampan.server.request_info import is_true
 from sampan.web.message import Response
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
@@ -56,7 +57,7 @@ class Streams:
 
     async def log(self, call: Call) -> Response:
         """The container's log, as plain text. Raises ApiError 400, 404."""
-        pod = self._registry.find(call).tree
+        pod = (await self._registry.find(call)).tree
         container = _container(call, pod)
         _check_log_query(call)
         url = self._url(pod, "containerLogs", container, _query(call, LOG_PARAMETERS))
@@ -78,18 +79,21 @@ class Streams:
         return await self._stream(call, "attach", ATTACH_PARAMETERS)
 
     async def _stream(self, call: Call, verb: str, parameters: tuple[str, ...]) -> Response:
-        pod = self._registry.find(call).tree
+        pod = (await self._registry.find(call)).tree
+        name = f"Pod{verb.capitalize()}Options"
+        told: Tree = {"kind": name, "apiVersion": "v1", **_options(call, parameters)}
+        await self._registry.admit_connect(call, told, ("", "v1", name))
         agent = self._agent()
         url = self._url(pod, verb, _container(call, pod), _query(call, parameters))
         protocol = _protocol(call, verb)  # last: a client that falls back to SPDY must read what is wrong above
         try:
             backend = await agent.websocket(url, (protocol,))
         except status.ApiError as error:
-            told = status.internal(f"unable to upgrade connection: {error.message}")
-            return Response(101, hijack=agent.refusal(told, protocol))
+            refusal = status.internal(f"unable to upgrade connection: {error.message}")
+            return Response(101, hijack=agent.refusal(refusal, protocol))
         except OSError as error:
-            told = status.internal(f"error dialing backend: {error.strerror or error}")
-            return Response(101, hijack=agent.refusal(told, protocol))
+            refusal = status.internal(f"error dialing backend: {error.strerror or error}")
+            return Response(101, hijack=agent.refusal(refusal, protocol))
         return Response(101, hijack=agent.upgrade(backend))
 
     def _agent(self) -> NodeDialer:
@@ -115,6 +119,17 @@ class Streams:
             raise status.bad_request(f"node {node_name} has no address yet")
         where = f"{objects.namespace(pod)}/{objects.name(pod)}/{container}"
         return f"https://{addresses['InternalIP']}:{port}/{verb}/{where}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _options(call: Call, parameters: tuple[str, ...]) -> Tree:
+    """The connection's options as an object (PodExecOptions), for admission."""
+    options: Tree = {}
+    for key, value in _query(call, (*parameters, "container")):
+        if key == "command":
+            options.setdefault(key, []).append(value)
+        else:
+            options[key] = value if key == "container" else is_true(value)
+    return options
 
 
 def _protocol(call: Call, verb: str) -> str:

@@ -37,7 +37,7 @@ class TokenHandler:
 
     async def handle(self, call: Call) -> Response:
         """Raises ApiError 403, 404, 409, 422."""
-        account = self._registry.find(call).tree
+        account = (await self._registry.find(call)).tree
         review = codec.body_tree(call, TOKENREQUEST)
         spec = review.setdefault("spec", {})
         seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
