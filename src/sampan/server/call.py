@@ -15,7 +15,8 @@ _VALIDATIONS = ("Ignore", "Warn", "Strict")
 @dataclass(slots=True)
 class Call:
     """`now` is the request's time in unix seconds; `warnings` become Warning headers of the answer, `audit`
-    annotations of the audit log.
+    annotations of the audit log. `admitted` is set once admission has seen the body of a subresource that is a
+    type of its own (a Scale, a Binding): the write that follows from it does not ask again.
     """
 
     request: Request
@@ -26,6 +27,7 @@ class Call:
     now: float
     warnings: list[str] = field(default_factory=list)
     audit: dict[str, str] = field(default_factory=dict)
+    admitted: bool = False
 
     @property
     def namespace(self) -> str:

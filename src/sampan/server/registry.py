@@ -105,11 +105,11 @@ class Registry:
             new = orjson.loads(given) if attempt else obj
             kind.hooks.default(new)
             attributes = chain.Attributes(call, chain.CREATE, new)
-            await self._admission.admit(attributes, self)
+            await self._admit(attributes)
             kind.hooks.prepare(new, None, call.sub)
             self._validate_new(call, new)
             call.warnings.extend(kind.hooks.warn(new, None))
-            await self._admission.validate(attributes, self)
+            await self._judge(attributes)
             new["metadata"]["managedFields"] = self._track(call, new, None)
             key = self.store_key(kind, new)
             shown = stored = encode(new)
@@ -178,13 +178,13 @@ class Registry:
         scope_write(call, new, old)
         kind.hooks.default(new)
         attributes = chain.Attributes(call, chain.UPDATE, new, old)
-        await self._admission.admit(attributes, self)
+        await self._admit(attributes)
         kind.hooks.prepare(new, old, call.sub)
         if kind.has_generation and not call.sub:
             count_generation(new, old)
         self._validate_update(call, new, old)
         call.warnings.extend(kind.hooks.warn(new, old))
-        await self._admission.validate(attributes, self)
+        await self._judge(attributes)
         new["metadata"]["managedFields"] = self._track(call, new, old)
         return await self.put(call, item, new, attributes)
 
@@ -215,24 +215,37 @@ class Registry:
         kept = self._cache.of(call.kind).get(item.key)
         return kept is not None and bool(orjson.loads(kept.stored)["apiVersion"] != call.kind.storage_api_version)
 
+    async def _admit(self, attributes: chain.Attributes) -> None:
+        if not attributes.call.admitted:
+            await self._admission.admit(attributes, self)
+
+    async def _judge(self, attributes: chain.Attributes) -> None:
+        if not attributes.call.admitted:
+            await self._admission.validate(attributes, self)
+
     async def admit_delete(self, call: Call, item: Item, options: Tree | None = None) -> chain.Attributes:
         """Asks admission whether the object may be deleted. Raises ApiError."""
         attributes = chain.Attributes(call, chain.DELETE, None, item.tree, options=options or {})
-        await self._admission.admit(attributes, self)
-        await self._admission.validate(attributes, self)
+        await self._admit(attributes)
+        await self._judge(attributes)
         return attributes
 
     async def admit_connect(self, call: Call, options: Tree, body_kind: tuple[str, str, str]) -> None:
         """Asks admission whether this connection may be made (exec, attach, proxy). Raises ApiError."""
         attributes = chain.Attributes(call, chain.CONNECT, options, body_kind=body_kind)
-        await self._admission.admit(attributes, self)
-        await self._admission.validate(attributes, self)
+        await self._admit(attributes)
+        await self._judge(attributes)
 
-    async def admit_body(self, call: Call, body: Tree, body_kind: tuple[str, str, str], operation: str) -> None:
-        """Asks admission about a body of its own type that is posted to a subresource. Raises ApiError."""
-        attributes = chain.Attributes(call, operation, body, body_kind=body_kind)
-        await self._admission.admit(attributes, self)
-        await self._admission.validate(attributes, self)
+    async def admit_body(self, call: Call, kind: Kind, body: Tree, old: Tree | None = None) -> None:
+        """Asks admission about the body of a subresource that is a type of its own, once. Raises ApiError.
+
+        `kind` is the body's; `old` is what it was before (a Scale), None for what is only posted (a Binding).
+        """
+        operation = chain.CREATE if old is None else chain.UPDATE
+        body_kind = (kind.group, kind.version, kind.name)
+        attributes = chain.Attributes(call, operation, body, old, body_kind=body_kind)
+        await self._admit(attributes)
+        await self._judge(attributes)
 
     async def remove(self, call: Call, item: Item, attributes: chain.Attributes) -> bool:
         """Deletes an object for good; False when somebody else was faster."""

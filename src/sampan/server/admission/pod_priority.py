@@ -12,6 +12,8 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
     pod = attributes.obj
     if attributes.operation != CREATE or attributes.kind.resource != POD.resource or pod is None:
         return
+    if attributes.subresource:
+        return
     spec = pod["spec"]
     name = spec.get("priorityClassName", "")
     if name and name not in SYSTEM_CLASSES:

@@ -15,6 +15,8 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
     pod = attributes.obj
     if attributes.operation != CREATE or attributes.kind.resource != POD.resource or pod is None:
         return
+    if attributes.subresource:
+        return
     tolerations = pod["spec"].get("tolerations") or []
     missing = [key for key in (NOT_READY, UNREACHABLE) if not any(_tolerates(t, key) for t in tolerations)]
     if missing:

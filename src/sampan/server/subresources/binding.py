@@ -33,6 +33,10 @@ class BindingHandler:
             causes = [status.not_supported("target.kind", target["kind"], ["Node", "<empty>"])]
             raise status.invalid("", BINDING.name, call.name, causes)
 
+        await self._registry.find(call)
+        await self._registry.admit_body(call, BINDING, binding)
+        call.admitted = True
+
         async def change(item: Item) -> Tree:
             return _bound(call, item, binding, target["name"])
 

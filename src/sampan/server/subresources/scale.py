@@ -29,7 +29,11 @@ class ScaleHandler:
         read = self._patched if call.info.verb == "patch" else self._put
 
         async def change(item: Item) -> Tree:
-            wanted = read(call, shown(call, item.tree))
+            live = shown(call, item.tree)
+            wanted = read(call, live)
+            call.admitted = False
+            await self._registry.admit_body(call, SCALE, wanted, live)
+            call.admitted = True
             return _with_replicas(call, item, wanted)
 
         written = await self._registry.update(call, change)
@@ -45,7 +49,7 @@ class ScaleHandler:
         patch = patching.read(call, media)
         if media == patching.STRATEGIC_PATCH:
             media = patching.MERGE_PATCH
-        new = patching.patched(call, live, patch, media)
+        new = patching.patched(call, objects.copy(live), patch, media)
         return codec.check_fields(call, new, SCALE)
 
 

@@ -39,6 +39,7 @@ class TokenHandler:
         """Raises ApiError 403, 404, 409, 422."""
         account = (await self._registry.find(call)).tree
         review = codec.body_tree(call, TOKENREQUEST)
+        await self._registry.admit_body(call, TOKENREQUEST, review)
         spec = review.setdefault("spec", {})
         seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
         _check_seconds(call, seconds)
