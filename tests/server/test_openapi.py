@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from sampan.kinds import builtin
 from sampan.kinds.kind import CLUSTER, STATUS, Kind, Subresource
 from sampan.meta import schema
@@ -40,7 +42,7 @@ def test_every_reference_leads_somewhere() -> None:
         made = document(path)
         known = {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
         assert all_references(made) <= known
-    made = openapi.v2(KINDS)
+    made = orjson.loads(openapi.v2(KINDS))
     assert all_references(made) <= {f"#/definitions/{name}" for name in made["definitions"]}
 
 
@@ -58,7 +60,7 @@ def test_patch_says_what_it_supports() -> None:
 
 def test_operations_are_named_once() -> None:
     """Generated clients make functions of operation ids."""
-    made = openapi.v2(KINDS)
+    made = orjson.loads(openapi.v2(KINDS))
     names = [op["operationId"] for item in made["paths"].values() for key, op in item.items() if key != "parameters"]
     assert len(names) == len(set(names))
     assert {"listAppsV1DeploymentForAllNamespaces", "readCoreV1Node", "patchAppsV1NamespacedDeploymentScale"} <= set(
@@ -109,5 +111,5 @@ def test_every_built_in_kind_is_whole() -> None:
         for operation in openapi_paths.operations(kind, kind.version) if kind.plural else ():
             for name in filter(None, (operation.body, operation.answer)):
                 assert name in schema.definitions(), operation.path
-    made = openapi.v2(builtin.KINDS)
+    made = orjson.loads(openapi.v2(builtin.KINDS))
     assert all_references(made) <= {f"#/definitions/{name}" for name in made["definitions"]}

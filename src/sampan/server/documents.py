@@ -56,6 +56,8 @@ class Documents:
     def _make(self, path: str, *, aggregated: bool) -> Response | None:
         if aggregated:
             return _tagged(json.encode(discovery.aggregated(self._kinds, core=path == "/api")), AGGREGATED)
+        if path == "/openapi/v2":
+            return _tagged(openapi.v2(self._kinds), "application/json")
         maker = self._makers().get(path)
         if maker is not None:
             return _tagged(json.encode(maker()), "application/json")
@@ -77,7 +79,6 @@ class Documents:
             "/": lambda: {"paths": list(ROOT_PATHS)},
             "/api": lambda: discovery.api_versions(self._kinds),
             "/apis": lambda: discovery.groups(self._kinds),
-            "/openapi/v2": lambda: openapi.v2(self._kinds),
             "/openapi/v3": lambda: openapi.v3_index(self._kinds),
             "/openid/v1/jwks": self._tokens.jwks,
             "/.well-known/openid-configuration": self._tokens.openid_configuration,
@@ -97,7 +98,7 @@ def _wants_aggregated(accept: str) -> bool:
 
 
 def _protobuf(kinds: Sequence[Kind]) -> Response:
-    return _tagged(openapi_protobuf.encode(openapi.v2(kinds)), openapi_protobuf.MEDIA)
+    return _tagged(openapi_protobuf.encode(openapi.v2_head(kinds)), openapi_protobuf.MEDIA)
 
 
 def _tagged(body: bytes, content_type: str) -> Response:

@@ -6,9 +6,13 @@ document of its own; version 2 is one document for all.
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition
 """
 
+import functools
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from sampan.kinds.kind import Kind
 from sampan.meta import schema
@@ -26,53 +30,118 @@ _BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.p
 _COMMON = ("DeleteOptions", "Status", "WatchEvent", "APIResourceList", "Patch")
 
 
+class _Group:
+    """The kinds of one group and version; equal only to the very same values, so that what is made of them is kept."""
+
+    __slots__ = ("group", "kinds", "version")
+
+    def __init__(self, kinds: Sequence[Kind], group: str, version: str) -> None:
+        self.group, self.version = group, version
+        self.kinds = tuple(k for k in kinds if k.plural and k.group == group and version in k.versions)
+
+    def __hash__(self) -> int:
+        return hash((self.group, self.version, *map(id, self.kinds)))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Group)
+            and (self.group, self.version) == (other.group, other.version)
+            and len(self.kinds) == len(other.kinds)
+            and all(mine is its for mine, its in zip(self.kinds, other.kinds, strict=True))
+        )
+
+    @property
+    def path(self) -> str:
+        return f"apis/{self.group}/{self.version}" if self.group else f"api/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What one group and version add to the version 2 document: its paths (JSON without the braces), the names of
+    the definitions it needs, and those that are its own (custom resources).
+    """
+
+    paths: bytes
+    names: frozenset[str]
+    own: Mapping[str, Tree]
+
+
 def v3_index(kinds: Sequence[Kind]) -> Tree:
     """/openapi/v3: where each group and version's document is, with a hash that changes when it does."""
     paths = {}
-    for group, versions in discovery.group_versions(kinds).items():
-        for version in versions:
-            path = f"apis/{group}/{version}" if group else f"api/{version}"
-            digest = _digest(_here(kinds, group, version))
-            paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+    for group in _groups(kinds):
+        paths[group.path] = {"serverRelativeURL": f"/openapi/v3/{group.path}?hash={_digest(group)}"}
     return {"paths": paths}
 
 
 def v3(kinds: Sequence[Kind], path: str) -> Tree | None:
     """/openapi/v3/PATH for apis/G/V or api/V; None when nothing is served there."""
-    group, version = _group_version(path)
-    here = _here(kinds, group, version)
-    if not here:
+    here = _Group(kinds, *_group_version(path))
+    if not here.kinds:
         return None
-    made = [operation for kind in here for operation in openapi_paths.operations(kind, version)]
-    names = closure(_roots(made))
+    made = [operation for kind in here.kinds for operation in openapi_paths.operations(kind, here.version)]
+    own = _own(here.kinds, 3)
+    names = closure([*_roots(made), *(name for node in own.values() for name in references(node))])
+    schemas = {name: node_v3(name, node) for name, node in names.items()} | own
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": _paths(made, _operation_v3, _parameter_v3),
-        "components": {
-            "schemas": {name: node_v3(name, node) for name, node in names.items()},
-            "securitySchemes": {"BearerToken": _BEARER},
-        },
+        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": {"BearerToken": _BEARER}},
     }
 
 
-def v2(kinds: Sequence[Kind]) -> Tree:
-    """/openapi/v2: everything, as Swagger 2.0."""
-    made = [
-        operation
-        for kind in kinds
-        if kind.plural
-        for version in kind.versions
-        for operation in openapi_paths.operations(kind, version)
-    ]
-    return {
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": VERSION},
-        "paths": _paths(made, _operation_v2, _parameter_v2),
-        "definitions": closure(_roots(made)),
-        "securityDefinitions": {"BearerToken": _BEARER},
-        "security": [{"BearerToken": []}],
-    }
+def v2(kinds: Sequence[Kind]) -> bytes:
+    """/openapi/v2: everything, as Swagger 2.0, in JSON. Pieces that were made before are joined, not made again."""
+    pieces = [_piece(group) for group in _groups(kinds)]
+    head = {"swagger": "2.0", "info": {"title": "Kubernetes", "version": VERSION}}
+    tail = {"securityDefinitions": {"BearerToken": _BEARER}, "security": [{"BearerToken": []}]}
+    return b'%b,"paths":{%b},"definitions":%b,%b' % (
+        orjson.dumps(head)[:-1],
+        b",".join(piece.paths for piece in pieces if piece.paths),
+        orjson.dumps(_definitions(pieces)),
+        orjson.dumps(tail)[1:],
+    )
+
+
+def v2_head(kinds: Sequence[Kind]) -> Tree:
+    """The version 2 document without its paths, for its protobuf form."""
+    definitions = _definitions([_piece(group) for group in _groups(kinds)])
+    return {"swagger": "2.0", "info": {"title": "Kubernetes", "version": VERSION}, "definitions": definitions}
+
+
+def _groups(kinds: Sequence[Kind]) -> Iterator[_Group]:
+    for group, versions in discovery.group_versions(kinds).items():
+        for version in versions:
+            yield _Group(kinds, group, version)
+
+
+@functools.lru_cache(maxsize=1024)
+def _piece(group: _Group) -> _Piece:
+    made = [operation for kind in group.kinds for operation in openapi_paths.operations(kind, group.version)]
+    own = _own(group.kinds, 2)
+    roots = [*_roots(made), *(name for node in own.values() for name in references(node))]
+    paths = orjson.dumps(_paths(made, _operation_v2, _parameter_v2))[1:-1]
+    return _Piece(paths, frozenset(closure(roots)), own)
+
+
+def _definitions(pieces: Sequence[_Piece]) -> Tree:
+    everything = schema.definitions()
+    found = {name: everything[name] for name in frozenset().union(*(piece.names for piece in pieces))}
+    for piece in pieces:
+        found |= piece.own
+    return dict(sorted(found.items()))
+
+
+def _own(kinds: Sequence[Kind], form: int) -> dict[str, Tree]:
+    """The definitions that custom kinds bring along, as this version of OpenAPI writes them."""
+    found: dict[str, Tree] = {}
+    for kind in kinds:
+        if kind.custom:
+            from sampan.server import openapi_custom
+
+            found |= openapi_custom.definitions(kind, form)
+    return found
 
 
 _BEARER = {"description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header"}
@@ -138,15 +207,13 @@ def _group_version(path: str) -> tuple[str, str]:
     return (parts[1], parts[2]) if parts[0] == "apis" and len(parts) == len(("apis", "group", "version")) else ("", "")
 
 
-def _here(kinds: Sequence[Kind], group: str, version: str) -> list[Kind]:
-    return [kind for kind in kinds if kind.plural and kind.group == group and version in kind.versions]
-
-
-def _digest(kinds: Sequence[Kind]) -> str:
+@functools.lru_cache(maxsize=1024)
+def _digest(group: _Group) -> str:
     told = [
         (kind.name, kind.plural, kind.versions, kind.scope, kind.schema, kind.verbs,
-         [(s.name, s.verbs, s.group, s.version, s.kind) for s in kind.subresources])
-        for kind in kinds
+         [(s.name, s.verbs, s.group, s.version, s.kind) for s in kind.subresources],
+         orjson.dumps(kind.own_type.node) if kind.own_type else b"")
+        for kind in group.kinds
     ]  # fmt: skip
     return hashlib.sha512(repr((VERSION, told)).encode()).hexdigest().upper()
 
