@@ -1,7 +1,7 @@
 """Does a tree fit its schema? Unknown fields, wrong types and non-canonical values, as upstream's decoder sees them.
 
 `conform` is what a decoder does with a request body: it refuses wrong types (400), drops and names
-unknown fields, drops nulls, and writes quantities in canonical form. Most bodies need none of it, and
+unknown fields, drops nulls and empty lists, and writes quantities in canonical form. Most bodies need none of it, and
 a compiled check finds that out in one quick pass; only then does the slow, telling pass run.
 
 https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
@@ -104,7 +104,7 @@ def _object_checker(kind: Type) -> Check:
                 continue
             if want is None:
                 if key in fields:
-                    want = wants[key] = _want(fields[key])
+                    want = wants[key] = _want_field(kind, key)
                     if want is item.__class__:
                         continue
                 elif loose:
@@ -151,6 +151,26 @@ def _map_checker(kind: Type) -> Check:
 
 
 _CLASSES: frozenset[Any] = frozenset({str, bool})
+
+
+def _want_field(kind: Type, key: str) -> Any:
+    """Like `_want`; also asks for a list or map that is not empty where an empty one is not kept."""
+    field = kind.fields[key]
+    if not drops_empty(kind, key):
+        return _want(field)
+    plain = checker(field)
+    return lambda value: bool(value) and plain(value)
+
+
+def drops_empty(kind: Type, key: str) -> bool:
+    """Whether an empty list or map in this field is the same as none: so it is in built-in types, unless required."""
+    if not kind.name or key in kind.required or kind.fields[key].kind not in ("array", "map"):
+        return False
+    return (kind.struct, key) not in _KEPT_EMPTY
+
+
+# Lists that mean something when they are empty.
+_KEPT_EMPTY = frozenset({("EndpointSlice", "ports"), ("EndpointSlice", "endpoints"), ("PodList", "items")})
 
 
 def _want(kind: Type) -> Any:
@@ -306,11 +326,14 @@ def _conform_object(value: Any, kind: Type, place: _Place) -> Any:
                 made[key] = item
             else:
                 place.unknown[place.at_key(key).path] = None
-        elif item is not None or field.nullable or field.kind == "any":
+        elif (item is not None or field.nullable or field.kind == "any") and not (
+            item.__class__ in _CONTAINERS and not item and drops_empty(kind, key)
+        ):
             made[key] = _conform(item, field, place.at_field(key, kind.struct or "Object"))
     return made
 
 
+_CONTAINERS = (list, dict)
 _ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0"}
 
 

@@ -65,6 +65,8 @@ def _form(media: str, parameters: dict[str, str], kind: Kind | None) -> Form | N
         return None
     if not shape:
         return Form(media)
+    if kind is not None and kind.not_stored:
+        return None  # a review is no row of anything
     base = shape.removesuffix("List")
     known = parameters.get("g") == "meta.k8s.io" and parameters.get("v") in ("v1", "v1beta1")
     if not known or base not in ("Table", "PartialObjectMetadata"):
