@@ -4,6 +4,7 @@ Resumes at the last resourceVersion it saw, relists when the server has forgotte
 while the server can't be reached. Readers get the objects themselves: never mutate them.
 """
 
+import asyncio
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -52,6 +53,7 @@ class Cache:
     _indexes: dict[str, tuple[IndexFunction, dict[str, dict[Key, None]]]] = field(default_factory=dict, init=False)
     _waiters: Waiters = field(default_factory=Waiters, init=False)
     _started: bool = field(default=False, init=False)
+    _following: "asyncio.Task[None] | None" = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
     _expired: bool = field(default=False, init=False)
 
@@ -64,7 +66,14 @@ class Cache:
         """Begins to follow; once only."""
         if not self._started:
             self._started = True
-            self.tasks.spawn(self._follow_for_ever(), f"cache {self.kind.resource}")
+            self._following = self.tasks.spawn(self._follow_for_ever(), f"cache {self.kind.resource}")
+
+    def stop(self) -> None:
+        """Follows no longer; what was there counts as deleted."""
+        if self._following is not None:
+            self._following.cancel()
+        for key in list(self._objects):
+            self._store(key, None)
 
     @property
     def synced(self) -> bool:

@@ -3,17 +3,15 @@
 A change in a cache makes keys due; a worker builds a view, asks the rule, and carries out its plan.
 """
 
-import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sampan.client.api import Client
 from sampan.client.cache import Cache
-from sampan.client.discovery import discover
-from sampan.client.transport import TransportError
 from sampan.control.controller import Controller, Keys, owner_keys
 from sampan.control.events import Recorder
 from sampan.control.everywhere import Everywhere
+from sampan.control.following import Following
 from sampan.control.view import path_terms
 from sampan.control.worker import Surroundings, Worker
 from sampan.kinds.kind import Kind, Object
@@ -21,12 +19,6 @@ from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
-from sampan.meta.status import ApiError
-
-log = logging.getLogger(__name__)
-
-REDISCOVER_SECONDS = 30.0
-FOLLOWED_VERBS = {"list", "watch", "delete"}
 
 
 class Runner:
@@ -43,8 +35,7 @@ class Runner:
         self._parent_tasks = tasks
         self._tasks = Tasks("controllers")
         self.caches: dict[str, Cache] = {}
-        self._everywhere: dict[str, Cache] = {}
-        self._kinds: dict[str, Kind] = {}
+        self._following = Following(client, self.caches, clock, self._tasks)
         self.recorder = Recorder(client, clock, self._tasks)
         self.workers: list[Worker] = []
 
@@ -57,7 +48,7 @@ class Runner:
         everywhere = [c for c in self._controllers if isinstance(c, Everywhere)]
         if everywhere:
             workers = [self._worker(c.name, c.reconcile, None) for c in everywhere]
-            self._tasks.spawn(self._discover_for_ever(everywhere, workers), "discovery")
+            self._tasks.spawn(self._work_everywhere(everywhere, workers), "all kinds")
         for cache in self.caches.values():
             cache.start()
 
@@ -93,8 +84,8 @@ class Runner:
 
     def _worker(self, name: str, rule: object, parent: Kind | None) -> Worker:
         shared = Surroundings(self._client, self._clock, self.recorder, self.metrics)
-        caches = self.caches if parent is not None else self._everywhere
-        worker = Worker(name, rule, parent, caches, shared, self._kinds)  # type: ignore[arg-type]
+        caches = self.caches if parent is not None else self._following.caches
+        worker = Worker(name, rule, parent, caches, shared, self._following.kinds)  # type: ignore[arg-type]
         self.workers.append(worker)
         return worker
 
@@ -121,42 +112,22 @@ class Runner:
         for number in range(count):
             self._tasks.spawn(worker.run(), f"{worker.name} {number}")
 
-    async def _discover_for_ever(self, controllers: Iterable[Everywhere], workers: Sequence[Worker]) -> None:
-        """Keeps one cache per kind that there is; the workers begin when the first ones are complete."""
+    async def _work_everywhere(self, controllers: Sequence[Everywhere], workers: Sequence[Worker]) -> None:
+        """The workers begin when the first kinds' caches are complete."""
         pairs = list(zip(controllers, workers, strict=True))
-        employed = False
-        while True:
-            try:
-                found = await discover(self._client)
-            except (ApiError, TransportError) as error:
-                log.warning("discovery: %s", error)
-                await self._clock.sleep(1.0)
-                continue
-            for kind in found.kinds:
-                self._follow(kind, pairs)
-            if not employed:
-                employed = True
-                for cache in list(self._everywhere.values()):
-                    await cache.wait_synced()
-                for controller, worker in pairs:
-                    self._employ(worker, controller.workers)
-            await self._clock.sleep(REDISCOVER_SECONDS)
 
-    def _follow(self, kind: Kind, pairs: Sequence[tuple[Everywhere, Worker]]) -> None:
-        """A kind that some controller reads in full is shared; the others are followed by their metadata."""
-        if kind.resource in self._everywhere or not set(kind.verbs) >= FOLLOWED_VERBS:
-            return
-        if all(kind.resource in controller.without for controller, _ in pairs):
-            return
-        cache = self.caches.get(kind.resource)
-        if cache is None:
-            cache = Cache(self._client.metadata_only(), kind, clock=self._clock, tasks=self._tasks)
-        self._everywhere[kind.resource] = cache
-        self._kinds[kind.resource] = kind
+        def is_wanted(kind: Kind) -> bool:
+            return any(kind.resource not in controller.without for controller in controllers)
+
+        def begin(cache: Cache) -> None:
+            for controller, worker in pairs:
+                if cache.kind.resource not in controller.without:
+                    _feed_everywhere(controller, worker, cache)
+
+        self._tasks.spawn(self._following.run(is_wanted, begin), "discovery")
+        await self._following.wait_first()
         for controller, worker in pairs:
-            if kind.resource not in controller.without:
-                _feed_everywhere(controller, worker, cache)
-        cache.start()
+            self._employ(worker, controller.workers)
 
 
 def _feed_everywhere(controller: Everywhere, worker: Worker, cache: Cache) -> None:

@@ -1,0 +1,97 @@
+"""Following: one metadata cache for each kind that there is, for controllers about all kinds at once.
+
+Discovery says which kinds there are. It is asked again when a definition or an aggregated API comes, goes or
+changes, and now and then anyway; a kind that is gone is followed no longer.
+
+https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from sampan.client.api import Client
+from sampan.client.cache import Cache
+from sampan.client.discovery import Discovered, discover
+from sampan.client.transport import TransportError
+from sampan.kinds.kind import Kind
+from sampan.kit.clock import Clock
+from sampan.kit.tasks import Tasks
+from sampan.meta.status import ApiError
+
+log = logging.getLogger(__name__)
+
+REDISCOVER_SECONDS = 30.0
+SETTLE_SECONDS = 0.05  # definitions often come in groups
+FOLLOWED_VERBS = {"list", "watch", "delete"}
+TELLERS = ("customresourcedefinitions.apiextensions.k8s.io", "apiservices.apiregistration.k8s.io")
+
+
+class Following:
+    """`shared` are caches of whole objects that somebody keeps already; `is_wanted` chooses kinds."""
+
+    def __init__(self, client: Client, shared: Mapping[str, Cache], clock: Clock, tasks: Tasks) -> None:
+        self._client = client
+        self._shared = shared
+        self._clock = clock
+        self._tasks = tasks
+        self._again = asyncio.Event()
+        self.caches: dict[str, Cache] = {}
+        self.kinds: dict[str, Kind] = {}
+
+    async def run(self, is_wanted: Callable[[Kind], bool], begin: Callable[[Cache], None]) -> None:
+        """Follows for ever; `begin` is told of each new cache before it starts."""
+        while True:
+            self._again.clear()
+            try:
+                found = await discover(self._client)
+            except (ApiError, TransportError) as error:
+                log.warning("discovery: %s", error)
+                await self._clock.sleep(1.0)
+                continue
+            wanted = {k.resource: k for k in found.kinds if set(k.verbs) >= FOLLOWED_VERBS and is_wanted(k)}
+            self._end(wanted, found)
+            for kind in wanted.values():
+                if kind.resource not in self.caches:
+                    self._begin(kind, begin)
+            await self._pause()
+
+    async def wait_first(self) -> None:
+        """Returns once the first kinds' caches are complete."""
+        while not self.caches:
+            await self._clock.sleep(SETTLE_SECONDS)
+        for cache in list(self.caches.values()):
+            await cache.wait_synced()
+
+    def _begin(self, kind: Kind, begin: Callable[[Cache], None]) -> None:
+        cache = self._shared.get(kind.resource)
+        if cache is None:
+            cache = Cache(self._client.metadata_only(), kind, clock=self._clock, tasks=self._tasks)
+        self.caches[kind.resource] = cache
+        self.kinds[kind.resource] = kind
+        begin(cache)
+        if kind.resource in TELLERS:
+            cache.subscribe(lambda change, old, new: self._again.set())
+        cache.start()
+
+    def _end(self, wanted: Mapping[str, Kind], found: Discovered) -> None:
+        """Lets go of kinds that are gone, or served in another version now; not of those behind a failing API."""
+        failing = {version.rpartition("/")[0] for version, _ in found.failures}
+        for resource, kind in list(self.kinds.items()):
+            now = wanted.get(resource)
+            is_same = now is not None and (now.versions, now.scope) == (kind.versions, kind.scope)
+            if is_same or kind.group in failing or resource in self._shared:
+                continue
+            self.caches.pop(resource).stop()
+            del self.kinds[resource]
+
+    async def _pause(self) -> None:
+        """Until something says that there are other kinds, or some time has passed."""
+        waiting = self._tasks.spawn(self._again.wait(), "other kinds", critical=False)
+        timing = self._tasks.spawn(self._clock.sleep(REDISCOVER_SECONDS), "discovery's pause", critical=False)
+        try:
+            await asyncio.wait((waiting, timing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            timing.cancel()
+        await self._clock.sleep(SETTLE_SECONDS)
