@@ -63,10 +63,13 @@ def test_missing_parts_are_listed_with_the_command(capsys: Capture, monkeypatch:
     assert "--runtime simulated" in err
 
 
-def test_a_store_of_a_later_version(capsys: Capture) -> None:
-    """Refused by name."""
+def test_an_odd_etcd_is_refused(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that is none, and an etcd without its client library, are refused with the reason."""
+    assert main.run(["up", "--store", "etcd://a:1,b:2"]) == 1
+    assert "etcd://a:1,b:2 is not an etcd: etcd://HOST:PORT" in capsys.readouterr().err
+    monkeypatch.setattr("sampan.cli.up.find_spec", lambda module: None)
     assert main.run(["up", "--store", "etcd://127.0.0.1:2379"]) == 1
-    assert "--store etcd://127.0.0.1:2379 is not available yet" in capsys.readouterr().err
+    assert "pip install 'sampan[etcd]'" in capsys.readouterr().err
 
 
 def test_an_ordinary_user_is_asked(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,3 +144,14 @@ def test_a_running_cluster_is_not_changed(
     assert "cluster sampan runs with" in err
     assert "sampan down, then this command again" in err
     assert settings.load(home / "sampan") == cluster
+
+
+def test_a_server_configuration_is_checked_first(capsys: Capture, tmp_path: Path, home: Path) -> None:
+    """What is wrong in it is said with its place and its mend, and nothing is started."""
+    path = tmp_path / "server.yaml"
+    path.write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Everything\n")
+    assert main.run(["up", "--runtime", "simulated", "--server-config", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert f"{path}: Policy: rules[0].level is 'Everything': use one of None, Metadata" in told
+    assert main.run(["up", "--runtime", "simulated", "--server-config", str(tmp_path / "missing")]) == 1
+    assert "cannot be read" in capsys.readouterr().err

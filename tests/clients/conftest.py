@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 BIN = Path(sys.executable).parent
+CLIENTS = BIN.parent / "clients"  # helm and kubectl 1.35, by scripts/fetch-clients
 NAME = "e2e"
 WAIT_SECONDS = 60.0
 
@@ -27,10 +28,11 @@ class Cluster:
 
     directory: Path
     kubeconfig: Path
+    name: str = NAME
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": f"{BIN}:{CLIENTS}:{os.environ['PATH']}"}
 
     def run(self, *command: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -43,6 +45,11 @@ class Cluster:
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         return self.run("kubectl", *arguments, stdin=stdin).stdout
 
+    def helm(self, *arguments: str, check: bool = True) -> str:
+        """helm in the current namespace, with its own files beside the kubeconfig."""
+        homes = [f"HELM_{name}_HOME={self.kubeconfig.parent}/helm" for name in ("CACHE", "CONFIG", "DATA")]
+        return self.run("env", *homes, "helm", *arguments, check=check).stdout
+
     def refused(self, *arguments: str, stdin: str = "") -> str:
         """The error text of a kubectl that must fail."""
         done = self.run("kubectl", *arguments, stdin=stdin, check=False)
@@ -50,7 +57,7 @@ class Cluster:
         return done.stderr
 
     def sampan(self, command: str, *arguments: str, check: bool = True) -> str:
-        where = ("--name", NAME, "--data-dir", str(self.directory)) if command != "ls" else ()
+        where = ("--name", self.name, "--data-dir", str(self.directory)) if command != "ls" else ()
         return self.run("sampan", command, *where, *arguments, check=check).stdout
 
     def get(self, *arguments: str) -> Any:

@@ -27,8 +27,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: p}
 spec:
-  setHostnameAsFQDN: true
-  volumes: [{name: v, nfs: {server: a, path: /b}}, {name: w, persistentVolumeClaim: {claimName: c}}]
+  volumes: [{name: v, nfs: {server: a, path: b}}, {name: w, persistentVolumeClaim: {}}]
   ephemeralContainers: [{name: e, image: x}]
   containers: [{name: c, image: x}]
 """
@@ -41,10 +40,9 @@ def test_fields_that_would_be_ignored_are_refused_by_name(cluster: Cluster, ns: 
         text = f"* spec.{field}: Forbidden: jobs with {field} are not available yet in this version of Sampan"
         assert text in told, told
     told = cluster.refused("apply", "-f", "-", stdin=POD)
-    assert "spec.volumes[0].nfs: Forbidden: volumes of type nfs are not available yet" in told
-    assert "spec.volumes[1].persistentVolumeClaim: Forbidden: volumes of type persistentVolumeClaim" in told
+    assert 'spec.volumes[0].nfs.path: Invalid value: "b": must be an absolute path' in told
+    assert "spec.volumes[1].persistentVolumeClaim.claimName: Required value" in told
     assert "spec.ephemeralContainers: Forbidden: cannot be set on create" in told
-    assert "spec.setHostnameAsFQDN: Forbidden: host names with a domain" in told
     told = cluster.refused("create", "service", "nodeport", "np", "--tcp=80:80")
     assert "services of type NodePort are not available yet in this version of Sampan" in told
 

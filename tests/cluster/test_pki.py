@@ -28,9 +28,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def test_all_are_there_and_private(cluster: Settings) -> None:
     """A pair each, and the key for tokens; nothing is left half-written."""
     names = {path.name for path in cluster.path("pki").iterdir()}
-    pairs = ("ca", "apiserver", "admin", "apiserver-kubelet-client", "controllers", "scheduler")
+    pairs = ("ca", "apiserver", "admin", "apiserver-kubelet-client", "controllers", "scheduler",
+             "front-proxy-ca", "front-proxy-client")  # fmt: skip
     nodes = ("node-sampan-tide", "node-sampan-tide-2")
-    assert names == {f"{pair}.{end}" for pair in (*pairs, *nodes) for end in ("crt", "key")} | {"sa.key"}
+    assert names == {f"{pair}.{end}" for pair in (*pairs, *nodes) for end in ("crt", "key")} | {
+        "sa.key",
+        "client-ca.crt",
+    }
     assert cluster.path("pki").stat().st_mode & 0o777 == 0o700
     assert {p.stat().st_mode & 0o777 for p in cluster.path("pki").glob("*.key")} == {0o600}
 
@@ -63,7 +67,7 @@ def test_renewal(tmp_path: Path) -> None:
     assert changed == {"apiserver.crt", "apiserver.key"}
     pki.ensure(cluster, NOW + 340 * DAY)
     kept = {name for name, data in contents(keys).items() if data == before[name]}
-    assert kept == {"ca.crt", "ca.key", "sa.key"}
+    assert kept == {"ca.crt", "ca.key", "sa.key", "client-ca.crt", "front-proxy-ca.crt", "front-proxy-ca.key"}
 
 
 def test_half_a_pair_is_made_anew(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sampan.kit.frozen import freeze
 from sampan.meta import objects, timestamps
 
 FOLDER = Path(__file__).parent.parent / "cases" / "controllers"
-KINDS = {kind.name: kind for kind in builtin.KINDS}
+KINDS = {kind.name: kind for kind in builtin.KINDS if not kind.storage_version and kind.stored_as is None}
 CONTROLLERS = {c.name: c for c in controllers("THE CA")}
 
 

@@ -18,6 +18,7 @@ from sampan.kit.ids import SeededIds
 from sampan.kit.tasks import Tasks
 from sampan.server import bootstrap
 from sampan.server.app import App, Parts, on_error
+from sampan.server.outbound_http import HttpOutbound
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Store
 from sampan.store.sqlite import SqliteStore
@@ -25,6 +26,7 @@ from sampan.web import certificates
 from sampan.web.certificates import Subject
 from sampan.web.listener import Address, Listener, client_context, server_context
 from sampan.web.message import Peer, Request
+from tests.server import backend
 
 ADMIN = Peer("kubernetes-admin", ("system:masters",))
 NOW = 1_767_225_600.0
@@ -89,7 +91,7 @@ class Https:
         port = await self.port()
         body = request.body if isinstance(request.body, bytes) else orjson.dumps(request.body)
         url = f"https://127.0.0.1:{port}{request.path}"
-        async with self._session(peer).request(
+        async with self.session(peer).request(
             request.method, url, params=list(request.query), data=body or None, headers=dict(request.headers)
         ) as answer:
             return Answer(answer.status, await answer.read(), {k.lower(): v for k, v in answer.headers.items()})
@@ -104,7 +106,8 @@ class Https:
             await self._listen()
         return self._port
 
-    def _session(self, peer: Peer) -> aiohttp.ClientSession:
+    def session(self, peer: Peer) -> aiohttp.ClientSession:
+        """An HTTP client that shows this identity's certificate."""
         if peer not in self._sessions:
             connector = aiohttp.TCPConnector(ssl=self._tls(peer))
             self._sessions[peer] = aiohttp.ClientSession(connector=connector)
@@ -188,10 +191,12 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
     transport, _, stored = request.param.rpartition("-")
     store: Store = MemoryStore() if stored == "memory" else SqliteStore.open(tmp_path / "state.db")
     tasks, clock = Tasks("test"), Clock()
+    outbound = HttpOutbound()
     app = App(
         Parts(
             store=store, kinds=KINDS, clock=clock, ids=SeededIds(1), tasks=tasks, token_key=SIGNING_KEY,
-            service_cidr="10.96.0.0/16", version="test",
+            service_cidr="10.96.0.0/16", version="test", outbound=outbound,
+            aggregation=backend.identity(tmp_path),
         )
     )  # fmt: skip
     await app.start()
@@ -203,6 +208,7 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
     yield made
     await app.close()
     await door.close()
+    await outbound.close()
     await tasks.close()
     await store.close()
 

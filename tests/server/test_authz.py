@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from sampan.kinds.kind import Kind
 from sampan.server.authz import escalation, nodes
 from sampan.server.authz.decision import DENIED, Attributes, message
+from sampan.server.authz.graph import Graph
 from sampan.server.authz.rules import Rules, summary
+from sampan.server.cache import Change, Item
 from sampan.server.identity import User
 
 JANE = User("jane", groups=("devs", "system:authenticated"))
@@ -121,3 +124,85 @@ def test_node_reads_only_its_own() -> None:
     assert [a for a in refused if nodes.authorize("n1", a, pods).allowed] == []
     assert nodes.node_name(User("system:node:n1")) == ""
     assert nodes.node_name(User("system:node:n1", groups=("system:nodes",))) == "n1"
+
+
+class World:
+    """Live objects, and the pods' cache, as far as the graph needs them."""
+
+    def __init__(self, *trees: dict[str, Any]) -> None:
+        self.items = {(t["kind"], t["metadata"].get("namespace", ""), t["metadata"]["name"]): t for t in trees}
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Item | None:
+        tree = self.items.get((kind.name, namespace, name))
+        return None if tree is None else Item.of(tree)
+
+    def of(self, kind: Kind) -> "World":
+        return self
+
+    def range(self) -> list[Item]:
+        pods = [key for key in self.items if key[0] == "Pod"]
+        return [Item(f"{namespace}/{name}", 1, b"") for _, namespace, name in pods]
+
+    def listen(self, listener: Any) -> None:
+        self.listener = listener
+
+
+def obj(kind: str, name: str, namespace: str = "", **parts: Any) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": name, "namespace": namespace}, **parts}
+
+
+def test_a_node_reads_what_its_pods_lead_to() -> None:
+    """Claims, the volumes behind them and those volumes' secrets, attachments, resource claims and slices."""
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}, {"name": "e", "ephemeral": {}}]
+    spec = {"nodeName": "n1", "volumes": volumes, "resourceClaims": [{"name": "g", "resourceClaimName": "gpu"}]}
+    status = {"resourceClaimStatuses": [{"name": "h", "resourceClaimName": "made"}]}
+    reference = {"name": "key", "namespace": "vault"}
+    volume = {"claimRef": {"namespace": "d", "name": "c"}, "csi": {"nodeStageSecretRef": reference}}
+    mirror = {**obj("Pod", "m", "d", spec={"nodeName": "n1", "volumes": [{"secret": {"secretName": "s"}}]})}
+    mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    world = World(
+        obj("Pod", "p", "d", spec=spec, status=status),
+        mirror,
+        obj("PersistentVolumeClaim", "c", "d", spec={"volumeName": "pv"}),
+        obj("PersistentVolume", "pv", spec=volume),
+        obj("PersistentVolume", "other", spec={"claimRef": {"namespace": "d", "name": "z"}}),
+        obj("VolumeAttachment", "a", spec={"nodeName": "n1"}),
+        obj("ResourceSlice", "s1", spec={"nodeName": "n1"}),
+    )
+    graph = Graph(world)
+    graph.start(world)  # type: ignore[arg-type]
+    pods = nodes.Pods(graph.is_bound, graph.refers)
+    claims, resources = "persistentvolumeclaims", "resource.k8s.io"
+    allowed = [
+        Attributes("get", resource=claims, namespace="d", name="c"),
+        Attributes("get", resource=claims, namespace="d", name="p-e"),
+        Attributes("patch", resource=claims, subresource="status", namespace="d", name="c"),
+        Attributes("get", resource="persistentvolumes", name="pv"),
+        Attributes("get", resource="secrets", namespace="vault", name="key"),
+        Attributes("get", "storage.k8s.io", "volumeattachments", name="a"),
+        Attributes("get", resources, "resourceclaims", namespace="d", name="gpu"),
+        Attributes("get", resources, "resourceclaims", namespace="d", name="made"),
+        Attributes("update", resources, "resourceslices", name="s1"),
+        Attributes("create", resources, "resourceslices"),
+        Attributes("watch", resources, "resourceslices", fields="spec.nodeName=n1"),
+        Attributes("update", "storage.k8s.io", "csinodes", name="n1"),
+    ]
+    refused = [
+        Attributes("list", resource=claims, namespace="d"),
+        Attributes("update", resource=claims, namespace="d", name="c"),
+        Attributes("get", resource="persistentvolumes", name="other"),
+        Attributes("get", resource="secrets", namespace="vault", name="other"),
+        Attributes("get", resource="secrets", namespace="d", name="s"),
+        Attributes("list", "storage.k8s.io", "volumeattachments"),
+        Attributes("get", resources, "resourceclaims", namespace="d", name="x"),
+        Attributes("list", resources, "resourceslices"),
+        Attributes("watch", resources, "resourceslices", fields="spec.nodeName=n2"),
+        Attributes("get", resources, "resourceslices", name="s2"),
+        Attributes("get", "storage.k8s.io", "csinodes", name="n2"),
+    ]
+    assert [a for a in allowed if not nodes.authorize("n1", a, pods).allowed] == []
+    assert [a for a in refused if nodes.authorize("n1", a, pods).allowed] == []
+    assert [a for a in (*allowed[:9], allowed[10]) if nodes.authorize("n2", a, pods).allowed] == []
+    del world.items["Pod", "d", "p"]
+    world.listener(Change(2, None, Item("d/p", 1, b"")))
+    assert not nodes.authorize("n1", allowed[0], pods).allowed

@@ -282,6 +282,11 @@ NODE_MAY = {
     ("authentication.k8s.io", "tokenreviews"): "create",
     ("authorization.k8s.io", "subjectaccessreviews"): "create",
     ("authorization.k8s.io", "localsubjectaccessreviews"): "create",
+    ("certificates.k8s.io", "certificatesigningrequests"): "create get list watch",
+    ("node.k8s.io", "runtimeclasses"): "get list watch",
+    ("storage.k8s.io", "csidrivers"): "get list watch",
+    ("storage.k8s.io", "csinodes"): "create",
+    ("resource.k8s.io", "resourceslices"): "create",
 }
 METHODS = {
     "get": ("GET", True), "list": ("GET", False), "watch": ("GET", False), "create": ("POST", False),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.sim import trees
 
 from sampan.cluster.simulated import SimulatedCluster
 from sampan.kinds.apps.deployment import DEPLOYMENT
@@ -10,7 +11,6 @@ from sampan.kinds.apps.replica_set import REPLICASET
 from sampan.kinds.batch.job import JOB
 from sampan.kinds.core.pod import POD
 from sampan.meta import conditions, objects
-from tests.sim import trees
 
 REVISION = "deployment.kubernetes.io/revision"
 
@@ -475,3 +475,82 @@ def test_a_deleted_job_lets_its_pods_go(cluster: SimulatedCluster, policy: str) 
     cluster.advance(60)
     left = [(objects.finalizers(p), objects.owner_references(p)) for p in cluster.list(POD)]
     assert left == ([([], [])] * 3 if policy == "Orphan" else [])
+
+
+def test_an_index_that_fails_too_often_is_given_up(cluster: SimulatedCluster) -> None:
+    """Each index has its own limit and its own waits; the job fails when all are done or given up."""
+    orders = {"run_seconds": "1", "exit_code": "1"}
+    per_index = {"backoffLimitPerIndex": 1, "completionMode": "Indexed"}
+    cluster.create(trees.job(completions=2, parallelism=2, orders=orders, **per_index))
+    assert finished(cluster) == "Failed"
+    found = cluster.get(JOB, "sum", "default")
+    assert found is not None
+    assert trees.condition(found, "Failed") == ("True", "FailedIndexes", "Job has failed indexes")
+    assert found["status"]["failedIndexes"] == "0,1"
+    assert found["status"]["failed"] == 4
+    notes = sorted(objects.annotations(p)["batch.kubernetes.io/job-index-failure-count"] for p in cluster.list(POD))
+    assert notes == ["0", "0", "1", "1"]
+    cluster.advance(5)
+    assert all(not objects.finalizers(p) for p in cluster.list(POD))
+
+
+def test_too_many_failed_indexes_end_the_job(cluster: SimulatedCluster) -> None:
+    """One more than maxFailedIndexes, and no other index is begun."""
+    orders = {"run_seconds": "1", "exit_code": "1"}
+    per_index = {"backoffLimitPerIndex": 0, "maxFailedIndexes": 1, "completionMode": "Indexed"}
+    cluster.create(trees.job(completions=9, parallelism=1, orders=orders, **per_index))
+    assert finished(cluster) == "Failed"
+    found = cluster.get(JOB, "sum", "default")
+    assert found is not None
+    reason = trees.condition(found, "Failed")
+    assert reason is not None
+    assert reason[1] == "MaxFailedIndexesExceeded"
+    assert found["status"]["failedIndexes"] == "0,1"
+
+
+def test_an_exit_code_may_fail_the_whole_job(cluster: SimulatedCluster) -> None:
+    """FailJob ends it at the first such pod, whatever the limit."""
+    policy = {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}]}
+    cluster.create(trees.job(backoffLimit=6, podFailurePolicy=policy, orders={"run_seconds": "1", "exit_code": "42"}))
+    assert finished(cluster) == "Failed"
+    found = cluster.get(JOB, "sum", "default")
+    assert found is not None
+    (only,) = cluster.list(POD)
+    text = f"Container {only['spec']['containers'][0]['name']} for pod default/{objects.name(only)} failed with exit code 42 matching FailJob rule at index 0"
+    assert trees.condition(found, "Failed") == ("True", "PodFailurePolicy", text)
+
+
+def test_an_ignored_failure_does_not_count(cluster: SimulatedCluster) -> None:
+    """The pod is replaced, and the limit is not touched."""
+    policy = {"rules": [{"action": "Ignore", "onExitCodes": {"operator": "NotIn", "values": [1]}}]}
+    cluster.create(trees.job(backoffLimit=0, podFailurePolicy=policy, orders={"run_seconds": "1", "exit_code": "3"}))
+    cluster.advance(30)
+    found = cluster.get(JOB, "sum", "default")
+    assert found is not None
+    assert "failed" not in found["status"]
+    assert not conditions.is_true(found, "Failed")
+    assert len(cluster.list(POD)) > 3
+
+
+def test_a_job_may_be_enough_before_all_is_done(cluster: SimulatedCluster) -> None:
+    """The success policy ends it, and what still runs is deleted."""
+    policy = {"rules": [{"succeededIndexes": "0-1", "succeededCount": 1}]}
+    orders = {"run_seconds": "10"}
+    spec = {"completionMode": "Indexed", "successPolicy": policy}
+    cluster.create(trees.job(completions=5, parallelism=1, orders=orders, **spec))
+    assert finished(cluster) == "Complete"
+    found = cluster.get(JOB, "sum", "default")
+    assert found is not None
+    met = ("True", "SuccessPolicy", "Matched rules at index 0")
+    assert trees.condition(found, "SuccessCriteriaMet") == trees.condition(found, "Complete") == met
+    assert found["status"]["completedIndexes"] == "0"
+
+
+def test_a_job_of_another_manager_is_left_alone(cluster: SimulatedCluster) -> None:
+    """Nothing is made for it, and nothing is said about it."""
+    cluster.create(trees.job(managedBy="example.com/other"))
+    cluster.advance(10)
+    assert cluster.list(POD) == []
+    found = cluster.get(JOB, "sum", "default")
+    assert found is not None
+    assert found["status"] == {}

@@ -8,10 +8,25 @@ import pytest
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Store
 from sampan.store.sqlite import SqliteStore
+from tests.store.etcd import Etcd, program
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "etcd"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else SqliteStore.open(tmp_path / "state.db")
+    if request.param == "etcd":
+        program()
+        pytest.importorskip("grpc")
+        from sampan.store.etcd import EtcdStore
+
+        etcd = Etcd(tmp_path)
+        etcd.start()
+        try:
+            made: Store = await EtcdStore.open(etcd.url)
+            yield made
+            await made.close()
+        finally:
+            etcd.stop()
+        return
+    made = MemoryStore() if request.param == "memory" else SqliteStore.open(tmp_path / "state.db")
     yield made
     await made.close()

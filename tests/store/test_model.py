@@ -2,17 +2,19 @@
 
 import asyncio
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Compacted, Compare, Delete, FutureRevision, Put, Record, Store
 from sampan.store.sqlite import SqliteStore
+from tests.store.etcd import Etcd
 
 KEYS = ("a", "a/", "a/b", "a/c", "b", "é", "\U0010ffff", "\U0010ffffz")
 PREFIXES = ("", "a", "a/", "c", "\U0010ffff")
@@ -158,3 +160,32 @@ def test_a_store_answers_as_the_model_does(kind: str, steps: list[tuple[Any, ...
     with tempfile.TemporaryDirectory() as folder:
         store: Store = MemoryStore() if kind == "memory" else SqliteStore.open(Path(folder) / "s.db")
         asyncio.run(follow(store, steps))
+
+
+@pytest.mark.slow
+@given(steps=st.lists(step, min_size=10, max_size=40))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+def test_etcd_answers_as_the_model_does(loop: asyncio.Runner, steps: list[tuple[Any, ...]]) -> None:
+    """The same with a real etcd, of which each sequence has a new one."""
+    with tempfile.TemporaryDirectory() as folder:
+        etcd = Etcd(Path(folder))
+        etcd.start()
+        try:
+            loop.run(follow_etcd(etcd.url, steps))
+        finally:
+            etcd.stop()
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    """One for all sequences: gRPC does not like loops to come and go."""
+    pytest.importorskip("grpc")
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+async def follow_etcd(url: str, steps: list[tuple[Any, ...]]) -> None:
+    from sampan.store.etcd import EtcdStore
+
+    async with asyncio.timeout(20):
+        await follow(await EtcdStore.open(url), steps)

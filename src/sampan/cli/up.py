@@ -6,12 +6,14 @@ import ipaddress
 import os
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from sampan.cli import common
 from sampan.cli.main import CommandError
-from sampan.cluster import doctor, host, kubeconfig, settings
+from sampan.cluster import doctor, host, kubeconfig, log_format, server_config, settings
 from sampan.cluster.settings import Settings
+from sampan.store.etcd_address import Address
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=_nodes, default=None, help="how many nodes (default: 1)")
     parser.add_argument("--runtime", choices=("auto", "oci", "simulated"), default="auto", help="what runs containers")
     parser.add_argument(
-        "--store", type=_store, metavar="sqlite|memory", help="where objects are kept (default: sqlite)"
+        "--store",
+        type=_store,
+        metavar="sqlite|memory|etcd://HOST:PORT",
+        help="where objects are kept (default: sqlite)",
     )
     parser.add_argument(
         "--kubeconfig",
@@ -38,6 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the context goes (default: $KUBECONFIG, else ~/.kube/config)",
     )
+    parser.add_argument(
+        "--server-config",
+        type=Path,
+        metavar="FILE",
+        help="authentication, encryption, admission and audit of the API server, in YAML; kept as DIR/server.yaml",
+    )
+    parser.add_argument("--log-format", choices=log_format.FORMATS, help="the control plane's own log (default: text)")
     parser.add_argument("--no-node", action="store_true", help="the control plane only")
     parser.add_argument("--no-switch", action="store_true", help="do not make the cluster the current context")
     parser.add_argument("--yes", action="store_true", help="do not ask before using sudo")
@@ -51,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             return _show(_chosen(arguments))
         with settings.locked():
             return _up(arguments)
-    except (host.HostError, kubeconfig.KubeconfigError) as error:
+    except (host.HostError, kubeconfig.KubeconfigError, server_config.ServerConfigError) as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt as error:
         raise CommandError(
@@ -73,14 +85,18 @@ def _chosen(arguments: argparse.Namespace) -> Settings:
 
 
 def _up(arguments: argparse.Namespace) -> int:
+    configured = server_config.check(arguments.server_config) if arguments.server_config else b""
     wanted = _chosen(arguments)
     before = common.load(wanted.directory)
     if before is not None and host.is_ready(before):
+        _refuse_config(wanted, configured)
         wanted.save()
         _merge(wanted, before, switch=not arguments.no_switch)
         print(f"cluster {wanted.name} is already running at {wanted.server_url}")
         return 0
     _check_host(wanted, ask=not arguments.yes)
+    if configured:
+        server_config.keep(wanted, configured)
     host.start(wanted, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
     _merge(wanted, before, switch=not arguments.no_switch)
     simulated = " with simulated nodes: containers are only pretended" if wanted.runtime == "simulated" else ""
@@ -93,8 +109,7 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
     runtime = arguments.runtime
     if runtime == "auto":
         runtime = known.runtime if known else "oci"
-    if (arguments.store or "").startswith("etcd"):
-        raise CommandError(f"--store {arguments.store} is not available yet in this version; use sqlite or memory")
+    _check_etcd(arguments.store or "")
     config = arguments.kubeconfig or (
         Path(known.kubeconfig) if known and known.kubeconfig else kubeconfig.default_path()
     )
@@ -102,11 +117,24 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
         "api_port": arguments.api_port,
         "listen": arguments.listen,
         "store": arguments.store,
+        "log_format": arguments.log_format,
         "nodes": 0 if arguments.no_node else arguments.nodes,
     }
     base = known or Settings(arguments.name, where, index=host.free_index(where))
     changed = {key: value for key, value in asked.items() if value is not None}
     return dataclasses.replace(base, runtime=runtime, kubeconfig=str(config.expanduser().absolute()), **changed)
+
+
+def _check_etcd(store: str) -> None:
+    """An etcd needs its client library, and an address that is one."""
+    if not store.startswith("etcd://"):
+        return
+    try:
+        Address.parse(store)
+    except ValueError as error:
+        raise CommandError(f"--store: {error}") from error
+    if any(find_spec(module) is None for module in ("grpc", "google")):
+        raise CommandError(f"--store {store} needs gRPC: pip install 'sampan[etcd]'")
 
 
 def _refuse_twin(wanted: Settings) -> None:
@@ -120,13 +148,22 @@ def _refuse_twin(wanted: Settings) -> None:
 
 def _refuse_change(known: Settings, wanted: Settings) -> None:
     """What a running cluster is made of stays as it is."""
-    for field in ("api_port", "listen", "nodes", "runtime", "store"):
+    for field in ("api_port", "listen", "nodes", "runtime", "store", "log_format"):
         has, asked = getattr(known, field), getattr(wanted, field)
         if has != asked:
             raise CommandError(
                 f"cluster {known.name} runs with {field.replace('_', ' ')} {has}; "
                 f"to change it to {asked}: sampan down{_named(known)}, then this command again"
             )
+
+
+def _refuse_config(running: Settings, configured: bytes) -> None:
+    """The configuration of a running API server stays as it is."""
+    if configured and not server_config.is_kept(running, configured):
+        raise CommandError(
+            f"cluster {running.name} runs with another server configuration; "
+            f"to change it: sampan down{_named(running)}, then this command again"
+        )
 
 
 def _named(cluster: Settings) -> str:
@@ -230,5 +267,5 @@ def _address(text: str) -> str:
 
 def _store(text: str) -> str:
     if text not in ("sqlite", "memory") and not text.startswith("etcd://"):
-        raise argparse.ArgumentTypeError(f"{text} is not a store: sqlite or memory")
+        raise argparse.ArgumentTypeError(f"{text} is not a store: sqlite, memory or etcd://HOST:PORT")
     return text

@@ -146,7 +146,7 @@ class Client:
     async def _send(self, request: Request) -> Response:
         response = await self.transport.request(request)
         if response.status >= 400:
-            raise _refusal(response.status, await _payload(response), response.headers)
+            raise _refusal(response.status, await _payload(response), dict(response.headers))
         return response
 
     def _headers(self, content_type: str, *, listing: bool = False) -> dict[str, str]:

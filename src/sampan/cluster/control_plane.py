@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from importlib import metadata
 from pathlib import Path
 
-from sampan.cluster import kubeconfig, pki, wiring
+from sampan.cluster import kubeconfig, log_format, outward, pki, server_config, wiring
 from sampan.cluster.settings import Settings, load
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.core.node import NODE
@@ -27,10 +27,13 @@ from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.meta import conditions, objects
-from sampan.server import bootstrap
+from sampan.server import bootstrap, process_metrics
 from sampan.server.app import App, Parts, on_error
+from sampan.server.audit.log import Sink
 from sampan.server.cache import Change
+from sampan.server.config import ServerConfig
 from sampan.server.node_dialer import HttpsDialer
+from sampan.server.outbound import Outbound
 from sampan.store.compaction import Compaction
 from sampan.store.protocol import Store
 from sampan.web.listener import Address, Listener, client_context, server_context
@@ -98,14 +101,19 @@ class ControlPlane:
         keys = pki.ensure(settings, self._clock.now())
         kubeconfig.write(settings.path("kubeconfig"), kubeconfig.build(settings))
         self._notifier.tell("keys")
-        store = self._store()
+        store = await self._store()
         self._closers.append(store.close)
         self._closers.append(self._tasks.close)
         dialer = HttpsDialer(_agent_tls(keys))
         self._closers.append(dialer.close)
-        app = self._app(store, keys, dialer)
+        way_out = outward.outbound(settings)
+        self._closers.append(way_out.close)
+        app = self._app(store, keys, dialer, way_out)
         await app.start()
         self._tasks.spawn(Compaction(store, self._clock).run(), "compaction")
+        self._tasks.spawn(app.rewrite(), "encryption")
+        process_metrics.add(app.metrics)
+        self._tasks.spawn(process_metrics.LoopLag(app.metrics, self._clock).run(), "loop lag")
         listener = Listener(app.handle, on_error, _server_tls(keys))
         self._closers.append(listener.close)
         self._closers.append(app.close)
@@ -114,6 +122,7 @@ class ControlPlane:
         self._notifier.tell("api")
         authority = (keys / f"{pki.AUTHORITY}.crt").read_text()
         runner, scheduler = wiring.workers(app, authority, self._clock, self._ids, self._tasks)
+        runner.sign = pki.signer(keys, self._clock.now)
         self._closers.append(runner.stop)
         await runner.start()
         self._closers.append(scheduler.stop)
@@ -128,16 +137,30 @@ class ControlPlane:
         while self._closers:
             await self._closers.pop()()
 
-    def _store(self) -> Store:
-        if self._settings.store == "memory":
+    async def _store(self) -> Store:
+        store = self._settings.store
+        if store == "memory":
             from sampan.store.memory import MemoryStore
 
             return MemoryStore()
+        if store.startswith("etcd://"):
+            from sampan.store.etcd import EtcdStore
+
+            return await EtcdStore.open(store, self._clock)
         from sampan.store.sqlite import SqliteStore
 
         return SqliteStore.open(self._settings.path("state.db"))
 
-    def _app(self, store: Store, keys: Path, dialer: HttpsDialer) -> App:
+    def _audit(self, configured: ServerConfig) -> Sink | None:
+        """Where the lines of the audit log go, if there are to be any."""
+        if configured.audit is None:
+            return None
+        from sampan.server.audit.log import File
+
+        return File(server_config.audit_log(self._settings), self._clock.now)
+
+    def _app(self, store: Store, keys: Path, dialer: HttpsDialer, way_out: Outbound) -> App:
+        configured = server_config.load(self._settings)
         parts = Parts(
             store=store,
             kinds=KINDS,
@@ -148,6 +171,13 @@ class ControlPlane:
             service_cidr=self._settings.service_cidr,
             version=metadata.version("sampan"),
             dialer=dialer,
+            outbound=way_out,
+            agent=outward.agent(keys),
+            aggregation=outward.aggregation(keys),
+            front_proxy=outward.trusted_proxy(keys),
+            config=configured,
+            retired_keys=pki.retired_token_keys(keys),
+            audit=self._audit(configured),
         )
         return App(parts)
 
@@ -183,10 +213,10 @@ def main() -> None:
     gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)  # objects are trees without cycles: looking for some is mostly in vain
     directory = Path(sys.argv[1])
     notifier = Notifier(int(sys.argv[2]) if len(sys.argv) > 2 else None)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
     settings = load(directory)
     if settings is None:
         sys.exit(f"{directory} holds no cluster")
+    log_format.configure(settings.log_format)
     with contextlib.suppress(KeyboardInterrupt):
         _run(ControlPlane(settings, notifier))
 
@@ -202,7 +232,7 @@ def _run(control_plane: ControlPlane) -> None:
 
 def _server_tls(keys: Path) -> ssl.SSLContext:
     return server_context(
-        str(keys / f"{pki.SERVER}.crt"), str(keys / f"{pki.SERVER}.key"), str(keys / f"{pki.AUTHORITY}.crt")
+        str(keys / f"{pki.SERVER}.crt"), str(keys / f"{pki.SERVER}.key"), str(keys / pki.CLIENT_AUTHORITIES)
     )
 
 

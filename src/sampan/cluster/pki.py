@@ -3,14 +3,20 @@
 Made once under DIR/pki (0700; keys 0600), renewed when they near their end or lack a name.
 """
 
+import base64
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from sampan.cluster.settings import Settings
+from sampan.control.plan import AskSignature
 from sampan.web import certificates
-from sampan.web.certificates import Pair, Subject
+from sampan.web.certificates import Order, Pair, Subject
 
 AUTHORITY = "ca"
+FRONT_PROXY_AUTHORITY = "front-proxy-ca"
+FRONT_PROXY = "front-proxy-client"
+CLIENT_AUTHORITIES = "client-ca.crt"
 SERVER = "apiserver"
 ADMIN = "admin"
 KUBELET_CLIENT = "apiserver-kubelet-client"
@@ -37,10 +43,46 @@ def ensure(settings: Settings, now: float) -> Path:
         pair = Pair.load(directory, name)
         if pair is None or _is_stale(pair, subject, now):
             certificates.issue(authority, subject, now).save(directory, name)
+    _ensure_front_proxy(directory, authority, now)
     key = directory / TOKEN_KEY
     if not key.exists():
         certificates.write_private(key, certificates.new_signing_key())
     return directory
+
+
+def _ensure_front_proxy(directory: Path, authority: Pair, now: float) -> None:
+    """The front proxy's own authority and certificate, and the file of all authorities whose clients may connect."""
+    front = Pair.load(directory, FRONT_PROXY_AUTHORITY)
+    if front is None:
+        front = certificates.new_authority(FRONT_PROXY_AUTHORITY, now)
+        front.save(directory, FRONT_PROXY_AUTHORITY)
+    subject = Subject(FRONT_PROXY)
+    pair = Pair.load(directory, FRONT_PROXY)
+    if pair is None or _is_stale(pair, subject, now):
+        certificates.issue(front, subject, now).save(directory, FRONT_PROXY)
+    trusted, file = authority.certificate + front.certificate, directory / CLIENT_AUTHORITIES
+    if not file.exists() or file.read_bytes() != trusted:
+        fresh = file.with_suffix(".new")
+        fresh.write_bytes(trusted)
+        fresh.rename(file)
+
+
+def retired_token_keys(directory: Path) -> tuple[bytes, ...]:
+    """The keys sa-*.pub and sa-*.key, whose tokens hold on: an old sa.key is renamed so when a new one is made."""
+    return tuple(path.read_bytes() for path in sorted((*directory.glob("sa-*.pub"), *directory.glob("sa-*.key"))))
+
+
+def signer(directory: Path, now: Callable[[], float]) -> Callable[[AskSignature], str]:
+    """What signs certificate requests in the authority's name; `now` is the clock of their lifetimes."""
+    authority = Pair.load(directory, AUTHORITY)
+    if authority is None:
+        raise FileNotFoundError(f"{directory} holds no authority")
+
+    def sign(asked: AskSignature) -> str:
+        order = Order(base64.b64decode(asked.request), asked.usages, asked.seconds)
+        return base64.b64encode(certificates.sign(authority, order, now())).decode()
+
+    return sign
 
 
 def subjects(settings: Settings) -> dict[str, Subject]:

@@ -27,7 +27,9 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`nodes` counts agents on this host; `runtime` is oci or simulated; `store` sqlite or memory."""
+    """`nodes` counts agents on this host; `runtime` is oci or simulated; `store` sqlite, memory or etcd://HOST:PORT;
+    `log_format` text or json.
+    """
 
     name: str
     directory: Path
@@ -39,6 +41,7 @@ class Settings:
     store: str = "sqlite"
     kubeconfig: str = ""
     previous_context: str = ""
+    log_format: str = "text"
 
     @property
     def context(self) -> str:

@@ -267,6 +267,9 @@ class SimulatedCluster:
     def _kind(self, obj: Object) -> Kind:
         found = self._kinds.get((obj["apiVersion"], obj["kind"]))
         if found is None:
+            group, _, version = obj["apiVersion"].rpartition("/")
+            found = self._app.served.by_kind(group, version, obj["kind"])
+        if found is None:
             raise LookupError(f"{objects.name(obj)}: no kind {obj['kind']} in {obj['apiVersion']}")
         return found
 

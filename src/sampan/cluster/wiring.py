@@ -3,7 +3,10 @@
 Each component has its own identity and its own door to the server; nothing here opens a socket.
 """
 
+from collections.abc import Awaitable, Callable
+
 from sampan.client.api import Client
+from sampan.cluster import controller_metrics
 from sampan.cluster.in_process import InProcessTransport
 from sampan.cluster.settings import Settings
 from sampan.control.runner import Runner
@@ -26,7 +29,21 @@ def workers(app: App, ca: str, clock: Clock, ids: Ids, tasks: Tasks) -> tuple[Ru
     """The controllers and the scheduler; `ca` (PEM) is the authority that they publish."""
     manager = client(app, Peer("system:kube-controller-manager", ("system:masters",)), "kube-controller-manager")
     scheduler = client(app, Peer("system:kube-scheduler"), "kube-scheduler")
-    return Runner(manager, controllers(ca), clock, ids, tasks), Scheduler(scheduler, clock, tasks, ids)
+    runner = Runner(manager, controllers(ca, app.legacy_token), clock, ids, tasks)
+    app.components.add("controller-manager", _check(lambda: bool(runner.workers)))
+    controller_metrics.add(app.metrics, runner)
+    planner = Scheduler(scheduler, clock, tasks, ids)
+    app.components.add("scheduler", _check(lambda: planner.is_running))
+    return runner, planner
+
+
+def _check(is_running: Callable[[], bool]) -> Callable[[], Awaitable[str]]:
+    """What ComponentStatus says of a part of this process; one that fails ends the process."""
+
+    async def check() -> str:
+        return "" if is_running() else "it does not run yet"
+
+    return check
 
 
 def endpoints(settings: Settings) -> Endpoints:
@@ -38,4 +55,5 @@ def endpoints(settings: Settings) -> Endpoints:
         api_port=settings.api_port,
         dns_service_ip=settings.dns_service_ip,
         dns_addresses=() if settings.runtime == "simulated" else gateways,
+        service_cidr=settings.service_cidr,
     )

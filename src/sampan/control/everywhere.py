@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sampan.control.plan import Plan
 from sampan.control.view import View
-from sampan.kinds.kind import Object
+from sampan.kinds.kind import Kind, Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,14 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Everywhere:
-    """`due(view, resource, old, new)` names the objects to look at after a change."""
+    """`due(view, resource, old, new)` names the objects to look at after a change.
+
+    Kinds that it `reads` are followed in full, all others by their metadata.
+    """
 
     name: str
     reconcile: Callable[[View, Ref, float], Plan]
     due: Callable[[View, str, Object | None, Object | None], Iterable[Ref]]
     without: tuple[str, ...] = ()
+    reads: tuple[Kind, ...] = ()
     workers: int = 10

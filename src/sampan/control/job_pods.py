@@ -6,7 +6,7 @@ then it is counted; so no end is lost or counted twice, whenever the controller 
 https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-tracking-with-finalizers
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sampan.kinds.batch.job import TRACKING_FINALIZER
@@ -44,10 +44,18 @@ def is_tracked(p: Object) -> bool:
     return TRACKING_FINALIZER in objects.finalizers(p)
 
 
-def tally(status: Object, pods: Sequence[Object], *, is_over: bool = False, is_patient: bool = False) -> Tally:
+def tally(
+    status: Object,
+    pods: Sequence[Object],
+    *,
+    is_over: bool = False,
+    is_patient: bool = False,
+    ignored: Collection[str] = (),
+) -> Tally:
     """What is counted so far, and what comes next.
 
     When the job is over, what still runs has failed. A patient one waits for the end of pods being deleted.
+    Failed pods whose uid is `ignored` are let go without being counted.
     """
     tracked = {objects.uid(p): p for p in pods if is_tracked(p)}
     uncounted = status.get("uncountedTerminatedPods") or {}
@@ -59,7 +67,9 @@ def tally(status: Object, pods: Sequence[Object], *, is_over: bool = False, is_p
             end = (
                 "succeeded" if has_succeeded(p) else "failed" if is_over or has_failed(p, is_patient=is_patient) else ""
             )
-            if end:
+            if end == "failed" and uid in ignored:
+                listed.add(uid)
+            elif end:
                 waiting[end].append(uid)
                 listed.add(uid)
     return Tally(
@@ -110,12 +120,17 @@ def format_indexes(indexes: Iterable[int]) -> str:
 
 def backoff_seconds(pods: Sequence[Object], now: float) -> float:
     """How long to wait before the next pod: doubles with each failure since the last success."""
-    succeeded = max((_finished_at(p) for p in pods if has_succeeded(p)), default=0.0)
-    failures = [_finished_at(p) for p in pods if has_failed(p) and pod.is_terminal(p) and _finished_at(p) > succeeded]
+    succeeded = max((finished_at(p) for p in pods if has_succeeded(p)), default=0.0)
+    failures = [finished_at(p) for p in pods if has_failed(p) and pod.is_terminal(p) and finished_at(p) > succeeded]
+    return remaining_backoff(len(failures), max(failures), now) if failures else 0.0
+
+
+def remaining_backoff(failures: int, last: float, now: float) -> float:
+    """How long to wait still after so many failures, of which the last was then."""
     if not failures:
         return 0.0
-    seconds = min(FIRST_BACKOFF_SECONDS * 2.0 ** (min(len(failures), 32) - 1), LAST_BACKOFF_SECONDS)
-    return max(max(failures) + seconds - now, 0.0)
+    seconds = min(FIRST_BACKOFF_SECONDS * 2.0 ** (min(failures, 32) - 1), LAST_BACKOFF_SECONDS)
+    return max(last + seconds - now, 0.0)
 
 
 def restarts(pods: Sequence[Object]) -> int:
@@ -128,7 +143,8 @@ def restarts(pods: Sequence[Object]) -> int:
     )
 
 
-def _finished_at(p: Object) -> float:
+def finished_at(p: Object) -> float:
+    """When the pod's last container ended; when it was made, if none says."""
     statuses = (p.get("status") or {}).get("containerStatuses") or ()
     ends = [(s.get("state") or {}).get("terminated", {}).get("finishedAt") for s in statuses]
     stamps = [timestamps.parse(end) for end in ends if end]

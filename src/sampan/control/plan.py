@@ -123,7 +123,35 @@ class AskKinds:
     """All kinds the server serves. The answer has `.kinds` and `.failures`."""
 
 
-Question = Ask | AskList | AskKinds
+@dataclass(frozen=True, slots=True)
+class AskAccess:
+    """Whether a user may do something, as a SubjectAccessReview says. The answer is a bool.
+
+    `extra` holds (key, values) pairs; `subresource` may be "".
+    """
+
+    user: str
+    verb: str
+    resource: tuple[str, str]
+    subresource: str = ""
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AskSignature:
+    """The cluster's signature under a certificate request (base64 of PEM), for a time from now.
+
+    The answer is the certificate, base64 of PEM; None where the cluster has no authority to sign with.
+    """
+
+    request: str
+    usages: tuple[str, ...]
+    seconds: int
+
+
+Question = Ask | AskList | AskKinds | AskAccess | AskSignature
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sampan.control.events import Recorder
 from sampan.control.everywhere import Everywhere
 from sampan.control.following import Following
 from sampan.control.view import path_terms
-from sampan.control.worker import Surroundings, Worker
+from sampan.control.worker import Sign, Surroundings, Worker
 from sampan.kinds.kind import Kind, Object
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
@@ -38,6 +38,7 @@ class Runner:
         self._following = Following(client, self.caches, clock, self._tasks)
         self.recorder = Recorder(client, clock, self._tasks)
         self.workers: list[Worker] = []
+        self.sign: Sign | None = None
 
     async def start(self) -> None:
         """Starts to follow and to work; returns at once."""
@@ -46,6 +47,8 @@ class Runner:
             if isinstance(controller, Controller):
                 self._add(controller)
         everywhere = [c for c in self._controllers if isinstance(c, Everywhere)]
+        for kind in (kind for controller in everywhere for kind in controller.reads):
+            self.cache(kind)
         if everywhere:
             workers = [self._worker(c.name, c.reconcile, None) for c in everywhere]
             self._tasks.spawn(self._work_everywhere(everywhere, workers), "all kinds")
@@ -83,7 +86,7 @@ class Runner:
         self._tasks.spawn(self._work_when_synced(worker, controller), f"{controller.name} start")
 
     def _worker(self, name: str, rule: object, parent: Kind | None) -> Worker:
-        shared = Surroundings(self._client, self._clock, self.recorder, self.metrics)
+        shared = Surroundings(self._client, self._clock, self.recorder, self.metrics, self.sign)
         caches = self.caches if parent is not None else self._following.caches
         worker = Worker(name, rule, parent, caches, shared, self._following.kinds)  # type: ignore[arg-type]
         self.workers.append(worker)

@@ -15,8 +15,19 @@ from sampan.client.discovery import discover
 from sampan.client.transport import TransportError
 from sampan.control import execute, own
 from sampan.control.events import Recorder
-from sampan.control.plan import Ask, AskKinds, AskList, Event, Outcome, Plan, Question
+from sampan.control.plan import (
+    Ask,
+    AskAccess,
+    AskKinds,
+    AskList,
+    AskSignature,
+    Event,
+    Outcome,
+    Plan,
+    Question,
+)
 from sampan.control.view import View
+from sampan.kinds.authorization.subject_access_review import SUBJECTACCESSREVIEW
 from sampan.kinds.kind import Kind, Object
 from sampan.kit.clock import Clock
 from sampan.kit.workqueue import QueueClosed, WorkQueue
@@ -27,16 +38,18 @@ log = logging.getLogger(__name__)
 ROUNDS_OF_QUESTIONS = 5
 
 Rule = Callable[[View, Any, float], Plan]
+Sign = Callable[[AskSignature], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all workers share."""
+    """What all workers share. `sign` is the cluster's authority, where it has one."""
 
     client: Client
     clock: Clock
     recorder: Recorder
     metrics: Counter[tuple[str, str]]
+    sign: Sign | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -123,6 +136,11 @@ class Worker:
                     raise
             case AskKinds():
                 return await discover(client)
+            case AskAccess():
+                reviewed = await client.call("POST", SUBJECTACCESSREVIEW.path(), body=_review(question))
+                return bool((reviewed.get("status") or {}).get("allowed"))
+            case AskSignature():
+                return self.shared.sign(question) if self.shared.sign is not None else None
             case AskList():
                 try:
                     listing = await client.metadata_only().list(question.kind, question.namespace)
@@ -161,3 +179,12 @@ class Worker:
 
     def _count(self, what: str) -> None:
         self.shared.metrics[self.name, what] += 1
+
+
+def _review(asked: AskAccess) -> Object:
+    group, resource = asked.resource
+    attributes = {"verb": asked.verb, "group": group, "resource": resource, "subresource": asked.subresource}
+    spec: Object = {"user": asked.user, "uid": asked.uid, "groups": list(asked.groups)}
+    spec["extra"] = {key: list(values) for key, values in asked.extra}
+    spec["resourceAttributes"] = attributes
+    return {"kind": SUBJECTACCESSREVIEW.name, "apiVersion": SUBJECTACCESSREVIEW.api_version, "spec": spec}

@@ -9,7 +9,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sampan.control import decorate, job_pods, own
+from sampan.control import decorate, job_indexes, job_pods, job_policies, own
 from sampan.control.controller import Controller, Watch
 from sampan.control.plan import Ask, Create, Delete, Event, Key, Patch, Plan, Write, normal, plan, sooner, warning
 from sampan.control.view import UNANSWERED, View
@@ -54,6 +54,11 @@ class Work:
         return {i for i in done | seen if i is not None and i < self.job["spec"].get("completions", 0)}
 
     @property
+    def failed_indexes(self) -> set[int]:
+        """Indexes that are given up."""
+        return job_indexes.failed(self.job, self.pods) - self.completed
+
+    @property
     def succeeded(self) -> int:
         return len(self.completed) if _is_indexed(self.job) else self.tally.all_succeeded
 
@@ -63,6 +68,8 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     job = view.get(JOB, key)
     if job is None:
         return _bereft(view, key)
+    if job_policies.is_managed_elsewhere(job):
+        return Plan()
     selector = selectors.from_label_selector(job["spec"].get("selector"))
     found = own.children(view, job, own.Claim(JOB, POD, selector, (TRACKING_FINALIZER,)))
     if found.ask:
@@ -75,11 +82,32 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     if objects.is_deleting(job):
         return plan(_releases(found.objects))
     status = job.get("status") or {}
-    work = Work(job, found.objects, job_pods.tally(status, found.objects, is_patient=_is_patient(job)), now)
+    work = _observed(job, found.objects, now)
     verdict = _verdict(work)
-    if verdict is not None and verdict[0] == "FailureTarget":
-        work = replace(work, tally=job_pods.tally(status, found.objects, is_over=True))
+    if verdict is not None:
+        # Now nothing is kept back any more; and what a failed job still runs has failed.
+        is_over = verdict[0] == "FailureTarget"
+        ignored = _ignored(job, found.objects)
+        tally = job_pods.tally(status, found.objects, is_over=is_over, is_patient=_is_patient(job), ignored=ignored)
+        work = replace(work, tally=tally)
     return _step(work, verdict)
+
+
+def _ignored(job: Object, pods: Iterable[Object]) -> set[str]:
+    """Uids of pods whose failure does not count."""
+    if not job["spec"].get("podFailurePolicy"):
+        return set()
+    return {objects.uid(p) for p in pods if pod.is_terminal(p) and job_policies.is_ignored(job, p)}
+
+
+def _observed(job: Object, pods: tuple[Object, ...], now: float) -> Work:
+    """The job at work: failures that its policy ignores and those still needed for their count are left out."""
+    work = Work(job, pods, job_pods.tally({}, ()), now)
+    ignored = _ignored(job, pods)
+    kept = job_indexes.to_keep(job, pods, work.completed | work.failed_indexes)
+    counted = [p for p in pods if objects.uid(p) not in kept]
+    status = job.get("status") or {}
+    return replace(work, tally=job_pods.tally(status, counted, is_patient=_is_patient(job), ignored=ignored))
 
 
 def _bereft(view: View, key: Key) -> Plan:
@@ -137,10 +165,27 @@ def _missing(work: Work) -> tuple[Sequence[Write], float | None]:
     missing = _wanted_active(work) - len(work.busy)
     if missing <= 0:
         return (), None
-    wait = job_pods.backoff_seconds(work.pods, work.now)
+    if job_indexes.has_limit(work.job):
+        return _missing_indexes(work, min(missing, BURST))
+    judged = [p for p in work.pods if not (job_pods.has_failed(p) and job_policies.is_ignored(work.job, p))]
+    wait = job_pods.backoff_seconds(judged, work.now)
     if wait > 0:
         return (), wait
     return [_create(work.job, index) for index in _places(work, min(missing, BURST))], None
+
+
+def _missing_indexes(work: Work, missing: int) -> tuple[Sequence[Write], float | None]:
+    """Where each index has its own limit, each waits for itself."""
+    before = job_indexes.last_failed(work.job, work.pods)
+    waits = {
+        i: job_indexes.backoff_seconds(work.job, before.get(i), work.now)
+        for i in _places(work, work.job["spec"]["completions"])
+        if i is not None
+    }
+    ready = [i for i, seconds in waits.items() if seconds <= 0][:missing]
+    notes = {i: job_indexes.annotations(work.job, before.get(i)) for i in ready}
+    again = min((seconds for seconds in waits.values() if seconds > 0), default=None)
+    return [_create(work.job, i, notes[i]) for i in ready], again
 
 
 def _wanted_active(work: Work) -> int:
@@ -148,14 +193,15 @@ def _wanted_active(work: Work) -> int:
     parallelism = int(spec.get("parallelism", 1))
     if spec.get("completions") is None:
         return len(work.active) if work.succeeded > 0 else parallelism
-    return max(min(int(spec["completions"]) - work.succeeded, parallelism), 0)
+    left = int(spec["completions"]) - work.succeeded - len(work.failed_indexes)
+    return max(min(left, parallelism), 0)
 
 
 def _places(work: Work, count: int) -> list[int | None]:
     """The lowest completion indexes that nobody works on; None for each pod of a job without."""
     if not _is_indexed(work.job):
         return [None] * count
-    taken = work.completed | {i for p in work.busy if (i := job_pods.index_of(p)) is not None}
+    taken = work.completed | work.failed_indexes | {i for p in work.busy if (i := job_pods.index_of(p)) is not None}
     return [i for i in range(work.job["spec"]["completions"]) if i not in taken][:count]  # type: ignore[return-value]
 
 
@@ -166,6 +212,9 @@ def _verdict(work: Work) -> Verdict | None:
         if decided is not None and decided["status"] == "True":
             return type, decided.get("reason", ""), decided.get("message", "")
     spec = work.job["spec"]
+    why = job_policies.job_failure(work.job, work.pods)
+    if why:
+        return "FailureTarget", "PodFailurePolicy", why
     limit = spec.get("backoffLimit", 6)
     if work.tally.all_failed > limit or _has_restarted_too_often(work, limit):
         return "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
@@ -173,6 +222,23 @@ def _verdict(work: Work) -> Verdict | None:
     if left is not None and left <= 0:
         return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
     wanted = spec.get("completions")
+    return _index_verdict(work) or _enough(work, wanted)
+
+
+def _index_verdict(work: Work) -> Verdict | None:
+    """What failed and succeeded indexes decide."""
+    spec, failed = work.job["spec"], work.failed_indexes
+    most = spec.get("maxFailedIndexes")
+    if most is not None and len(failed) > most:
+        text = "Job has exceeded the specified maximal number of failed indexes"
+        return "FailureTarget", "MaxFailedIndexesExceeded", text
+    if failed and len(failed) + len(work.completed) >= spec["completions"]:
+        return "FailureTarget", "FailedIndexes", "Job has failed indexes"
+    met = job_policies.success(work.job, work.completed) if spec.get("successPolicy") else ""
+    return ("SuccessCriteriaMet", "SuccessPolicy", met) if met else None
+
+
+def _enough(work: Work, wanted: int | None) -> Verdict | None:
     is_enough = work.succeeded > 0 if wanted is None else work.succeeded >= wanted
     return ("SuccessCriteriaMet", *REACHED) if is_enough and not work.active else None
 
@@ -198,6 +264,8 @@ def _status(work: Work, verdict: Verdict | None) -> tuple[Object, list[Event]]:
     }
     if _is_indexed(work.job):
         status["completedIndexes"] = job_pods.format_indexes(work.completed) or None
+    if job_indexes.has_limit(work.job):
+        status["failedIndexes"] = job_pods.format_indexes(work.failed_indexes)
     events = _set_suspended(work, status)
     if verdict is not None:
         events += _judge(work, verdict, status)
@@ -258,13 +326,13 @@ def _after(job: Object, finished: Object, pods: Sequence[Object], now: float) ->
     return plan(releases, () if releases else [gone])
 
 
-def _create(job: Object, index: int | None) -> Create:
+def _create(job: Object, index: int | None, notes: dict[str, str] | None = None) -> Create:
     made = pod.from_template(job, JOB, job["spec"]["template"])
     metadata, spec = made["metadata"], made["spec"]
     metadata["finalizers"] = [*metadata.get("finalizers", ()), TRACKING_FINALIZER]
     if index is not None:
         metadata["generateName"] = f"{objects.name(job)}-{index}-"
-        metadata["annotations"] = {**metadata.get("annotations", {}), job_pods.INDEX: str(index)}
+        metadata["annotations"] = {**metadata.get("annotations", {}), job_pods.INDEX: str(index), **(notes or {})}
         metadata["labels"] = {**metadata.get("labels", {}), job_pods.INDEX: str(index)}
         spec.setdefault("hostname", f"{objects.name(job)}-{index}")
         reference = {"fieldRef": {"fieldPath": f"metadata.labels['{job_pods.INDEX}']"}}

@@ -7,7 +7,17 @@ import dataclasses
 from functools import cache
 from types import ModuleType
 
-from sampan.kinds.apps import controller_revision, deployment, replica_set
+from sampan.kinds.admissionregistration import (
+    mutating_admission_policy,
+    mutating_admission_policy_binding,
+    mutating_webhook_configuration,
+    validating_admission_policy,
+    validating_admission_policy_binding,
+    validating_webhook_configuration,
+)
+from sampan.kinds.apiextensions import custom_resource_definition
+from sampan.kinds.apiregistration import api_service
+from sampan.kinds.apps import controller_revision, daemon_set, deployment, replica_set, stateful_set
 from sampan.kinds.authentication import self_subject_review, token_request, token_review
 from sampan.kinds.authorization import (
     local_subject_access_review,
@@ -15,24 +25,47 @@ from sampan.kinds.authorization import (
     self_subject_rules_review,
     subject_access_review,
 )
-from sampan.kinds.autoscaling import scale
-from sampan.kinds.batch import job
+from sampan.kinds.autoscaling import horizontal_pod_autoscaler, horizontal_pod_autoscaler_v1, scale
+from sampan.kinds.batch import cron_job, job
+from sampan.kinds.certificates import certificate_signing_request
 from sampan.kinds.coordination import lease
 from sampan.kinds.core import (
     binding,
+    component_status,
     config_map,
+    endpoints,
     event,
+    limit_range,
     namespace,
     node,
+    persistent_volume,
+    persistent_volume_claim,
     pod,
+    pod_template,
+    replication_controller,
+    resource_quota,
     secret,
     service,
     service_account,
 )
 from sampan.kinds.discovery import endpoint_slice
+from sampan.kinds.events import event as events_event
+from sampan.kinds.flowcontrol import flow_schema, priority_level_configuration
 from sampan.kinds.kind import Hooks, Kind
-from sampan.kinds.policy import eviction
+from sampan.kinds.networking import ingress, ingress_class, ip_address, network_policy, service_cidr
+from sampan.kinds.node import runtime_class
+from sampan.kinds.policy import eviction, pod_disruption_budget
 from sampan.kinds.rbac import cluster_role, cluster_role_binding, role, role_binding
+from sampan.kinds.resource import device_class, resource_claim, resource_claim_template, resource_slice
+from sampan.kinds.scheduling import priority_class
+from sampan.kinds.storage import (
+    csi_driver,
+    csi_node,
+    csi_storage_capacity,
+    storage_class,
+    volume_attachment,
+    volume_attributes_class,
+)
 
 _MODULES = (
     config_map,
@@ -43,6 +76,7 @@ _MODULES = (
     secret,
     service_account,
     service,
+    custom_resource_definition,
     controller_revision,
     deployment,
     replica_set,
@@ -59,6 +93,49 @@ _MODULES = (
     cluster_role,
     role_binding,
     role,
+    mutating_admission_policy,
+    mutating_admission_policy_binding,
+    mutating_webhook_configuration,
+    validating_admission_policy,
+    validating_admission_policy_binding,
+    validating_webhook_configuration,
+    stateful_set,
+    daemon_set,
+    cron_job,
+    replication_controller,
+    pod_template,
+    limit_range,
+    resource_quota,
+    endpoints,
+    component_status,
+    binding,
+    events_event,
+    horizontal_pod_autoscaler,
+    horizontal_pod_autoscaler_v1,
+    pod_disruption_budget,
+    ingress,
+    ingress_class,
+    network_policy,
+    service_cidr,
+    ip_address,
+    flow_schema,
+    priority_level_configuration,
+    certificate_signing_request,
+    persistent_volume,
+    persistent_volume_claim,
+    storage_class,
+    csi_driver,
+    csi_node,
+    csi_storage_capacity,
+    volume_attachment,
+    volume_attributes_class,
+    device_class,
+    resource_claim,
+    resource_claim_template,
+    resource_slice,
+    runtime_class,
+    priority_class,
+    api_service,
 )
 _BODY_MODULES = (binding, eviction, scale, token_request)
 _HOOK_NAMES = tuple(f.name for f in dataclasses.fields(Hooks))

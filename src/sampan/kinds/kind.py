@@ -123,7 +123,9 @@ class Kind:
 
     A resource with several versions has one Kind for each; its objects are stored in `storage_version`
     ("" for its own), under `stored_as` (group, plural) where they share another resource's place
-    (events.k8s.io). A `custom` kind comes from a CustomResourceDefinition and brings its `own_type`.
+    (events.k8s.io). A `custom` kind comes from a CustomResourceDefinition and brings its `own_type`. `deprecation` is
+    what every request on a version that will go is warned with. Kinds that are not `unconditional` are replaced
+    only by who says which resourceVersion they replace.
     Hooks see objects in this Kind's version.
 
     `schema` names a definition (io.k8s.api.apps.v1.Deployment) of meta.schema. `selectable` maps a
@@ -159,6 +161,8 @@ class Kind:
     storage_version: str = ""
     custom: bool = False
     own_type: schemas.Type | None = None
+    deprecation: str = ""
+    unconditional: bool = True
     hooks: Hooks = Hooks()
 
     def __eq__(self, other: object) -> bool:

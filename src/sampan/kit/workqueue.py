@@ -23,7 +23,7 @@ class QueueClosed(Exception):
 
 
 class WorkQueue(Generic[K]):
-    """First in, first out. Bounded by the number of distinct keys."""
+    """First in, first out. Bounded by the number of distinct keys. `adds` and `retries` count for metrics."""
 
     def __init__(
         self,
@@ -45,12 +45,15 @@ class WorkQueue(Generic[K]):
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self.adds = 0
+        self.retries = 0
 
     def add(self, key: K) -> None:
         """The key is due now."""
         if self._closed or key in self._wanted:
             return
         self._wanted.add(key)
+        self.adds += 1
         if key not in self._working:
             self._ready.append(key)
             self._wake_one()
@@ -93,6 +96,7 @@ class WorkQueue(Generic[K]):
         """The key comes again after a back-off that doubles with each retry until `forget`."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        self.retries += 1
         self.add_after(key, min(self._first_retry_seconds * 2 ** min(failures, 64), self._last_retry_seconds))
 
     def forget(self, key: K) -> None:

@@ -15,13 +15,15 @@ _FORMAT = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([^0-9.+-][^.]*)?", re.ASCI
 _WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _BAD_NUMBER = "unable to parse numeric part of quantity"
 _BAD_SUFFIX = "unable to parse quantity's suffix"
-_SHAPE = re.compile(r"[+-]?[0-9.]+[eEinumkKMGTP]*[-+]?[0-9]*", re.ASCII)
+# Possessive, so that a long wrong text takes no longer than its length.
+_SHAPE = re.compile(r"[+-]?[0-9.]++[eEinumkKMGTP]*+[-+]?[0-9]*+", re.ASCII)
 
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _DECIMAL_SUFFIX = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()} | {0: ""}
 _NANO = 10**9
+_MOST_DIGITS = 4000
 _LARGEST = (2**63 - 1) * _NANO
 
 
@@ -126,6 +128,8 @@ def _parse(text: str) -> Quantity:
         raise ValueError(_BAD_NUMBER)
     base, exponent, style = _suffix(found[4] or "")
     digits, fraction = found[2] or "0", found[3] or ""
+    if len(digits) + len(fraction) > _MOST_DIGITS:
+        raise ValueError(_BAD_NUMBER)
     number = Fraction(int(digits + fraction), 10 ** len(fraction)) * Fraction(base) ** exponent
     scaled = number * _NANO
     nanos = min(-(-scaled.numerator // scaled.denominator), _LARGEST)

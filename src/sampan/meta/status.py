@@ -170,6 +170,14 @@ def invalid(group: str, kind: str, name: str, causes: Iterable[Cause]) -> ApiErr
     return failure(422, "Invalid", f'{_resource(group, kind)} "{name}" is invalid: {joined}', details)
 
 
+def no_version(group: str, plural: str, name: str) -> ApiError:
+    """422 for a replacement that does not say what it replaces, where that is required."""
+    cause = Cause(
+        "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update"
+    )
+    return invalid(group, plural, name, [cause])
+
+
 def bad_request(message: str) -> ApiError:
     return failure(400, "BadRequest", message)
 

@@ -105,8 +105,21 @@ def refuse_unsupported(pod: Object, container: Object) -> None:
         raise ConfigError("user namespaces (hostUsers: false) are not supported yet")
     if spec.get("runtimeClassName"):
         raise ConfigError(f'RuntimeClass "{spec["runtimeClassName"]}" is not supported yet')
+    if spec.get("setHostnameAsFQDN"):
+        raise ConfigError("host names with a domain (setHostnameAsFQDN) are not supported yet")
+    if spec.get("hostnameOverride"):
+        raise ConfigError("hostnameOverride is not supported yet")
+    if spec.get("resourceClaims") or (container.get("resources") or {}).get("claims"):
+        raise ConfigError("resource claims are not supported yet")
+    if spec.get("resources"):
+        raise ConfigError("resources of a whole pod are not supported yet")
     if container.get("volumeDevices"):
         raise ConfigError("volumeDevices are not supported yet")
+    for mount in container.get("volumeMounts") or ():
+        if mount.get("recursiveReadOnly") == "Enabled":
+            raise ConfigError(f"the mount at {mount['mountPath']} can not be recursively read-only yet")
+    if (container.get("securityContext") or {}).get("procMount") == "Unmasked":
+        raise ConfigError("unmasked /proc mounts (procMount) are not supported yet")
     for context in (spec.get("securityContext") or {}, container.get("securityContext") or {}):
         if (context.get("seccompProfile") or {}).get("type") == "Localhost":
             raise ConfigError("seccompProfile of type Localhost is not supported yet")

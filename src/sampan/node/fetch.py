@@ -1,6 +1,8 @@
 """Fetching what pods refer to: ConfigMaps, Secrets and service account tokens, each read once for many pods.
 
 Objects are kept for a few seconds, tokens for 80 % of their life; calls for the same thing share one request.
+A pod never gets an object that was read before the pod was known here: who changes a ConfigMap and then makes
+a pod finds the change in it.
 """
 
 import asyncio
@@ -30,8 +32,11 @@ KEPT = 4096
 
 @dataclass(slots=True)
 class _Kept:
+    """`asked` is when its reading began."""
+
     value: Any
     until: float
+    asked: float = 0.0
 
 
 class Fetcher:
@@ -42,15 +47,15 @@ class Fetcher:
     ) -> None:
         self._parts, self._services, self._allocatable = parts, services, allocatable
         self._kept: dict[tuple[str, ...], _Kept] = {}
-        self._asking: dict[tuple[str, ...], asyncio.Future[Any]] = {}
+        self._asking: dict[tuple[str, ...], tuple[float, asyncio.Future[Any]]] = {}
+        self._known: dict[str, float] = {}
 
     async def env_sources(self, pod: Object, pod_ip: str, host_ip: str = "") -> Sources:
         """What the pod's containers may take values from. Raises ConfigError when the API can't be asked."""
-        namespace = objects.namespace(pod)
         config_maps, secrets = env.references(pod)
         try:
-            found_maps = await self.named(CONFIGMAP, namespace, config_maps)
-            found_secrets = await self.named(SECRET, namespace, secrets)
+            found_maps = await self.named(CONFIGMAP, pod, config_maps)
+            found_secrets = await self.named(SECRET, pod, secrets)
         except (ApiError, TransportError) as error:
             raise ConfigError(str(error)) from error
         return Sources(
@@ -71,28 +76,28 @@ class Fetcher:
             raise VolumeFailure(str(error)) from error
 
     async def _fetched(self, pod: Object) -> sources.Sources:
-        namespace = objects.namespace(pod)
         wanted = sources.needed(pod)
         asked = sorted({(w.audience, w.expiration_seconds) for w in wanted if w.kind == sources.TOKEN})
         maps, secrets, texts = await asyncio.gather(
-            self.named(CONFIGMAP, namespace, {w.name for w in wanted if w.kind == sources.CONFIG_MAP}),
-            self.named(SECRET, namespace, {w.name for w in wanted if w.kind == sources.SECRET}),
+            self.named(CONFIGMAP, pod, {w.name for w in wanted if w.kind == sources.CONFIG_MAP}),
+            self.named(SECRET, pod, {w.name for w in wanted if w.kind == sources.SECRET}),
             asyncio.gather(*(self.token(pod, audience, seconds) for audience, seconds in asked)),
         )
         tokens = dict(zip(asked, texts, strict=True))
         return sources.Sources(maps, secrets, tokens)
 
-    async def named(self, kind: Kind, namespace: str, names: Iterable[str]) -> dict[str, Object]:
-        """The objects of these names that are there."""
+    async def named(self, kind: Kind, pod: Object, names: Iterable[str]) -> dict[str, Object]:
+        """The objects of these names in the pod's namespace that are there, read since the pod is known."""
+        since = self._known.setdefault(objects.uid(pod), self._parts.clock.monotonic())
         found = {}
         for name in sorted(names):
-            obj = await self.get(kind, namespace, name)
+            obj = await self.get(kind, objects.namespace(pod), name, since)
             if obj is not None:
                 found[name] = obj
         return found
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """One object, at most a few seconds old; None when it isn't there."""
+    async def get(self, kind: Kind, namespace: str, name: str, since: float) -> Object | None:
+        """One object, at most a few seconds old and read after `since` (monotonic); None when it isn't there."""
 
         async def ask() -> _Kept:
             try:
@@ -103,7 +108,7 @@ class Fetcher:
                 return _Kept(None, 0.0)
             return _Kept(value, self._parts.clock.now() + FRESH_SECONDS)
 
-        found: Object | None = await self._once((kind.plural, namespace, name), ask)
+        found: Object | None = await self._once((kind.plural, namespace, name), ask, since)
         return found
 
     async def token(self, pod: Object, audience: str, seconds: int) -> str:
@@ -133,6 +138,7 @@ class Fetcher:
 
     def forget(self, pod_uid: str) -> None:
         """Drops a pod's tokens."""
+        self._known.pop(pod_uid, None)
         for key in [key for key in self._kept if key[:2] == ("token", pod_uid)]:
             del self._kept[key]
 
@@ -141,25 +147,28 @@ class Fetcher:
         for key in [key for key in self._kept if key[0] != "token" and key[1] == namespace]:
             del self._kept[key]
 
-    async def _once(self, key: tuple[str, ...], ask: Callable[[], Awaitable[_Kept]]) -> Any:
-        now = self._parts.clock.now()
+    async def _once(self, key: tuple[str, ...], ask: Callable[[], Awaitable[_Kept]], since: float = 0.0) -> Any:
+        now, began = self._parts.clock.now(), self._parts.clock.monotonic()
         kept = self._kept.get(key)
-        if kept is not None and kept.until > now:
+        if kept is not None and kept.until > now and kept.asked >= since:
             return kept.value
-        asking = self._asking.get(key)
-        if asking is not None:
+        started, asking = self._asking.get(key, (0.0, None))
+        if asking is not None and started >= since:
             return await asyncio.shield(asking)
-        asking = self._asking[key] = asyncio.get_running_loop().create_future()
-        asking.add_done_callback(lambda done: done.exception())
+        mine: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        mine.add_done_callback(lambda done: done.exception())
+        self._asking[key] = (began, mine)
         try:
             answer = await ask()
         except BaseException as error:
-            asking.set_exception(error if isinstance(error, Exception) else ConnectionError("given up"))
+            mine.set_exception(error if isinstance(error, Exception) else ConnectionError("given up"))
             raise
         finally:
-            del self._asking[key]
+            if self._asking.get(key) == (began, mine):
+                del self._asking[key]
+        answer.asked = began
         self._keep(key, answer, now)
-        asking.set_result(answer.value)
+        mine.set_result(answer.value)
         return answer.value
 
     def _keep(self, key: tuple[str, ...], answer: _Kept, now: float) -> None:

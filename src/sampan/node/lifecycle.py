@@ -46,7 +46,7 @@ def advance(pod: dict[str, Any], observed: Observed, now: float) -> tuple[dict[s
 
 def _keep(seen: Snapshot) -> list[Command]:
     """What brings the pod closer to running, or keeps it there."""
-    commands = _prepare(seen)
+    commands = [*_prepare(seen), *_refuse_guests(seen)]
     if not _is_prepared(seen):
         return commands
     commands += _restart_unhealthy(seen)
@@ -76,6 +76,16 @@ def _prepare(seen: Snapshot) -> list[Command]:
     if not (observed.volumes_ready or observed.volumes_pending):
         commands.append(_waits(seen, VOLUMES) or PrepareVolumes())
     return commands
+
+
+def _refuse_guests(seen: Snapshot) -> list[Command]:
+    """Says once of each ephemeral container that it can't be had here."""
+    told = {s["name"] for s in seen.old.get("ephemeralContainerStatuses") or ()}
+    return [
+        Emit("Warning", "Failed", f"Error: {status.NO_GUESTS}", f"spec.ephemeralContainers{{{c['name']}}}")
+        for c in seen.pod["spec"].get("ephemeralContainers") or ()
+        if c["name"] not in told
+    ]
 
 
 def _is_prepared(seen: Snapshot) -> bool:

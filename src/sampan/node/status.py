@@ -14,6 +14,8 @@ Status = dict[str, Any]
 Container = dict[str, Any]
 
 CONDITION_ORDER = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+RESIZE_PENDING = "PodResizePending"
+NO_GUESTS = "ephemeral containers are not supported yet"
 
 
 def status(seen: Snapshot) -> Status:
@@ -31,6 +33,8 @@ def status(seen: Snapshot) -> Status:
     if inits:
         new["initContainerStatuses"] = init_statuses
     new["containerStatuses"] = [_container(seen, c, init=False) for c in apps]
+    if guests := seen.pod["spec"].get("ephemeralContainers"):
+        new["ephemeralContainerStatuses"] = [_refused_guest(c) for c in guests]
     new |= _addresses(seen)
     new["phase"] = _phase(seen, init_statuses, new["containerStatuses"])
     new |= _why(seen)
@@ -115,7 +119,28 @@ def _container(seen: Snapshot, container: Container, *, init: bool) -> Status:
         found["lastState"] = {"terminated": _terminated(seen, attempts[1])}
     else:
         found["lastState"] = (seen.old_statuses.get(name) or {}).get("lastState") or {}
-    return found | _asked(container)
+    return found | _asked(_as_started(seen, container, found))
+
+
+def _as_started(seen: Snapshot, container: Container, found: Status) -> Container:
+    """The container with the resources that it runs with: those of its start, whatever was wished since."""
+    before = seen.old_statuses.get(container["name"]) or {}
+    if "running" not in found["state"] or before.get("containerID") != found["containerID"]:
+        return container
+    return {**container, "resources": before["resources"]} if "resources" in before else container
+
+
+def _refused_guest(container: Container) -> Status:
+    waiting = {"reason": "CreateContainerConfigError", "message": NO_GUESTS}
+    return {
+        "name": container["name"],
+        "state": {"waiting": waiting},
+        "lastState": {},
+        "ready": False,
+        "restartCount": 0,
+        "image": podspec.image(container),
+        "imageID": "",
+    }
 
 
 def _state(seen: Snapshot, container: Container, current: ContainerState, *, init: bool) -> Status:
@@ -231,7 +256,19 @@ def _conditions(seen: Snapshot, new: Status) -> list[Status]:
     ]
     scheduled = conditions.find(old, "PodScheduled")
     found.append(scheduled or _condition(seen, "PodScheduled", ("True", "", "")))
-    return found + [c for c in old if c["type"] not in CONDITION_ORDER]
+    if waiting := _waiting_for_resources(seen, new):
+        text = f"In-place resize is not supported on this node; until a restart these stay as they are: {waiting}"
+        found.append(_condition(seen, RESIZE_PENDING, ("True", "Infeasible", text)))
+    return found + [c for c in old if c["type"] not in (*CONDITION_ORDER, RESIZE_PENDING)]
+
+
+def _waiting_for_resources(seen: Snapshot, new: Status) -> str:
+    """The containers that run with other resources than their spec has: a, b."""
+    wanted = {c["name"]: c.get("resources") or {} for _, c in podspec.all_containers(seen.pod)}
+    statuses = [*new.get("initContainerStatuses", ()), *new["containerStatuses"]]
+    return ", ".join(
+        s["name"] for s in statuses if "running" in s["state"] and s.get("resources", {}) != wanted.get(s["name"])
+    )
 
 
 def _condition(seen: Snapshot, type: str, verdict: tuple[str, str, str]) -> Status:

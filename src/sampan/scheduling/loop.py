@@ -63,6 +63,11 @@ class Scheduler:
         self._pods.subscribe(self._pod_changed)
         self._running.append(self._tasks.spawn(self._run(), "scheduler"))
 
+    @property
+    def is_running(self) -> bool:
+        """Whether pods are being scheduled."""
+        return bool(self._running)
+
     async def stop(self) -> None:
         """Takes no further pod. Bindings under way finish with `tasks`."""
         for task in self._running:

@@ -8,26 +8,41 @@ in-process transport call the same `handle`.
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from sampan.kinds.flowcontrol.flow_schema import FLOWSCHEMA
+from sampan.kinds.flowcontrol.priority_level_configuration import PRIORITYLEVELCONFIGURATION
 from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
-from sampan.meta import status
+from sampan.meta import objects, status
 from sampan.meta.wire import json
-from sampan.server import authn, codec, documents, health, request_info
+from sampan.server import aside, codec, custom, documents, guards, health, server_metrics
 from sampan.server.admission import plugins
+from sampan.server.admission.admission_metrics import AdmissionMetrics
 from sampan.server.admission.chain import Chain
+from sampan.server.aggregation import aggregator
+from sampan.server.aggregation.aggregator import Aggregator
+from sampan.server.aggregation.extension import Identity
+from sampan.server.audit.log import Sink
 from sampan.server.authz.authorizer import Authorizer
-from sampan.server.authz.decision import Attributes, message
 from sampan.server.cache import Cache
 from sampan.server.call import Call
+from sampan.server.component_statuses import ComponentStatuses
+from sampan.server.config import ServerConfig
 from sampan.server.deletes import Deletes
-from sampan.server.identity import User
+from sampan.server.event_expiry import EventExpiry
+from sampan.server.front_proxy import Settings as FrontProxySettings
+from sampan.server.keeper import Keeper
+from sampan.server.metered_store import MeteredStore
+from sampan.server.metrics import Metrics
+from sampan.server.outbound import Credentials, Outbound
 from sampan.server.patching import Patching
+from sampan.server.pipeline import Passage, Pipeline
 from sampan.server.reads import Reads
+from sampan.server.refusals import on_error
 from sampan.server.registry import Registry
 from sampan.server.request_info import RequestInfo
 from sampan.server.reviews import Reviews
@@ -36,27 +51,30 @@ from sampan.server.subresources import later
 from sampan.server.subresources.binding import BindingHandler
 from sampan.server.subresources.eviction import EvictionHandler
 from sampan.server.subresources.finalize import FinalizeHandler
+from sampan.server.subresources.own_part import OwnPartHandler
+from sampan.server.subresources.proxy import ProxyHandler
 from sampan.server.subresources.scale import ScaleHandler
 from sampan.server.subresources.streams import NodeDialer, Streams
 from sampan.server.subresources.token import TokenHandler
-from sampan.server.tokens import Tokens
+from sampan.server.tokens import Grant, Tokens
 from sampan.server.versions import Versions
 from sampan.server.watching import Watching
-from sampan.store.protocol import Store, StoreError
-from sampan.web.message import BodyBroken, BodyTooLarge, Request, Response
+from sampan.store.protocol import Store
+from sampan.web.message import Request, Response
 
 LOG = logging.getLogger(__name__)
-MAX_READS = 400
-MAX_WRITES = 200
-MAX_BODY_BYTES = 3 * 1024 * 1024
-_STREAMS = (("", "pods", "exec"), ("", "pods", "attach"), ("", "pods", "portforward"))
+__all__ = ["App", "Parts", "on_error"]
+
+START_STEPS = ("rbac/bootstrap-roles", "priority-and-fairness-config-producer", "bootstrap-controller")
 
 Handler = Callable[[Call], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an App is made of. `token_key` is the private key (PEM) of service account tokens."""
+    """What an App is made of. `token_key` is the private key (PEM) of service account tokens, `retired_keys` those
+    that signed before. `audit` is where the lines of the audit log go.
+    """
 
     store: Store
     kinds: Sequence[Kind]
@@ -67,95 +85,141 @@ class Parts:
     service_cidr: str
     version: str
     dialer: NodeDialer | None = None
+    config: ServerConfig = field(default_factory=ServerConfig)
+    retired_keys: tuple[bytes, ...] = ()
+    front_proxy: FrontProxySettings | None = None
+    audit: Sink | None = None
+    outbound: Outbound | None = None
+    agent: Credentials | None = None
+    aggregation: Identity | None = None
 
 
 class App:
     """`await start()` before the first request."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self.metrics = Metrics()
+        metered = MeteredStore(parts.store, self.metrics, parts.clock)
+        self._parts = parts = dataclasses.replace(parts, store=guards.store(metered, parts.config))
         self.served = Served(parts.kinds)
         self.versions = Versions()
         self.cache = Cache(parts.store, parts.kinds, parts.tasks)
         self.registry = Registry(self.cache, parts.store, parts.ids, self.versions)
-        self._tokens = Tokens(parts.token_key)
-        self._authenticator = authn.Authenticator(self._tokens, self.registry, parts.clock.now)
+        self.tokens = self._tokens = Tokens(parts.token_key, retired=parts.retired_keys)
         self._authorizer = Authorizer(self.registry)
-        self.registry.admit_with(Chain(plugins.plugins(self._tools())))
+        outside = guards.Outside(parts.clock, parts.outbound, parts.front_proxy, parts.audit)
+        identities = (self._tokens, self.registry, self._authorizer)
+        self._guards = guards.build(parts.config, outside, identities, self.metrics)
+        self.flow, self.counts = self._guards.flow, self._guards.counts
+        self._pipeline = Pipeline(self._guards, self._serve, parts.clock, parts.ids)
+        chain = Chain(plugins.plugins(self._tools()))
+        self.registry.admit_with(server_metrics.MeteredChain(chain, self.metrics, parts.clock))
         self._reads = Reads(self.cache, parts.store, parts.token_key, self.versions)
         self._watching = Watching(self.cache, parts.ids, parts.clock.now, self.versions)
         self._deletes = Deletes(self.registry)
         self._patching = Patching(self.registry)
-        self._reviews = Reviews(self._authenticator, self._authorizer)
-        self._documents = documents.Documents(self.served, self._tokens)
+        self._reviews = Reviews(self._guards.authenticator, self._authorizer, self.registry)
+        self.aggregator = Aggregator(
+            aggregator.Parts(
+                self.registry, self.cache, self.served, self.handle, parts.outbound, parts.aggregation, parts.clock,
+                parts.tasks,
+            )
+        )  # fmt: skip
+        self._documents = documents.Documents(self.served, self._tokens, self.aggregator)
+        self._definitions = custom.Definitions(
+            custom.Parts(
+                self.cache, parts.store, self.registry, self.served, parts.clock, parts.ids, parts.tasks, parts.outbound
+            )
+        )
+        self.keeper = Keeper(self.cache, parts.clock, parts.tasks)
+        self.event_expiry = EventExpiry(self.cache, parts.store, parts.clock)
         self.health = health.Health()
+        self.health.add("etcd", lambda: metered.failure)
+        self.health.add("informer-sync", lambda: "" if self.cache.revision else "not synced", only_ready=True)
+        self.health.expect(*START_STEPS)
+        self.components = ComponentStatuses(parts.store)
         self._subresources = self._handlers(parts)
-        self._busy = {True: 0, False: 0}
+        self._unstored: dict[str, Handler] = {
+            "Binding": BindingHandler(self.registry).post,
+            "ComponentStatus": self.components.handle,
+        }
         self._check_handlers()
+        self._count()
 
     def _tools(self) -> plugins.Tools:
         parts = self._parts
-        return plugins.Tools(self._authorizer, self.served, self.versions, parts.clock.now, parts.service_cidr)
+        return plugins.Tools(
+            self._authorizer,
+            self.served,
+            self.versions,
+            parts.clock.now,
+            parts.service_cidr,
+            parts.ids,
+            AdmissionMetrics(self.metrics, parts.clock.monotonic),
+            parts.outbound,
+            parts.config.admission,
+        )
 
     async def start(self) -> None:
         """Fills the cache from the store."""
         await self.cache.start()
         self._authorizer.start(self.cache)
+        self._guards.flow.start(self.cache, (FLOWSCHEMA, PRIORITYLEVELCONFIGURATION), self._size)
+        self._definitions.start()
+        self.served.listen(lambda: self._watching.end_unserved(self.served))
+        self.aggregator.start()
+        self.event_expiry.start()
+        self._parts.tasks.spawn(self.event_expiry.run(), "event expiry")
 
     async def close(self) -> None:
-        """Ends all watches."""
+        """Ends all watches, and the record."""
+        if self._guards.audit is not None:
+            self._guards.audit.close()
+        self._definitions.close()
         self._watching.close()
+
+    def now(self) -> float:
+        """The time in unix seconds."""
+        return self._parts.clock.now()
 
     async def handle(self, request: Request) -> Response:
         """Never raises for what a caller did wrong: that is a Status."""
-        try:
-            info = request_info.parse(request)
-            user = self._identify(request)
-            self._authorize(user, info)
-            if not info.is_resource:
-                return self._plain(request, info)
-            return await self._resource(request, info, user)
-        except status.ApiError as error:
-            return refuse(error, request)
-        except StoreError as error:
-            LOG.warning("the store refused: %s", error)
-            return refuse(status.unavailable(f"the store could not do it: {error}"), request)
+        return await self._pipeline.handle(request)
 
-    # Who, and may they
+    async def rewrite(self) -> None:
+        """Brings what is stored to the encryption that is configured now."""
+        if self._parts.config.encryption is not None:
+            changed = await guards.rewrite(self._parts.store)
+            LOG.info("the encryption of %d stored objects is brought up to date", changed)
 
-    def _identify(self, request: Request) -> User:
-        user = self._authenticator.user(request)
-        wanted = authn.impersonated(request)
-        if wanted is None:
-            return user
-        for attributes in impersonations(wanted):
-            self._check(user, attributes)
-        return wanted.user
+    def legacy_token(self, account: dict[str, Any], secret: dict[str, Any]) -> str:
+        """The token that a Secret of type kubernetes.io/service-account-token holds for its account."""
+        grant = Grant(
+            objects.namespace(account), objects.name(account), objects.uid(account), (), 0, "",
+            secret_name=objects.name(secret),
+        )  # fmt: skip
+        return self._tokens.issue_legacy(grant)
 
-    def _authorize(self, user: User, info: RequestInfo) -> None:
-        if authn.is_master(user):
-            return
-        self._check(user, attributes_of(info))
-        if info.verb == "get" and (info.group, info.resource, info.subresource) in _STREAMS:
-            # A GET that becomes a WebSocket does the same as a POST, and reading is not enough for it.
-            self._check(user, dataclasses.replace(attributes_of(info), verb="create"))
+    async def _serve(self, passage: Passage) -> Response:
+        """Answers a request that may be served."""
+        theirs = await self.aggregator.route(passage.request, passage.user)
+        if theirs is not None:
+            return theirs
+        if not passage.info.is_resource:
+            return self._plain(passage.request, passage.info)
+        return await self._dispatch(self._call(passage))
 
-    def _check(self, user: User, attributes: Attributes) -> None:
-        decision = self._authorizer.authorize(user, attributes)
-        if decision.allowed:
-            return
-        if not attributes.is_resource:
-            raise status.failure(403, "Forbidden", message(user, attributes, decision), {})
-        raise status.failure(
-            403,
-            "Forbidden",
-            message(user, attributes, decision),
-            {
-                k: v
-                for k, v in (("name", attributes.name), ("group", attributes.group), ("kind", attributes.resource))
-                if v
-            },
-        )
+    def _count(self) -> None:
+        """What /metrics tells beside what the parts count themselves."""
+        server_metrics.storage(self.metrics, self.cache)
+        server_metrics.watches(self.metrics, self._watching.open)
+        server_metrics.audit(self.metrics, self._guards.audit)
+        server_metrics.flow(self.metrics, self._guards.flow)
+
+    def _size(self, info: RequestInfo) -> int:
+        """How many objects there are of the resource that is asked for."""
+        kind = self.served.find(info.group, info.version, info.resource)
+        return 0 if kind is None or kind.not_stored else len(self.cache.of(kind).items)
 
     # Documents and health
 
@@ -165,6 +229,9 @@ class App:
             raise status.no_such_path()
         if root in health.PATHS:
             return self.health.answer(request)
+        if request.path == "/metrics":
+            text, media = self.metrics.text(request.headers.get("accept", ""))
+            return Response(200, text, content_type=media)
         if request.path.rstrip("/") == "/version":
             return Response(200, json.encode(health.version(self._parts.version)))
         answer = self._documents.answer(request)
@@ -174,32 +241,19 @@ class App:
 
     # Resources
 
-    async def _resource(self, request: Request, info: RequestInfo, user: User) -> Response:
-        call = self._call(request, info, user)
-        is_write = request.method not in ("GET", "HEAD")
-        is_long = info.verb == "watch" or info.subresource in ("log", "exec", "attach")
-        if is_long:
-            return await self._dispatch(call)
-        limit = MAX_WRITES if is_write else MAX_READS
-        if self._busy[is_write] >= limit and not authn.is_master(user):
-            raise status.too_many_requests("Too many requests, please try again later.")
-        self._busy[is_write] += 1
-        try:
-            return await self._dispatch(call)
-        finally:
-            self._busy[is_write] -= 1
-
-    def _call(self, request: Request, info: RequestInfo, user: User) -> Call:
+    def _call(self, passage: Passage) -> Call:
+        info = passage.info
         kind = self.served.find(info.group, info.version, info.resource)
         if kind is None or not _is_placed(kind, info):
             raise status.no_such_path()
         subresource = kind.subresource(info.subresource) if info.subresource else None
-        if (info.subresource and subresource is None) or info.below:
+        if (info.subresource and subresource is None) or (info.below and info.subresource != "proxy"):
             raise later.refusal(info)
         verbs = subresource.verbs if subresource else kind.verbs
-        if info.verb not in verbs:
+        if info.verb not in verbs and info.subresource != "proxy":  # whose handler knows more methods
             raise status.method_not_supported(kind.group, kind.plural, info.verb)
-        return Call(request, info, user, kind, subresource, self._parts.clock.now())
+        now, warnings = self._parts.clock.now(), [kind.deprecation] if kind.deprecation else []
+        return Call(passage.request, info, passage.user, kind, subresource, now, warnings, audit=passage.notes)
 
     async def _dispatch(self, call: Call) -> Response:
         if call.sub and call.sub != "status":
@@ -207,7 +261,7 @@ class App:
         if call.request.method != "GET":
             codec.negotiate(call.request.headers.get("accept", ""), call.kind)  # a 406 comes before any write
         if call.kind.not_stored:
-            return await self._reviews.handle(call)
+            return await self._unstored.get(call.kind.name, self._reviews.handle)(call)
         match call.info.verb:
             case "get":
                 return await self._reads.get(call)
@@ -216,7 +270,7 @@ class App:
             case "watch":
                 return await self._watching.watch(call)
             case "create":
-                item = await self.registry.create(call, codec.body_tree(call))
+                item = await self.registry.create(call, await self._body(call))
                 return codec.respond(call, item, 201)
             case "update":
                 return await self._update(call)
@@ -230,9 +284,14 @@ class App:
             case verb:
                 raise status.method_not_supported(call.kind.group, call.kind.plural, verb)
 
+    async def _body(self, call: Call) -> dict[str, Any]:
+        return await aside.run(codec.body_tree, call, size=len(call.request.body))
+
     async def _update(self, call: Call) -> Response:
-        body = codec.body_tree(call)
+        body = await self._body(call)
         body.setdefault("metadata", {})
+        if not call.kind.unconditional and not objects.resource_version(body):
+            raise status.no_version(call.kind.group, call.kind.plural, call.name)
 
         async def change(item: Any) -> Any:
             return json.decode(json.encode(body))
@@ -241,15 +300,20 @@ class App:
 
     def _handlers(self, parts: Parts) -> dict[str, Handler]:
         streams = Streams(self.registry, parts.dialer)
+        own_part = OwnPartHandler(self.registry, self._reads, self._patching)
         return {
             "scale": ScaleHandler(self.registry).handle,
             "binding": BindingHandler(self.registry).handle,
-            "eviction": EvictionHandler(self._deletes).handle,
+            "eviction": EvictionHandler(self.registry).handle,
             "finalize": FinalizeHandler(self.registry).handle,
+            "ephemeralcontainers": own_part.handle,
+            "resize": own_part.handle,
+            "approval": own_part.handle,
             "token": TokenHandler(self.registry, self._tokens, parts.ids).handle,
             "log": streams.log,
             "exec": streams.exec,
             "attach": streams.attach,
+            "proxy": ProxyHandler(self.registry, parts.outbound, parts.agent, self._guards.access.check).handle,
         }
 
     def _check_handlers(self) -> None:
@@ -258,58 +322,6 @@ class App:
             for subresource in kind.subresources:
                 if subresource.name != "status" and subresource.name not in self._subresources:
                     raise ValueError(f"{kind.resource} declares {subresource.name}, which has no handler")
-
-
-def attributes_of(info: RequestInfo) -> Attributes:
-    """What a request asks, as the authorizer takes it."""
-    if not info.is_resource:
-        return Attributes(verb=info.verb, path=info.path, is_resource=False)
-    return Attributes(
-        verb=info.verb,
-        group=info.group,
-        resource=info.resource,
-        subresource=info.subresource,
-        namespace=info.namespace,
-        name=info.name,
-        fields=info.fields,
-    )
-
-
-def impersonations(wanted: authn.Impersonation) -> list[Attributes]:
-    """What a caller must be allowed to do in order to act as this user, in each group asked for by name."""
-    user = wanted.user
-    account = user.name.split(":")
-    if user.name.startswith(authn.SERVICE_ACCOUNT_PREFIX) and len(account) == 4:
-        asked = [Attributes(verb="impersonate", resource="serviceaccounts", namespace=account[2], name=account[3])]
-    else:
-        asked = [Attributes(verb="impersonate", resource="users", name=user.name)]
-    asked += [Attributes(verb="impersonate", resource="groups", name=group) for group in wanted.groups]
-    group = "authentication.k8s.io"
-    if user.uid:
-        asked.append(Attributes(verb="impersonate", group=group, resource="uids", name=user.uid))
-    for key, values in user.extra.items():
-        asked += [
-            Attributes(verb="impersonate", group=group, resource="userextras", subresource=key, name=value)
-            for value in values
-        ]
-    return asked
-
-
-def refuse(error: status.ApiError, request: Request) -> Response:
-    """A refusal as the client reads it."""
-    accept = request.headers.get("accept", "")
-    form = codec.Form(codec.PROTOBUF) if accept.startswith(codec.PROTOBUF) else codec.Form()
-    return Response(error.code, codec.encode(error.status, form), dict(error.headers), form.media)
-
-
-def on_error(request: Request, error: BaseException) -> Response:
-    """What a listener answers when a body is too large, or when we fail."""
-    if isinstance(error, BodyTooLarge):
-        return refuse(status.too_large(MAX_BODY_BYTES), request)
-    if isinstance(error, BodyBroken):
-        return refuse(status.bad_request("the request's body could not be read"), request)
-    LOG.error("%s %s failed", request.method, request.path, exc_info=error)
-    return refuse(status.internal("the server failed; its log has the story"), request)
 
 
 def _is_placed(kind: Kind, info: RequestInfo) -> bool:

@@ -1,150 +1,110 @@
-"""Authentication: who a request comes from, by client certificate or bearer token; and impersonation.
+"""Authentication: who a request comes from: a front proxy's word, a client certificate, a bearer token, or nobody.
+
+The first of them that the request carries and that holds decides. A token that does not hold is refused
+(401), and never becomes nobody.
 
 https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from sampan.kinds.core.node import NODE
-from sampan.kinds.core.pod import POD
-from sampan.kinds.core.service_account import SERVICEACCOUNT
-from sampan.kinds.kind import Kind
-from sampan.meta import objects, status, timestamps
+from sampan.meta import status
+from sampan.server import bootstrap_tokens
+from sampan.server.account_tokens import AccountTokens
 from sampan.server.admission.chain import Lookup
-from sampan.server.identity import (
-    AUTHENTICATED_GROUP,
-    MASTERS_GROUP,
-    NOBODY,
-    SERVICE_ACCOUNTS_GROUP,
-    UNAUTHENTICATED_GROUP,
-    User,
-)
-from sampan.server.tokens import Claims, TokenError, Tokens
-from sampan.web.message import Request
+from sampan.server.front_proxy import FrontProxy
+from sampan.server.identity import AUTHENTICATED_GROUP, NOBODY, User, Verified
+from sampan.server.tokens import TokenError, Tokens
+from sampan.web.message import Peer, Request
 
-SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
-MAX_VERIFIED = 4096
-DELETION_LEEWAY_SECONDS = 60
-_NAMES = "authentication.kubernetes.io/"
+MAX_PEERS = 1024
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
+_WEBSOCKET = "base64url.bearer.authorization.k8s.io."
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A token that holds: its user, and the audiences that it and the asker have in common."""
+class Issuer(Protocol):
+    """Somebody else whose tokens are taken (server/oidc)."""
 
-    user: User
-    audiences: tuple[str, ...]
+    def is_mine(self, token: str) -> bool:
+        """Whether the token claims to be of this issuer."""
+        ...
+
+    async def user(self, token: str) -> User:
+        """Raises TokenError."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Impersonation:
-    """Whom a request asks to be; `groups` are those it names itself, the others come with the user's name."""
+class Anonymous(Protocol):
+    """Where requests without any credentials are let through to authorization."""
 
-    user: User
-    groups: tuple[str, ...]
+    def allows(self, path: str) -> bool: ...
 
 
 class Authenticator:
-    """Certificates first, then tokens; nobody at all is the anonymous user."""
+    """`issuers` and `front_proxy` as configured; `anonymous` None lets nobody's requests through everywhere."""
 
     def __init__(self, tokens: Tokens, lookup: Lookup, now: Callable[[], float]) -> None:
-        self._tokens = tokens
+        self._issuer = tokens.issuer
+        self._accounts = AccountTokens(tokens, lookup, now)
         self._lookup = lookup
         self._now = now
-        self._verified: dict[tuple[str, tuple[str, ...]], Claims] = {}
+        self._peers: dict[Peer, Verified] = {}
+        self.issuers: Sequence[Issuer] = ()
+        self.front_proxy: FrontProxy | None = None
+        self.anonymous: Anonymous | None = None
 
-    def user(self, request: Request) -> User:
-        """Raises ApiError 401 for credentials that do not hold."""
+    async def identify(self, request: Request) -> Verified:
+        """Who asks. Raises ApiError 401 for credentials that do not hold."""
+        peer = request.peer
+        if peer.common_name:
+            verified = self._peers.get(peer) or self._by_certificate(request)
+            if verified is not None:
+                return verified
         header = request.headers.get("authorization", "")
-        if request.peer.common_name:
-            return User(request.peer.common_name, groups=(*request.peer.organizations, AUTHENTICATED_GROUP))
         token = _bearer(header) if header else _websocket_token(request)
-        if not token:
-            if header:
-                raise status.unauthorized()
-            return NOBODY
-        try:
-            return self.token(token, ()).user
-        except TokenError as error:
-            raise status.unauthorized() from error
+        if token:
+            try:
+                return await self.token(token, ())
+            except TokenError as error:
+                raise status.unauthorized() from error
+        if self.anonymous is not None and not self.anonymous.allows(request.path):
+            raise status.unauthorized()
+        return _NOBODY
 
-    def token(self, token: str, audiences: tuple[str, ...]) -> Verified:
-        """The user of a service account token whose account (and pod, and node) still live. Raises TokenError."""
-        claims = self._claims(token, audiences)
-        self._alive(claims)
-        return Verified(service_account_user(claims), claims.audiences)
+    async def token(self, token: str, audiences: tuple[str, ...]) -> Verified:
+        """The user of a token that holds, for any of the audiences (none = the API). Raises TokenError."""
+        for issuer in self.issuers:
+            if issuer.is_mine(token):
+                return Verified(await issuer.user(token), self._common(audiences))
+        if bootstrap_tokens.looks_like(token):
+            user = bootstrap_tokens.verify(token, self._lookup, self._now())
+            return Verified(user, self._common(audiences))
+        return self._accounts.verify(token, audiences)
 
-    def _claims(self, token: str, audiences: tuple[str, ...]) -> Claims:
-        """A token's content. A signature that held once is not computed again while the token lasts."""
-        now = self._now()
-        known = self._verified.get((token, audiences))
-        if known is not None and now < known.expires:
-            return known
-        claims = self._tokens.verify(token, audiences, now)
-        if len(self._verified) >= MAX_VERIFIED:
-            self._verified.pop(next(iter(self._verified)))
-        self._verified[token, audiences] = claims
-        return claims
+    def _common(self, audiences: tuple[str, ...]) -> tuple[str, ...]:
+        """Tokens that name no audience of ours are for the API itself."""
+        if audiences and self._issuer not in audiences:
+            raise TokenError("the token is for the API, and for no other audience")
+        return (self._issuer,)
 
-    def _alive(self, claims: Claims) -> None:
-        if not self._is_there(SERVICEACCOUNT, claims.namespace, claims.service_account, claims.service_account_uid):
-            raise TokenError("the service account of the token is gone")
-        if claims.pod_name:
-            if not self._is_there(POD, claims.namespace, claims.pod_name, claims.pod_uid):
-                raise TokenError("the pod of the token is gone")
-        elif claims.node_name and not self._is_there(NODE, "", claims.node_name, claims.node_uid):
-            raise TokenError("the node of the token is gone")
-
-    def _is_there(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
-        """Whether the object lives; one that is being deleted does for a minute more."""
-        item = self._lookup.get(kind, namespace, name)
-        if item is None or objects.uid(item.tree) != uid:
-            return False
-        ends = item.tree["metadata"].get("deletionTimestamp")
-        return not ends or self._now() < timestamps.parse(ends) + DELETION_LEEWAY_SECONDS
+    def _by_certificate(self, request: Request) -> Verified | None:
+        peer = request.peer
+        if self.front_proxy is not None and self.front_proxy.issued(peer):
+            named = self.front_proxy.user(request)
+            return None if named is None else Verified(named, ())
+        if len(self._peers) >= MAX_PEERS:
+            self._peers.clear()
+        extra = {}
+        if peer.certificate:
+            extra[CREDENTIAL_ID] = (f"X509SHA256={hashlib.sha256(peer.certificate).hexdigest()}",)
+        user = User(peer.common_name, peer.uid, (*peer.organizations, AUTHENTICATED_GROUP), extra)
+        verified = self._peers[peer] = Verified(user, ())
+        return verified
 
 
-def service_account_user(claims: Claims) -> User:
-    """The user that a service account token stands for."""
-    extra = {f"{_NAMES}credential-id": (f"JTI={claims.jti}",)} if claims.jti else {}
-    bound = {
-        "pod-name": claims.pod_name,
-        "pod-uid": claims.pod_uid,
-        "node-name": claims.node_name,
-        "node-uid": claims.node_uid,
-    }
-    extra.update((_NAMES + key, (value,)) for key, value in bound.items() if value)
-    groups = (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{claims.namespace}", AUTHENTICATED_GROUP)
-    name = f"{SERVICE_ACCOUNT_PREFIX}{claims.namespace}:{claims.service_account}"
-    return User(name, claims.service_account_uid, groups, extra)
-
-
-def impersonated(request: Request) -> Impersonation | None:
-    """Whom the request's Impersonate-* headers ask to be. Raises ApiError 400 when they have no user."""
-    headers = request.headers
-    name = headers.get("impersonate-user", "")
-    asked = tuple(g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip())
-    extra = {
-        unquote(k.removeprefix("impersonate-extra-")): (v,)
-        for k, v in headers.items()
-        if k.startswith("impersonate-extra-")
-    }
-    uid = headers.get("impersonate-uid", "")
-    if not name:
-        if asked or extra or uid:
-            raise status.bad_request("requested impersonation without a user")
-        return None
-    groups = asked
-    if name.startswith(SERVICE_ACCOUNT_PREFIX) and not groups:
-        namespace = name.split(":")[2] if name.count(":") == 3 else ""
-        groups = (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{namespace}")
-    implied = UNAUTHENTICATED_GROUP if name == NOBODY.name else AUTHENTICATED_GROUP
-    if implied not in groups:
-        groups = (*groups, implied)
-    return Impersonation(User(name, uid, groups, extra), asked)
+_NOBODY = Verified(NOBODY, ())
 
 
 def user_info(user: User) -> dict[str, Any]:
@@ -157,26 +117,26 @@ def user_info(user: User) -> dict[str, Any]:
     return shown
 
 
-def is_master(user: User) -> bool:
-    return MASTERS_GROUP in user.groups
-
-
 def _bearer(header: str) -> str:
-    scheme, _, token = header.partition(" ")
+    scheme, _, token = header.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _websocket_token(request: Request) -> str:
-    """Browsers can only send a token as a sub-protocol: base64url.bearer.authorization.k8s.io.TOKEN."""
+    """Browsers can only send a token as a sub-protocol, in base64url. Raises ApiError 401."""
     protocols = request.headers.get("sec-websocket-protocol", "")
-    mark = "base64url.bearer.authorization.k8s.io."
-    if mark not in protocols:
+    if _WEBSOCKET not in protocols or "websocket" not in request.headers.get("upgrade", "").lower():
         return ""
     import base64
     import binascii
 
-    text = protocols.split(mark, 1)[1].split(",")[0].strip()
+    offered = [protocol.strip() for protocol in protocols.split(",")]
+    found = [p.removeprefix(_WEBSOCKET) for p in offered if p.startswith(_WEBSOCKET)]
+    # Several tokens, or a token and no sub-protocol to agree on, are refused, as the browser could not go on.
+    if len(found) != 1 or len(offered) < 2:
+        raise status.unauthorized()
+    text = found[0]
     try:
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError) as error:
         raise status.unauthorized() from error

@@ -1,27 +1,35 @@
 """What every cluster has from its first second: namespaces, default roles, the API's own Service.
 
 Roles are brought up to date at each start, unless someone set
-rbac.authorization.kubernetes.io/autoupdate to false on them.
+rbac.authorization.kubernetes.io/autoupdate to false on them. Namespaces, the API's Service with its
+endpoints, the default ServiceCIDR and the objects of flow control come back whenever they are deleted.
 
 https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliation
 """
 
 import asyncio
+import functools
 from dataclasses import dataclass
 from typing import Any
 
+from sampan.kinds.core.endpoints import ENDPOINTS, SKIP_MIRROR_LABEL
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.core.service import SERVICE
 from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE
+from sampan.kinds.flowcontrol import bootstrap as flow_control
 from sampan.kinds.kind import Kind
+from sampan.kinds.networking import service_cidr
+from sampan.kinds.networking.service_cidr import SERVICECIDR
 from sampan.kinds.rbac import bootstrap as roles
-from sampan.meta import objects
-from sampan.server.app import App
+from sampan.kinds.scheduling.priority_class import PRIORITYCLASS, SYSTEM_CLASSES
+from sampan.meta import conditions, objects, timestamps
+from sampan.server import keeper
+from sampan.server.app import START_STEPS, App
+from sampan.server.authz import reconcile
 from sampan.server.identity import LOOPBACK, MASTERS_GROUP
 from sampan.web.message import Peer, Request
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 PEER = Peer(LOOPBACK.name, (MASTERS_GROUP,))
 
 Tree = dict[str, Any]
@@ -39,17 +47,68 @@ class Endpoints:
     api_port: int
     dns_service_ip: str = ""
     dns_addresses: tuple[str, ...] = ()
+    service_cidr: str = "10.96.0.0/16"
 
 
 async def ensure(app: App, endpoints: Endpoints) -> None:
     """Creates what is missing and corrects what is ours."""
     await asyncio.gather(*(_ensure(app, NAMESPACE, _namespace(name)) for name in NAMESPACES))
-    await asyncio.gather(*(_ensure(app, kind, obj, autoupdate=True) for kind, obj in roles.objects()))
-    await _ensure(app, SERVICE, _api_service(endpoints))
-    await _ensure(app, ENDPOINTSLICE, _api_slice(endpoints), autoupdate=True)
+    await asyncio.gather(*(_ensure_rbac(app, kind, obj) for kind, obj in roles.objects()))
+    await asyncio.gather(*(_ensure(app, PRIORITYCLASS, obj) for obj in SYSTEM_CLASSES))
+    await _ensure_flow_control(app)
+    await _ensure_service_cidr(app, endpoints)
+    await _ensure_services(app, endpoints)
+    app.keeper.keep(_kept(endpoints), functools.partial(_mend, app, endpoints))
+    await app.aggregator.register()
+    app.health.done(*START_STEPS)
+
+
+def _kept(endpoints: Endpoints) -> list[tuple[Kind, Tree]]:
+    """What must not stay away."""
+    namespaces = [(NAMESPACE, _namespace(name)) for name in NAMESPACES]
+    cidr = {"metadata": {"name": service_cidr.DEFAULT_NAME}}
+    return [*namespaces, *flow_control.objects(), (SERVICECIDR, cidr), *_services(endpoints)]
+
+
+async def _mend(app: App, endpoints: Endpoints) -> None:
+    """Puts back what somebody deleted or changed. Raises Unmended."""
+    for name in NAMESPACES:
+        await _ensure(app, NAMESPACE, _namespace(name))
+    await _ensure_flow_control(app)
+    await _ensure_service_cidr(app, endpoints)
+    await _ensure_services(app, endpoints)
+
+
+def _services(endpoints: Endpoints) -> list[tuple[Kind, Tree]]:
+    """The Services of the cluster itself, with what is behind them."""
+    found = [
+        (SERVICE, _api_service(endpoints)),
+        (ENDPOINTS, _api_endpoints(endpoints)),
+        (ENDPOINTSLICE, _api_slice(endpoints)),
+    ]
     if endpoints.dns_addresses:
-        await _ensure(app, SERVICE, _dns_service(endpoints))
-        await _ensure(app, ENDPOINTSLICE, _dns_slice(endpoints), autoupdate=True)
+        found += [(SERVICE, _dns_service(endpoints)), (ENDPOINTSLICE, _dns_slice(endpoints))]
+    return found
+
+
+async def _ensure_services(app: App, endpoints: Endpoints) -> None:
+    """A Service keeps its type and ports, endpoints and slices are as we write them."""
+    for kind, ours in _services(endpoints):
+        item, wanted = app.registry.get(kind, objects.namespace(ours), objects.name(ours)), ours
+        if kind is SERVICE and item is not None:
+            wanted = {**ours, "spec": _service_spec(item.tree["spec"], ours["spec"])}
+        await _ensure(app, kind, wanted, autoupdate=True)
+
+
+def _service_spec(live: Tree, wanted: Tree) -> Tree:
+    """The live spec when it says what is wanted of ports and type, otherwise with those put right."""
+    if live.get("type") != wanted["type"]:
+        return wanted
+    ports = live.get("ports") or []
+    pairs = zip(ports, wanted["ports"], strict=False)
+    if len(ports) == len(wanted["ports"]) and all(have.items() >= port.items() for have, port in pairs):
+        return live
+    return live | {"ports": wanted["ports"]}
 
 
 async def _ensure(app: App, kind: Kind, wanted: Tree, *, autoupdate: bool = False) -> None:
@@ -57,9 +116,51 @@ async def _ensure(app: App, kind: Kind, wanted: Tree, *, autoupdate: bool = Fals
     item = app.registry.get(kind, namespace, name)
     if item is None:
         await _send(app, "POST", kind.path(namespace), wanted)
-    elif autoupdate and objects.annotations(item.tree).get(AUTOUPDATE) != "false" and not _holds(item.tree, wanted):
+    elif autoupdate and not _holds(item.tree, wanted):
         merged = {**item.copy(), **{k: v for k, v in wanted.items() if k != "metadata"}}
         await _send(app, "PUT", kind.path(namespace, name), merged)
+
+
+async def _ensure_rbac(app: App, kind: Kind, wanted: Tree) -> None:
+    """Creates a default role or binding, or adds what it lacks; what somebody else added stays."""
+    namespace, name = objects.namespace(wanted), objects.name(wanted)
+    item = app.registry.get(kind, namespace, name)
+    if item is None:
+        await _send(app, "POST", kind.path(namespace), wanted)
+    elif reconcile.is_protected(item.tree):
+        return
+    elif reconcile.names_another_role(item.tree, wanted):
+        await _send(app, "DELETE", kind.path(namespace, name), {})
+        await _send(app, "POST", kind.path(namespace), wanted)
+    else:
+        change = reconcile.binding if "roleRef" in wanted else reconcile.role
+        if (changed := change(item.tree, wanted)) is not None:
+            await _send(app, "PUT", kind.path(namespace, name), changed)
+
+
+async def _ensure_flow_control(app: App) -> None:
+    """Creates the default levels and schemas, and brings up to date those that are still ours."""
+    for kind, wanted in flow_control.objects():
+        item = app.registry.get(kind, "", objects.name(wanted))
+        if item is None:
+            await _send(app, "POST", kind.path(), wanted)
+        elif flow_control.follows(item.tree) and not _holds(item.tree, wanted):
+            await _send(app, "PUT", kind.path("", objects.name(wanted)), {**item.copy(), "spec": wanted["spec"]})
+
+
+async def _ensure_service_cidr(app: App, endpoints: Endpoints) -> None:
+    """The range that the cluster was made with, ready from the start."""
+    name = service_cidr.DEFAULT_NAME
+    wanted = {"kind": SERVICECIDR.name, "apiVersion": SERVICECIDR.api_version, "metadata": {"name": name}}
+    await _ensure(app, SERVICECIDR, {**wanted, "spec": {"cidrs": [endpoints.service_cidr]}})
+    item = app.registry.get(SERVICECIDR, "", name)
+    if item is None or objects.is_deleting(item.tree) or conditions.get(item.tree, "Ready") is not None:
+        return
+    if service_cidr.cidrs(item.tree) == [endpoints.service_cidr]:
+        created = timestamps.parse(item.tree["metadata"]["creationTimestamp"])
+        ready = conditions.make("Ready", "True", "", "Kubernetes default Service CIDR is ready", created)
+        state = {"conditions": [{**ready, "reason": ""}]}
+        await _send(app, "PUT", SERVICECIDR.path("", name, "status"), {**item.copy(), "status": state})
 
 
 def _holds(live: Tree, wanted: Tree) -> bool:
@@ -70,7 +171,7 @@ async def _send(app: App, method: str, path: str, body: Tree) -> None:
     request = Request(method, path, (), {"user-agent": "sampan-apiserver"}, body, PEER)
     response = await app.handle(request)
     if response.status not in (200, 201, 409):
-        raise RuntimeError(f"{method} {path}: {response.body!r}")
+        raise keeper.Unmended(f"{method} {path}: {response.body!r}")
 
 
 def _namespace(name: str) -> Tree:
@@ -86,6 +187,14 @@ def _api_service(endpoints: Endpoints) -> Tree:
 def _api_slice(endpoints: Endpoints) -> Tree:
     ports = [{"name": "https", "port": endpoints.api_port, "protocol": "TCP"}]
     return _slice("default", "kubernetes", (endpoints.api_address,), ports)
+
+
+def _api_endpoints(endpoints: Endpoints) -> Tree:
+    """The older form of the slice. Nobody is to mirror it, since the slice is ours as well."""
+    metadata = {"name": "kubernetes", "namespace": "default", "labels": {SKIP_MIRROR_LABEL: "true"}}
+    port = {"name": "https", "port": endpoints.api_port, "protocol": "TCP"}
+    subsets = [{"addresses": [{"ip": endpoints.api_address}], "ports": [port]}]
+    return {"kind": "Endpoints", "apiVersion": "v1", "metadata": metadata, "subsets": subsets}
 
 
 def _dns_service(endpoints: Endpoints) -> Tree:

@@ -15,6 +15,7 @@ from sampan.kinds.autoscaling.scale import SCALE
 from sampan.kinds.kind import Kind
 from sampan.meta import fields, status
 from sampan.meta.wire import json, protobuf, table, yaml
+from sampan.server import custom_bodies
 from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.web.message import Response
@@ -24,6 +25,7 @@ YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 ACCEPTED_BODIES = (JSON, YAML, PROTOBUF)
 MAX_WARNING_LENGTH = 256
+MAX_WARNINGS_LENGTH = 4096
 
 Tree = dict[str, Any]
 
@@ -65,7 +67,7 @@ def _form(media: str, parameters: dict[str, str], kind: Kind | None) -> Form | N
         return None
     if not shape:
         return Form(media)
-    if kind is not None and kind.not_stored:
+    if kind is not None and kind.not_stored and "get" not in kind.verbs:
         return None  # a review is no row of anything
     base = shape.removesuffix("List")
     known = parameters.get("g") == "meta.k8s.io" and parameters.get("v") in ("v1", "v1beta1")
@@ -92,6 +94,8 @@ def body_tree(call: Call, kind: Kind | None = None) -> Tree:
     if isinstance(body, dict):
         copied: Tree = orjson.loads(orjson.dumps(body))
         return check_fields(call, copied, kind)
+    if kind.custom and media_type(call) == PROTOBUF:
+        raise status.unsupported_media_type(ACCEPTED_BODIES[:2])
     tree, problems = _decode(media_type(call), body)
     check_type(tree, kind, call.info.version if kind is call.kind else kind.version)
     return check_fields(call, tree, kind, problems)
@@ -141,7 +145,7 @@ def check_fields(call: Call, tree: Tree, kind: Kind, problems: Sequence[str] = (
     try:
         kept: Tree
         unknown: list[str]
-        kept, unknown = fields.conform(tree, kind.type)
+        kept, unknown = custom_bodies.conform(tree, kind) if kind.custom else fields.conform(tree, kind.type)
     except fields.Mismatch as error:
         raise fields.mismatch_error(error, kind.name, kind.version) from error
     texts = fields.in_document_order(tree, unknown, list(problems)) if unknown or problems else []
@@ -192,9 +196,11 @@ def table_options(call: Call) -> str:
 
 
 def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
-    """Warning headers as RFC 7234 writes them, joined: 299 - "text"."""
+    """Warning headers as RFC 7234 writes them, joined: 299 - "text". Long texts are cut when they are many."""
     if not warnings:
         return {}
-    clean = ("".join(sign if sign.isprintable() else " " for sign in text) for text in dict.fromkeys(warnings))
-    quoted = (text[:MAX_WARNING_LENGTH].replace("\\", "\\\\").replace('"', '\\"') for text in clean)
+    clean = ["".join(sign if sign.isprintable() else " " for sign in text) for text in dict.fromkeys(warnings)]
+    if sum(map(len, clean)) > MAX_WARNINGS_LENGTH:
+        clean = [text[:MAX_WARNING_LENGTH] for text in clean][: MAX_WARNINGS_LENGTH // MAX_WARNING_LENGTH]
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in clean)
     return {"Warning": ", ".join(f'299 - "{text}"' for text in quoted)}

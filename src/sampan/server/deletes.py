@@ -124,14 +124,13 @@ class Deletes:
             except status.ApiError as error:
                 if error.reason != "NotFound":
                     raise
-        metadata = {"resourceVersion": str(max((i.revision for i in deleted), default=0) or "")}
-        return Response(200, reads.joined(call.kind, call.api_version, metadata, deleted))
+        return reads.answer(call, deleted, self._registry.revision)
 
     async def delete_one(self, call: Call, wish: Options) -> tuple[Item, bool]:
         """Returns the object as it was last, and whether it is gone."""
         for _ in range(UPDATE_TRIES):
             item = await self._registry.find(call)
-            self._check(call, item, wish)
+            check(call, item, wish)
             attributes = await self._registry.admit_delete(call, item, wish.tree)
             new = marked(call, item.tree, wish)
             if new is None:
@@ -145,18 +144,20 @@ class Deletes:
                 return written, False
         raise status.conflict(call.kind.group, call.kind.plural, call.name)
 
-    def _check(self, call: Call, item: Item, wish: Options) -> None:
-        uid = item.tree["metadata"]["uid"]
-        why = ""
-        if wish.uid and wish.uid != uid:
-            why = f"Precondition failed: UID in precondition: {wish.uid}, UID in object meta: {uid}"
-        elif wish.resource_version and wish.resource_version != str(item.revision):
-            why = (
-                f"Precondition failed: ResourceVersion in precondition: {wish.resource_version}, "
-                f"ResourceVersion in object meta: {item.revision}"
-            )
-        if why:
-            raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
+
+def check(call: Call, item: Item, wish: Options) -> None:
+    """Refuses when the object is not the one that was meant. Raises ApiError 409."""
+    uid = item.tree["metadata"]["uid"]
+    why = ""
+    if wish.uid and wish.uid != uid:
+        why = f"Precondition failed: UID in precondition: {wish.uid}, UID in object meta: {uid}"
+    elif wish.resource_version and wish.resource_version != str(item.revision):
+        why = (
+            f"Precondition failed: ResourceVersion in precondition: {wish.resource_version}, "
+            f"ResourceVersion in object meta: {item.revision}"
+        )
+    if why:
+        raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
 
 
 def marked(call: Call, old: Tree, wish: Options) -> Tree | None:

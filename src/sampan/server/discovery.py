@@ -73,7 +73,7 @@ def group_versions(kinds: Sequence[Kind]) -> dict[str, list[str]]:
         found.setdefault(kind.group, set()).update(kind.versions)
     rank = {name: index for index, name in enumerate(("", *_ORDER))}
     names = sorted(found, key=lambda name: (rank.get(name, len(rank)), name))
-    return {name: sorted(found[name], key=_version_rank) for name in names}
+    return {name: sorted(found[name], key=version_rank) for name in names}
 
 
 def _served(kinds: Sequence[Kind]) -> list[Kind]:
@@ -81,7 +81,7 @@ def _served(kinds: Sequence[Kind]) -> list[Kind]:
     return [kind for kind in kinds if kind.plural]
 
 
-def _version_rank(version: str) -> tuple[int, int, int, str]:
+def version_rank(version: str) -> tuple[int, int, int, str]:
     """Stable before beta before alpha, newer before older; odd names last."""
     stability, rest = 0, version.removeprefix("v")
     for rank, word in ((1, "beta"), (2, "alpha")):

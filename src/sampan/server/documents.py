@@ -4,15 +4,19 @@ Made when first asked for, and kept until other kinds are served.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from sampan.kinds.kind import Kind
 from sampan.meta import status
 from sampan.meta.wire import json
 from sampan.server import discovery, openapi, openapi_protobuf
+from sampan.server.aggregation.aggregator import Aggregator
 from sampan.server.served import Served
 from sampan.server.tokens import Tokens
 from sampan.web.message import Request, Response
+
+Tree = dict[str, Any]
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 ROOT_PATHS = (
@@ -24,11 +28,13 @@ ROOT_PATHS = (
 class Documents:
     """Answers for paths that name no resource; None for unknown ones."""
 
-    def __init__(self, served: Served, tokens: Tokens) -> None:
+    def __init__(self, served: Served, tokens: Tokens, extensions: Aggregator) -> None:
         self._served = served
         self._tokens = tokens
         self._made: dict[str, Response] = {}
+        self._extensions = extensions
         served.listen(self._made.clear)
+        extensions.listen(self._made.clear)
 
     @property
     def _kinds(self) -> tuple[Kind, ...]:
@@ -42,7 +48,7 @@ class Documents:
         key = f"{path} {aggregated} {protobuf}"
         made = self._made.get(key)
         if made is None:
-            made = _protobuf(self._kinds) if protobuf else self._make(path, aggregated=aggregated)
+            made = self._protobuf() if protobuf else self._make(path, aggregated=aggregated)
             if made is None:
                 return None
             self._made[key] = made
@@ -55,17 +61,18 @@ class Documents:
 
     def _make(self, path: str, *, aggregated: bool) -> Response | None:
         if aggregated:
-            return _tagged(json.encode(discovery.aggregated(self._kinds, core=path == "/api")), AGGREGATED)
+            own = discovery.aggregated(self._kinds, core=path == "/api")
+            return _tagged(json.encode(self._extensions.extend(path, own, aggregated=True)), AGGREGATED)
         if path == "/openapi/v2":
-            return _tagged(openapi.v2(self._kinds), "application/json")
+            return _tagged(self._v2(), "application/json")
         maker = self._makers().get(path)
         if maker is not None:
-            return _tagged(json.encode(maker()), "application/json")
+            return _tagged(json.encode(self._extensions.extend(path, maker())), "application/json")
         parts = path.strip("/").split("/")
         if parts[0] == "api" and len(parts) == 2:
             tree = discovery.resources(self._kinds, "", parts[1])
         elif parts[0] == "apis" and len(parts) == 2:
-            tree = discovery.group(self._kinds, parts[1])
+            tree = self._extensions.extend(path, discovery.group(self._kinds, parts[1]))
         elif parts[0] == "apis" and len(parts) == 3:
             tree = discovery.resources(self._kinds, parts[1], parts[2])
         elif parts[:2] == ["openapi", "v3"] and len(parts) > 2:
@@ -74,7 +81,17 @@ class Documents:
             return None
         return None if tree is None else _tagged(json.encode(tree), "application/json")
 
-    def _makers(self) -> dict[str, Callable[[], object]]:
+    def _v2(self) -> bytes:
+        own = openapi.v2(self._kinds)
+        if not self._extensions.has_openapi:
+            return own
+        return json.encode(self._extensions.extend("/openapi/v2", json.decode(own)))
+
+    def _protobuf(self) -> Response:
+        tree = self._extensions.extend("/openapi/v2", openapi.v2_head(self._kinds))
+        return _tagged(openapi_protobuf.encode(tree), openapi_protobuf.MEDIA)
+
+    def _makers(self) -> dict[str, Callable[[], Tree]]:
         return {
             "/": lambda: {"paths": list(ROOT_PATHS)},
             "/api": lambda: discovery.api_versions(self._kinds),
@@ -95,10 +112,6 @@ def _wants_aggregated(accept: str) -> bool:
         elif clause.startswith(("application/json", "*/*")):
             return False
     return False
-
-
-def _protobuf(kinds: Sequence[Kind]) -> Response:
-    return _tagged(openapi_protobuf.encode(openapi.v2_head(kinds)), openapi_protobuf.MEDIA)
 
 
 def _tagged(body: bytes, content_type: str) -> Response:

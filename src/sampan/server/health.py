@@ -5,40 +5,83 @@ https://kubernetes.io/docs/reference/using-api/health-checks/
 
 import platform
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sampan.web.message import Request, Response
 
 API_VERSION = "v1.36.0"
 PATHS = ("/healthz", "/livez", "/readyz")
+_TEXT = "text/plain; charset=utf-8"
 
 Check = Callable[[], str]
 
 
 class Health:
-    """Named checks: each returns "" when all is well, else why not."""
+    """Named checks: each returns "" when all is well, else why not.
+
+    Every check is part of /readyz; /healthz and /livez leave out those that only say whether it is ready.
+    Why a check fails is in the log, and is not told to whoever asks.
+    """
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {"ping": lambda: ""}
+        self._only_ready: set[str] = set()
+        self._pending: dict[str, None] = {}
 
-    def add(self, name: str, check: Check) -> None:
+    def expect(self, *names: str) -> None:
+        """Steps of the start: each fails until it is `done`."""
+        for name in names:
+            self._pending[f"poststarthook/{name}"] = None
+            self.add(f"poststarthook/{name}", partial(self._is_pending, f"poststarthook/{name}"))
+
+    def done(self, *names: str) -> None:
+        """Steps of the start that are behind us."""
+        for name in names:
+            self._pending.pop(f"poststarthook/{name}", None)
+
+    def _is_pending(self, name: str) -> str:
+        return "not finished" if name in self._pending else ""
+
+    def add(self, name: str, check: Check, *, only_ready: bool = False) -> None:
+        """A further check, after those that are there."""
         self._checks[name] = check
+        if only_ready:
+            self._only_ready.add(name)
 
     def answer(self, request: Request) -> Response:
         """/readyz, /readyz?verbose, /readyz/NAME; ?exclude=NAME leaves one out."""
         root, _, name = request.path.strip("/").partition("/")
+        checks = {n: c for n, c in self._checks.items() if root == "readyz" or n not in self._only_ready}
+        if name:
+            return _one(checks[name]) if name in checks else Response(404, b"404 page not found\n", {}, _TEXT)
         excluded = {value for key, value in request.query if key == "exclude"}
-        chosen = {n: c for n, c in self._checks.items() if n not in excluded and name in ("", n)}
-        if name and not chosen:
-            return Response(404, f"404: no check named {name}\n".encode(), content_type="text/plain; charset=utf-8")
-        results = {n: check() for n, check in chosen.items()}
-        lines = [f"[-]{n} failed: {why}" if why else f"[+]{n} ok" for n, why in results.items()]
-        if any(results.values()):
+        lines, failed = [], []
+        for each, check in checks.items():
+            if each in excluded:
+                lines.append(f"[+]{each} excluded: ok")
+            elif check():
+                lines.append(f"[-]{each} failed: reason withheld")
+                failed.append(each)
+            else:
+                lines.append(f"[+]{each} ok")
+        unknown = sorted(excluded - checks.keys())
+        if unknown:
+            quoted = ", ".join(f'"{each}"' for each in unknown)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
+        if failed:
             text = "\n".join([*lines, f"{root} check failed", ""])
-            return Response(500, text.encode(), content_type="text/plain; charset=utf-8")
+            return Response(500, text.encode(), {"X-Content-Type-Options": "nosniff"}, _TEXT)
         verbose = any(key == "verbose" for key, _ in request.query)
         text = "\n".join([*lines, f"{root} check passed", ""]) if verbose else "ok"
-        return Response(200, text.encode(), content_type="text/plain; charset=utf-8")
+        return Response(200, text.encode(), {"X-Content-Type-Options": "nosniff"}, _TEXT)
+
+
+def _one(check: Check) -> Response:
+    why = check()
+    if why:
+        return Response(500, f"internal server error: {why}\n".encode(), {}, _TEXT)
+    return Response(200, b"ok", {}, _TEXT)
 
 
 def version(sampan_version: str) -> dict[str, Any]:

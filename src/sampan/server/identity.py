@@ -24,5 +24,17 @@ class User:
         return self.name == ANONYMOUS
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A token that holds: its user, and the audiences that it and the asker have in common.
+
+    `notes` are annotations for the audit log.
+    """
+
+    user: User
+    audiences: tuple[str, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
 NOBODY = User(ANONYMOUS, groups=(UNAUTHENTICATED_GROUP,))
 LOOPBACK = User("system:apiserver", groups=(MASTERS_GROUP, AUTHENTICATED_GROUP))

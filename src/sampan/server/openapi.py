@@ -167,7 +167,7 @@ def references(node: Any) -> list[str]:
     if not isinstance(node, dict):
         return []
     own = node.get("$ref")
-    found = [own.removeprefix(schema.REF_PREFIX)] if isinstance(own, str) else []
+    found = [own.rpartition("/")[2]] if isinstance(own, str) else []
     return found + [name for value in node.values() for name in references(value)]
 
 
@@ -237,7 +237,7 @@ def _paths(made: Sequence[Operation], dress: Callable[[Operation], Tree], parame
 def _operation_v3(operation: Operation) -> Tree:
     made = _start(operation, _parameter_v3)
     if operation.body:
-        media = _PATCHES if operation.method == "patch" else ("*/*",)
+        media = _patches(operation) if operation.method == "patch" else ("*/*",)
         content = {"schema": {"$ref": _ref_v3(operation.body)}}
         made["requestBody"] = {"content": dict.fromkeys(media, content), "required": operation.method != "delete"}
     answer: Tree = {"description": "OK"}
@@ -253,11 +253,15 @@ def _operation_v2(operation: Operation) -> Tree:
     if operation.body:
         body = {"name": "body", "in": "body", "schema": {"$ref": schema.REF_PREFIX + operation.body}}
         made["parameters"].insert(0, body | ({} if operation.method == "delete" else {"required": True}))
-        made["consumes"] = list(_PATCHES) if operation.method == "patch" else ["*/*"]
+        made["consumes"] = list(_patches(operation)) if operation.method == "patch" else ["*/*"]
     answer: Tree = {"description": "OK"}
     if operation.answer:
         answer["schema"] = {"$ref": schema.REF_PREFIX + operation.answer}
     return made | {"responses": _responses(operation, answer)}
+
+
+def _patches(operation: Operation) -> tuple[str, ...]:
+    return tuple(media for media in _PATCHES if not (operation.is_custom and "strategic" in media))
 
 
 def _start(operation: Operation, parameter: Callable[..., Tree]) -> Tree:

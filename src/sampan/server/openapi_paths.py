@@ -19,7 +19,10 @@ META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. `body` and `answer` name definitions ("" for none); `query` names parameters."""
+    """One method of one path. `body` and `answer` name definitions ("" for none); `query` names parameters.
+
+    Custom resources know no strategic merge patch, and clients look here to learn it.
+    """
 
     path: str
     method: str
@@ -31,6 +34,7 @@ class Operation:
     query: tuple[str, ...]
     body: str = ""
     answer: str = ""
+    is_custom: bool = False
 
     @property
     def is_created(self) -> bool:
@@ -124,7 +128,7 @@ class _Maker:
         return Operation(
             path, method, action, self.gvk, f"{words} {self.kind.name}",
             identity + ("ForAllNamespaces" if suffix and not plain else ""),
-            group[0].lower() + group[1:].replace("V", "_v", 1), query, self._named(body), self._named(answer),
+            group[0].lower() + group[1:].replace("V", "_v", 1), query, self._named(body), self._named(answer), self.kind.custom,
         )  # fmt: skip
 
     def _named(self, what: str) -> str:

@@ -8,12 +8,14 @@ refused. Simulated clusters have no `Outbound`: there a call is refused by name.
 import ipaddress
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import quote
 
 from sampan.meta import status
 from sampan.web.message import Request, Response
 
 ANSWER_BYTES = 4 * 1024 * 1024
 NOT_ALLOWED = "address not allowed"
+_PATH_SAFE = "$&+,/:;=@-_.~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,19 @@ class Target:
         return join_host_port(self.host, self.port)
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How the server shows itself to a peer of its own: the peer's authority (PEM), and our certificate's files."""
+
+    ca: bytes
+    certificate: str
+    key: str
+
+
 class OutboundError(Exception):
     """The call failed before an answer was complete; the text is as upstream words it (`dial tcp ...`)."""
 
-    def __init__(self, text: str, timed_out: bool = False) -> None:
+    def __init__(self, text: str, *, timed_out: bool = False) -> None:
         super().__init__(text)
         self.timed_out = timed_out
 
@@ -87,6 +98,11 @@ def needed(outbound: Outbound | None, what: str) -> Outbound:
 def join_host_port(host: str, port: int | str) -> str:
     """As in a URL: IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def escaped(path: str) -> str:
+    """A decoded path as it is written on the wire."""
+    return "/" + quote(path.removeprefix("/"), safe=_PATH_SAFE)
 
 
 def is_proxyable(address: str) -> bool:

@@ -7,9 +7,10 @@ import asyncio
 import errno
 import socket
 import ssl
+import string
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -18,15 +19,23 @@ import orjson
 from multidict import CIMultiDict
 from yarl import URL
 
-from sampan.server.outbound import ANSWER_BYTES, NOT_ALLOWED, OutboundError, Target, is_proxyable, join_host_port
+from sampan.server.outbound import (
+    ANSWER_BYTES,
+    NOT_ALLOWED,
+    OutboundError,
+    Target,
+    escaped,
+    is_proxyable,
+    join_host_port,
+)
 from sampan.web.message import Request, Response
 from sampan.web.tunnel import Tunnel
 
 CONNECT_SECONDS = 30.0
+HEAD_SECONDS = 600.0
 IDLE_SECONDS = 30.0
 MAX_TARGETS = 64
 MAX_HEADER_BYTES = 64 * 1024
-PATH_SAFE = "$&+,/:;=@-_.~"
 _AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _NOT_COPIED = ("transfer-encoding", "content-length")
 
@@ -66,13 +75,17 @@ class HttpOutbound:
         hold = self._pool(target)
         pool = await hold.__aenter__()
         try:
-            answer = await self._request(pool, target, request)
+            async with asyncio.timeout(HEAD_SECONDS):
+                answer = await self._request(pool, target, request)
+        except TimeoutError as error:
+            await hold.__aexit__(None, None, None)
+            raise OutboundError("timeout awaiting response headers", timed_out=True) from error
         except BaseException:
             await hold.__aexit__(None, None, None)
             raise
         if answer.status == 101:
             return _upgraded(answer, hold)
-        return _response(answer, _stream(answer, hold))
+        return _response(answer, _Stream(answer, hold))
 
     async def close(self) -> None:
         """Ends all connections."""
@@ -140,8 +153,10 @@ async def _once(
     session: aiohttp.ClientSession, target: Target, address: str, request: Request
 ) -> aiohttp.ClientResponse:
     query = request.raw_query or urlencode(request.query)
+    if not query.isascii():
+        query = quote(query, safe=string.punctuation, errors="surrogateescape")
     host = join_host_port(address, target.port)
-    url = URL(f"{target.scheme}://{host}{_path(request.path)}{'?' if query else ''}{query}", encoded=True)
+    url = URL(f"{target.scheme}://{host}{escaped(request.path)}{'?' if query else ''}{query}", encoded=True)
     headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in _NOT_COPIED)
     if "host" not in headers:
         headers["Host"] = _host_header(target)
@@ -188,10 +203,6 @@ def tls_context(target: Target) -> ssl.SSLContext:
     return context
 
 
-def _path(path: str) -> str:
-    return "/" + quote(path.removeprefix("/"), safe=PATH_SAFE)
-
-
 def _host_header(target: Target) -> str:
     default = 443 if target.scheme == "https" else 80
     if target.port == default:
@@ -213,15 +224,38 @@ async def _whole(answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _stream(answer: aiohttp.ClientResponse, hold: "_Hold") -> AsyncIterator[bytes]:
-    """The body as it comes. What breaks off is broken off for the reader too."""
-    try:
-        async for chunk in answer.content.iter_any():
-            yield chunk
-    except aiohttp.ClientError as error:
-        raise ConnectionResetError("the answer broke off") from error
-    finally:
-        answer.close()
+class _Stream:
+    """The body as it comes. What breaks off is broken off for the reader too; `aclose` is due even when unread."""
+
+    is_foreign = True
+
+    def __init__(self, answer: aiohttp.ClientResponse, hold: AbstractAsyncContextManager[_Pool]) -> None:
+        self._answer = answer
+        self._hold: AbstractAsyncContextManager[_Pool] | None = hold
+
+    def __aiter__(self) -> "_Stream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._answer.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            await self.aclose()
+            raise ConnectionResetError("the answer broke off") from error
+        if not chunk:
+            await self.aclose()
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Lets go of the connection; one whose answer was read to its end is used again."""
+        hold, self._hold = self._hold, None
+        if hold is None:
+            return
+        if self._answer.content.at_eof():
+            self._answer.release()
+        else:
+            self._answer.close()
         await hold.__aexit__(None, None, None)
 
 
@@ -230,7 +264,7 @@ def _response(answer: aiohttp.ClientResponse, body: bytes | AsyncIterator[bytes]
     return Response(answer.status, body, headers, headers.get("Content-Type", ""))
 
 
-def _upgraded(answer: aiohttp.ClientResponse, hold: "_Hold") -> Response:
+def _upgraded(answer: aiohttp.ClientResponse, hold: AbstractAsyncContextManager[_Pool]) -> Response:
     connection = answer.connection
     assert connection is not None  # a 101 keeps its connection
 
@@ -281,6 +315,3 @@ def _untrusted(error: Exception, target: Target) -> str:
     else:
         said = "certificate signed by unknown authority"
     return f"tls: failed to verify certificate: x509: {said}"
-
-
-_Hold = object

@@ -11,7 +11,7 @@ from sampan.meta import objects, status
 from sampan.meta.apply import managed
 from sampan.meta.patch import json_patch, merge, strategic
 from sampan.meta.wire import json, yaml
-from sampan.server import codec
+from sampan.server import aside, codec, custom_bodies
 from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.server.registry import Registry, is_apply
@@ -40,17 +40,22 @@ class Patching:
         accepted = tuple(m for m in ACCEPTED if m != STRATEGIC_PATCH) if call.kind.custom else ACCEPTED
         if media not in accepted:
             raise status.unsupported_media_type(accepted)
-        patch = read(call, media)
+        size = len(call.request.body)
+        patch = await aside.run(read, call, media, size=size)
 
-        async def change(item: Item) -> Tree:
+        def made(item: Item) -> Tree:
             new = patched(call, item.copy(), patch, media)
             codec.check_type(new, call.kind, call.info.version)
             return codec.check_fields(call, new, call.kind)
 
+        async def change(item: Item) -> Tree:
+            return await aside.run(made, item, size=max(size, len(item.wire)))
+
         return await self._registry.update(call, change), False
 
     async def _apply(self, call: Call) -> tuple[Item, bool]:
-        config = _applied(call)
+        size = len(call.request.body)
+        config = await aside.run(_applied, call, size=size)
         for _ in range(2):
             if self._registry.get(call.kind, call.namespace, call.name) is None:
                 if call.sub:
@@ -59,13 +64,15 @@ class Patching:
                     why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                     raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
                 try:
-                    return await self._registry.create(call, _merged(call, None, config)), True
+                    return await self._registry.create(
+                        call, await aside.run(_merged, call, None, config, size=size)
+                    ), True
                 except status.ApiError as error:
                     if error.reason != "AlreadyExists" or "uid" in config["metadata"]:
                         raise
 
             async def change(item: Item) -> Tree:
-                return _merged(call, item.tree, config)
+                return await aside.run(_merged, call, item.tree, config, size=max(size, len(item.wire)))
 
             return await self._registry.update(call, change), False
         raise status.conflict(call.kind.group, call.kind.plural, call.name)
@@ -125,6 +132,8 @@ def _applied(call: Call) -> Tree:
         )
     if config["metadata"].get("managedFields"):
         raise status.bad_request("metadata.managedFields must be nil")
+    if call.kind.custom and not (problems and call.field_validation == "Strict"):
+        custom_bodies.refuse_undeclared(config, call.kind, call.name)
     config = codec.check_fields(call, config, call.kind, problems)
     config["metadata"].setdefault("name", call.name)
     if config["metadata"]["name"] != call.name:
@@ -136,5 +145,6 @@ def _applied(call: Call) -> Tree:
 
 def _merged(call: Call, live: Tree | None, config: Tree) -> Tree:
     force = is_true(call.request.param("force", "false"))
-    write = managed.Write(call.field_manager, "Apply", call.api_version, call.sub, call.now)
+    has_status = call.kind.has_status if call.kind.custom else None
+    write = managed.Write(call.field_manager, "Apply", call.api_version, call.sub, call.now, has_status)
     return managed.apply(live, config, write, call.kind.type, force=force)

@@ -74,7 +74,7 @@ class Reads:
             return await self._page(call, match, (self._cache.revision, "", limit))
         revision = self._cache.revision
         items = await self._versions.views(call.kind, items)
-        return self._answer(call, [i for i in items if match(i)] if match else items, revision)
+        return answer(call, [i for i in items if match(i)] if match else items, revision)
 
     async def at_least(self, wanted: str) -> None:
         """Waits until the cache is at the revision; 504 when it is from the future."""
@@ -117,7 +117,7 @@ class Reads:
             more["continue"] = self._token(call, revision, last[len(cache.prefix) :])
             if match is None:
                 more["remainingItemCount"] = remaining
-        return self._answer(call, found, revision, more)
+        return answer(call, found, revision, more)
 
     def _gone(self, call: Call, after: str) -> status.ApiError:
         """410 whose own continue token goes on at the present revision (an inconsistent list)."""
@@ -151,25 +151,27 @@ class Reads:
     def _sign(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, hashlib.sha256)[:16]
 
-    def _answer(self, call: Call, items: Sequence[Item], revision: int, more: dict[str, Any] | None = None) -> Response:
-        form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
-        metadata = {"resourceVersion": str(revision), **(more or {})}
-        headers = codec.warning_headers(call.warnings)
-        if form == codec.Form():
-            return Response(200, joined(call.kind, call.api_version, metadata, items), headers)
-        if form.shape == "Table":
-            rows = table.table(call.kind.columns, [i.tree for i in items], call.now, codec.table_options(call))
-            rows["metadata"] = metadata
-            return Response(200, orjson.dumps(rows), headers, form.content_type)
-        if form.shape:
-            whole = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.shape_version}"}
-            trees = [table.partial_metadata(i.tree) for i in items]
-        else:
-            whole = {"kind": call.kind.list_kind, "apiVersion": call.api_version}
-            trees = [i.tree for i in items]
-        return Response(
-            200, codec.encode({**whole, "metadata": metadata, "items": trees}, form), headers, form.content_type
-        )
+
+def answer(call: Call, items: Sequence[Item], revision: int, more: dict[str, Any] | None = None) -> Response:
+    """A list at a revision in the form that the client wants: JSON, YAML, protobuf, Table or metadata alone."""
+    form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
+    metadata = {"resourceVersion": str(revision), **(more or {})}
+    headers = codec.warning_headers(call.warnings)
+    if form == codec.Form():
+        return Response(200, joined(call.kind, call.api_version, metadata, items), headers)
+    if form.shape == "Table":
+        rows = table.table(call.kind.columns, [i.tree for i in items], call.now, codec.table_options(call))
+        rows["metadata"] = metadata
+        return Response(200, orjson.dumps(rows), headers, form.content_type)
+    if form.shape:
+        whole = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.shape_version}"}
+        trees = [table.partial_metadata(i.tree) for i in items]
+    else:
+        whole = {"kind": call.kind.list_kind, "apiVersion": call.api_version}
+        trees = [i.tree for i in items]
+    return Response(
+        200, codec.encode({**whole, "metadata": metadata, "items": trees}, form), headers, form.content_type
+    )
 
 
 def joined(kind: Kind, api_version: str, metadata: dict[str, Any], items: Iterable[Item]) -> bytes:

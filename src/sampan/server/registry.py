@@ -17,6 +17,7 @@ from sampan.kinds.kind import Kind
 from sampan.kit.ids import Ids
 from sampan.meta import objects, status, timestamps, validation
 from sampan.meta.apply import managed
+from sampan.server import aside
 from sampan.server.admission import chain
 from sampan.server.cache import Cache, Item, encode, item_key
 from sampan.server.cache import Change as CacheChange
@@ -51,6 +52,11 @@ class Registry:
 
     def get(self, kind: Kind, namespace: str, name: str) -> Item | None:
         return self._cache.of(kind).get(item_key(kind, namespace, name))
+
+    @property
+    def revision(self) -> int:
+        """Up to which the look-ups are true."""
+        return self._cache.revision
 
     async def wait_for(self, kind: Kind, namespace: str, name: str, seconds: float) -> Item | None:
         """The object, as soon as it is there; None when it does not come within the time."""
@@ -90,7 +96,7 @@ class Registry:
         generates = bool(metadata.get("generateName")) and not metadata.get("name")
         for tries_left in range(NAME_TRIES - 1 if generates else 0, -1, -1):
             obj = objects.copy(given) if tries_left else given
-            self._stamp(call, obj)
+            self._clean(call, obj)
             try:
                 return await self._create_once(call, obj)
             except status.ApiError as error:
@@ -99,53 +105,67 @@ class Registry:
         raise status.internal("no free name was found")
 
     async def _create_once(self, call: Call, obj: Tree) -> Item:
-        kind = call.kind
         given = orjson.dumps(obj)
         for attempt in range(UPDATE_TRIES):
             new = orjson.loads(given) if attempt else obj
-            kind.hooks.default(new)
-            attributes = chain.Attributes(call, chain.CREATE, new)
-            await self._admit(attributes)
-            kind.hooks.prepare(new, None, call.sub)
-            self._validate_new(call, new)
-            call.warnings.extend(kind.hooks.warn(new, None))
-            await self._judge(attributes)
-            new["metadata"]["managedFields"] = self._track(call, new, None)
-            key = self.store_key(kind, new)
-            shown = stored = encode(new)
-            if kind.is_satellite:
-                stored = encode(await self.versions.stored(kind, new))
-            if self.get(kind, objects.namespace(new), objects.name(new)) is not None:
-                raise status.already_exists(kind.group, kind.plural, objects.name(new))
-            if call.dry_run:
-                return Item(key, 0, shown)
-            result = await self._store.txn(
-                [Compare(key, 0), *attributes.compares], [Put(key, stored), *attributes.writes]
-            )
-            await self._cache.wait(result.revision)
-            if result.succeeded:
-                return Item(item_key(kind, objects.namespace(new), objects.name(new)), result.revision, shown)
-            if result.found and result.found[0] is not None:
-                raise status.already_exists(kind.group, kind.plural, objects.name(new))
-        raise status.conflict(kind.group, kind.plural, objects.name(obj))
+            attributes = chain.Attributes(call, chain.CREATE, new, birth=self._birth(call, new))
+            try:
+                item = await self._try_create(call, new, attributes)
+            finally:
+                attributes.let_go()
+            if item is not None:
+                return item
+        raise status.conflict(call.kind.group, call.kind.plural, objects.name(obj))
 
-    def _stamp(self, call: Call, obj: Tree) -> None:
-        """What the server alone decides about a new object."""
-        metadata, kind = obj["metadata"], call.kind
+    async def _try_create(self, call: Call, new: Tree, attributes: chain.Attributes) -> Item | None:
+        """One try; None when something that the transaction relies on has changed."""
+        kind = call.kind
+        size = len(call.request.body)
+        await aside.run(kind.hooks.default, new, size=size)
+        await self._admit(attributes)
+        new["metadata"] = attributes.born()["metadata"]
+        await aside.run(kind.hooks.prepare, new, None, call.sub, size=size)
+        await aside.run(self._validate_new, call, new, size=size)
+        call.warnings.extend(kind.hooks.warn(new, None))
+        await self._judge(attributes)
+        new["metadata"]["managedFields"] = await aside.run(self._track, call, new, None, size=size)
+        key = self.store_key(kind, new)
+        shown = stored = encode(new)
+        if kind.is_satellite:
+            stored = encode(await self.versions.stored(kind, new))
+        if self.get(kind, objects.namespace(new), objects.name(new)) is not None:
+            raise status.already_exists(kind.group, kind.plural, objects.name(new))
+        if call.dry_run:
+            return Item(key, 0, shown)
+        result = await self._store.txn([Compare(key, 0), *attributes.compares], [Put(key, stored), *attributes.writes])
+        await self._cache.wait(result.revision)
+        if result.succeeded:
+            return Item(item_key(kind, objects.namespace(new), objects.name(new)), result.revision, shown)
+        if result.found and result.found[0] is not None:
+            raise status.already_exists(kind.group, kind.plural, objects.name(new))
+        return None
+
+    def _clean(self, call: Call, obj: Tree) -> None:
+        """What the server alone decides about a new object is not taken from the caller."""
+        metadata = obj["metadata"]
         if metadata.get("resourceVersion"):
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         check_namespace(call, metadata)
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = metadata["generateName"][:MAX_GENERATED_BASE] + self._ids.suffix()
         for name in (*SYSTEM_FIELDS, "resourceVersion", "selfLink"):
             metadata.pop(name, None)
         _drop_empty(metadata)
-        metadata["uid"] = self._ids.uid()
-        metadata["creationTimestamp"] = timestamps.format(call.now)
-        if kind.has_generation:
-            metadata["generation"] = 1
         if call.name and not call.sub and not metadata.get("name"):
             metadata["name"] = call.name
+
+    def _birth(self, call: Call, obj: Tree) -> Tree:
+        """What the server adds to a new object's metadata once the mutating phase is over."""
+        metadata, birth = obj["metadata"], {}
+        if not metadata.get("name") and metadata.get("generateName"):
+            birth["name"] = metadata["generateName"][:MAX_GENERATED_BASE] + self._ids.suffix()
+        birth |= {"uid": self._ids.uid(), "creationTimestamp": timestamps.format(call.now)}
+        if call.kind.has_generation:
+            birth["generation"] = 1
+        return birth
 
     def _validate_new(self, call: Call, obj: Tree) -> None:
         kind = call.kind
@@ -176,17 +196,25 @@ class Registry:
         self._keep_identity(call, new, old)
         new["metadata"]["resourceVersion"] = str(item.revision)
         scope_write(call, new, old)
-        kind.hooks.default(new)
+        await aside.run(kind.hooks.default, new, size=len(item.wire))
         attributes = chain.Attributes(call, chain.UPDATE, new, old)
+        try:
+            await self._prove(call, new, attributes, max(len(item.wire), len(call.request.body)))
+            return await self.put(call, item, new, attributes)
+        finally:
+            attributes.let_go()
+
+    async def _prove(self, call: Call, new: Tree, attributes: chain.Attributes, size: int) -> None:
+        """Admission, preparation and validation of an update. Raises ApiError."""
+        kind, old = call.kind, attributes.old or {}
         await self._admit(attributes)
-        kind.hooks.prepare(new, old, call.sub)
-        if kind.has_generation and not call.sub:
+        await aside.run(kind.hooks.prepare, new, old, call.sub, size=size)
+        if kind.has_generation and call.sub in ("", "scale"):
             count_generation(new, old)
-        self._validate_update(call, new, old)
+        await aside.run(self._validate_update, call, new, old, size=size)
         call.warnings.extend(kind.hooks.warn(new, old))
         await self._judge(attributes)
-        new["metadata"]["managedFields"] = self._track(call, new, old)
-        return await self.put(call, item, new, attributes)
+        new["metadata"]["managedFields"] = await aside.run(self._track, call, new, old, size=size)
 
     async def put(self, call: Call, item: Item, new: Tree, attributes: chain.Attributes) -> Item | None:
         """The transaction of an update; a no-op returns the item as it is, and an object that nothing holds goes."""
@@ -245,6 +273,16 @@ class Registry:
         body_kind = (kind.group, kind.version, kind.name)
         attributes = chain.Attributes(call, operation, body, old, body_kind=body_kind)
         await self._admit(attributes)
+        await self._judge(attributes)
+
+    async def admit_review(self, call: Call, review: Tree) -> None:
+        """Admission and validation of a question that is answered and not stored. Raises ApiError."""
+        review["metadata"] = review.get("metadata") or {}
+        attributes = chain.Attributes(call, chain.CREATE, review)
+        await self._admit(attributes)
+        causes = call.kind.hooks.validate(review, None, "")
+        if causes:
+            raise status.invalid(call.kind.group, call.kind.name, objects.name(review), causes)
         await self._judge(attributes)
 
     async def remove(self, call: Call, item: Item, attributes: chain.Attributes) -> bool:

@@ -11,6 +11,7 @@ from sampan.server.authz.authorizer import Authorizer
 from sampan.server.authz.decision import Attributes
 from sampan.server.call import Call
 from sampan.server.identity import User
+from sampan.server.registry import Registry
 from sampan.server.tokens import TokenError
 from sampan.web.message import Response
 
@@ -20,13 +21,13 @@ Tree = dict[str, Any]
 class Reviews:
     """POST of every review kind, by its name."""
 
-    def __init__(self, authenticator: authn.Authenticator, authorizer: Authorizer) -> None:
+    def __init__(self, authenticator: authn.Authenticator, authorizer: Authorizer, registry: Registry) -> None:
+        self._registry = registry
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._answers = {
-            "TokenReview": self._token,
             "SubjectAccessReview": self._subject_access,
-            "LocalSubjectAccessReview": self._local_access,
+            "LocalSubjectAccessReview": self._subject_access,
             "SelfSubjectAccessReview": self._self_access,
             "SelfSubjectRulesReview": self._self_rules,
             "SelfSubjectReview": self._self,
@@ -34,20 +35,25 @@ class Reviews:
 
     async def handle(self, call: Call) -> Response:
         """Raises ApiError 400 or 422 for a question that makes no sense."""
-        answer = self._answers.get(call.kind.name)
-        if answer is None:
-            raise status.no_such_path()
         review = codec.body_tree(call)
-        review.setdefault("metadata", {})
-        review["status"] = answer(call, review.get("spec") or {})
+        if call.kind.name == "TokenReview" and not (review.get("spec") or {}).get("token"):
+            raise status.bad_request("token is required for TokenReview in authentication")
+        metadata = review.setdefault("metadata", {})
+        if call.namespace and metadata.setdefault("namespace", call.namespace) != call.namespace:
+            raise status.bad_request(
+                f"namespace on request does not match the one of the review: {metadata['namespace']}"
+            )
+        await self._registry.admit_review(call, review)
+        spec = review.get("spec") or {}
+        if call.kind.name == "TokenReview":
+            review["status"] = await self._token(spec)
+        else:
+            review["status"] = self._answers[call.kind.name](call, spec)
         return codec.respond_tree(call, review, 201)
 
-    def _token(self, call: Call, spec: Tree) -> Tree:
-        token = spec.get("token", "")
-        if not token:
-            raise status.bad_request("token is required for TokenReview in authentication")
+    async def _token(self, spec: Tree) -> Tree:
         try:
-            verified = self._authenticator.token(token, tuple(spec.get("audiences") or ()))
+            verified = await self._authenticator.token(spec.get("token") or "", tuple(spec.get("audiences") or ()))
         except TokenError as error:
             return {"user": {}, "error": f"[invalid bearer token, {error}]"}
         shown: Tree = {"authenticated": True, "user": authn.user_info(verified.user)}
@@ -55,27 +61,11 @@ class Reviews:
         return shown
 
     def _subject_access(self, call: Call, spec: Tree) -> Tree:
-        causes = []
-        if not spec.get("user") and not spec.get("groups"):
-            causes.append(status.invalid_value("spec.user", "", "at least one of user or group must be specified"))
-        causes.extend(_both_or_none(spec))
-        if causes:
-            raise status.invalid(call.kind.group, call.kind.name, "", causes)
-        extra = {key: tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
+        extra = {key.lower(): tuple(values or ()) for key, values in (spec.get("extra") or {}).items()}
         user = User(spec.get("user", ""), spec.get("uid", ""), tuple(spec.get("groups") or ()), extra)
         return self._decide(user, spec)
 
-    def _local_access(self, call: Call, spec: Tree) -> Tree:
-        asked = (spec.get("resourceAttributes") or {}).get("namespace", "")
-        if asked != call.namespace:
-            cause = status.invalid_value("spec.resourceAttributes.namespace", asked, "must match metadata.namespace")
-            raise status.invalid(call.kind.group, call.kind.name, "", [cause])
-        return self._subject_access(call, spec)
-
     def _self_access(self, call: Call, spec: Tree) -> Tree:
-        causes = _both_or_none(spec)
-        if causes:
-            raise status.invalid(call.kind.group, call.kind.name, "", causes)
         return self._decide(call.user, spec)
 
     def _self_rules(self, call: Call, spec: Tree) -> Tree:
@@ -83,7 +73,10 @@ class Reviews:
         if not namespace:
             raise status.bad_request("no namespace on request")
         resources, paths = self._authorizer.rules_for(call.user, namespace)
-        return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+        shown: Tree = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+        if self._authorizer.is_node(call.user):
+            shown |= {"incomplete": True, "evaluationError": "node authorizer does not support user rule resolution"}
+        return shown
 
     def _self(self, call: Call, spec: Tree) -> Tree:
         return {"userInfo": authn.user_info(call.user)}
@@ -120,14 +113,3 @@ def _fields(selector: Tree) -> str:
     one_value = [r for r in selector.get("requirements") or () if len(r.get("values") or ()) == 1]
     terms = ((r.get("key", ""), "=", r["values"][0]) for r in one_value if r.get("operator") == "In")
     return str(selectors.FieldSelector(tuple(terms)))
-
-
-def _both_or_none(spec: Tree) -> list[status.Cause]:
-    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-    if resource is not None and path is not None:
-        detail = "cannot be specified in combination with resourceAttributes"
-        return [status.invalid_value("spec.nonResourceAttributes", path, detail)]
-    if resource is None and path is None:
-        detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        return [status.invalid_value("spec.resourceAttributes", None, detail)]
-    return []

@@ -7,6 +7,7 @@ result is kept with the stored item, so that a list is converted once.
 https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definition-versioning/
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ import orjson
 
 from sampan.kinds.kind import Kind
 from sampan.server.cache import Item, encode
+
+BREATH = 256
 
 Tree = dict[str, Any]
 Converter = Callable[[Sequence[Tree], str], Awaitable[Sequence[Tree]]]
@@ -45,9 +48,13 @@ class Versions:
         strange = [item for item in items if item.view(kind) is None]
         if strange:
             trees = await self._converted(kind, [orjson.loads(item.stored) for item in strange], kind.api_version)
-            for item, tree in zip(strange, trees, strict=True):
+            for count, (item, tree) in enumerate(zip(strange, trees, strict=True)):
                 kind.hooks.read(tree)
-                item.keep_view(kind, Item(item.key, item.revision, encode(tree)))
+                shown = encode(tree)
+                same = shown == item.stored  # then the bytes are shared
+                item.keep_view(kind, Item(item.key, item.revision, item.stored if same else shown))
+                if count % BREATH == BREATH - 1:
+                    await asyncio.sleep(0)  # a long list lets others go on
         return [item.view(kind) or item for item in items]
 
     async def stored(self, kind: Kind, obj: Tree) -> Tree:

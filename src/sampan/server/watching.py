@@ -17,7 +17,8 @@ from sampan.meta.wire import protobuf, table
 from sampan.server import codec, reads
 from sampan.server.cache import Cache, Change, Item
 from sampan.server.call import Call
-from sampan.server.request_info import is_true
+from sampan.server.request_info import RequestInfo, is_true
+from sampan.server.served import Served
 from sampan.server.versions import Versions
 from sampan.web.message import Response
 
@@ -41,6 +42,7 @@ class Subscription:
         self.overflowed = False
         self.ended = False
         self.bookmark_due = False
+        self.kind: Kind | None = None
 
     def offer(self, change: Change) -> None:
         """Called by the cache for each change of the kind."""
@@ -111,12 +113,23 @@ class Watching:
         self._cache = cache
         self._ids = ids
         self._now = now
-        self._open: dict[Subscription, None] = {}
+        self._open: dict[Subscription, RequestInfo] = {}
+
+    def open(self) -> Iterable[RequestInfo]:
+        """What every open watch asked for."""
+        return tuple(self._open.values())
 
     def close(self) -> None:
         """Ends every stream, as at a shutdown."""
         for subscription in tuple(self._open):
             subscription.end()
+
+    def end_unserved(self, served: Served) -> None:
+        """Ends the streams of custom kinds that are served no more, or differently; what is pending is still sent."""
+        for subscription, info in tuple(self._open.items()):
+            kind = subscription.kind
+            if kind is not None and kind.custom and served.find(info.group, info.version, info.resource) is not kind:
+                subscription.end()
 
     async def watch(self, call: Call) -> Response:
         """A response that goes on. Raises ApiError 400, 410, 422, 504."""
@@ -128,6 +141,7 @@ class Watching:
             raise status.too_new(start, self._cache.revision)
         cache = self._cache.of(call.kind)
         subscription = Subscription(call.namespace, match)
+        subscription.kind = call.kind
         initial: Sequence[Item] = ()
         if start:
             for change in cache.since(start):
@@ -136,7 +150,7 @@ class Watching:
             initial = cache.range(call.namespace)
         frames = self._stream(call, subscription, initial, _framer(call, form, self._now))
         cache.listen(subscription.offer)
-        self._open[subscription] = None
+        self._open[subscription] = call.info
         stream = _Stream(frames, partial(self._forget, call.kind, subscription))
         content_type = form.content_type + (";stream=watch" if form.media == codec.PROTOBUF else "")
         return Response(200, stream, codec.warning_headers(call.warnings), content_type)
@@ -155,7 +169,7 @@ class Watching:
                 yield frame("BOOKMARK", self._bookmark(call, {INITIAL_EVENTS_END: "true"}))
             if bookmarks:
                 timers.start_bookmarks()
-            while not subscription.ended:
+            while not subscription.ended or subscription.pending:
                 if subscription.is_idle:
                     subscription.wake.clear()
                     await subscription.wake.wait()

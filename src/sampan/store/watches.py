@@ -53,6 +53,13 @@ class Hub:
             else:
                 watch.offer(revision, fresh)
 
+    def skip(self, revision: int) -> None:
+        """What happened up to the revision is not known here: every watch is told so, instead of going on with a gap."""
+        self.revision = max(self.revision, revision)
+        for reference in list(self._watches.values()):
+            if (watch := reference()) is not None:
+                watch.lose()
+
     def close(self) -> None:
         """Ends all watches, and those to come."""
         self._closed = True
@@ -98,12 +105,17 @@ class Watch:
         size = sum(map(_size, wanted))
         too_much = len(self._events) + len(wanted) > self._hub.max_events or self._bytes + size > self._hub.max_bytes
         if self._events and too_much:
-            self._lost = True
-            self._events.clear()
-        else:
-            self._events.extend(wanted)
-            self._bytes += size
-            self._revision = max(self._revision, revision)
+            self.lose()
+            return
+        self._events.extend(wanted)
+        self._bytes += size
+        self._revision = max(self._revision, revision)
+        self._wake()
+
+    def lose(self) -> None:
+        """There is a gap: the reader gets Compacted."""
+        self._lost = True
+        self._events.clear()
         self._wake()
 
     def end(self) -> None:

@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEAR_SECONDS = 365 * 24 * 3600
 BACKDATE_SECONDS = 300
+SHORT_SECONDS = 8 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,91 @@ def issue(authority: Pair, subject: Subject, now: float, years: int = 1) -> Pair
         .add_extension(authority_id, critical=False)
     )
     return _pair(builder.sign(signer, hashes.SHA256()), key)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a requester wants signed: a PKCS#10 request (PEM), key usages in Kubernetes' words, a lifetime from now."""
+
+    request: bytes
+    usages: tuple[str, ...]
+    seconds: int
+
+
+def sign(authority: Pair, order: Order, now: float) -> bytes:
+    """The certificate (PEM) for an order; it never outlives the authority. Raises ValueError for a bad request.
+
+    Subject and alternative names are those of the request: whether they may be is decided before.
+    """
+    signer = serialization.load_pem_private_key(authority.key, None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise TypeError("the authority's key is not an elliptic curve key")
+    issuer = x509.load_pem_x509_certificate(authority.certificate)
+    request = x509.load_pem_x509_csr(order.request)
+    start = dt.datetime.fromtimestamp(now - BACKDATE_SECONDS, dt.UTC)
+    end = now + order.seconds - (BACKDATE_SECONDS if order.seconds >= SHORT_SECONDS else 0)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(request.subject)
+        .issuer_name(issuer.subject)
+        .public_key(request.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(min(dt.datetime.fromtimestamp(end, dt.UTC), issuer.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+    )
+    for extension, is_critical in _usages(order.usages):
+        builder = builder.add_extension(extension, critical=is_critical)
+    try:
+        names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        builder = builder.add_extension(names, critical=not list(request.subject))
+    except x509.ExtensionNotFound:
+        pass
+    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+_KEY_USAGES = {
+    "signing": "digital_signature",
+    "digital signature": "digital_signature",
+    "content commitment": "content_commitment",
+    "key encipherment": "key_encipherment",
+    "data encipherment": "data_encipherment",
+    "key agreement": "key_agreement",
+    "cert sign": "key_cert_sign",
+    "crl sign": "crl_sign",
+    "encipher only": "encipher_only",
+    "decipher only": "decipher_only",
+}
+_EXTENDED_USAGES = {
+    "any": "2.5.29.37.0",
+    "server auth": "1.3.6.1.5.5.7.3.1",
+    "client auth": "1.3.6.1.5.5.7.3.2",
+    "code signing": "1.3.6.1.5.5.7.3.3",
+    "email protection": "1.3.6.1.5.5.7.3.4",
+    "s/mime": "1.3.6.1.5.5.7.3.4",
+    "ipsec end system": "1.3.6.1.5.5.7.3.5",
+    "ipsec tunnel": "1.3.6.1.5.5.7.3.6",
+    "ipsec user": "1.3.6.1.5.5.7.3.7",
+    "timestamping": "1.3.6.1.5.5.7.3.8",
+    "ocsp signing": "1.3.6.1.5.5.7.3.9",
+    "microsoft sgc": "1.3.6.1.4.1.311.10.3.3",
+    "netscape sgc": "2.16.840.1.113730.4.1",
+}
+
+
+def _usages(words: tuple[str, ...]) -> list[tuple[x509.ExtensionType, bool]]:
+    """Key usages by their names in Kubernetes, as extensions with whether they are critical."""
+    plain = {_KEY_USAGES[word] for word in words if word in _KEY_USAGES}
+    if {"encipher_only", "decipher_only"} & plain:
+        plain.add("key_agreement")  # they say how that is used
+    found: list[tuple[x509.ExtensionType, bool]] = []
+    if plain:
+        found.append((x509.KeyUsage(**{name: name in plain for name in set(_KEY_USAGES.values())}), True))
+    extended = dict.fromkeys(_EXTENDED_USAGES[word] for word in words if word in _EXTENDED_USAGES)
+    if extended:
+        found.append((x509.ExtendedKeyUsage([x509.ObjectIdentifier(dotted) for dotted in extended]), False))
+    return found
 
 
 def expires_at(pair: Pair) -> float:

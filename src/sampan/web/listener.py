@@ -16,8 +16,11 @@ from urllib.parse import parse_qsl
 import orjson
 from aiohttp import WSMsgType, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from sampan.web.message import BodyBroken, BodyTooLarge, Peer, Request, Response
+from sampan.web.tunnel import Tunnel
 
 Handler = Callable[[Request], Awaitable[Response]]
 ErrorHandler = Callable[[Request, BaseException], Response]
@@ -26,6 +29,7 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 IDLE_SECONDS = 620.0
 BODY_SECONDS = 60.0
+GONE_SECONDS = 10.0
 WEBSOCKET_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -87,6 +91,8 @@ class Listener:
             raise
         except Exception as error:  # noqa: BLE001 (nobody above us: the client gets a Status)
             response = self._on_error(request, error)
+        if isinstance(response.hijack, Tunnel):
+            return await _join(incoming, response, response.hijack)
         if response.hijack is not None:
             return await _upgrade(incoming, response.hijack)
         return await _answer(incoming, response)
@@ -162,7 +168,9 @@ def _incoming(incoming: web.BaseRequest) -> Request:
     if len(headers) != len(incoming.headers):
         headers = {name.lower(): _joined(incoming.headers.getall(name)) for name in incoming.headers}
     pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
-    return Request(incoming.method, path, pairs, headers, b"", _peer(incoming))
+    request = Request(incoming.method, path, pairs, headers, b"", _peer(incoming))
+    request.raw_path, _, request.raw_query = incoming.raw_path.partition("?")
+    return request
 
 
 def _text(value: str) -> str:
@@ -191,12 +199,11 @@ def _peer(incoming: web.BaseRequest) -> Peer:
     transport = incoming.transport
     if transport is None:
         return Peer()
-    certificate = transport.get_extra_info("peercert")
+    tls = transport.get_extra_info("ssl_object")
+    certificate = tls.getpeercert(True) if tls is not None else None
     peername = transport.get_extra_info("peername")
     address = peername[0] if isinstance(peername, tuple) else ""
-    if not certificate:
-        return _anonymous(address)
-    return _certified(certificate.get("subject", ()), address)
+    return _certified(certificate, address) if certificate else _anonymous(address)
 
 
 @lru_cache(maxsize=1024)
@@ -205,11 +212,15 @@ def _anonymous(address: str) -> Peer:
 
 
 @lru_cache(maxsize=1024)
-def _certified(subject: tuple[tuple[tuple[str, str], ...], ...], address: str) -> Peer:
-    pairs = [pair for relative in subject for pair in relative]
-    name = next((value for key, value in pairs if key == "commonName"), "")
-    groups = tuple(value for key, value in pairs if key == "organizationName")
-    return Peer(name, groups, address)
+def _certified(certificate: bytes, address: str) -> Peer:
+    subject = x509.load_der_x509_certificate(certificate).subject
+    names = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    groups = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+    uids = [str(a.value) for a in subject.get_attributes_for_oid(_UID)]
+    return Peer(names[0] if names else "", tuple(groups), address, certificate, uids[0] if len(uids) == 1 else "")
+
+
+_UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
 
 
 async def _read_body(incoming: web.BaseRequest) -> bytes:
@@ -230,27 +241,79 @@ async def _answer(incoming: web.BaseRequest, response: Response) -> web.StreamRe
     if isinstance(body, dict):
         body = orjson.dumps(body)
     headers = response.headers
-    headers[hdrs.CONTENT_TYPE] = response.content_type
+    if response.content_type:
+        headers[hdrs.CONTENT_TYPE] = response.content_type
     if isinstance(body, bytes):
-        return web.Response(status=response.status, body=body, headers=headers)
+        answer = web.Response(status=response.status, body=body, headers=headers)
+        if headers.get(hdrs.CONNECTION) == "close":
+            answer.force_close()
+        return answer
     return await _stream(incoming, response, body)
 
 
 async def _stream(incoming: web.BaseRequest, response: Response, chunks: AsyncIterator[Any]) -> web.StreamResponse:
     answer = web.StreamResponse(status=response.status, headers=response.headers)
-    answer.enable_chunked_encoding()
+    if hdrs.CONTENT_LENGTH not in response.headers:
+        answer.enable_chunked_encoding()
+    if response.headers.get(hdrs.CONNECTION) == "close":
+        answer.force_close()
     try:
         await answer.prepare(incoming)
-        async for chunk in chunks:
+        async for chunk in _while_wanted(incoming, chunks) if getattr(chunks, "is_foreign", False) else chunks:
             await answer.write(chunk if isinstance(chunk, bytes) else orjson.dumps(chunk) + b"\n")
         await answer.write_eof()
-    except (ConnectionError, ConnectionResetError):
+    except ConnectionError:
+        if incoming.transport is not None:
+            incoming.transport.abort()  # what broke off must not look complete
         return answer
     finally:
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
     return answer
+
+
+async def _while_wanted(incoming: web.BaseRequest, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Another server's answer, as long as the client is there: it may be silent for ever, and nobody else would know."""
+    while True:
+        coming = asyncio.ensure_future(anext(chunks, None))
+        try:
+            while not coming.done():
+                await asyncio.wait((coming,), timeout=GONE_SECONDS)
+                if not coming.done() and (incoming.transport is None or incoming.transport.is_closing()):
+                    raise ConnectionResetError("the client went away")
+            chunk = coming.result()
+        finally:
+            coming.cancel()
+        if chunk is None:
+            return
+        yield chunk
+
+
+async def _join(incoming: web.BaseRequest, response: Response, tunnel: Tunnel) -> web.StreamResponse:
+    """Passes on a backend's 101 as it was, then joins both connections until they end."""
+    transport = incoming.transport
+    if transport is None:
+        await tunnel.close()
+        raise ConnectionResetError("the client went away")
+    lines = [f"{name}: {value}\r\n" for name, value in response.headers.items()]
+    transport.write(f"HTTP/1.1 101 Switching Protocols\r\n{''.join(lines)}\r\n".encode("utf-8", "surrogateescape"))
+    await tunnel.join(incoming.protocol, transport)
+    return _Written()
+
+
+class _Written(web.StreamResponse):
+    """An answer that was given already; the connection is not HTTP any more."""
+
+    def __init__(self) -> None:
+        super().__init__(status=101)
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
 
 
 async def _upgrade(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamResponse:

@@ -4,7 +4,7 @@ Over HTTP bodies are bytes. In process a body may be an object tree (never mutat
 so that tests spare the encoding.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,18 +23,22 @@ class BodyBroken(Exception):
 class Peer:
     """Who is at the other end, as far as TLS tells: the verified client certificate's names.
 
-    `common_name` "" means that no certificate was shown.
+    `common_name` "" means that no certificate was shown. `certificate` is the certificate itself (DER), b"" in
+    process; `uid` is the subject's attribute 1.3.6.1.4.1.57683.2.
     """
 
     common_name: str = ""
     organizations: tuple[str, ...] = ()
     address: str = ""
+    certificate: bytes = b""
+    uid: str = ""
 
 
 @dataclass(slots=True)
 class Request:
     """`path` is percent-decoded once; `query` keeps order and repeats; header names are lower case.
 
+    `raw_path` and `raw_query` are what came on the wire, for those who pass them on; "" in process.
     `takes_trees` is set by in-process transports: a stream may then yield trees that are not to be mutated.
     """
 
@@ -45,6 +49,8 @@ class Request:
     body: bytes | Tree = b""
     peer: Peer = Peer()
     takes_trees: bool = False
+    raw_path: str = ""
+    raw_query: str = ""
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
@@ -53,13 +59,15 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """`body` is bytes, a tree (in process only) or a stream of chunks (watch, log follow).
+    """`body` is bytes, a tree (in process only) or a stream of chunks (watch, log follow). A stream that has
+    `is_foreign` set is another server's, which is let go as soon as the client is gone.
 
-    `hijack` is set for upgrades (exec, attach): the listener hands it the WebSocket.
+    `headers` may be a multi-dictionary, where a header is repeated (Set-Cookie). `hijack` is set for upgrades
+    (exec, attach: the listener hands it the WebSocket; proxies: a `tunnel.Tunnel`, joined to the connection).
     """
 
     status: int
     body: bytes | Tree | AsyncIterator[bytes | Tree] = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: MutableMapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     hijack: Any = None

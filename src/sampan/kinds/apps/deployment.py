@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import numbers, pod_rules, pod_template, scale
+from sampan.kinds.parts import numbers, pod_rules, pod_template, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
-
-
-def ready_text(obj: Object, now: float) -> str:
-    """Ready replicas of those wanted: 2/3."""
-    return f"{(obj.get('status') or {}).get('readyReplicas') or 0}/{(obj.get('spec') or {}).get('replicas') or 0}"
 
 
 def _count(field: str) -> Any:
@@ -31,7 +26,7 @@ DEPLOYMENT = Kind(
     categories=("all",),
     subresources=(STATUS, scale.at("spec.replicas", "status.replicas", "spec.selector")),
     columns=(
-        Column("Ready", ready_text, description="Number of the pod with ready state"),
+        Column("Ready", replica_counts.ready_text, description="Number of the pod with ready state"),
         Column("Up-to-date", _count("updatedReplicas")),
         Column("Available", _count("availableReplicas")),
         AGE,
@@ -77,8 +72,9 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """Counts, selector, template and strategy."""
     if subresource == "status":
-        counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas")
-        return numbers.negative_causes(new.get("status") or {}, "status", "observedGeneration", *counts)
+        status = new.get("status") or {}
+        causes = replica_counts.status_causes(new, old, ("updatedReplicas", "readyReplicas", "availableReplicas"))
+        return causes + numbers.negative_causes(status, "status", "unavailableReplicas", "terminatingReplicas")
     spec = new.get("spec") or {}
     causes = numbers.negative_causes(spec, "spec", "replicas")
     causes += pod_template.selector_causes(spec, "deployment")

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/replica-s
 from collections.abc import Sequence
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import numbers, pod_rules, pod_template, scale
+from sampan.kinds.parts import numbers, pod_rules, pod_template, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
 from sampan.meta.status import Cause, required
 
@@ -52,8 +52,9 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """Selector, template and count; status counts are not negative."""
     if subresource == "status":
-        counts = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
-        return numbers.negative_causes(new.get("status") or {}, "status", *counts)
+        counts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+        found = replica_counts.status_causes(new, old, counts)
+        return found + numbers.negative_causes(new.get("status") or {}, "status", "terminatingReplicas")
     spec = new.get("spec") or {}
     causes = numbers.negative_causes(spec, "spec", "replicas", "minReadySeconds")
     causes += pod_template.selector_causes(spec, "deployment")

@@ -5,9 +5,8 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/
 
 from collections.abc import Sequence
 
-from sampan.kinds.batch import job_rules
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import pod_rules, pod_template
+from sampan.kinds.parts import job_rules, job_status, pod_rules, pod_template
 from sampan.kinds.parts.cells import AGE
 from sampan.meta import conditions, objects, timestamps
 from sampan.meta.status import Cause
@@ -101,9 +100,7 @@ def default(obj: Object) -> None:
     labels = ((template or {}).get("metadata") or {}).get("labels")
     if labels and not obj.setdefault("metadata", {}).get("labels"):
         obj["metadata"]["labels"] = dict(labels)
-    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
-        for pattern in rule.get("onPodConditions") or ():
-            pattern.setdefault("status", "True")
+    job_rules.default_patterns(spec)
 
 
 def prepare(new: Object, old: Object | None, subresource: str) -> None:
@@ -136,7 +133,7 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """Counts, template and selector; most of a job never changes."""
     if subresource == "status":
-        return ()
+        return job_status.causes(new, old)
     return job_rules.causes(new, old)
 
 

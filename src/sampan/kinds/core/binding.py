@@ -12,7 +12,8 @@ BINDING = Kind(
     group="",
     versions=("v1",),
     name="Binding",
-    plural="",
+    plural="bindings",
+    verbs=("create",),
     schema="io.k8s.api.core.v1.Binding",
     not_stored=True,
 )

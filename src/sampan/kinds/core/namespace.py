@@ -31,7 +31,10 @@ FINALIZER = "kubernetes"
 
 def default(obj: Object) -> None:
     """Every namespace carries its own name as a label."""
-    meta = obj.setdefault("metadata", {})
+    _label(obj.setdefault("metadata", {}))
+
+
+def _label(meta: Object) -> None:
     if meta.get("name"):
         labels = meta.get("labels")
         if labels is None:
@@ -42,6 +45,7 @@ def default(obj: Object) -> None:
 def prepare(new: Object, old: Object | None, subresource: str) -> None:
     """Created Active, with the finalizer; spec.finalizers change only through /finalize."""
     if old is None:
+        _label(new["metadata"])  # a generated name is new to it
         finalizers = list((new.get("spec") or {}).get("finalizers") or ())
         if FINALIZER not in finalizers:
             finalizers.append(FINALIZER)

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/
 from collections.abc import Sequence
 from typing import Any
 
-from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object
+from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object, Subresource
 from sampan.kinds.parts import cells
 from sampan.meta import conditions, names, objects, quantity
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
@@ -58,7 +58,12 @@ NODE = Kind(
     scope=CLUSTER,
     schema="io.k8s.api.core.v1.Node",
     short_names=("no",),
-    subresources=(STATUS,),
+    subresources=(
+        STATUS,
+        Subresource(
+            "proxy", verbs=("create", "delete", "get", "patch", "update"), version="v1", kind="NodeProxyOptions"
+        ),
+    ),
     columns=(
         Column("Status", status_text, description="The status of the node"),
         Column("Roles", roles_text, description="The roles of the node"),

@@ -8,7 +8,15 @@ from typing import Any
 
 from sampan.kinds.core import pod_columns
 from sampan.kinds.kind import STATUS, Kind, Object, Subresource
-from sampan.kinds.parts import pod_defaults, pod_resources, pod_rules, pod_update
+from sampan.kinds.parts import (
+    ephemeral_rules,
+    label_keys,
+    pod_defaults,
+    pod_resize,
+    pod_resources,
+    pod_rules,
+    pod_update,
+)
 from sampan.meta import conditions, objects
 from sampan.meta.quantity import Quantity
 from sampan.meta.status import Cause
@@ -26,6 +34,11 @@ POD = Kind(
         Subresource("log", verbs=("get",)),
         Subresource("exec", verbs=("create", "get"), version="v1", kind="PodExecOptions"),
         Subresource("attach", verbs=("create", "get"), version="v1", kind="PodAttachOptions"),
+        Subresource(
+            "proxy", verbs=("create", "delete", "get", "patch", "update"), version="v1", kind="PodProxyOptions"
+        ),
+        Subresource("ephemeralcontainers"),
+        Subresource("resize"),
         Subresource("binding", verbs=("create",), version="v1", kind="Binding"),
         Subresource("eviction", verbs=("create",), group="policy", version="v1", kind="Eviction"),
     ),
@@ -95,8 +108,9 @@ def default(obj: Object) -> None:
 
 
 def prepare(new: Object, old: Object | None, subresource: str) -> None:
-    """A new pod is Pending with its QoS class; writes to /status keep the QoS class."""
+    """A new pod is Pending with its QoS class, which stays; a subresource writes its own part and no more."""
     if old is None:
+        label_keys.merge(new)
         status: dict[str, Any] = {"phase": "Pending", "qosClass": qos_class(new)}
         if new["spec"].get("schedulingGates"):
             text = "Scheduling is blocked due to non-empty scheduling gates"
@@ -106,6 +120,28 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
         new["status"] = status
     elif subresource == "status" and (old.get("status") or {}).get("qosClass"):
         new.setdefault("status", {})["qosClass"] = old["status"]["qosClass"]
+    elif subresource in _PARTS:
+        _keep_all_but(subresource, new, old)
+
+
+_PARTS = ("ephemeralcontainers", "resize")
+
+
+def _keep_all_but(subresource: str, new: Object, old: Object) -> None:
+    """Puts back, in place, what the subresource does not write; a changed spec is a new generation."""
+    metadata = {**objects.copy(old["metadata"])}
+    for field in ("resourceVersion", "managedFields"):
+        if field in new["metadata"]:
+            metadata[field] = new["metadata"][field]
+    if subresource == "resize":
+        pod_resize.keep(new, old)
+    else:
+        guests = (new.get("spec") or {}).get("ephemeralContainers")
+        spec = {k: v for k, v in objects.copy(old["spec"]).items() if k != "ephemeralContainers"}
+        new["spec"] = {**spec, "ephemeralContainers": guests} if guests else spec
+    if new["spec"] != old["spec"]:
+        metadata["generation"] = old["metadata"].get("generation", 0) + 1
+    new["metadata"], new["status"] = metadata, objects.copy(old.get("status") or {})
 
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
@@ -114,6 +150,10 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
         return pod_rules.pod_causes(new)
     if subresource == "":
         return pod_update.causes(new, old)
+    if subresource == "resize":
+        return pod_resize.causes(new, old)
+    if subresource == "ephemeralcontainers":
+        return pod_rules.spec_causes(new["spec"], "spec", pod=new) + ephemeral_rules.update_causes(new, old)
     return ()
 
 

@@ -69,7 +69,7 @@ def gates_text(obj: Object, now: float) -> str:
     gates = (obj.get("spec") or {}).get("readinessGates") or ()
     if not gates:
         return cells.NONE
-    return f"{sum(1 for g in gates if conditions.is_true(obj, g['conditionType']))}/{len(gates)}"
+    return f"{sum(1 for g in gates if conditions.is_true(obj, g.get('conditionType') or ''))}/{len(gates)}"
 
 
 def _ip(obj: Object, now: float) -> str:

@@ -3,20 +3,20 @@
 https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
 """
 
-import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sampan.kinds.kind import Column, Kind, Object
-from sampan.kinds.parts import cells
-from sampan.meta import names
+from sampan.kinds.parts import cells, ip_rules
+from sampan.meta import names, objects, validation
 from sampan.meta.status import Cause, duplicate, invalid_value, not_supported, required, too_many
 
 
 def ports_text(obj: Object, now: float) -> str:
-    """Port numbers: 80,443."""
+    """Port numbers: 80,443; a name, or *, where there is no number."""
     ports = obj.get("ports") or ()
-    return cells.with_more([p["port"] if p.get("port") is not None else "*" for p in ports])
+    shown = [p["port"] if p.get("port") is not None else p["name"] if p.get("name") is not None else "*" for p in ports]
+    return cells.with_more(shown)
 
 
 def addresses_text(obj: Object, now: float) -> str:
@@ -46,6 +46,9 @@ _TYPES = ("FQDN", "IPv4", "IPv6")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _MAX_ENDPOINTS = 1000
 _MAX_ADDRESSES = 100
+_MAX_PORTS = 20000
+_MAX_TOPOLOGY = 16
+_MAX_HINTS = 8
 
 
 def default(obj: Object) -> None:
@@ -60,6 +63,19 @@ def default(obj: Object) -> None:
             port["protocol"] = "TCP"
 
 
+def prepare(new: Object, old: Object | None, subresource: str) -> None:
+    """Topology labels of old days are dropped when given anew; changed labels count as a new generation."""
+    if old is None or _topologies(new) != _topologies(old):
+        for endpoint in new.get("endpoints") or ():
+            endpoint.pop("deprecatedTopology", None)
+    if old is not None and objects.labels(new) != objects.labels(old):
+        new["metadata"]["generation"] = objects.generation(old) + 1
+
+
+def _topologies(obj: Object) -> list[Any]:
+    return [endpoint.get("deprecatedTopology") for endpoint in obj.get("endpoints") or ()]
+
+
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """One address family, unique port names, addresses that can be reached."""
     causes: list[Cause] = []
@@ -71,50 +87,81 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
     endpoints = new.get("endpoints") or ()
     if len(endpoints) > _MAX_ENDPOINTS:
         causes.append(too_many("endpoints", len(endpoints), _MAX_ENDPOINTS))
+        endpoints = ()
     for index, endpoint in enumerate(endpoints):
         causes += _endpoint_causes(endpoint, f"endpoints[{index}]", family)
+    ports = new.get("ports") or ()
+    if len(ports) > _MAX_PORTS:
+        return [*causes, too_many("ports", len(ports), _MAX_PORTS)]
     seen: set[str] = set()
-    for index, port in enumerate(new.get("ports") or ()):
+    for index, port in enumerate(ports):
         causes += _port_causes(port, f"ports[{index}]", seen)
     return causes
 
 
-def _endpoint_causes(endpoint: dict[str, Any], path: str, family: str) -> list[Cause]:
+def warn(new: Object, old: Object | None) -> Sequence[str]:
+    """Domain names as endpoints are on their way out; addresses are written in one way."""
+    if new.get("addressType") == "FQDN":
+        return ["addressType: FQDN endpoints are deprecated"] if old is None else ()
+    if old is not None and old.get("endpoints") == new.get("endpoints"):
+        return ()
+    return [
+        text
+        for e, endpoint in enumerate(new.get("endpoints") or ())
+        for a, address in enumerate(endpoint.get("addresses") or ())
+        for text in ip_rules.address_warnings(f"endpoints[{e}].addresses[{a}]", address)
+    ]
+
+
+def _endpoint_causes(endpoint: Mapping[str, Any], path: str, family: str) -> list[Cause]:
+    found: list[Cause] = []
     addresses = endpoint.get("addresses") or ()
     if not addresses:
-        return [required(f"{path}.addresses", "must contain at least 1 address")]
-    if len(addresses) > _MAX_ADDRESSES:
-        return [too_many(f"{path}.addresses", len(addresses), _MAX_ADDRESSES)]
-    found = []
+        found.append(required(f"{path}.addresses", "must contain at least 1 address"))
+    elif len(addresses) > _MAX_ADDRESSES:
+        found.append(too_many(f"{path}.addresses", len(addresses), _MAX_ADDRESSES))
     for index, address in enumerate(addresses):
-        where = f"{path}.addresses[{index}]"
-        if family == "FQDN":
-            found += [invalid_value(where, address, text) for text in names.dns1123_subdomain(address)]
-        elif family in {"IPv4", "IPv6"}:
-            found += _address_causes(address, where, family)
-    return found
+        found += _address_causes(address, f"{path}.addresses[{index}]", family)
+    if endpoint.get("nodeName") is not None:
+        name = endpoint["nodeName"]
+        found += [invalid_value(f"{path}.nodeName", name, error) for error in names.dns1123_subdomain(name)]
+    topology = endpoint.get("deprecatedTopology") or {}
+    if len(topology) > _MAX_TOPOLOGY:
+        found.append(too_many(f"{path}.deprecatedTopology", len(topology), _MAX_TOPOLOGY))
+    found += validation.labels(topology, f"{path}.deprecatedTopology")
+    if endpoint.get("hostname") is not None:
+        name = endpoint["hostname"]
+        found += [invalid_value(f"{path}.hostname", name, error) for error in names.dns1123_label(name)]
+    return found + _hint_causes(endpoint.get("hints") or {}, f"{path}.hints")
 
 
 def _address_causes(address: str, where: str, family: str) -> list[Cause]:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return [invalid_value(where, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
-    if (parsed.version == 4) != (family == "IPv4"):
-        return [invalid_value(where, address, f"must be an {family} address")]
-    for bad, text in (
-        (parsed.is_unspecified, f"may not be unspecified ({address})"),
-        (parsed.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
-        (parsed.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
-        (parsed.is_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
-    ):
-        if bad:
-            return [invalid_value(where, address, text)]
-    return []
+    if family == "FQDN":
+        return ip_rules.fully_qualified(where, address)
+    if family not in _TYPES:
+        return []
+    return ip_rules.address(where, address, family) or ip_rules.not_special(where, address)
 
 
-def _port_causes(port: dict[str, Any], path: str, seen: set[str]) -> list[Cause]:
-    found = []
+def _hint_causes(hints: Mapping[str, Any], path: str) -> list[Cause]:
+    found: list[Cause] = []
+    for field, check in (("forZones", names.label_value), ("forNodes", names.dns1123_subdomain)):
+        entries = hints.get(field) or ()
+        if len(entries) > _MAX_HINTS:
+            found.append(too_many(f"{path}.{field}", len(entries), _MAX_HINTS))
+            continue
+        seen: set[str] = set()
+        for index, entry in enumerate(entries):
+            name, where = entry.get("name") or "", f"{path}.{field}[{index}].name"
+            if name in seen:
+                found.append(duplicate(where, name))
+            seen.add(name)
+            found += [invalid_value(where, name, error) for error in check(name)]
+    return found
+
+
+def _port_causes(port: Mapping[str, Any], path: str, seen: set[str]) -> list[Cause]:
+    found: list[Cause] = []
     name = port.get("name") or ""
     if name:
         found += [invalid_value(f"{path}.name", name, text) for text in names.dns1123_label(name)]
@@ -123,4 +170,7 @@ def _port_causes(port: dict[str, Any], path: str, seen: set[str]) -> list[Cause]
     seen.add(name)
     if port.get("protocol") not in _PROTOCOLS:
         found.append(not_supported(f"{path}.protocol", port.get("protocol") or "", _PROTOCOLS))
+    protocol = port.get("appProtocol")
+    if protocol is not None:
+        found += [invalid_value(f"{path}.appProtocol", protocol, text) for text in names.qualified_name(protocol)]
     return found

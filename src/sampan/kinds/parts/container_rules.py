@@ -1,41 +1,52 @@
-"""Which containers are refused: image, ports, environment, mounts, resources, probes."""
+"""Which containers are refused: image, ports, resources, restarts; the rest by files of its own.
+
+https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#Container
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sampan.kinds.parts import not_yet, probe_rules
-from sampan.meta import names, quantity
-from sampan.meta.status import Cause, duplicate, invalid_value, not_found_field, not_supported, required
+from sampan.kinds.parts import env_rules, mount_rules, probe_rules, resource_rules, security_rules
+from sampan.meta import names
+from sampan.meta.status import Cause, duplicate, invalid_value, not_supported, required, too_long
 
 Container = Mapping[str, Any]
 
 _PULL = ("Always", "IfNotPresent", "Never")
 _MESSAGES = ("FallbackToLogsOnError", "File")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
-_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
-_FIELDS = frozenset(
-    (
-        "metadata.name",
-        "metadata.namespace",
-        "metadata.uid",
-        "spec.nodeName",
-        "spec.serviceAccountName",
-        "status.hostIP",
-        "status.hostIPs",
-        "status.podIP",
-        "status.podIPs",
-    )
-)
-_STANDARD = ("cpu", "memory", "ephemeral-storage")
+_RESTARTS = ("Always", "Never", "OnFailure")
+_ACTIONS = ("Restart", "RestartAllContainers")
+_OPERATORS = ("In", "NotIn")
+_RESIZES = ("NotRequired", "RestartContainer")
+_MAX_RULES = 20
+_MAX_CODES = 255
 
 
-def causes(container: Container, path: str, volumes: Mapping[str, Any], *, host_network: bool) -> list[Cause]:
-    """All that is wrong with one container but its name. `volumes` are the pod's, by name."""
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What of its pod a container is judged by: volumes by name, names of resource claims, policies, the grace.
+
+    `created` is a pod itself; else a template.
+    """
+
+    volumes: Mapping[str, Any] = field(default_factory=dict)
+    claims: frozenset[str] = frozenset()
+    restart_policy: str = ""
+    host_network: bool = False
+    host_users: bool = True
+    grace_seconds: int | None = None
+    created: bool = True
+
+
+def causes(container: Container, path: str, around: Around) -> list[Cause]:
+    """All that is wrong with one container of any sort but its name and its probes."""
     found: list[Cause] = []
     image = container.get("image")
     if not image:
         found.append(required(f"{path}.image"))
-    elif image != image.strip():
+    elif around.created and image != image.strip():
         found.append(invalid_value(f"{path}.image", image, "must not have leading or trailing whitespace"))
     if container.get("imagePullPolicy") not in _PULL:
         found.append(not_supported(f"{path}.imagePullPolicy", container.get("imagePullPolicy") or "", _PULL))
@@ -43,22 +54,50 @@ def causes(container: Container, path: str, volumes: Mapping[str, Any], *, host_
         policy = container.get("terminationMessagePolicy") or ""
         found.append(not_supported(f"{path}.terminationMessagePolicy", policy, _MESSAGES))
     if container.get("ports"):
-        found += _port_causes(container["ports"], f"{path}.ports", host_network=host_network)
+        found += _port_causes(container["ports"], f"{path}.ports", around)
     if container.get("env"):
-        found += _env_causes(container["env"], f"{path}.env")
+        found += env_rules.causes(container["env"], f"{path}.env")
     if container.get("envFrom"):
-        found += _env_from_causes(container["envFrom"], f"{path}.envFrom")
-    if container.get("volumeMounts"):
-        found += _mount_causes(container["volumeMounts"], f"{path}.volumeMounts", volumes)
+        found += env_rules.from_causes(container["envFrom"], f"{path}.envFrom")
+    found += mount_rules.causes(container, path, around.volumes)
     if container.get("resources"):
-        found += resource_causes(container["resources"], f"{path}.resources")
+        found += resource_rules.container_causes(container["resources"], f"{path}.resources", around.claims)
+    if container.get("resizePolicy"):
+        found += _resize_causes(container["resizePolicy"], f"{path}.resizePolicy", around.restart_policy)
+    if container.get("securityContext"):
+        context, where = container["securityContext"], f"{path}.securityContext"
+        found += security_rules.container_causes(context, where, host_users=around.host_users)
+    return found
+
+
+def work_causes(container: Container, path: str, around: Around) -> list[Cause]:
+    """What is wrong with the probes and hooks of a container that goes on running."""
+    found: list[Cause] = []
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         probe = container.get(name)
         if probe is not None:
             found += probe_rules.causes(probe, f"{path}.{name}", once=name != "readinessProbe")
     if container.get("lifecycle"):
-        found += probe_rules.lifecycle_causes(container["lifecycle"], f"{path}.lifecycle")
-    return found + not_yet.container_causes(container, path)
+        found += probe_rules.lifecycle_causes(container["lifecycle"], f"{path}.lifecycle", around.grace_seconds)
+    return found
+
+
+def restart_causes(container: Container, path: str) -> list[Cause]:
+    """What is wrong with a container's own restart policy and its rules."""
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or ()
+    found: list[Cause] = []
+    if policy is not None and policy not in _RESTARTS:
+        found.append(not_supported(f"{path}.restartPolicy", policy, _RESTARTS))
+    if not rules:
+        return found
+    if policy is None:
+        text = "must specify restartPolicy when restart rules are used"
+        found.append(required(f"{path}.restartPolicy", text))
+    if len(rules) > _MAX_RULES:
+        return [*found, too_long(f"{path}.restartPolicyRules", _MAX_RULES)]
+    for index, rule in enumerate(rules):
+        found += _rule_causes(rule, f"{path}.restartPolicyRules[{index}]")
+    return found
 
 
 def warnings(container: Container, path: str) -> list[str]:
@@ -93,39 +132,7 @@ def host_port_causes(ports: Sequence[Mapping[str, Any]], path: str, seen: set[tu
     return found
 
 
-def resource_causes(resources: Mapping[str, Any], path: str) -> list[Cause]:
-    """Amounts are quantities, and no request is above its limit."""
-    limits, asked = resources.get("limits") or {}, resources.get("requests") or {}
-    found: list[Cause] = []
-    for part, amounts in (("limits", limits), ("requests", asked)):
-        for name, value in amounts.items():
-            found += _amount_causes(name, value, f"{path}.{part}", f"{path}.{part}[{name}]")
-    if found:
-        return found
-    for name, value in asked.items():
-        limit = limits.get(name)
-        if limit is None or limit == value:
-            continue
-        over = quantity.compare(value, limit)
-        if over > 0:
-            text = f"must be less than or equal to {name} limit of {quantity.canonical(limit)}"
-            found.append(invalid_value(f"{path}.requests", quantity.canonical(value), text))
-    return found
-
-
-def _amount_causes(name: str, value: Any, parent: str, path: str) -> list[Cause]:
-    complaint = quantity.validate(value)
-    if complaint:
-        return [invalid_value(path, str(value), complaint)]
-    found = [invalid_value(parent, name, text) for text in names.qualified_name(name)]
-    if not found and "/" not in name and name not in _STANDARD and not name.startswith("hugepages-"):
-        found.append(invalid_value(parent, name, "must be a standard resource type or fully qualified"))
-    if quantity.parse(value).nanos < 0:
-        found.append(invalid_value(path, str(value), "must be greater than or equal to 0"))
-    return found
-
-
-def _port_causes(ports: Sequence[Mapping[str, Any]], path: str, *, host_network: bool) -> list[Cause]:
+def _port_causes(ports: Sequence[Mapping[str, Any]], path: str, around: Around) -> list[Cause]:
     found: list[Cause] = []
     seen: set[str] = set()
     for index, port in enumerate(ports):
@@ -142,108 +149,45 @@ def _port_causes(ports: Sequence[Mapping[str, Any]], path: str, *, host_network:
             found.append(required(f"{where}.containerPort"))
         else:
             found += [invalid_value(f"{where}.containerPort", number, text) for text in names.port_number(number)]
-        host = port.get("hostPort")
+        host = port.get("hostPort") or 0
         if host:
             found += [invalid_value(f"{where}.hostPort", host, text) for text in names.port_number(host)]
-            if host_network and host != number:
-                text = "must match `hostPort` when `hostNetwork` is true"
-                found.append(invalid_value(f"{where}.containerPort", number, text))
+        if around.host_network and (host or around.created) and host != number:
+            text = "must match `containerPort` when `hostNetwork` is true"
+            found.append(invalid_value(f"{where}.hostPort", host, text))
         if port.get("protocol") not in _PROTOCOLS:
             found.append(not_supported(f"{where}.protocol", port.get("protocol") or "", _PROTOCOLS))
     return found
 
 
-def _env_causes(env: Sequence[Mapping[str, Any]], path: str) -> list[Cause]:
-    found: list[Cause] = []
-    for index, variable in enumerate(env):
-        where = f"{path}[{index}]"
-        name = variable.get("name")
-        if not name:
-            found.append(required(f"{where}.name"))
-        else:
-            found += [invalid_value(f"{where}.name", name, text) for text in names.env_var_name(name)]
-        source = variable.get("valueFrom")
-        if source is not None:
-            found += _source_causes(source, f"{where}.valueFrom", has_value=bool(variable.get("value")))
-    return found
-
-
-def _source_causes(source: Mapping[str, Any], path: str, *, has_value: bool) -> list[Cause]:
-    given = [name for name in _SOURCES if source.get(name) is not None]
-    if not given:
-        options = "`fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
-        return [invalid_value(path, "", f"must specify one of: {options}")]
-    if has_value:
-        return [invalid_value(path, "", "may not be specified when `value` is not empty")]
-    if len(given) > 1:
-        return [invalid_value(path, "", "may not have more than one field specified at a time")]
-    found: list[Cause] = []
-    reference = source[given[0]]
-    where = f"{path}.{given[0]}"
-    if given[0] in {"configMapKeyRef", "secretKeyRef"}:
-        if not reference.get("name"):
-            found.append(required(f"{where}.name"))
-        if not reference.get("key"):
-            found.append(required(f"{where}.key"))
-        else:
-            found += [
-                invalid_value(f"{where}.key", reference["key"], t) for t in names.config_map_key(reference["key"])
-            ]
-    elif given[0] == "fieldRef":
-        found += _field_causes(reference.get("fieldPath") or "", f"{where}.fieldPath")
-    elif given[0] == "resourceFieldRef" and not reference.get("resource"):
-        found.append(required(f"{where}.resource"))
-    return found
-
-
-def _field_causes(field: str, path: str) -> list[Cause]:
-    if not field:
-        return [required(path)]
-    subscript = field.startswith(("metadata.labels['", "metadata.annotations['")) and field.endswith("']")
-    if field in _FIELDS or subscript:
-        return []
-    return [not_supported(path, field, [*_FIELDS])]
-
-
-def _env_from_causes(sources: Sequence[Mapping[str, Any]], path: str) -> list[Cause]:
-    found: list[Cause] = []
-    for index, source in enumerate(sources):
-        given = [name for name in ("configMapRef", "secretRef") if source.get(name) is not None]
-        where = f"{path}[{index}]"
-        if not given:
-            found.append(invalid_value(where, "", "must specify one of: `configMapRef` or `secretRef`"))
-        elif len(given) > 1:
-            found.append(invalid_value(where, "", "may not have more than one field specified at a time"))
-        elif not source[given[0]].get("name"):
-            found.append(required(f"{where}.{given[0]}.name"))
-    return found
-
-
-def _mount_causes(mounts: Sequence[Mapping[str, Any]], path: str, volumes: Mapping[str, Any]) -> list[Cause]:
+def _resize_causes(policies: Sequence[Mapping[str, Any]], path: str, restart_policy: str) -> list[Cause]:
     found: list[Cause] = []
     seen: set[str] = set()
-    for index, mount in enumerate(mounts):
-        where = f"{path}[{index}]"
-        name, target = mount.get("name"), mount.get("mountPath")
-        if not name:
-            found.append(required(f"{where}.name"))
-        elif name not in volumes:
-            found.append(not_found_field(f"{where}.name", name))
-        if not target:
-            found.append(required(f"{where}.mountPath"))
-        elif target in seen:
-            found.append(invalid_value(f"{where}.mountPath", target, "must be unique"))
-        seen.add(target or "")
-        if mount.get("subPath") and mount.get("subPathExpr"):
-            text = "subPathExpr and subPath are mutually exclusive"
-            found.append(invalid_value(f"{where}.subPathExpr", mount["subPathExpr"], text))
-        for field in ("subPath", "subPathExpr"):
-            found += relative_causes(mount.get(field) or "", f"{where}.{field}")
+    for index, policy in enumerate(policies):
+        name, restart = policy.get("resourceName") or "", policy.get("restartPolicy") or ""
+        if name in seen:
+            found.append(duplicate(f"{path}[{index}]", name))
+        seen.add(name)
+        for value, choices in ((name, resource_rules.POD_RESOURCES), (restart, _RESIZES)):
+            if not value:
+                found.append(required(path))
+            elif value not in choices:
+                found.append(not_supported(path, value, choices))
+        if restart_policy == "Never" and restart != "NotRequired":
+            text = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            found.append(invalid_value(path, restart, text))
     return found
 
 
-def relative_causes(value: str, path: str) -> list[Cause]:
-    """A path that must stay inside: not absolute, no step up."""
-    if value.startswith("/"):
-        return [invalid_value(path, value, "must be a relative path")]
-    return [invalid_value(path, value, "must not contain '..'")] if ".." in value.split("/") else []
+def _rule_causes(rule: Mapping[str, Any], path: str) -> list[Cause]:
+    found: list[Cause] = []
+    if rule.get("action") not in _ACTIONS:
+        found.append(not_supported(f"{path}.action", rule.get("action") or "", _ACTIONS))
+    codes = rule.get("exitCodes")
+    if codes is None:
+        return [*found, required(f"{path}.exitCodes", "must be specified")]
+    if codes.get("operator") not in _OPERATORS:
+        found.append(not_supported(f"{path}.exitCodes.operator", codes.get("operator") or "", _OPERATORS))
+    if len(codes.get("values") or ()) > _MAX_CODES:
+        found.append(too_long(f"{path}.exitCodes.values", _MAX_CODES))
+    return found

@@ -3,34 +3,37 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sampan.kinds.parts import label_keys, node_selector_rules
 from sampan.meta import names, validation
-from sampan.meta.status import Cause, invalid_value, not_supported, required
+from sampan.meta.status import Cause, duplicate, invalid_value, not_supported, required
 
 _EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
-_OPERATORS = ("DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn")
 _UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
+_INCLUSIONS = ("Honor", "Ignore")
 _MAX_WEIGHT = 100
 
 
 def causes(spec: Mapping[str, Any], path: str) -> list[Cause]:
     """All that is wrong with tolerations, affinity and spread constraints."""
     found: list[Cause] = []
-    for index, toleration in enumerate(spec.get("tolerations") or ()):
-        found += _toleration_causes(toleration, f"{path}.tolerations[{index}]")
+    found += toleration_causes(spec.get("tolerations") or (), f"{path}.tolerations")
     affinity = spec.get("affinity") or {}
     if affinity.get("nodeAffinity"):
         found += _node_affinity_causes(affinity["nodeAffinity"], f"{path}.affinity.nodeAffinity")
     for name in ("podAffinity", "podAntiAffinity"):
         if affinity.get(name):
             found += _pod_affinity_causes(affinity[name], f"{path}.affinity.{name}")
-    for index, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
-        found += _spread_causes(constraint, f"{path}.topologySpreadConstraints[{index}]")
-    return found
+    return found + _spreads_causes(spec.get("topologySpreadConstraints") or (), f"{path}.topologySpreadConstraints")
 
 
 def node_selector_causes(selector: Mapping[str, Any], path: str) -> list[Cause]:
     """Labels, as any others."""
     return list(validation.labels(selector, path))
+
+
+def toleration_causes(tolerations: Sequence[Mapping[str, Any]], path: str) -> list[Cause]:
+    """All that is wrong with tolerations, a pod's or a RuntimeClass's."""
+    return [cause for index, one in enumerate(tolerations) for cause in _toleration_causes(one, f"{path}[{index}]")]
 
 
 def _toleration_causes(toleration: Mapping[str, Any], path: str) -> list[Cause]:
@@ -50,7 +53,7 @@ def _toleration_causes(toleration: Mapping[str, Any], path: str) -> list[Cause]:
     elif operator == "Exists":
         if toleration.get("value"):
             text = "value must be empty when `operator` is 'Exists'"
-            found.append(invalid_value(f"{path}.operator", dict(toleration), text))
+            found.append(invalid_value(f"{path}.operator", toleration["value"], text))
     else:
         found.append(not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
     if effect and effect not in _EFFECTS:
@@ -62,36 +65,11 @@ def _node_affinity_causes(affinity: Mapping[str, Any], path: str) -> list[Cause]
     found: list[Cause] = []
     needed = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     if needed is not None:
-        where = f"{path}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
-        terms = needed.get("nodeSelectorTerms") or ()
-        if not terms:
-            found.append(required(where, "must have at least one node selector term"))
-        for index, term in enumerate(terms):
-            found += _term_causes(term, f"{where}[{index}]")
+        found += node_selector_rules.causes(needed, f"{path}.requiredDuringSchedulingIgnoredDuringExecution")
     for index, wish in enumerate(affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()):
         where = f"{path}.preferredDuringSchedulingIgnoredDuringExecution[{index}]"
         found += _weight_causes(wish, where)
-        found += _term_causes(wish.get("preference") or {}, f"{where}.preference")
-    return found
-
-
-def _term_causes(term: Mapping[str, Any], path: str) -> list[Cause]:
-    found: list[Cause] = []
-    for index, expression in enumerate(term.get("matchExpressions") or ()):
-        where = f"{path}.matchExpressions[{index}]"
-        operator, values = expression.get("operator"), expression.get("values") or ()
-        if operator in {"In", "NotIn"} and not values:
-            found.append(required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-        elif operator in {"Exists", "DoesNotExist"} and values:
-            text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            found.append(Cause(f"{where}.values", "FieldValueForbidden", f"Forbidden: {text}"))
-        elif operator in {"Gt", "Lt"} and len(values) != 1:
-            text = "must be specified single value when `operator` is 'Lt' or 'Gt'"
-            found.append(required(f"{where}.values", text))
-        elif operator not in _OPERATORS:
-            found.append(invalid_value(f"{where}.operator", operator or "", "not a valid selector operator"))
-        key = expression.get("key") or ""
-        found += [invalid_value(f"{where}.key", key, text) for text in names.qualified_name(key)]
+        found += node_selector_rules.term_causes(wish.get("preference") or {}, f"{where}.preference")
     return found
 
 
@@ -119,10 +97,28 @@ def _pod_terms_causes(terms: Sequence[Mapping[str, Any]], path: str) -> list[Cau
 
 def _pod_term_causes(term: Mapping[str, Any], path: str) -> list[Cause]:
     found = list(validation.label_selector(term.get("labelSelector"), f"{path}.labelSelector"))
+    found += validation.label_selector(term.get("namespaceSelector"), f"{path}.namespaceSelector")
+    for name in term.get("namespaces") or ():
+        found += [invalid_value(f"{path}.namespace", name, text) for text in names.dns1123_label(name)]
+    found += label_keys.causes(term, path)
     key = term.get("topologyKey") or ""
     if not key:
-        return [*found, required(f"{path}.topologyKey", "can not be empty")]
+        found.append(required(f"{path}.topologyKey", "can not be empty"))
     return found + [invalid_value(f"{path}.topologyKey", key, text) for text in names.qualified_name(key)]
+
+
+def _spreads_causes(constraints: Sequence[Mapping[str, Any]], path: str) -> list[Cause]:
+    found: list[Cause] = []
+    seen: set[tuple[Any, Any]] = set()
+    for index, constraint in enumerate(constraints):
+        where = f"{path}[{index}]"
+        found += _spread_causes(constraint, where)
+        pair = (constraint.get("topologyKey"), constraint.get("whenUnsatisfiable"))
+        if pair in seen:
+            field = f"{where}.{{topologyKey, whenUnsatisfiable}}"
+            found.append(duplicate(field, f"{{{pair[0]}, {pair[1]}}}"))
+        seen.add(pair)
+    return found
 
 
 def _spread_causes(constraint: Mapping[str, Any], path: str) -> list[Cause]:
@@ -131,7 +127,19 @@ def _spread_causes(constraint: Mapping[str, Any], path: str) -> list[Cause]:
         found.append(invalid_value(f"{path}.maxSkew", constraint.get("maxSkew") or 0, "must be greater than zero"))
     if not constraint.get("topologyKey"):
         found.append(required(f"{path}.topologyKey", "can not be empty"))
-    if constraint.get("whenUnsatisfiable") not in _UNSATISFIABLE:
-        value = constraint.get("whenUnsatisfiable") or ""
-        found.append(not_supported(f"{path}.whenUnsatisfiable", value, _UNSATISFIABLE))
+    when = constraint.get("whenUnsatisfiable") or ""
+    if when not in _UNSATISFIABLE:
+        found.append(not_supported(f"{path}.whenUnsatisfiable", when, _UNSATISFIABLE))
+    domains = constraint.get("minDomains")
+    if domains is not None and domains <= 0:
+        found.append(invalid_value(f"{path}.minDomains", domains, "must be greater than zero"))
+    if domains is not None and when != "DoNotSchedule":
+        text = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}"
+        found.append(invalid_value(f"{path}.minDomains", domains, text))
+    found += [
+        not_supported(f"{path}.{field}", constraint[field], _INCLUSIONS)
+        for field in ("nodeAffinityPolicy", "nodeTaintsPolicy")
+        if constraint.get(field) not in (None, *_INCLUSIONS)
+    ]
+    found += label_keys.causes(constraint, path)
     return found + list(validation.label_selector(constraint.get("labelSelector"), f"{path}.labelSelector"))

@@ -8,6 +8,8 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 from collections.abc import Callable
 from typing import Any
 
+from sampan.kinds.parts import claim_rules, pod_resources, volume_defaults
+
 Tree = dict[str, Any]
 
 GRACE_SECONDS = 30
@@ -56,6 +58,19 @@ def default_spec(spec: Tree, *, created: bool) -> None:
         _volume(volume)
     for term in spec.get("topologySpreadConstraints") or ():
         term.setdefault("whenUnsatisfiable", "DoNotSchedule")
+    if created and spec.get("resources"):
+        _whole_requests(spec)
+
+
+def _whole_requests(spec: Tree) -> None:
+    """A pod with resources of its own asks for what its containers do, else for its limits."""
+    resources = spec["resources"]
+    limits = resources.get("limits") or {}
+    if not limits and not resources.get("requests"):
+        return
+    parts = {name: value for name, value in spec.items() if name not in ("resources", "overhead")}
+    asked = {name: str(value) for name, value in pod_resources.requests(parts).items() if name in ("cpu", "memory")}
+    resources["requests"] = {**limits, **asked, **(resources.get("requests") or {})}
 
 
 def pull_policy(image: str) -> str:
@@ -144,6 +159,7 @@ def _volume(volume: Tree) -> None:
     if len(volume) == 1:
         volume["emptyDir"] = {}
         return
+    volume_defaults.fill(volume)
     for name, fill in _SOURCES.items():
         source = volume.get(name)
         if source is not None:
@@ -152,10 +168,6 @@ def _volume(volume: Tree) -> None:
 
 def _file_mode(source: Tree) -> None:
     source.setdefault("defaultMode", FILE_MODE)
-
-
-def _host_path(source: Tree) -> None:
-    source.setdefault("type", "")
 
 
 def _field_items(source: Tree) -> None:
@@ -183,7 +195,12 @@ def _projected(source: Tree) -> None:
 def _ephemeral(source: Tree) -> None:
     spec = (source.get("volumeClaimTemplate") or {}).get("spec")
     if spec is not None:
-        spec.setdefault("volumeMode", "Filesystem")
+        claim_rules.default(spec)
+
+
+def _image(source: Tree) -> None:
+    if not source.get("pullPolicy"):
+        source["pullPolicy"] = pull_policy(source.get("reference") or "")
 
 
 _SOURCES: dict[str, Callable[[Tree], None]] = {
@@ -191,6 +208,6 @@ _SOURCES: dict[str, Callable[[Tree], None]] = {
     "secret": _file_mode,
     "projected": _projected,
     "downwardAPI": _downward,
-    "hostPath": _host_path,
     "ephemeral": _ephemeral,
+    "image": _image,
 }

@@ -1,5 +1,6 @@
 """Which probes and lifecycle hooks are refused: one action each, at sensible times."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,10 @@ _ACTIONS = ("exec", "httpGet", "tcpSocket", "grpc")
 _HOOKS = ("exec", "httpGet", "tcpSocket", "sleep")
 _COUNTS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
 _SCHEMES = ("HTTP", "HTTPS")
+_HEADER = re.compile("[-A-Za-z0-9]+")
+_HEADER_TEXT = names.regex_error(
+    "a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name"
+)
 
 
 def causes(probe: Mapping[str, Any], path: str, *, once: bool) -> list[Cause]:
@@ -28,13 +33,22 @@ def causes(probe: Mapping[str, Any], path: str, *, once: bool) -> list[Cause]:
     return found
 
 
-def lifecycle_causes(lifecycle: Mapping[str, Any], path: str) -> list[Cause]:
-    """postStart and preStop, each with one action."""
+def lifecycle_causes(lifecycle: Mapping[str, Any], path: str, grace_seconds: int | None = None) -> list[Cause]:
+    """postStart and preStop, each with one action; a sleep ends within the pod's grace."""
     found: list[Cause] = []
     for name in ("postStart", "preStop"):
         if lifecycle.get(name) is not None:
             found += _action_causes(lifecycle[name], f"{path}.{name}", _HOOKS)
+            found += _sleep_causes(lifecycle[name].get("sleep"), f"{path}.{name}.sleep", grace_seconds)
     return found
+
+
+def _sleep_causes(sleep: Mapping[str, Any] | None, path: str, grace_seconds: int | None) -> list[Cause]:
+    seconds = (sleep or {}).get("seconds") or 0
+    if sleep is None or grace_seconds is None or 0 <= seconds <= grace_seconds:
+        return []
+    text = f"must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})"
+    return [invalid_value(path, seconds, text)]
 
 
 def _action_causes(handler: Mapping[str, Any], path: str, actions: tuple[str, ...]) -> list[Cause]:
@@ -61,6 +75,10 @@ def _http_causes(action: Mapping[str, Any], path: str) -> list[Cause]:
         found.append(required(f"{path}.path"))
     if action.get("scheme") not in _SCHEMES:
         found.append(not_supported(f"{path}.scheme", action.get("scheme") or "", _SCHEMES))
+    for header in action.get("httpHeaders") or ():
+        name = header.get("name") or ""
+        if _HEADER.fullmatch(name) is None:
+            found.append(invalid_value(f"{path}.httpHeaders", name, _HEADER_TEXT))
     return found
 
 

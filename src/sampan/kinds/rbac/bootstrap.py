@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sampan.kinds.kind import Kind, Object
+from sampan.kinds.parts import rbac_words
 from sampan.kinds.rbac import controller_rules
 from sampan.kinds.rbac import default_rules as rules
 from sampan.kinds.rbac.cluster_role import CLUSTERROLE
@@ -43,7 +44,7 @@ def objects() -> Iterator[tuple[Kind, Object]]:
         yield CLUSTERROLEBINDING, _binding("ClusterRoleBinding", name, ("ClusterRole", role), subjects)
     for controller in controller_rules.CONTROLLERS:
         name = f"system:controller:{controller}"
-        account = rules.service_account("kube-system", controller)
+        account = rbac_words.service_account("kube-system", controller)
         yield CLUSTERROLEBINDING, _binding("ClusterRoleBinding", name, ("ClusterRole", name), (account,))
     for namespace, name, role, subjects in rules.BINDINGS:
         yield ROLEBINDING, _binding("RoleBinding", name, ("Role", role), subjects, namespace=namespace)

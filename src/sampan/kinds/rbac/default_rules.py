@@ -3,46 +3,13 @@
 Rules may name kinds that this server does not serve (yet): they are those of the reference server.
 """
 
-from typing import Any
-
-Rule = dict[str, Any]
-Subject = dict[str, str]
+from sampan.kinds.parts.rbac_words import Rule, Subject, allow, group, service_account, urls, user
 
 _RBAC = "rbac.authorization.k8s.io"
 _READ = "get list watch"
 _WRITE = "create delete deletecollection patch update"
 _READ_UPDATE = "get list patch update watch"
 _ALL = f"{_WRITE} {_READ}"
-
-
-def allow(verbs: str, group: str, resources: str, names: str = "") -> Rule:
-    """A rule from words; `group` "core" is the empty one, several stand apart by a space."""
-    groups = ["" if g == "core" else g for g in group.split()]
-    rule: Rule = {"verbs": sorted(verbs.split()), "apiGroups": groups, "resources": sorted(resources.split())}
-    if names:
-        rule["resourceNames"] = names.split()
-    return rule
-
-
-def urls(verbs: str, paths: str) -> Rule:
-    """A rule about URLs that are no resources."""
-    return {"verbs": verbs.split(), "nonResourceURLs": paths.split()}
-
-
-def user(name: str) -> Subject:
-    """A user, as a subject."""
-    return {"apiGroup": _RBAC, "kind": "User", "name": name}
-
-
-def group(name: str) -> Subject:
-    """A group, as a subject."""
-    return {"apiGroup": _RBAC, "kind": "Group", "name": name}
-
-
-def service_account(namespace: str, name: str) -> Subject:
-    """A service account, as a subject."""
-    return {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-
 
 _EVENTS = allow("create patch update", "core events.k8s.io", "events")
 _AUTHN = allow("create", "authentication.k8s.io", "tokenreviews")

@@ -23,13 +23,17 @@ BEFORE_APPLY = "before-first-apply"
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Who writes: `operation` is Apply or Update, `now` is in unix seconds."""
+    """Who writes: `operation` is Apply or Update, `now` is in unix seconds.
+
+    `has_status` says whether status has a door of its own; None leaves it to the type to tell.
+    """
 
     manager: str
     operation: str
     api_version: str
     subresource: str
     now: float
+    has_status: bool | None = None
 
 
 class Owner(NamedTuple):
@@ -87,7 +91,10 @@ def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, f
     """
     if config.get("metadata", {}).get("managedFields"):
         raise failure(400, "BadRequest", "metadata.managedFields must be nil")
-    config = _own_part(config, write.subresource, type)
+    has_status = write.has_status
+    if has_status is None:
+        has_status = "status" in type.fields and (bool(write.subresource) or "spec" in type.fields)
+    config = _own_part(config, write.subresource, has_status=has_status)
     checking.check(config, type)
     owner = _owner(write)
     before: Managers = _managers_before(live, write, type)
@@ -218,9 +225,9 @@ def _applied_entry(last: Entry | None, wanted: Set | None, write: Write, *, is_s
     return Entry(_owner(write), write.api_version, _time(write), wanted)
 
 
-def _own_part(config: Tree, subresource: str, type: schema.Type) -> Tree:
+def _own_part(config: Tree, subresource: str, *, has_status: bool) -> Tree:
     """What an apply through this door may say: /status only status, the main door anything else."""
-    if "status" not in type.fields or (not subresource and "spec" not in type.fields):
+    if not has_status:
         return config
     if not subresource:
         return {name: value for name, value in config.items() if name != "status"}

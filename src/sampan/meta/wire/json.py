@@ -15,6 +15,7 @@ import orjson
 
 from sampan.meta import status
 
+_TOO_DEEP = "exceeded max depth"
 _ESCAPED_COLONS = (b"\\u003a", b"\\u003A")
 
 
@@ -32,7 +33,11 @@ def decode_strict(data: bytes) -> tuple[Any, list[str]]:
     The last value of a repeated key wins, and its place in the tree is that of the last one.
     """
     tree = decode(data)
-    if data.count(b":") == orjson.dumps(tree).count(b":") and not any(text in data for text in _ESCAPED_COLONS):
+    try:
+        again = orjson.dumps(tree)
+    except TypeError:  # deeper than we can ever write
+        raise status.bad_request(f"couldn't get version/kind; json parse error: {_TOO_DEEP}") from None
+    if data.count(b":") == again.count(b":") and not any(text in data for text in _ESCAPED_COLONS):
         return tree, []
     return _scan(data)
 

@@ -7,6 +7,7 @@ https://protobuf.dev/programming-guides/encoding/
 """
 
 import base64
+import functools
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -17,30 +18,122 @@ from sampan.meta import timestamps
 from sampan.meta.wire import protobuf_table
 from sampan.meta.wire.protobuf_table import Field, Message
 
+Put = Callable[[bytearray, Any], None]
+
 _META = protobuf_table.META
+_ONE_BYTE = 0x80
+_REMEMBERED = 4096  # timestamps and quantities repeat: the same second, the same 100m
 
 
 def write(tree: dict[str, Any], message: Message) -> bytes:
     """The message's bytes. The tree must fit its schema."""
     out = bytearray()
-    for field in message.fields:
-        if field.inline:
-            inner = write(tree, protobuf_table.message(field.kind))
+    for name, put in _plan(message.name):
+        value = tree.get(name) if name else tree
+        if value is not None:
+            put(out, value)
+    return bytes(out)
+
+
+@functools.cache
+def _plan(message_name: str) -> tuple[tuple[str, Put], ...]:
+    """How each field of a message is written, in the order of numbers; no name where it is an inline one."""
+    fields = protobuf_table.message(message_name).fields
+    return tuple(("" if field.inline else field.name, _putter(field)) for field in fields)
+
+
+def _putter(field: Field) -> Put:
+    if field.inline:
+        return _put_inline(field)
+    if field.is_map:
+        return _put_map(field)
+    return _put_each(_put_one(field.number, field.kind)) if field.repeated else _put_one(field.number, field.kind)
+
+
+def _put_inline(field: Field) -> Put:
+    message = protobuf_table.message(field.kind)
+    known = frozenset(name for name, _ in _plan(field.kind))
+    nested = "" in known
+
+    def put(out: bytearray, tree: Any) -> None:
+        if nested or not known.isdisjoint(tree):
+            inner = write(tree, message)
             if inner:
                 delimited(out, field.number, inner)
-            continue
-        value = tree.get(field.name)
-        if value is None:
-            continue
-        if field.is_map:
-            for key in sorted(value):
-                delimited(out, field.number, _entry(key, value[key], field))
-        elif field.repeated:
-            for item in value:
-                _put(out, field.number, field, item)
+
+    return put
+
+
+def _put_map(field: Field) -> Put:
+    put_value = _put_one(2, field.kind)
+
+    def put(out: bytearray, entries: Any) -> None:
+        for key in sorted(entries):
+            entry = bytearray()
+            delimited(entry, 1, key.encode())
+            if entries[key] is not None:
+                put_value(entry, entries[key])
+            delimited(out, field.number, bytes(entry))
+
+    return put
+
+
+def _put_each(put_one: Put) -> Put:
+    def put(out: bytearray, values: Any) -> None:
+        for value in values:
+            put_one(out, value)
+
+    return put
+
+
+def _put_one(number: int, kind: str) -> Put:
+    if kind in ("int32", "int64", "bool"):
+        return _put_number(varint(number << 3))
+    if kind == "double":
+        return _put_double(varint(number << 3 | 1))
+    return _put_data(varint(number << 3 | 2), _encoder(kind))
+
+
+def _put_number(tag: bytes) -> Put:
+    def put(out: bytearray, value: Any) -> None:
+        out.extend(tag)
+        if 0 <= value < _ONE_BYTE:
+            out.append(value)
         else:
-            _put(out, field.number, field, value)
-    return bytes(out)
+            out.extend(varint(value))
+
+    return put
+
+
+def _put_double(tag: bytes) -> Put:
+    def put(out: bytearray, value: Any) -> None:
+        out.extend(tag)
+        out.extend(struct.pack("<d", value))
+
+    return put
+
+
+def _put_data(tag: bytes, encode: Callable[[Any], bytes]) -> Put:
+    def put(out: bytearray, value: Any) -> None:
+        data = encode(value)
+        length = len(data)
+        out.extend(tag)
+        if length < _ONE_BYTE:
+            out.append(length)
+        else:
+            out.extend(varint(length))
+        out.extend(data)
+
+    return put
+
+
+def _encoder(kind: str) -> Callable[[Any], bytes]:
+    if kind == "string":
+        return str.encode
+    if kind == "bytes":
+        return base64.b64decode
+    special = _SPECIAL.get(kind)
+    return special or functools.partial(write, message=protobuf_table.message(kind))
 
 
 def varint(value: int) -> bytes:
@@ -61,31 +154,6 @@ def delimited(out: bytearray, number: int, data: bytes) -> None:
     out += data
 
 
-def _entry(key: str, value: Any, field: Field) -> bytes:
-    out = bytearray()
-    delimited(out, 1, key.encode())
-    if value is not None:
-        _put(out, 2, field, value)
-    return bytes(out)
-
-
-def _put(out: bytearray, number: int, field: Field, value: Any) -> None:
-    kind = field.kind
-    if kind == "string":
-        delimited(out, number, value.encode())
-    elif kind in ("int32", "int64", "bool"):
-        out += varint(number << 3)
-        out += varint(int(value))
-    elif kind == "bytes":
-        delimited(out, number, base64.b64decode(value))
-    elif kind == "double":
-        out += varint(number << 3 | 1)
-        out += struct.pack("<d", value)
-    else:
-        special = _SPECIAL.get(kind)
-        delimited(out, number, special(value) if special else write(value, protobuf_table.message(kind)))
-
-
 # Messages whose JSON is not an object of their fields.
 
 
@@ -93,6 +161,7 @@ def _own(name: str, **fields: Any) -> bytes:
     return write(fields, protobuf_table.message(name))
 
 
+@functools.lru_cache(_REMEMBERED)
 def _quantity(value: Any) -> bytes:
     return _own(_QUANTITY, string=str(value))
 
@@ -103,6 +172,7 @@ def _int_or_string(value: int | str) -> bytes:
     return _own(_INT_OR_STRING, type=0, intVal=value, strVal="")
 
 
+@functools.lru_cache(_REMEMBERED)
 def _time(value: str) -> bytes:
     return _own(_META + "Time", seconds=int(timestamps.parse(value) // 1), nanos=0)
 

@@ -35,6 +35,13 @@ class Attributes:
     `options` is the tree of CreateOptions, UpdateOptions, PatchOptions or DeleteOptions. `body_kind` is
     (group, version, kind) of a body that is not the resource's own, such as a Binding. `audit` holds
     annotations for the audit log. On CONNECT `obj` is the options of the connection (PodExecOptions).
+
+    A mutating plugin that sets `again` has the mutating phase run once more, as `round` 1: others may have to
+    follow up. `memory` is what plugins keep from one round to the next. What they hold until the write is done
+    or refused, they put into `held`, as functions that give it back.
+
+    `birth` is what the metadata of a new object gets after the mutating phase: uid, creationTimestamp, a generated
+    name. Until then nobody outside is told of it; for our own plugins that come last there is `born()`.
     """
 
     call: Call
@@ -45,6 +52,16 @@ class Attributes:
     writes: list[Write] = field(default_factory=list)
     options: Tree = field(default_factory=dict)
     body_kind: tuple[str, str, str] | None = None
+    round: int = 0
+    again: bool = False
+    memory: dict[str, Any] = field(default_factory=dict)
+    held: list[Callable[[], None]] = field(default_factory=list)
+    birth: Tree = field(default_factory=dict)
+
+    def let_go(self) -> None:
+        """Gives back what plugins hold for this write, such as a place in a line."""
+        while self.held:
+            self.held.pop()()
 
     @property
     def kind(self) -> Kind:
@@ -67,6 +84,19 @@ class Attributes:
         """The object's name; "" for one whose name is not known yet."""
         obj = self.obj or self.old or {}
         return str((obj.get("metadata") or {}).get("name") or self.call.name)
+
+    @property
+    def called(self) -> str:
+        """What a refusal calls the object: its name, or what its name will begin with."""
+        metadata = (self.obj or self.old or {}).get("metadata") or {}
+        return self.name or str(metadata.get("generateName") or "")
+
+    def born(self) -> Tree:
+        """The new object with the identity that it will have; everything but metadata is shared with `obj`."""
+        obj = self.obj or {}
+        metadata = obj["metadata"]
+        named = {"name": metadata["name"]} if metadata.get("name") else {}  # also one that a plugin has given it
+        return {**obj, "metadata": {**metadata, **self.birth, **named}}
 
     @property
     def dry_run(self) -> bool:
@@ -101,9 +131,15 @@ class Chain:
         self._release = _steps(plugins, "release")
 
     async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
-        """The mutating phase."""
+        """The mutating phase, in one round or two."""
         for step in self._admit:
             await step(attributes, lookup)
+        if attributes.again:
+            attributes.round = 1
+            attributes.compares.clear()
+            attributes.writes.clear()
+            for step in self._admit:
+                await step(attributes, lookup)
 
     async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
         """The validating phase."""

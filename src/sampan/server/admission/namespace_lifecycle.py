@@ -24,7 +24,7 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
         error = status.forbidden(
             kind.group,
             kind.plural,
-            objects.name(attributes.obj or {}),
+            attributes.called,
             f"unable to create new content in namespace {call.namespace} because it is being terminated",
         )
         cause = {"reason": "NamespaceTerminating", "message": f"namespace {call.namespace} is being terminated"}

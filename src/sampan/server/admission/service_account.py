@@ -34,25 +34,27 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
     account = await lookup.wait_for(SERVICEACCOUNT, namespace, name, patience)
     if account is None:
         why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
-        raise status.forbidden("", POD.plural, objects.name(pod), why)
+        raise status.forbidden("", POD.plural, attributes.called, why)
     automount = spec.get("automountServiceAccountToken")
     if automount is None:
         automount = account.tree.get("automountServiceAccountToken")
     if automount is not False:
-        _mount_token(pod)
+        _mount_token(pod, attributes.birth["uid"])
     if not spec.get("imagePullSecrets") and account.tree.get("imagePullSecrets"):
         spec["imagePullSecrets"] = objects.copy(account.tree["imagePullSecrets"])
 
 
-def _mount_token(pod: Tree) -> None:
+def _mount_token(pod: Tree, uid: str) -> None:
     """Adds the projected volume, and a mount of it to each container that has nothing at that path."""
     spec = pod["spec"]
     containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
     lacking = [c for c in containers if all(m.get("mountPath") != MOUNT_PATH for m in c.get("volumeMounts", ()))]
     if not lacking:
         return
-    volume = VOLUME_PREFIX + pod["metadata"]["uid"].replace("-", "")[-5:]
-    spec.setdefault("volumes", []).append({"name": volume, "projected": _projection()})
+    volume = VOLUME_PREFIX + uid.replace("-", "")[-5:]
+    volumes = spec.setdefault("volumes", [])
+    if all(one.get("name") != volume for one in volumes):  # a webhook may have added a container since
+        volumes.append({"name": volume, "projected": _projection()})
     for container in lacking:
         mount = {"name": volume, "readOnly": True, "mountPath": MOUNT_PATH}
         container.setdefault("volumeMounts", []).append(mount)

@@ -1,105 +1,135 @@
-"""A Service gets its ClusterIP from the cluster's range; the address is taken in the same transaction.
+"""A Service gets its address and its node ports in its own transaction.
 
-Each address in use is a key of its own, so that two services can never get the same one, whatever
-is killed in between. NodePorts and load balancers are refused by name until they are there.
+Each address in use is an IPAddress object, each node port a key, and both are written together with the
+Service, so that two services can never get the same one, whatever is killed in between. The range an
+address came from must not have changed meanwhile either. What a Service gives up goes the same way.
 
 https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/
 """
 
-import ipaddress
-import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sampan.kinds.core.service import SERVICE
-from sampan.meta import objects, status
+from sampan.kinds.kind import Kind
+from sampan.kinds.networking import ip_address
+from sampan.kinds.networking.ip_address import IPADDRESS
+from sampan.kinds.networking.service_cidr import SERVICECIDR
+from sampan.kinds.parts import service_families, service_shape
+from sampan.kit.ids import Ids
+from sampan.meta import objects, status, timestamps
+from sampan.meta.apply import managed
 from sampan.server.admission.chain import Attributes, Lookup
+from sampan.server.admission.service_ranges import Addresses, Ports, Range
+from sampan.server.cache import encode, prefix
 from sampan.store.protocol import Compare, Delete, Put
 
-PREFIX = "/ranges/serviceips/"
-RESERVED_ADDRESSES = 16
+PORTS = "/ranges/nodeports/"
+FAMILIES = ("IPv4",)
+MANAGER = "sampan-apiserver"
 
 Tree = dict[str, Any]
 
 
 class ServiceAddresses:
-    """The allocator of one service range (such as 10.96.0.0/16)."""
+    """The allocator. It comes after everything that may still change a Service."""
 
-    def __init__(self, service_cidr: str) -> None:
-        self._network = ipaddress.IPv4Network(service_cidr)
+    def __init__(self, service_cidr: str, ids: Ids, now: Callable[[], float]) -> None:
+        self._addresses = Addresses(service_cidr)
+        self._ids = ids
+        self._now = now
 
     async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
-        """Raises ApiError 422 for an address that is taken, outside the range, or of an unserved type."""
-        if attributes.kind.resource != SERVICE.resource or attributes.subresource:
+        """Raises ApiError 422 for what is taken or outside the ranges, 500 when a range is full."""
+        old = attributes.old
+        if not _is_about_services(attributes) or attributes.obj is None:
             return
-        before = _address(attributes.old)
-        service = attributes.obj
-        if service is None:
-            return
-        _refuse_unserved(service)
-        after = self._wanted(service, before, lookup)
-        if after == before:
-            return
-        if before:
-            attributes.writes.append(Delete(PREFIX + before))
-        if after:
-            attributes.compares.append(Compare(PREFIX + after, 0))
-            owner = f"{objects.namespace(service)}/{objects.name(service)}"
-            attributes.writes.append(Put(PREFIX + after, owner.encode()))
+        service = attributes.born()
+        spec, before = service["spec"], old.get("spec") or {} if old is not None else None
+        service_families.keep_allocated(spec, before)
+        causes = service_families.initialize(spec, before, FAMILIES)
+        if causes:
+            raise status.invalid("", SERVICE.name, objects.name(service), causes)
+        self._move_addresses(attributes, service, before, lookup)
+        _move_ports(attributes, service, before or {}, lookup)
 
     async def release(self, attributes: Attributes, lookup: Lookup) -> None:
-        """A deleted Service gives its address back."""
-        if attributes.kind.resource == SERVICE.resource and (before := _address(attributes.old)):
-            attributes.writes.append(Delete(PREFIX + before))
+        """A Service that goes for good gives everything back, also what this very write took."""
+        if not _is_about_services(attributes):
+            return
+        old = (attributes.old or {}).get("spec") or {}
+        attributes.writes[:] = [w for w in attributes.writes if not _is_ours(w.key)]
+        attributes.writes += [Delete(_key(IPADDRESS, address)) for address in service_shape.cluster_ips(old)]
+        attributes.writes += [Delete(f"{PORTS}{number}") for number in service_shape.node_ports(old)]
 
-    def _wanted(self, service: Tree, before: str, lookup: Lookup) -> str:
-        """The service's address, written into its spec; "" for headless and external names."""
+    def _move_addresses(self, attributes: Attributes, service: Tree, before: Tree | None, lookup: Lookup) -> None:
         spec = service["spec"]
-        if spec.get("type", "ClusterIP") == "ExternalName":
-            for name in ("clusterIP", "clusterIPs"):
-                spec.pop(name, None)
-            return ""
-        asked = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "") or before
-        if asked == "None":
-            spec["clusterIP"], spec["clusterIPs"] = "None", ["None"]
-            return ""
-        taken = {_address(item.tree) for item in lookup.all(SERVICE)} - {before}
-        address = self._checked(service, asked, taken) if asked else self._free(service, taken)
+        held = service_shape.cluster_ips(before or {"type": service_shape.EXTERNAL_NAME})
+        if not service_shape.needs_cluster_ip(spec):
+            attributes.writes += [Delete(_key(IPADDRESS, address)) for address in held]
+            return
+        had_none = before is None or not service_shape.needs_cluster_ip(before)
+        if not had_none or service_shape.is_headless(spec):
+            return
+        asked = spec.get("clusterIP") or ""
+        address, given = (
+            self._addresses.asked(service, asked, lookup) if asked else self._addresses.free(service, lookup)
+        )
         spec["clusterIP"], spec["clusterIPs"] = address, [address]
-        return address
+        self._take(attributes, service, address, given)
 
-    def _checked(self, service: Tree, asked: str, taken: set[str]) -> str:
-        detail = ""
-        try:
-            if ipaddress.ip_address(asked) not in self._network:
-                detail = f"failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. "
-                detail += f"The range of valid IPs is {self._network}"
-        except ValueError:
-            detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-        if asked in taken:
-            detail = f"failed to allocate IP {asked}: provided IP is already allocated"
-        if detail:
-            cause = status.invalid_value("spec.clusterIPs", [asked], detail)
-            raise status.invalid("", SERVICE.name, objects.name(service), [cause])
-        return asked
+    def _take(self, attributes: Attributes, service: Tree, address: str, given: Range) -> None:
+        key = _key(IPADDRESS, address)
+        attributes.compares.append(Compare(key, 0))
+        if given.item is not None:
+            attributes.compares.append(Compare(prefix(SERVICECIDR) + given.item.key, given.item.revision))
+        attributes.writes.append(Put(key, encode(self._object(service, address))))
 
-    def _free(self, service: Tree, taken: set[str]) -> str:
-        """A free address, starting at a place that the service's uid gives."""
-        size = self._network.num_addresses - RESERVED_ADDRESSES - 1
-        start = zlib.crc32(objects.uid(service).encode()) % size
-        for step in range(size):
-            address = str(self._network[RESERVED_ADDRESSES + (start + step) % size])
-            if address not in taken:
-                return address
-        raise status.internal(f"failed to allocate a serviceIP: range {self._network} is full")
+    def _object(self, service: Tree, address: str) -> Tree:
+        """The IPAddress of a service, complete."""
+        now = self._now()
+        made = ip_address.of_service(address, objects.namespace(service), objects.name(service))
+        made["metadata"] |= {"uid": self._ids.uid(), "creationTimestamp": timestamps.format(now)}
+        write = managed.Write(MANAGER, "Update", IPADDRESS.api_version, "", now)
+        made["metadata"]["managedFields"] = managed.track(made, None, write, IPADDRESS.type)
+        return made
 
 
-def _address(service: Tree | None) -> str:
-    address = str((service or {}).get("spec", {}).get("clusterIP") or "")
-    return "" if address == "None" else address
+def _move_ports(attributes: Attributes, service: Tree, before: Tree, lookup: Lookup) -> None:
+    """Takes the node ports that the service needs, and gives back those that it no longer does."""
+    spec, had = service["spec"], service_shape.node_ports(before)
+    if service_shape.needs_node_ports(spec):
+        ports = Ports(service, partial(_in_use, attributes, lookup), frozenset(had))
+        ports.assign(is_new=attributes.old is None)
+        owner = f"{objects.namespace(service)}/{objects.name(service)}".encode()
+        for number in sorted(ports.taken):
+            attributes.compares.append(Compare(f"{PORTS}{number}", 0))
+            attributes.writes.append(Put(f"{PORTS}{number}", owner))
+    kept = set(service_shape.node_ports(spec)) if service_shape.needs_node_ports(spec) else set()
+    if not service_shape.needs_health_check(spec):
+        kept -= {spec.get("healthCheckNodePort")}
+    attributes.writes += [Delete(f"{PORTS}{number}") for number in sorted(set(had) - kept)]
 
 
-def _refuse_unserved(service: Tree) -> None:
-    kind = service["spec"].get("type", "ClusterIP")
-    if kind in ("NodePort", "LoadBalancer"):
-        why = f"services of type {kind} are not available yet in this version of Sampan"
-        raise status.invalid("", SERVICE.name, objects.name(service), [status.forbidden_field("spec.type", why)])
+def _in_use(attributes: Attributes, lookup: Lookup) -> set[int]:
+    """Node ports of all other services."""
+    own = attributes.namespace, attributes.name
+    return {
+        number
+        for item in lookup.all(SERVICE)
+        if objects.key(item.tree) != own
+        for number in service_shape.node_ports(item.tree.get("spec") or {})
+    }
+
+
+def _is_about_services(attributes: Attributes) -> bool:
+    return attributes.kind.resource == SERVICE.resource and not attributes.subresource
+
+
+def _key(kind: Kind, name: str) -> str:
+    return prefix(kind) + name
+
+
+def _is_ours(key: str) -> bool:
+    return key.startswith((PORTS, prefix(IPADDRESS)))

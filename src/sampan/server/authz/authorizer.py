@@ -5,21 +5,20 @@ Keeps the RBAC rules true by listening to the cache; the node rules look pods up
 https://kubernetes.io/docs/reference/access-authn-authz/authorization/
 """
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Kind
 from sampan.kinds.rbac.cluster_role import CLUSTERROLE
 from sampan.kinds.rbac.cluster_role_binding import CLUSTERROLEBINDING
 from sampan.kinds.rbac.role import ROLE
 from sampan.kinds.rbac.role_binding import ROLEBINDING
 from sampan.meta import objects
-from sampan.server.authz import nodes, references
+from sampan.server.authz import nodes
 from sampan.server.authz.decision import Attributes, Decision
+from sampan.server.authz.graph import Graph, Objects
 from sampan.server.authz.rules import Rules, summary
-from sampan.server.cache import Cache, Change, Item
+from sampan.server.cache import Cache, Change
 from sampan.server.identity import MASTERS_GROUP, User
 
 Tree = dict[str, Any]
@@ -30,20 +29,12 @@ _EVERYTHING: tuple[Tree, ...] = (
 )
 
 
-class Objects(Protocol):
-    """What the authorizer reads: the live objects."""
-
-    def get(self, kind: Kind, namespace: str, name: str) -> Item | None: ...
-
-    def all(self, kind: Kind, namespace: str = "") -> Sequence[Item]: ...
-
-
 class Authorizer:
     """Asks each authorizer in turn; the first that allows ends it."""
 
     def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-        self._pods = nodes.Pods(self._is_bound, self._refers)
+        self._graph = Graph(objects)
+        self._pods = nodes.Pods(self._graph.is_bound, self._graph.refers)
         self.rules = Rules()
 
     def start(self, cache: Cache) -> None:
@@ -53,6 +44,7 @@ class Authorizer:
             for item in kept.range():
                 self.rules.update({**item.tree, "kind": kind.name})
             kept.listen(partial(self._changed, kind))
+        self._graph.start(cache)
 
     def authorize(self, user: User, attributes: Attributes) -> Decision:
         """Whether the user may; the reason says who allowed it, or what a node lacks."""
@@ -66,6 +58,10 @@ class Authorizer:
         if by_rules.allowed or by_node is None:
             return by_rules
         return by_node
+
+    def is_node(self, user: User) -> bool:
+        """Whether the node rules have a say, which no list of rules shows."""
+        return bool(nodes.node_name(user))
 
     def rules_for(self, user: User, namespace: str) -> tuple[list[Tree], list[Tree]]:
         """The user's resource rules and path rules in a namespace, as a SelfSubjectRulesReview lists them."""
@@ -82,13 +78,3 @@ class Authorizer:
             self.rules.update({**change.item.tree, "kind": kind.name})
         else:
             self.rules.remove(kind.name, *objects.key(change.last().tree))
-
-    def _is_bound(self, node: str, namespace: str, pod: str) -> bool:
-        item = self._objects.get(POD, namespace, pod)
-        return item is not None and objects.get_path(item.tree, "spec.nodeName") == node
-
-    def _refers(self, node: str, resource: str, namespace: str, name: str) -> bool:
-        return any(
-            objects.get_path(item.tree, "spec.nodeName") == node and references.refers(item.tree, resource, name)
-            for item in self._objects.all(POD, namespace)
-        )

@@ -32,12 +32,12 @@ _EVERY_NODE: dict[tuple[str, str], frozenset[str]] = {
     ("certificates.k8s.io", "certificatesigningrequests"): frozenset(("create", *_READ)),
     ("node.k8s.io", "runtimeclasses"): _READ,
     ("storage.k8s.io", "csidrivers"): _READ,
-    ("storage.k8s.io", "volumeattachments"): frozenset(("get",)),
     ("authentication.k8s.io", "tokenreviews"): frozenset(("create",)),
     ("authorization.k8s.io", "subjectaccessreviews"): frozenset(("create",)),
     ("authorization.k8s.io", "localsubjectaccessreviews"): frozenset(("create",)),
 }
-_REFERRED = frozenset(("secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes"))
+_REFERRED = frozenset(("secrets", "configmaps"))
+_LISTED_BY_NODE = frozenset(("list", "watch", "deletecollection"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Pods:
     """Look-ups among pods, each with the node's name first.
 
     `is_bound(node, namespace, pod)`: the pod is bound to the node. `refers(node, resource, namespace,
-    name)`: a pod bound to the node refers to that secret, configmap, serviceaccount or claim.
+    name)`: a pod bound to the node refers to that secret, configmap, serviceaccount, claim or volume, or the
+    object (a volumeattachment, a resourceslice) is the node's.
     """
 
     is_bound: Callable[[str, str, str], bool]
@@ -73,11 +74,23 @@ def authorize(node: str, asked: Attributes, pods: Pods) -> Decision:
             return _service_account(node, asked, pods)
         case "", resource if resource in _REFERRED:
             return _referred(node, asked, pods)
+        case "", "persistentvolumeclaims":
+            return _claim(node, asked, pods)
+        case (
+            ("", "persistentvolumes")
+            | ("storage.k8s.io", "volumeattachments")
+            | (
+                "resource.k8s.io",
+                "resourceclaims",
+            )
+        ):
+            return _related(node, asked, pods)
+        case "resource.k8s.io", "resourceslices":
+            return _slice(node, asked, pods)
         case "coordination.k8s.io", "leases":
             return _own_lease(node, asked)
         case "storage.k8s.io", "csinodes":
-            is_own = asked.verb in {"create", *_CHANGE, "delete"} and asked.name in {"", node}
-            return _ALLOWED if is_own else _denied("can only access CSINode with the same name as the requesting node")
+            return _own_csi_node(node, asked)
     return DENIED
 
 
@@ -133,6 +146,50 @@ def _referred(node: str, asked: Attributes, pods: Pods) -> Decision:
     if not asked.name:
         return _denied("can only read namespaced object of this type")
     return _found(node, asked, pods)
+
+
+def _claim(node: str, asked: Attributes, pods: Pods) -> Decision:
+    """Its status may be written as well, as volumes grow."""
+    if asked.subresource == "status":
+        if asked.verb not in {"update", "patch"}:
+            return _denied("can only update/patch status subresource")
+        return _found(node, asked, pods) if asked.name else _denied("no name given")
+    return _related(node, asked, pods)
+
+
+def _related(node: str, asked: Attributes, pods: Pods) -> Decision:
+    if asked.verb != "get":
+        return _denied("can only get individual resources of this type")
+    if asked.subresource:
+        return _denied("cannot get subresource")
+    return _found(node, asked, pods)
+
+
+def _slice(node: str, asked: Attributes, pods: Pods) -> Decision:
+    if asked.subresource:
+        return _denied("cannot authorize ResourceSlice subresources")
+    if asked.verb == "create":
+        return _ALLOWED
+    if asked.verb in _LISTED_BY_NODE:
+        if _selects_node(node, asked.fields):
+            return _ALLOWED
+        return _denied(f"can only {asked.verb} resourceslices with spec.nodeName field selector")
+    if asked.verb in {*_CHANGE, "delete"}:
+        return _found(node, asked, pods)
+    return _denied(
+        "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, "
+        "patch, delete, deletecollection"
+    )
+
+
+def _own_csi_node(node: str, asked: Attributes) -> Decision:
+    if asked.subresource:
+        return _denied("cannot authorize CSINode subresources")
+    if asked.verb not in {"create", *_CHANGE, "delete"}:
+        return _denied("can only get, create, update, patch, or delete a CSINode")
+    if asked.verb != "create" and asked.name != node:
+        return _denied("can only access CSINode with the same name as the requesting node")
+    return _ALLOWED
 
 
 def _found(node: str, asked: Attributes, pods: Pods) -> Decision:

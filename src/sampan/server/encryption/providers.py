@@ -29,7 +29,8 @@ class DecryptionError(Exception):
 class Provider(Protocol):
     """One key of one kind of encryption; `prefix` marks the values that it wrote."""
 
-    prefix: bytes
+    @property
+    def prefix(self) -> bytes: ...
 
     def seal(self, value: bytes, context: bytes) -> bytes:
         """The value as it is stored, without the prefix; `context` is its key in the store."""

@@ -5,14 +5,18 @@ https://kubernetes.io/docs/reference/config-api/apiserver-config.v1/#apiserver-c
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sampan.server.config_reader import ConfigError, Reader
 from sampan.server.encryption.providers import AesCbc, AesGcm, Identity, Provider, Secretbox, Transformer
 
 KIND = "EncryptionConfiguration"
-_PROVIDERS = {"aescbc": (AesCbc, (16, 24, 32)), "aesgcm": (AesGcm, (16, 24, 32)), "secretbox": (Secretbox, (32,))}
+_PROVIDERS: dict[str, tuple[Callable[[str, bytes], Provider], tuple[int, ...]]] = {
+    "aescbc": (AesCbc, (16, 24, 32)),
+    "aesgcm": (AesGcm, (16, 24, 32)),
+    "secretbox": (Secretbox, (32,)),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/binding-v1/
 """
 
+import dataclasses
 from typing import Any
 
+from sampan.kinds import builtin
 from sampan.kinds.core.binding import BINDING
 from sampan.meta import conditions, objects, status
 from sampan.server import codec
@@ -17,14 +19,32 @@ Tree = dict[str, Any]
 
 
 class BindingHandler:
-    """POST of pods/NAME/binding."""
+    """POST of pods/NAME/binding, and of bindings."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
+    async def post(self, call: Call) -> Response:
+        """POST of bindings: the same, for the pod that the binding's own name says. Raises ApiError."""
+        binding = codec.body_tree(call)
+        name = objects.name(binding)
+        if not name:
+            raise status.bad_request("name must be provided")
+        kind = builtin.by_resource("", "pods")
+        assert kind is not None  # pods are built in
+        info = dataclasses.replace(call.info, resource=kind.plural, name=name)
+        door = kind.subresource("binding")
+        return await self._bind(dataclasses.replace(call, info=info, kind=kind, subresource=door), binding)
+
     async def handle(self, call: Call) -> Response:
         """Raises ApiError 400, 404, 409."""
         binding = codec.body_tree(call, BINDING)
+        named = objects.name(binding) if binding.get("metadata") else ""
+        if named and named != call.name:
+            raise status.bad_request(f"name in URL does not match name in Binding object: {call.name} != {named}")
+        return await self._bind(call, binding)
+
+    async def _bind(self, call: Call, binding: Tree) -> Response:
         target = binding.get("target") or {}
         if not target.get("name"):
             causes = [status.required("target.name")]

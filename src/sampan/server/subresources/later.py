@@ -5,11 +5,6 @@ from sampan.server.request_info import RequestInfo
 
 _LATER = {
     ("", "pods", "portforward"): "port-forward",
-    ("", "pods", "ephemeralcontainers"): "ephemeral containers (kubectl debug of a pod)",
-    ("", "pods", "resize"): "in-place resize of pods",
-    ("", "pods", "proxy"): "the proxy to pods",
-    ("", "services", "proxy"): "the proxy to services",
-    ("", "nodes", "proxy"): "the proxy to nodes",
 }
 
 

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/
 from typing import Any
 
 from sampan.kinds.autoscaling.scale import SCALE
-from sampan.meta import objects, selectors, status
+from sampan.meta import objects, schema, selectors, status
 from sampan.server import codec, patching
 from sampan.server.cache import Item
 from sampan.server.call import Call
@@ -65,10 +65,23 @@ def shown(call: Call, obj: Tree) -> Tree:
         "spec": {"replicas": objects.get_path(obj, spec_path) or 0},
         "status": {"replicas": objects.get_path(obj, status_path) or 0},
     }
+    if call.kind.custom and objects.get_path(obj, spec_path) is None:
+        raise status.internal(f'the spec replicas field ".{spec_path}" does not exist')
     selector = objects.get_path(obj, selector_path)
     if selector is not None:
-        scale["status"]["selector"] = str(selectors.from_label_selector(selector))
+        scale["status"]["selector"] = _selector_text(call, selector, selector_path)
     return scale
+
+
+def _selector_text(call: Call, selector: Any, path: str) -> str:
+    """A selector as text; a ReplicationController's is a plain map of labels, a custom resource's a text already."""
+    if isinstance(selector, str):
+        return selector
+    kind = call.kind.type
+    for step in path.split("."):
+        kind = kind.fields.get(step, schema.ANY)
+    whole = {"matchLabels": selector} if kind.kind == "map" else selector
+    return str(selectors.from_label_selector(whole))
 
 
 def _with_replicas(call: Call, item: Item, scale: Tree) -> Tree:

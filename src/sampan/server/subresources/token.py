@@ -94,7 +94,7 @@ class TokenHandler:
             why += "The object might have been deleted and then recreated"
             raise status.conflict("", kind.plural, name, why)
         if kind is SECRET:
-            raise status.bad_request("tokens bound to a Secret are not available yet in this version of Sampan")
+            return {"secret_name": name, "secret_uid": objects.uid(found)}
         if kind is POD:
             return self._bound_to_pod(call, account, found)
         return {"node_name": name, "node_uid": objects.uid(found)}

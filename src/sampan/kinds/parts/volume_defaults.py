@@ -1,0 +1,25 @@
+"""The fields of a volume's source that nobody wrote: the same for pods and PersistentVolumes."""
+
+from typing import Any
+
+Tree = dict[str, Any]
+
+_DEFAULTS: dict[str, Tree] = {
+    "azureDisk": {"cachingMode": "ReadWrite", "kind": "Shared", "fsType": "ext4", "readOnly": False},
+    "hostPath": {"type": ""},
+    "iscsi": {"iscsiInterface": "default"},
+    "rbd": {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"},
+    "scaleIO": {"storageMode": "ThinProvisioned", "fsType": "xfs"},
+}
+_EMPTY_COUNTS = frozenset(("iscsi", "rbd", "scaleIO"))  # there, an empty text is replaced as an absent one is
+
+
+def fill(holder: Tree) -> None:
+    """Fills in the sources that the holder (a pod's volume, or a PersistentVolume's spec) has, in place."""
+    for kind, values in _DEFAULTS.items():
+        source = holder.get(kind)
+        if source is None:
+            continue
+        for field, value in values.items():
+            if source.get(field) is None or (kind in _EMPTY_COUNTS and not source[field]):
+                source[field] = value

@@ -1,0 +1,31 @@
+"""A claim that does not say which storage it wants gets the default class: the newest that is marked so.
+
+https://kubernetes.io/docs/concepts/storage/storage-classes/#default-storageclass
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sampan.kinds.core import persistent_volume_claim
+from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
+from sampan.kinds.storage import storage_class
+from sampan.kinds.storage.storage_class import STORAGECLASS
+from sampan.meta import objects
+from sampan.server.admission.chain import CREATE, Attributes, Lookup
+
+
+async def admit(attributes: Attributes, lookup: Lookup) -> None:
+    """Names the class in a new claim."""
+    claim = attributes.obj
+    if attributes.operation != CREATE or attributes.kind != PERSISTENTVOLUMECLAIM or claim is None:
+        return
+    if attributes.subresource or persistent_volume_claim.has_class(claim):
+        return
+    marked = [item.tree for item in lookup.all(STORAGECLASS) if storage_class.is_default(item.tree)]
+    if marked:
+        claim["spec"]["storageClassName"] = objects.name(min(marked, key=_newest_first))
+
+
+def _newest_first(found: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
+    created = str(found["metadata"].get("creationTimestamp") or "")
+    return tuple(-ord(character) for character in created), objects.name(found)

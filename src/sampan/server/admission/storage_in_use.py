@@ -1,0 +1,28 @@
+"""Volumes, claims and classes of volume attributes that are in use are not deleted: a finalizer keeps each.
+
+Controllers take it away when nothing uses the object any more.
+
+https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection
+"""
+
+from sampan.kinds.core.persistent_volume import PERSISTENTVOLUME
+from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
+from sampan.kinds.storage.volume_attributes_class import VOLUMEATTRIBUTESCLASS
+from sampan.server.admission.chain import CREATE, Attributes, Lookup
+
+FINALIZERS = {
+    PERSISTENTVOLUME: "kubernetes.io/pv-protection",
+    PERSISTENTVOLUMECLAIM: "kubernetes.io/pvc-protection",
+    VOLUMEATTRIBUTESCLASS: "kubernetes.io/vac-protection",
+}
+
+
+async def admit(attributes: Attributes, lookup: Lookup) -> None:
+    """Adds the finalizer to a new object."""
+    finalizer = FINALIZERS.get(attributes.kind)
+    if finalizer is None or attributes.operation != CREATE or attributes.subresource or attributes.obj is None:
+        return
+    metadata = attributes.obj["metadata"]
+    present = metadata.get("finalizers") or []
+    if finalizer not in present:
+        metadata["finalizers"] = [*present, finalizer]

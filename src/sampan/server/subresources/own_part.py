@@ -1,0 +1,40 @@
+"""A subresource that is a part of the object itself, such as pods/resize: read, replaced and patched as the object is.
+
+The kind's `prepare` keeps all that the part does not cover.
+"""
+
+from typing import Any
+
+from sampan.meta.wire import json
+from sampan.server import codec
+from sampan.server.cache import Item
+from sampan.server.call import Call
+from sampan.server.patching import Patching
+from sampan.server.reads import Reads
+from sampan.server.registry import Registry
+from sampan.web.message import Response
+
+Tree = dict[str, Any]
+
+
+class OwnPartHandler:
+    """GET, PUT and PATCH; all answer with the whole object."""
+
+    def __init__(self, registry: Registry, reads: Reads, patching: Patching) -> None:
+        self._registry, self._reads, self._patching = registry, reads, patching
+
+    async def handle(self, call: Call) -> Response:
+        """Raises ApiError."""
+        if call.info.verb == "get":
+            return await self._reads.get(call)
+        if call.info.verb == "patch":
+            item, _ = await self._patching.patch(call)
+            return codec.respond(call, item)
+        body = codec.body_tree(call)
+        body.setdefault("metadata", {})
+
+        async def change(item: Item) -> Tree:
+            new: Tree = json.decode(json.encode(body))
+            return new
+
+        return codec.respond(call, await self._registry.update(call, change))
