@@ -4,7 +4,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PROJECT=$PWD
 VENV=${SAMPAN_VENV:-$PROJECT/.venv}
 PACKAGES=(runc conmon nftables iproute2 busybox-static)
-TEST_PACKAGES=(strace)
+TEST_PACKAGES=(strace curl)
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 
@@ -33,4 +33,14 @@ make_venv() { # make_venv EXTRAS: the package itself, editable, with the named e
   [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
   "$VENV/bin/pip" install -q --disable-pip-version-check -e ".[$1]" 2> >(grep -v '^WARNING' >&2)
   touch "$stamp"
+}
+
+fetch_etcd() { # fetch_etcd DIR: Debian's etcd, unpacked and not installed, so that no service starts here
+  [ -x "$1/etcd" ] && return 0
+  say "fetching etcd for the store's tests"
+  local place; place=$(mktemp -d)
+  (cd "$place" && { apt-get download -qq etcd-server 2>/dev/null ||
+    { as_root apt-get update -qq && apt-get download -qq etcd-server; }; } && dpkg -x etcd-server_*.deb .)
+  install -D "$place/usr/bin/etcd" "$1/etcd"
+  rm -rf "$place"
 }

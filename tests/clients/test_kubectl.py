@@ -216,7 +216,7 @@ def test_small_commands(cluster: Cluster, ns: str) -> None:
     assert "FIELDS:" in cluster.kubectl("explain", "pod.spec.containers")
     assert "deployments" in cluster.kubectl("api-resources")
     assert 'pod "p" force deleted' in cluster.kubectl("delete", "pod", "p", "--force", "--grace-period=0")
-    assert "the server doesn't have a resource type" in cluster.refused("get", "cronjobs")
+    assert "the server doesn't have a resource type" in cluster.refused("get", "cronjob-templates")
 
 
 def _without_certificate(cluster: Cluster) -> Path:

@@ -1,20 +1,27 @@
-"""What this version would leave out silently, and so refuses by name: nobody shall think that it holds."""
+"""What this version keeps as upstream does, but nobody acts on yet: told in a warning when it is created.
+
+Nobody shall wonder why nothing happens.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-from sampan.meta.status import Cause, forbidden_field
+_UNATTENDED = frozenset(
+    (
+        "cronjobs.batch",
+        "daemonsets.apps",
+        "horizontalpodautoscalers.autoscaling",
+        "persistentvolumeclaims",
+        "replicationcontrollers",
+        "statefulsets.apps",
+    )
+)
 
-Spec = Mapping[str, Any]
 
-_JOB = ("podFailurePolicy", "successPolicy", "backoffLimitPerIndex", "maxFailedIndexes", "managedBy")
-
-
-def cause(path: str, what: str) -> Cause:
-    """`what` is a plural noun: "volumes of type nfs"."""
-    return forbidden_field(path, f"{what} are not available yet in this version of Sampan")
-
-
-def job_causes(spec: Spec) -> list[Cause]:
-    """Fields of a new job's spec."""
-    return [cause(f"spec.{name}", f"jobs with {name}") for name in _JOB if spec.get(name) is not None]
+def warnings(resource: str, obj: Mapping[str, Any]) -> list[str]:
+    """For a new object of a resource, such as "cronjobs.batch"."""
+    if resource in _UNATTENDED:
+        return [f"no controller attends to {resource} yet in this version of Sampan"]
+    if resource == "services" and any(port.get("nodePort") for port in obj["spec"].get("ports") or ()):
+        return ["node ports are allocated, but no node forwards them yet in this version of Sampan"]
+    return []
