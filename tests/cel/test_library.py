@@ -29,6 +29,7 @@ CASES = [
     ),
     ("'%s %s'.format([dyn([1, 2]), {'b': 1, 'a': true ? 2 : 1}])", "[1, 2] {a: 2, b: 1}"),
     ("'100%%'.format([])", "100%"),
+    ("'%s-%d %s'.format(['a', 1, [2, true]])", "a-1 [2, true]"),
     # Sets.
     ("sets.contains([1, 2, 3], [2, 1]) && !sets.contains([1], [2])", True),
     ("sets.equivalent([1, 1, 2], [2, 1]) && sets.intersects([1, 2], [2, 3]) && !sets.intersects([1], [])", True),

@@ -1,6 +1,7 @@
 """kubectl 1.37 and 1.35, unmodified: every subcommand that needs no running pod, over a cluster with simulated nodes."""
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -92,7 +93,8 @@ class Kubectl:
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose node only says that it runs containers: no root, no host changes."""
     directory = tmp_path_factory.mktemp("simulated")
-    made = Cluster(directory / "data", directory / "kubeconfig", name="subcommands")
+    name = f"subcommands-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    made = Cluster(directory / "data", directory / "kubeconfig", name=name)
     made.sampan("up", "--runtime", "simulated", "--kubeconfig", str(made.kubeconfig), "--yes")
     yield made
     made.sampan("down", "--purge", check=False)

@@ -1,7 +1,7 @@
 """The API server extended from inside: webhooks and an extension API server that run as pods behind a Service."""
 
 import base64
-import datetime
+import datetime as dt
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,11 +60,11 @@ class Authority:
         }
 
     def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=1))
             .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         )
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -233,6 +233,11 @@ def test_conversion_in_a_pod(cluster: Cluster, ns: str, bundle: str) -> None:
         cluster.kubectl("delete", "crd", "boxes.pods.example.org", "--timeout=40s")
 
 
+def places_of_notes(cluster: Cluster) -> list[str]:
+    """Where there are notes."""
+    return [item["metadata"]["namespace"] for item in cluster.get("notes", "-A")["items"]]
+
+
 def test_api_server_in_a_pod(cluster: Cluster, ns: str, bundle: str) -> None:
     """An extension API server is discovered, told who asks, asked for a namespace's objects at its end; without it
     a namespace waits, and says for what.
@@ -247,11 +252,15 @@ def test_api_server_in_a_pod(cluster: Cluster, ns: str, bundle: str) -> None:
             note = {"apiVersion": f"{GROUP}/v1", "kind": "Note", "metadata": {"name": "n", "namespace": namespace}}
             cluster.kubectl("create", "-f", "-", stdin=json.dumps(note))
         assert cluster.get("notes", "n")["author"] == "kubernetes-admin"
-        assert [item["metadata"]["namespace"] for item in cluster.get("notes", "-A")["items"]] == [ns, "noted"]
-        said = cluster.refused("get", "notes", "--as=nobody-in-particular")
-        assert "the extension says Forbidden" in said
+        assert places_of_notes(cluster) == [ns, "noted"]
+        assert 'User "alice" cannot list resource "notes"' in cluster.refused("get", "notes", "--as=alice")
+        cluster.kubectl("create", "role", "writer", "--verb=create,get,list", f"--resource=notes.{GROUP}")
+        cluster.kubectl("create", "rolebinding", "writer", "--role=writer", "--user=alice")
+        note = {"apiVersion": f"{GROUP}/v1", "kind": "Note", "metadata": {"name": "hers"}}
+        cluster.kubectl("create", "--as=alice", "-f", "-", stdin=json.dumps(note))
+        assert cluster.get("notes", "hers", "--as=alice")["author"] == "alice"
         cluster.kubectl("delete", "namespace", "noted", "--timeout=60s")
-        assert [item["metadata"]["namespace"] for item in cluster.get("notes", "-A")["items"]] == [ns]
+        assert places_of_notes(cluster) == [ns, ns]
         cluster.kubectl("create", "namespace", "waiting")
         cluster.kubectl("scale", f"deployment/{SERVICE}", "--replicas=0")
         cluster.kubectl("wait", "--for=condition=Available=False", f"apiservice/{APISERVICE}", "--timeout=60s")

@@ -8,7 +8,19 @@ import yaml
 
 from sampan.client.discovery import Discovered
 from sampan.control.everywhere import Everywhere, Ref
-from sampan.control.plan import Ask, AskKinds, AskList, Create, Delete, DeleteCollection, Outcome, Patch, Plan, Update
+from sampan.control.plan import (
+    Ask,
+    AskKinds,
+    AskList,
+    AskScale,
+    Create,
+    Delete,
+    DeleteCollection,
+    Outcome,
+    Patch,
+    Plan,
+    Update,
+)
 from sampan.control.view import Snapshot, View
 from sampan.controllers.registry import controllers
 from sampan.kinds import builtin
@@ -17,6 +29,7 @@ from sampan.meta import objects, timestamps
 
 FOLDER = Path(__file__).parent.parent / "cases" / "controllers"
 KINDS = {kind.name: kind for kind in builtin.KINDS if not kind.storage_version and kind.stored_as is None}
+SCALED = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet")
 CONTROLLERS = {c.name: c for c in controllers("THE CA")}
 
 
@@ -95,6 +108,10 @@ def _answer(question: Any, live: list[Any]) -> Any:
             return next((o for o in live if o["kind"] == kind.name and objects.key(o) == key), None)
         case AskList(kind, namespace):
             return tuple(o for o in live if o["kind"] == kind.name and objects.namespace(o) == namespace)
+        case AskScale(_, kind, key):
+            if kind not in SCALED:
+                return f"{KINDS[kind].resource} does not implement the scale subresource"
+            return next((o for o in live if o["kind"] == kind and objects.key(o) == key), None)
         case AskKinds():
             return Discovered(tuple(k for k in builtin.KINDS if not k.not_stored))
     raise AssertionError(question)

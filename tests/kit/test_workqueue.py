@@ -112,3 +112,20 @@ def test_close_ends_getters() -> None:
                 await each
 
     run(scenario)
+
+
+def test_waiting_and_working_are_timed() -> None:
+    """How long a key waited for its turn and was worked on, for who asks to be told."""
+
+    async def scenario(queue, clock) -> None:
+        waited, worked = [], []
+        queue.waited, queue.worked = waited.append, worked.append
+        queue.add("a")
+        await clock.sleep(3)
+        assert await queue.get() == "a"
+        await clock.sleep(2)
+        assert queue.unfinished() == [2]
+        queue.done("a")
+        assert (waited, worked, queue.unfinished()) == ([3], [2], [])
+
+    run(scenario)

@@ -20,10 +20,33 @@ def in_container(container: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_fitting_body_is_returned_as_it_is() -> None:
     """Nothing is copied when nothing has to change, also for deep-frozen trees."""
-    body = frozen.freeze({"metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {"replicas": 0, "paused": False}})
+    body = frozen.freeze({"metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {"replicas": 0, "paused": True}})
     kept, unknown = fields.conform(body, DEPLOYMENT)
     assert kept is body
     assert unknown == []
+
+
+def test_zeros_that_mean_nothing_are_dropped() -> None:
+    """As Go's `omitempty` does: JSON and protobuf of the same object are stored alike. Those of pointers stay."""
+    spec = {"replicas": 0, "paused": False, "minReadySeconds": 0}
+    assert fields.conform({"spec": spec}, DEPLOYMENT) == ({"spec": {"replicas": 0}}, [])
+    container = {
+        "name": "", "image": "", "env": [{"name": "A", "value": ""}], "securityContext": {"privileged": False},
+        "livenessProbe": {"httpGet": {"path": "", "port": 0}, "failureThreshold": 0},
+    }  # fmt: skip
+    assert fields.prune(in_container(container), DEPLOYMENT) == in_container({
+        "name": "", "env": [{"name": "A"}], "securityContext": {"privileged": False},
+        "livenessProbe": {"httpGet": {"port": 0}},
+    })  # fmt: skip
+    assert fields.prune({"data": {"a": ""}, "type": "", "immutable": False}, SECRET) == {
+        "data": {"a": ""}, "immutable": False}  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", [{"paused": 0}, {"paused": ""}, {"minReadySeconds": False}, {"minReadySeconds": ""}])
+def test_a_zero_of_another_type_is_refused(spec: dict[str, Any]) -> None:
+    """It is no zero of the field."""
+    with pytest.raises(fields.Mismatch, match="cannot unmarshal"):
+        fields.conform({"spec": spec}, DEPLOYMENT)
 
 
 def test_unknown_fields_are_named_and_dropped() -> None:

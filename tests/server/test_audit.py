@@ -130,6 +130,9 @@ async def test_refusals_are_recorded_with_their_reason() -> None:
         assert event["impersonatedUser"] == {"username": "u", "groups": ["system:masters", "system:authenticated"]}
         assert event["responseStatus"]["code"] == 404
         assert event["responseStatus"]["details"] == {"name": "missing", "kind": "secrets"}
+        await api.send("GET", f"{SECRETS}/missing", accept="application/vnd.kubernetes.protobuf")
+        (event,) = events(lines)
+        assert event["responseStatus"]["reason"] == "NotFound"
 
 
 async def test_a_watch_is_recorded_when_it_begins_and_when_it_ends() -> None:

@@ -84,7 +84,7 @@ async def test_objects_are_validated_in_upstreams_words(api: Api) -> None:
         "spec.count: Invalid value: 0: spec.count in body should be greater than or equal to 1",
         "spec.name: Too long: may not be more than 3 bytes",
         "spec.code: Invalid value: \"A1\": spec.code in body should match '^[a-z]+$'",
-        'spec.color: Unsupported value: "green": supported values: "blue", "red"',
+        'spec.color: Unsupported value: "green": supported values: "red", "blue"',
         'spec.ports[1]: Invalid value: "string": spec.ports[1] in body must be of type integer: "string"',
         "spec.ports: Too many: 2: must have at most 1 items",
         'spec.ip: Invalid value: "1.2.3": spec.ip in body must be of type ipv4: "1.2.3"',

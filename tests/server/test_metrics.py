@@ -1,16 +1,23 @@
 """/metrics, the health checks, and what is not there."""
 
+import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from tests.server.conftest import Api, config_map
 
-from sampan.server import process_metrics
+from sampan.kit.clock import SystemClock
+from sampan.server import process_metrics, request_info
+from sampan.server.metered_store import MeteredStore
 from sampan.server.metrics import Metrics
-from sampan.web.message import Peer
+from sampan.server.pipeline import _UntilItsEnd
+from sampan.server.request_metrics import RequestMetrics
+from sampan.store.memory import MemoryStore
+from sampan.store.protocol import Compare, Put, Result, Write
+from sampan.web.message import Peer, Request
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -27,7 +34,7 @@ async def samples(api: Api) -> dict[Sample, float]:
     }
 
 
-def one(found: dict[Sample, float], name: str, **labels: str) -> float:
+def one(found: dict[Sample, float], name: str, /, **labels: str) -> float:
     wanted = set(labels.items())
     values = [value for (n, given), value in found.items() if n == name and wanted <= given]
     assert values, (name, labels)
@@ -72,6 +79,51 @@ async def test_the_parts_are_counted(api: Api) -> None:
     assert one(found, step, type="admit", operation="CREATE", rejected="false") >= 1
     assert one(found, "etcd_request_duration_seconds_count", operation="create", type="configmaps") >= 1
     assert one(found, "apiserver_audit_event_total") == 0
+
+
+async def test_each_admission_plugin_is_timed(api: Api) -> None:
+    """By upstream's names: one that only looks, one that refuses."""
+    await api.create(MAPS, config_map("a"))
+    missing = MAPS.replace("default", "missing")
+    assert (await api.send("POST", missing, config_map("a"))).status == 404
+    found = await samples(api)
+    count = "apiserver_admission_controller_admission_duration_seconds_count"
+    given = {"name": "NamespaceLifecycle", "operation": "CREATE", "type": "admit"}
+    assert one(found, count, rejected="false", **given) >= 1
+    assert one(found, count, rejected="true", **given) == 1
+
+
+async def test_what_goes_on_for_long_is_counted_until_it_ends() -> None:
+    """A stream counts once, however it ends; a stream of another server is still told of its client's end."""
+    counts = RequestMetrics(Metrics())
+    kept = counts.of(request_info.parse(Request("GET", "/api/v1/namespaces/default/pods/p/log", ())))
+    for close in (True, False):
+        body = Foreign()
+        stream = _UntilItsEnd(body, counts.began(kept))
+        assert stream.is_foreign
+        assert counts.long[kept.key] == 1
+        if close:
+            await stream.aclose()
+            assert body.closed
+        else:
+            assert [chunk async for chunk in stream] == [b"x"]
+            await stream.aclose()
+        assert counts.long[kept.key] == 0
+
+
+class Foreign:
+    """A stream of one chunk from another server."""
+
+    is_foreign = True
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"x"
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 async def test_openmetrics_is_negotiated(api: Api) -> None:
@@ -161,3 +213,35 @@ def test_the_process_is_counted(name: str) -> None:
         s.name: s.value for f in text_string_to_metric_families(metrics.text("")[0].decode()) for s in f.samples
     }
     assert families[name] > 0
+
+
+async def test_a_store_that_does_not_answer_is_a_failure() -> None:
+    """Two seconds after a write that does not end, and no more once it ends."""
+    clock, inner = Clock(), MemoryStore()
+    store = MeteredStore(inner, Metrics(), clock)
+    let_go = asyncio.Event()
+    txn = inner.txn
+
+    async def slow(compares: Sequence[Compare], writes: Sequence[Write]) -> Result:
+        await let_go.wait()
+        return await txn(compares, writes)
+
+    inner.txn = slow  # type: ignore[method-assign]
+    write = asyncio.ensure_future(store.txn((), [Put("/registry/core/secrets/a/b", b"")]))
+    await asyncio.sleep(0)
+    assert store.failure == ""
+    clock.passed += 3
+    assert store.failure != ""
+    let_go.set()
+    await write
+    assert store.failure == ""
+    await inner.close()
+
+
+class Clock(SystemClock):
+    """Seconds pass when a test says so."""
+
+    passed = 0.0
+
+    def monotonic(self) -> float:
+        return self.passed

@@ -29,6 +29,7 @@ from sampan.cel.syntax import (
 from sampan.cel.types import BOOL, DYN, ERROR, Type, list_of, map_of, optional_of
 from sampan.cel.unify import Bindings, assignable, assignable_all, most_general, substitute
 
+FORMAT = "format"
 _TYPE_NAMES = {
     "bool": types.BOOL,
     "int": types.INT,
@@ -64,6 +65,7 @@ class Checker:
         self.problems: list[tuple[int, str]] = []
         self.used: set[str] = set()
         self.counter = 0
+        self.formatting = 0  # how many format() are around: literals there may hold values of several types
         self.nodes: list[Node] = []
 
     def check(self, root: Node) -> Type:
@@ -171,9 +173,11 @@ class Checker:
             qualified = f"{_dotted(node.target)}.{node.function}"
             if qualified in self.functions and not self.shadows(node.target):
                 node.function, node.target = qualified, None
+        self.formatting += node.function == FORMAT
         given = [self.visit(arg) for arg in node.args]
         if node.target is not None:
             given.insert(0, self.visit(node.target))
+        self.formatting -= node.function == FORMAT
         overloads = self.functions.get(node.function)
         if overloads is None:
             return self.undeclared(node.at, node.function)
@@ -241,6 +245,8 @@ class Checker:
             return given
         if self.fits(joined, given):
             return most_general(substitute(self.bound, joined), substitute(self.bound, given))
+        if self.formatting:
+            return DYN
         self.fail(node.at, f"expected type '{self.show(joined)}' but found '{self.show(given)}'")
         return joined
 

@@ -4,9 +4,8 @@ The caller sets it (`limited`); without one an evaluation goes on to its own lim
 microsecond.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
+from types import TracebackType
 
 
 class TooLong(BaseException):
@@ -25,14 +24,21 @@ class _Rest:
 _REST: ContextVar[_Rest | None] = ContextVar("rest", default=None)
 
 
-@contextmanager
-def limited(cost: int) -> Iterator[None]:
-    """Everything that is evaluated inside may cost so much together; beyond it TooLong is raised."""
-    token = _REST.set(_Rest(cost))
-    try:
-        yield
-    finally:
-        _REST.reset(token)
+class limited:  # noqa: N801 (used as a function is)
+    """Everything that is evaluated inside `with` may cost so much together; beyond it TooLong is raised."""
+
+    __slots__ = ("_cost", "_token")
+
+    def __init__(self, cost: int) -> None:
+        self._cost = cost
+
+    def __enter__(self) -> None:
+        self._token: Token[_Rest | None] = _REST.set(_Rest(self._cost))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, story: TracebackType | None
+    ) -> None:
+        _REST.reset(self._token)
 
 
 def left() -> int | None:

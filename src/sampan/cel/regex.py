@@ -16,7 +16,7 @@ from sampan.cel.values import EvaluationError, too_costly
 _MAX_SIZE = 50_000
 _MAX_STATES = 1000
 _MAX_TRANSITIONS = 20_000
-_MAX_STEPS = 20_000_000
+_MAX_STEPS = 4_000_000
 _CHAR, _SPLIT, _ASSERT, _MATCH = range(4)
 _START, _OTHER, _WORD, _LINE = range(4)
 _END = ""
@@ -56,6 +56,7 @@ class Pattern:
         """Raises ValueError."""
         self.pattern = pattern
         self.code = _Assembler(pattern).assemble()
+        patience.spend(len(self.code))
         self._states: dict[tuple[tuple[int, ...], int], _State] = {}
         self._transitions = 0
         self._steps = 0

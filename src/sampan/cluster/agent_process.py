@@ -7,6 +7,7 @@ The imports overlap with the making of the keys; the agent proper starts when th
 needed any longer than that.
 """
 
+import gc
 import os
 import sys
 import time
@@ -24,8 +25,10 @@ def main(arguments: list[str]) -> int:
         at = arguments.index("--detach")
         _detach(arguments[at + 1])
         arguments = arguments[:at] + arguments[at + 2 :]
+    gc.disable()  # until everything is loaded: next to nothing of that is garbage
     from sampan.node import process
 
+    gc.enable()
     path = Path(arguments[arguments.index("--config") + 1])
     config = orjson.loads(path.read_bytes())
     wanted = [Path(config[name]) for name in ("ca", "certificate", "key")]

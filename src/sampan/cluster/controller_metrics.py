@@ -9,9 +9,11 @@ from sampan.control.runner import Runner
 from sampan.control.worker import Worker
 from sampan.server.metrics import Metrics, Sample
 
+SECONDS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
 
 def add(metrics: Metrics, runner: Runner) -> None:
-    """Depth, additions and retries of each controller's queue, by the controller's name."""
+    """Depth, additions, retries and times of each controller's queue, by the controller's name."""
 
     def read(value: Callable[[Worker], float]) -> Callable[[], Iterable[Sample]]:
         return lambda: [((worker.name,), value(worker)) for worker in runner.workers]
@@ -22,3 +24,17 @@ def add(metrics: Metrics, runner: Runner) -> None:
     metrics.read("workqueue_adds_total", help, read(lambda w: w.queue.adds), label)
     help = "Total number of retries handled by workqueue"
     metrics.read("workqueue_retries_total", help, read(lambda w: w.queue.retries), label)
+    help = "How many seconds of work has been done that is in progress and hasn't been observed by work_duration"
+    metrics.read("workqueue_unfinished_work_seconds", help, read(lambda w: sum(w.queue.unfinished())), label)
+    help = "How many seconds has the longest running processor for workqueue been running."
+    longest = read(lambda w: max(w.queue.unfinished(), default=0.0))
+    metrics.read("workqueue_longest_running_processor_seconds", help, longest, label)
+    help = "How long in seconds an item stays in workqueue before being requested."
+    waited = metrics.histogram("workqueue_queue_duration_seconds", help, SECONDS, label)
+    help = "How long in seconds processing an item from workqueue takes."
+    worked = metrics.histogram("workqueue_work_duration_seconds", help, SECONDS, label)
+
+    def measure(worker: Worker) -> None:
+        worker.queue.waited, worker.queue.worked = waited.of(worker.name).observe, worked.of(worker.name).observe
+
+    runner.on_worker = measure

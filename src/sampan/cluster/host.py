@@ -18,6 +18,7 @@ from time import monotonic
 from sampan.cluster import agents, pki, processes, settings
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
+from sampan.kit.clock import SystemClock
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -145,19 +146,28 @@ def start(cluster: Settings, report: Report) -> None:
     start = _Start(lambda text: report(Step(text, monotonic() - began)))
     try:
         plane = control_plane(cluster)
-        if plane.pid:
-            start.await_running(plane, "api", lambda: answers(cluster))
-        else:
+        is_new = not plane.pid
+        if is_new:
             start.control_plane(cluster, plane)
+        else:
+            start.await_running(plane, "api", lambda: answers(cluster))
         for number, name in enumerate(cluster.node_names()):
             agent = node_agent(cluster, name)
             if agent.pid:
                 start.await_running(agent, f"agent {name}", agents.ready_file(cluster, name).exists)
             else:
                 start.agent(cluster, number, agent)
+        if is_new:
+            _make_keys(cluster)
         start.wait(cluster)
     finally:
         start.close()
+
+
+def _make_keys(cluster: Settings) -> None:
+    """Makes them while the processes that need them still load their code. What goes wrong the control plane tells."""
+    with contextlib.suppress(OSError):
+        pki.ensure(cluster, SystemClock().now())
 
 
 class _Start:
@@ -175,7 +185,7 @@ class _Start:
         """Starts it with a pipe on which it tells how far it is."""
         self._reader, writer = os.pipe()
         os.set_inheritable(writer, True)
-        command = [sys.executable, "-m", "sampan.cluster.control_plane", str(cluster.directory), str(writer)]
+        command = [sys.executable, "-m", "sampan.cluster.control_plane_process", str(cluster.directory), str(writer)]
         processes.start(plane, command, (writer,))
         self._watch(plane)
         os.close(writer)

@@ -4,8 +4,11 @@ Made once under DIR/pki (0700; keys 0600), renewed when they near their end or l
 """
 
 import base64
+import fcntl
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sampan.cluster.settings import Settings
@@ -32,9 +35,25 @@ def node(name: str) -> str:
 
 
 def ensure(settings: Settings, now: float) -> Path:
-    """Makes what is missing; returns the directory."""
+    """Makes what is missing; returns the directory. Of several that do so at once, the others wait for the first."""
     directory = settings.path("pki")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _alone(directory):
+        _make(directory, settings, now)
+    return directory
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(directory: Path, settings: Settings, now: float) -> None:
     authority = Pair.load(directory, AUTHORITY)
     if authority is None:
         authority = certificates.new_authority("sampan-ca", now)
@@ -47,7 +66,6 @@ def ensure(settings: Settings, now: float) -> Path:
     key = directory / TOKEN_KEY
     if not key.exists():
         certificates.write_private(key, certificates.new_signing_key())
-    return directory
 
 
 def _ensure_front_proxy(directory: Path, authority: Pair, now: float) -> None:

@@ -36,7 +36,7 @@ class Controller:
     """A declaration. `name` is also the component of its events, such as deployment-controller.
 
     `owns`: children whose controller reference names the parent make it due. `reads`: kinds that the
-    rule looks at but that make nothing due.
+    rule looks at but that make nothing due. `component`: that of its events, where it is not the name.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Controller:
     reads: tuple[Kind, ...] = ()
     indexes: tuple[Index, ...] = ()
     workers: int = 5
+    component: str = ""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

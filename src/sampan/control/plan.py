@@ -140,6 +140,18 @@ class AskAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class AskScale:
+    """The scale subresource of an object of any kind, named as owner references do.
+
+    The answer is the Scale, None when there is no such object, or an error's text.
+    """
+
+    api_version: str
+    kind: str
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
 class AskSignature:
     """The cluster's signature under a certificate request (base64 of PEM), for a time from now.
 
@@ -151,7 +163,7 @@ class AskSignature:
     seconds: int
 
 
-Question = Ask | AskList | AskKinds | AskAccess | AskSignature
+Question = Ask | AskList | AskKinds | AskAccess | AskScale | AskSignature
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A change in a cache makes keys due; a worker builds a view, asks the rule, and c
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sampan.client.api import Client
 from sampan.client.cache import Cache
@@ -22,7 +22,9 @@ from sampan.meta import objects
 
 
 class Runner:
-    """`metrics` counts (controller, "success" | "conflict" | "refused" | "error")."""
+    """`metrics` counts (controller, "success" | "conflict" | "refused" | "error"). `on_worker` is told of each worker,
+    before it works.
+    """
 
     def __init__(
         self, client: Client, controllers: Sequence[Controller | Everywhere], clock: Clock, ids: Ids, tasks: Tasks
@@ -38,6 +40,7 @@ class Runner:
         self._following = Following(client, self.caches, clock, self._tasks)
         self.recorder = Recorder(client, clock, self._tasks)
         self.workers: list[Worker] = []
+        self.on_worker: Callable[[Worker], None] | None = None
         self.sign: Sign | None = None
 
     async def start(self) -> None:
@@ -74,6 +77,7 @@ class Runner:
 
     def _add(self, controller: Controller) -> None:
         worker = self._worker(controller.name, controller.reconcile, controller.parent)
+        worker.component = controller.component
         for kind in controller.kinds:
             self.cache(kind)
         for index in controller.indexes:
@@ -90,6 +94,8 @@ class Runner:
         caches = self.caches if parent is not None else self._following.caches
         worker = Worker(name, rule, parent, caches, shared, self._following.kinds)  # type: ignore[arg-type]
         self.workers.append(worker)
+        if self.on_worker is not None:
+            self.on_worker(worker)
         return worker
 
     def _feed(self, worker: Worker, kind: Kind, keys: Keys) -> None:

@@ -13,13 +13,14 @@ from sampan.client.api import Client
 from sampan.client.cache import Cache
 from sampan.client.discovery import discover
 from sampan.client.transport import TransportError
-from sampan.control import execute, own
+from sampan.control import execute, own, scales
 from sampan.control.events import Recorder
 from sampan.control.plan import (
     Ask,
     AskAccess,
     AskKinds,
     AskList,
+    AskScale,
     AskSignature,
     Event,
     Outcome,
@@ -62,6 +63,7 @@ class Worker:
     caches: Mapping[str, Cache]
     shared: Surroundings
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    component: str = ""
     queue: WorkQueue[Any] = field(init=False)
     _outcomes: dict[Hashable, tuple[Outcome, ...]] = field(default_factory=dict, init=False)
 
@@ -139,6 +141,8 @@ class Worker:
             case AskAccess():
                 reviewed = await client.call("POST", SUBJECTACCESSREVIEW.path(), body=_review(question))
                 return bool((reviewed.get("status") or {}).get("allowed"))
+            case AskScale():
+                return await scales.read(client, question)
             case AskSignature():
                 return self.shared.sign(question) if self.shared.sign is not None else None
             case AskList():
@@ -160,7 +164,7 @@ class Worker:
         if subject is None:
             return
         message = event.message.replace("{name}", name).replace("{error}", error)
-        self.shared.recorder.record(self.name, subject, (event.type, event.reason, message))
+        self.shared.recorder.record(self.component or self.name, subject, (event.type, event.reason, message))
 
     def _remember(self, key: Hashable, outcomes: tuple[Outcome, ...]) -> None:
         if any(outcome.refusal for outcome in outcomes):

@@ -129,7 +129,8 @@ class Kind:
     Hooks see objects in this Kind's version.
 
     `schema` names a definition (io.k8s.api.apps.v1.Deployment) of meta.schema. `selectable` maps a
-    field selector's name to a dotted path (metadata.name and metadata.namespace are always there).
+    field selector's name to a dotted path, or to several with | between, of which the first that is
+    there counts (metadata.name and metadata.namespace are always there).
     `immutable` lists dotted paths that an update may not change. `has_status` objects ignore status
     on main writes and everything but status (and metadata) on /status; `has_generation` objects
     count spec changes in metadata.generation. `verbs` may be fewer than all (reviews: create only).

@@ -1,11 +1,14 @@
 """Ids: unique ids and the random ends of generated names. Given, so that a seed can decide them."""
 
+import os
 import random
 import uuid
 from typing import Protocol
 
 # No vowels and no digits that look like them, so that no generated name is a word.
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+FETCHED_BYTES = 64 * 16
+_VARIANTS = "89ab"
 
 
 class Ids(Protocol):
@@ -21,13 +24,18 @@ class Ids(Protocol):
 
 
 class SystemIds:
-    """From the operating system's randomness: unguessable and never repeated."""
+    """From the operating system's randomness, fetched for many at once: unguessable and never repeated."""
 
     def __init__(self) -> None:
         self._random = random.SystemRandom()
+        self._fetched = ""
 
     def uid(self) -> str:
-        return str(uuid.uuid4())
+        if not self._fetched:
+            self._fetched = os.urandom(FETCHED_BYTES).hex()
+        taken, self._fetched = self._fetched[:32], self._fetched[32:]
+        variant = _VARIANTS[int(taken[16], 16) & 3]
+        return f"{taken[:8]}-{taken[8:12]}-4{taken[13:16]}-{variant}{taken[17:20]}-{taken[20:]}"
 
     def suffix(self, length: int = 5) -> str:
         return "".join(self._random.choices(ALPHABET, k=length))

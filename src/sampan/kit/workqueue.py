@@ -7,7 +7,7 @@ A key added while it waits is there once; added while it is being worked on, it 
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from sampan.kit.clock import Clock
@@ -23,7 +23,11 @@ class QueueClosed(Exception):
 
 
 class WorkQueue(Generic[K]):
-    """First in, first out. Bounded by the number of distinct keys. `adds` and `retries` count for metrics."""
+    """First in, first out. Bounded by the number of distinct keys.
+
+    `adds` and `retries` count for metrics; `waited` and `worked` are told in seconds how long a key waited for its
+    turn, and was worked on.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,10 @@ class WorkQueue(Generic[K]):
         self._closed = False
         self.adds = 0
         self.retries = 0
+        self.waited: Callable[[float], None] | None = None
+        self.worked: Callable[[float], None] | None = None
+        self._since: dict[K, float] = {}  # when a key began to wait
+        self._begun: dict[K, float] = {}  # when work on a key began
 
     def add(self, key: K) -> None:
         """The key is due now."""
@@ -54,6 +62,8 @@ class WorkQueue(Generic[K]):
             return
         self._wanted.add(key)
         self.adds += 1
+        if self.waited is not None:
+            self._since[key] = self._clock.monotonic()
         if key not in self._working:
             self._ready.append(key)
             self._wake_one()
@@ -82,12 +92,18 @@ class WorkQueue(Generic[K]):
                 key = self._ready.popleft()
                 self._wanted.discard(key)
                 self._working.add(key)
+                if self.waited is not None:
+                    now = self._begun[key] = self._clock.monotonic()
+                    self.waited(now - self._since.pop(key, now))
                 return key
             await self._wait()
 
     def done(self, key: K) -> None:
         """The work on the key ended; it comes again if it was added meanwhile."""
         self._working.discard(key)
+        begun = self._begun.pop(key, None)
+        if self.worked is not None and begun is not None:
+            self.worked(self._clock.monotonic() - begun)
         if key in self._wanted and not self._closed:
             self._ready.append(key)
             self._wake_one()
@@ -114,6 +130,11 @@ class WorkQueue(Generic[K]):
             self._timer.cancel()
         while self._waiters:
             self._wake_one()
+
+    def unfinished(self) -> list[float]:
+        """For how many seconds each key is worked on by now; nothing where nobody asked to be told (`waited`)."""
+        now = self._clock.monotonic()
+        return [now - begun for begun in self._begun.values()]
 
     def __len__(self) -> int:
         return len(self._ready)

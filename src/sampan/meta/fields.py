@@ -1,8 +1,9 @@
 """Does a tree fit its schema? Unknown fields, wrong types and non-canonical values, as upstream's decoder sees them.
 
 `conform` is what a decoder does with a request body: it refuses wrong types (400), drops and names
-unknown fields, drops nulls and empty lists, and writes quantities in canonical form. Most bodies need none of it, and
-a compiled check finds that out in one quick pass; only then does the slow, telling pass run.
+unknown fields, drops nulls, empty lists and zeros that mean nothing (Go's `omitempty`), and writes quantities in
+canonical form. Most bodies need none of it, and a compiled check finds that out in one quick pass; only then does the
+slow, telling pass run.
 
 https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
 """
@@ -14,21 +15,39 @@ from typing import Any, NamedTuple
 
 from sampan.meta import quantity, status, timestamps
 from sampan.meta.schema import Type
+from sampan.meta.wire import protobuf_table
 
 Tree = Any
 Check = Callable[[Any], bool]
 
 
-def conform(tree: Tree, kind: Type) -> tuple[Tree, list[str]]:
+def conform(tree: Tree, kind: Type, *, applied: bool = False) -> tuple[Tree, list[str]]:
     """The tree as its type keeps it, and `unknown field "spec.foo"` for each field it does not know.
 
-    The tree itself is returned when nothing had to change. Raises `Mismatch` for a value of a wrong type.
+    The tree itself is returned when nothing had to change. Raises `Mismatch` for a value of a wrong type. A
+    configuration that is `applied` says something with an empty or zero value too: it takes a field from others.
     """
     if checker(kind)(tree):
         return tree, []
     unknown: dict[str, None] = {}
-    made = _conform(tree, kind, _Place(unknown))
+    made = _conform(tree, kind, _Place(unknown, applied))
     return made, [f'unknown field "{path}"' for path in unknown]
+
+
+def dense(tree: Tree, kind: Type) -> Tree:
+    """A built-in object without the empty and zero values that mean nothing; equal to it when it has none."""
+    if kind.kind == "object" and isinstance(tree, dict):
+        known = kind.fields
+        return {
+            key: dense(item, known[key]) if key in known else item
+            for key, item in tree.items()
+            if item or key not in known or not _is_nothing(kind, key, item)
+        }
+    if kind.kind == "array" and isinstance(tree, list):
+        return [dense(item, kind.items) for item in tree]
+    if kind.kind == "map" and isinstance(tree, dict):
+        return {key: dense(item, kind.items) for key, item in tree.items()}
+    return tree
 
 
 def check(tree: Tree, kind: Type) -> list[str]:
@@ -94,18 +113,19 @@ def _object_checker(kind: Type) -> Check:
     fields = kind.fields
     wants: dict[str, Any] = {}
     loose = kind.preserve_unknown
+    plain = protobuf_table.plain_fields(kind.name)
 
     def is_fit(value: Any) -> bool:
         if not isinstance(value, dict):
             return False
         for key, item in value.items():
             want = wants.get(key)
-            if want is item.__class__:
+            if want is item.__class__ and (item or key not in plain):
                 continue
             if want is None:
                 if key in fields:
                     want = wants[key] = _want_field(kind, key)
-                    if want is item.__class__:
+                    if want is item.__class__ and (item or key not in plain):
                         continue
                 elif loose:
                     continue
@@ -154,12 +174,13 @@ _CLASSES: frozenset[Any] = frozenset({str, bool})
 
 
 def _want_field(kind: Type, key: str) -> Any:
-    """Like `_want`; also asks for a list or map that is not empty where an empty one is not kept."""
+    """Like `_want`; also asks for a list, map or number that is not empty or zero where such a one is not kept."""
     field = kind.fields[key]
-    if not drops_empty(kind, key):
-        return _want(field)
-    plain = checker(field)
-    return lambda value: bool(value) and plain(value)
+    want = _want(field)
+    if drops_empty(kind, key) or (key in protobuf_table.plain_fields(kind.name) and want not in _CLASSES):
+        plain = checker(field)
+        return lambda value: bool(value) and plain(value)
+    return want
 
 
 def drops_empty(kind: Type, key: str) -> bool:
@@ -280,13 +301,14 @@ class _Place(NamedTuple):
     """Where the walk is: `path` with indices, as unknown fields are named; Go's words in `struct` and `field`."""
 
     unknown: dict[str, None]
+    applied: bool = False
     path: str = ""
     struct: str = ""
     field: str = ""
 
     def at_field(self, key: str, struct: str) -> "_Place":
         field = f"{self.field}.{key}" if self.field else key
-        return _Place(self.unknown, f"{self.path}.{key}" if self.path else key, struct, field)
+        return _Place(self.unknown, self.applied, f"{self.path}.{key}" if self.path else key, struct, field)
 
     def at_key(self, key: str) -> "_Place":
         return self._replace(path=f"{self.path}.{key}" if self.path else key)
@@ -326,11 +348,19 @@ def _conform_object(value: Any, kind: Type, place: _Place) -> Any:
                 made[key] = item
             else:
                 place.unknown[place.at_key(key).path] = None
-        elif (item is not None or field.nullable or field.kind == "any") and not (
-            item.__class__ in _CONTAINERS and not item and drops_empty(kind, key)
+        elif (item is not None or field.nullable or field.kind == "any") and (
+            item or place.applied or not _is_nothing(kind, key, item)
         ):
             made[key] = _conform(item, field, place.at_field(key, kind.struct or "Object"))
     return made
+
+
+def _is_nothing(kind: Type, key: str, item: Any) -> bool:
+    """Whether an empty or zero value in this field is the same as none."""
+    if item.__class__ in _CONTAINERS:
+        return drops_empty(kind, key)
+    zero = _ZEROS.get(kind.fields[key].kind)
+    return item == zero and item.__class__ is zero.__class__ and key in protobuf_table.plain_fields(kind.name)
 
 
 _CONTAINERS = (list, dict)

@@ -8,6 +8,8 @@ https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-me
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 Object = dict[str, Any]
 
 _NOTHING: Mapping[str, Any] = {}
@@ -111,8 +113,15 @@ def get_path(tree: Any, path: str, default: Any = None) -> Any:
 
 def copy(tree: Any) -> Any:
     """A deep copy in plain dicts and lists, which may be changed."""
+    if not isinstance(tree, dict | list):
+        return tree
+    try:
+        return orjson.loads(orjson.dumps(tree))  # twice as fast as `_copied`
+    except TypeError:  # what JSON has no word for, such as a number of 70 bits
+        return _copied(tree)
+
+
+def _copied(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {k: copy(v) if isinstance(v, (dict, list)) else v for k, v in tree.items()}
-    if isinstance(tree, list):
-        return [copy(v) if isinstance(v, (dict, list)) else v for v in tree]
-    return tree
+        return {k: _copied(v) for k, v in tree.items()}
+    return [_copied(v) for v in tree] if isinstance(tree, list) else tree

@@ -29,6 +29,8 @@ class Cause:
         return f"{self.field}: {self.message}" if self.message else f"{self.field}: {_LABELS[self.type]}"
 
 
+MAX_CAUSES = 1000
+
 _LABELS = {
     "FieldValueRequired": "Required value",
     "FieldValueInvalid": "Invalid value",
@@ -61,8 +63,9 @@ def type_invalid(field: str, value: Any, detail: str) -> Cause:
     return Cause(field, "FieldValueTypeInvalid", _join(f"Invalid value: {show(value)}", detail))
 
 
-def not_supported(field: str, value: Any, supported: Iterable[str]) -> Cause:
-    values = ", ".join(f'"{s}"' for s in sorted(supported))
+def not_supported(field: str, value: Any, supported: Iterable[str], *, in_order: bool = False) -> Cause:
+    """A value that is none of those supported, which are told sorted unless their order is somebody's own."""
+    values = ", ".join(f'"{s}"' for s in (supported if in_order else sorted(supported)))
     return Cause(
         field, "FieldValueNotSupported", _join(f"Unsupported value: {show(value)}", f"supported values: {values}")
     )
@@ -161,8 +164,8 @@ def conflict(group: str, plural: str, name: str, why: str = "") -> ApiError:
 
 
 def invalid(group: str, kind: str, name: str, causes: Iterable[Cause]) -> ApiError:
-    """422 with every cause, as upstream joins them: one bare, several in brackets. `kind` is CamelCase."""
-    listed = list(causes)
+    """422 with every cause (of the first thousand), as upstream joins them: one bare, several in brackets. `kind` is CamelCase."""
+    listed = list(causes)[:MAX_CAUSES]
     texts = list(dict.fromkeys(c.text for c in listed))
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     details = _named(group, kind, name)
@@ -197,6 +200,11 @@ def forbidden(group: str, plural: str, name: str, why: str) -> ApiError:
 def method_not_supported(group: str, plural: str, verb: str) -> ApiError:
     text = f'{verb} is not supported on resources of kind "{_resource(group, plural)}"'
     return failure(405, "MethodNotAllowed", text, _named(group, plural, ""))
+
+
+def method_not_allowed() -> ApiError:
+    """For a path that is there, and a method that it does not know."""
+    return failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
 
 def not_acceptable(accepted: Iterable[str]) -> ApiError:
@@ -239,6 +247,10 @@ def too_new(requested: int, current: int) -> ApiError:
 
 def internal(message: str) -> ApiError:
     return failure(500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]})
+
+
+def timed_out() -> ApiError:
+    return failure(504, "Timeout", "Timeout: request did not complete within the allotted time")
 
 
 def unavailable(message: str) -> ApiError:

@@ -19,7 +19,7 @@ from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects, status
 from sampan.meta.wire import json
-from sampan.server import aside, codec, custom, documents, guards, health, server_metrics
+from sampan.server import codec, custom, documents, guards, health, server_metrics
 from sampan.server.admission import plugins
 from sampan.server.admission.admission_metrics import AdmissionMetrics
 from sampan.server.admission.chain import Chain
@@ -65,6 +65,7 @@ from sampan.web.message import Request, Response
 LOG = logging.getLogger(__name__)
 __all__ = ["App", "Parts", "on_error"]
 
+MAX_LABEL = 63
 START_STEPS = ("rbac/bootstrap-roles", "priority-and-fairness-config-producer", "bootstrap-controller")
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -112,7 +113,8 @@ class App:
         self._guards = guards.build(parts.config, outside, identities, self.metrics)
         self.flow, self.counts = self._guards.flow, self._guards.counts
         self._pipeline = Pipeline(self._guards, self._serve, parts.clock, parts.ids)
-        chain = Chain(plugins.plugins(self._tools()))
+        tools = self._tools()
+        chain = Chain(plugins.plugins(tools), tools.metrics)
         self.registry.admit_with(server_metrics.MeteredChain(chain, self.metrics, parts.clock))
         self._reads = Reads(self.cache, parts.store, parts.token_key, self.versions)
         self._watching = Watching(self.cache, parts.ids, parts.clock.now, self.versions)
@@ -211,10 +213,21 @@ class App:
 
     def _count(self) -> None:
         """What /metrics tells beside what the parts count themselves."""
+        self.counts.knows = self._knows
         server_metrics.storage(self.metrics, self.cache)
-        server_metrics.watches(self.metrics, self._watching.open)
+        server_metrics.long_running(self.metrics, self._watching.open, self.counts.long)
         server_metrics.audit(self.metrics, self._guards.audit)
         server_metrics.flow(self.metrics, self._guards.flow)
+
+    def _knows(self, info: RequestInfo) -> bool:
+        """Whether there is what the request names: metrics keep no names that callers make up."""
+        if not info.is_resource:
+            return True
+        kind = self.served.find(info.group, info.version, info.resource)
+        if kind is None:
+            short = max(len(info.resource), len(info.subresource)) <= MAX_LABEL
+            return short and self.aggregator.serves(info.group, info.version)
+        return not info.subresource or kind.subresource(info.subresource) is not None
 
     def _size(self, info: RequestInfo) -> int:
         """How many objects there are of the resource that is asked for."""
@@ -226,7 +239,7 @@ class App:
     def _plain(self, request: Request, info: RequestInfo) -> Response:
         root = "/" + request.path.strip("/").partition("/")[0]
         if request.method not in ("GET", "HEAD"):
-            raise status.no_such_path()
+            raise status.no_such_path() if self._documents.answer(request) is None else status.method_not_allowed()
         if root in health.PATHS:
             return self.health.answer(request)
         if request.path == "/metrics":
@@ -245,13 +258,16 @@ class App:
         info = passage.info
         kind = self.served.find(info.group, info.version, info.resource)
         if kind is None or not _is_placed(kind, info):
-            raise status.no_such_path()
+            known = kind is not None and kind.namespaced and not info.name and not info.namespace
+            raise status.method_not_allowed() if known else status.no_such_path()
         subresource = kind.subresource(info.subresource) if info.subresource else None
         if (info.subresource and subresource is None) or (info.below and info.subresource != "proxy"):
             raise later.refusal(info)
         verbs = subresource.verbs if subresource else kind.verbs
         if info.verb not in verbs and info.subresource != "proxy":  # whose handler knows more methods
-            raise status.method_not_supported(kind.group, kind.plural, info.verb)
+            if kind.custom:
+                raise status.method_not_supported(kind.group, kind.plural, info.verb)
+            raise status.method_not_allowed()
         now, warnings = self._parts.clock.now(), [kind.deprecation] if kind.deprecation else []
         return Call(passage.request, info, passage.user, kind, subresource, now, warnings, audit=passage.notes)
 
@@ -260,6 +276,7 @@ class App:
             return await self._subresources[call.sub](call)
         if call.request.method != "GET":
             codec.negotiate(call.request.headers.get("accept", ""), call.kind)  # a 406 comes before any write
+            call.check_options()
         if call.kind.not_stored:
             return await self._unstored.get(call.kind.name, self._reviews.handle)(call)
         match call.info.verb:
@@ -270,7 +287,7 @@ class App:
             case "watch":
                 return await self._watching.watch(call)
             case "create":
-                item = await self.registry.create(call, await self._body(call))
+                item = await self.registry.create(call, await codec.body(call))
                 return codec.respond(call, item, 201)
             case "update":
                 return await self._update(call)
@@ -284,11 +301,8 @@ class App:
             case verb:
                 raise status.method_not_supported(call.kind.group, call.kind.plural, verb)
 
-    async def _body(self, call: Call) -> dict[str, Any]:
-        return await aside.run(codec.body_tree, call, size=len(call.request.body))
-
     async def _update(self, call: Call) -> Response:
-        body = await self._body(call)
+        body = await codec.body(call)
         body.setdefault("metadata", {})
         if not call.kind.unconditional and not objects.resource_version(body):
             raise status.no_version(call.kind.group, call.kind.plural, call.name)

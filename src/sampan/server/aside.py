@@ -1,8 +1,8 @@
 """Aside: what may compute for long leaves the event loop, so that everybody else is answered meanwhile.
 
 Work on large bodies goes to a thread of its own at once; the rest is tried here, and only what loses patience
-(an expression near its cost limit, a pattern over a long text) is done again there. One thread is enough: it competes
-with the loop for the interpreter, and the loop gets its turn every few milliseconds.
+(an expression near its cost limit, a pattern over a long text) is done again there. Few threads are enough: they
+compete with the loop for the interpreter, and the loop gets its turn every few milliseconds.
 """
 
 import asyncio
@@ -13,10 +13,13 @@ from functools import cache
 from typing import Any, TypeVar
 
 from sampan.cel import patience
+from sampan.meta import status
 
 T = TypeVar("T")
 
 PATIENCE = 20_000
+PATIENCE_ASIDE = 40_000_000
+THREADS = 2
 LARGE_BYTES = 64 * 1024
 
 _HOME: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("home", default=None)
@@ -58,11 +61,14 @@ def at_home(function: Callable[..., T], *args: Any) -> T:
 def _away(loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> T:
     token = _HOME.set(loop)
     try:
-        return function(*args)
+        with patience.limited(PATIENCE_ASIDE):
+            return function(*args)
+    except patience.TooLong:
+        raise status.timed_out() from None
     finally:
         _HOME.reset(token)
 
 
 @cache
 def _thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "sampan-aside")
+    return ThreadPoolExecutor(THREADS, "sampan-aside")

@@ -16,6 +16,7 @@ import orjson
 from sampan.kinds.kind import Kind
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
+from sampan.meta.wire import protobuf
 from sampan.store.protocol import Batch, Event, Store
 
 ROOT = "/registry/"
@@ -29,13 +30,14 @@ Tree = dict[str, Any]
 class Item:
     """One object at one revision. `key` is NAMESPACE/NAME, or NAME for cluster-scoped kinds."""
 
-    __slots__ = ("_labels", "_tree", "_view", "_wire", "key", "revision", "stored")
+    __slots__ = ("_labels", "_protobuf", "_tree", "_view", "_wire", "key", "revision", "stored")
 
     def __init__(self, key: str, revision: int, stored: bytes) -> None:
         self.key = key
         self.revision = revision
         self.stored = stored
         self._wire: bytes | None = None
+        self._protobuf: bytes | None = None
         self._tree: Tree | None = None
         self._labels: dict[str, str] | None = None
         self._view: tuple[tuple[Kind, Item], ...] = ()
@@ -62,6 +64,13 @@ class Item:
             # What a dry run would have created has no revision.
             self._wire = splice(self.stored, self.revision) if self.revision else self.stored
         return self._wire
+
+    @property
+    def protobuf(self) -> bytes:
+        """The object's own protobuf bytes, without an envelope. ApiError 406 when its kind has none."""
+        if self._protobuf is None:
+            self._protobuf = protobuf.body(self._tree or self.copy())
+        return self._protobuf
 
     @property
     def tree(self) -> Tree:
@@ -216,12 +225,16 @@ class Cache:
         self._store = store
         self._tasks = tasks
         self._by_prefix = {prefix(kind): KindCache(prefix(kind)) for kind in kinds if not kind.not_stored}
+        self._by_place: dict[tuple[str, str], KindCache] = {}
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.revision = 0
 
     def of(self, kind: Kind) -> KindCache:
         """The cache of a stored kind; made on the spot for one that came later (a custom resource)."""
-        return self._at(prefix(kind))
+        cache = self._by_place.get(kind.place)
+        if cache is None:
+            cache = self._by_place[kind.place] = self._at(prefix(kind))
+        return cache
 
     def kinds(self) -> Iterator[KindCache]:
         yield from self._by_prefix.values()

@@ -50,9 +50,8 @@ class Call:
     def dry_run(self) -> bool:
         """Whether nothing may be stored. Raises ApiError for anything but All."""
         values = [value for key, value in self.request.query if key == "dryRun"]
-        if any(value not in ("All", "") for value in values):
-            cause = status.not_supported("dryRun", values[0], ["All"])
-            raise status.invalid("meta.k8s.io", "CreateOptions", "", [cause])
+        if any(value != "All" for value in values):
+            raise self._invalid_option(status.not_supported("dryRun", values[0], ["All"]))
         return "All" in values
 
     @property
@@ -60,16 +59,26 @@ class Call:
         """Who is recorded in managedFields: ?fieldManager=, else the client's program name."""
         manager = self.request.param("fieldManager")
         if len(manager) > MAX_MANAGER_LENGTH:
-            raise status.bad_request(f"fieldManager may not be more than {MAX_MANAGER_LENGTH} bytes")
+            raise self._invalid_option(status.too_long("fieldManager", MAX_MANAGER_LENGTH))
+        if not manager.isprintable():
+            why = "should only contain printable characters"
+            raise self._invalid_option(status.invalid_value("fieldManager", manager, why))
         return manager or default_manager(self.request.headers.get("user-agent", ""))
 
     @property
     def field_validation(self) -> str:
         value = self.request.param("fieldValidation") or "Warn"
         if value not in _VALIDATIONS:
-            cause = status.not_supported("fieldValidation", value, _VALIDATIONS)
-            raise status.invalid("meta.k8s.io", "CreateOptions", "", [cause])
+            raise self._invalid_option(status.not_supported("fieldValidation", value, _VALIDATIONS))
         return value
+
+    def check_options(self) -> None:
+        """Raises ApiError for options of a write that there are not, before its body is looked at."""
+        _ = (self.dry_run, self.field_validation, self.field_manager)
+
+    def _invalid_option(self, cause: status.Cause) -> status.ApiError:
+        kind = {"PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
+        return status.invalid("meta.k8s.io", kind.get(self.request.method, "CreateOptions"), "", [cause])
 
     def not_found(self, name: str = "") -> status.ApiError:
         return status.not_found(self.kind.group, self.kind.plural, name or self.name)

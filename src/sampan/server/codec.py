@@ -15,7 +15,7 @@ from sampan.kinds.autoscaling.scale import SCALE
 from sampan.kinds.kind import Kind
 from sampan.meta import fields, status
 from sampan.meta.wire import json, protobuf, table, yaml
-from sampan.server import custom_bodies
+from sampan.server import aside, custom_bodies
 from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.web.message import Response
@@ -24,6 +24,8 @@ JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 ACCEPTED_BODIES = (JSON, YAML, PROTOBUF)
+MAX_STRICT = 100
+YAML_REPEATED = "yaml: unmarshal errors:\n"
 MAX_WARNING_LENGTH = 256
 MAX_WARNINGS_LENGTH = 4096
 
@@ -63,7 +65,7 @@ def _form(media: str, parameters: dict[str, str], kind: Kind | None) -> Form | N
     if media not in ACCEPTED_BODIES:
         return None
     shape = parameters.get("as", "")
-    if media == PROTOBUF and (shape or kind is None or not _has_message(kind)):
+    if media == PROTOBUF and not (_has_message(kind) if not shape else _is_metadata(shape, parameters)):
         return None
     if not shape:
         return Form(media)
@@ -76,8 +78,15 @@ def _form(media: str, parameters: dict[str, str], kind: Kind | None) -> Form | N
     return Form(media, base, parameters["v"])
 
 
-def _has_message(kind: Kind) -> bool:
-    return not kind.custom and protobuf.message_for(kind.group, kind.version, kind.name) is not None
+def _is_metadata(shape: str, parameters: dict[str, str]) -> bool:
+    """Whether this is the one shape that has a message: metadata alone, of any kind, custom ones too."""
+    return shape.removesuffix("List") == "PartialObjectMetadata" and parameters.get("v") == "v1"
+
+
+def _has_message(kind: Kind | None) -> bool:
+    return (
+        kind is not None and not kind.custom and protobuf.message_for(kind.group, kind.version, kind.name) is not None
+    )
 
 
 def media_type(call: Call) -> str:
@@ -99,6 +108,11 @@ def body_tree(call: Call, kind: Kind | None = None) -> Tree:
     tree, problems = _decode(media_type(call), body)
     check_type(tree, kind, call.info.version if kind is call.kind else kind.version)
     return check_fields(call, tree, kind, problems)
+
+
+async def body(call: Call, kind: Kind | None = None) -> Tree:
+    """The same, where a large body holds nobody up."""
+    return await aside.run(body_tree, call, kind, size=len(call.request.body))
 
 
 def any_tree(call: Call) -> Tree:
@@ -136,25 +150,33 @@ def check_type(tree: Tree, kind: Kind, version: str) -> None:
         )
 
 
-def check_fields(call: Call, tree: Tree, kind: Kind, problems: Sequence[str] = ()) -> Tree:
+def check_fields(call: Call, tree: Tree, kind: Kind, problems: Sequence[str] = (), *, applied: bool = False) -> Tree:
     """The tree as its type keeps it: unknown fields are dropped, and refused or warned about as
-    ?fieldValidation= says. Raises ApiError 400, also for values of a wrong type.
+    ?fieldValidation= says. Raises ApiError 400, also for values of a wrong type. An `applied` one keeps its zeros.
     """
+    mode = call.field_validation
     if not kind.schema and kind.own_type is None:
         return tree
     try:
         kept: Tree
         unknown: list[str]
-        kept, unknown = custom_bodies.conform(tree, kind) if kind.custom else fields.conform(tree, kind.type)
+        kept, unknown = (
+            custom_bodies.conform(tree, kind) if kind.custom else fields.conform(tree, kind.type, applied=applied)
+        )
     except fields.Mismatch as error:
         raise fields.mismatch_error(error, kind.name, kind.version) from error
-    texts = fields.in_document_order(tree, unknown, list(problems)) if unknown or problems else []
-    mode = call.field_validation if texts else "Ignore"
-    if mode == "Strict":
+    texts = fields.in_document_order(tree, unknown, list(problems))[:MAX_STRICT] if unknown or problems else []
+    if texts and mode == "Strict":
         raise fields.strict_error(texts, kind.name, kind.version)
     if mode == "Warn":
-        call.warnings.extend(texts)
+        call.warnings.extend(line for text in texts for line in _warning_lines(text))
     return kept
+
+
+def _warning_lines(text: str) -> list[str]:
+    """One warning for each key that a YAML document says twice; any other text as it is."""
+    repeated = text.removeprefix(YAML_REPEATED)
+    return [text] if repeated == text else [line.strip() for line in repeated.split("\n")]
 
 
 def respond(call: Call, item: Item, code: int = 200) -> Response:
@@ -162,6 +184,9 @@ def respond(call: Call, item: Item, code: int = 200) -> Response:
     form = negotiate(call.request.headers.get("accept", ""), call.kind)
     if form == Form():
         return Response(code, item.wire, warning_headers(call.warnings))
+    if form == Form(PROTOBUF):
+        data = protobuf.wrap(call.api_version, call.kind.name, item.protobuf)
+        return Response(code, data, warning_headers(call.warnings), form.content_type)
     return respond_tree(call, item.copy(), code, form)
 
 
@@ -174,7 +199,7 @@ def respond_tree(call: Call, tree: Tree, code: int = 200, form: Form | None = No
         columns = SCALE.columns if tree.get("kind") == SCALE.name else call.kind.columns
         return Response(code, json.encode(table.table(columns, [tree], call.now, options)), headers, form.content_type)
     if form.shape:
-        return Response(code, json.encode(table.partial_metadata(tree)), headers, form.content_type)
+        return Response(code, encode(table.partial_metadata(tree), form), headers, form.content_type)
     return Response(code, encode(tree, form), headers, form.content_type)
 
 

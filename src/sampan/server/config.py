@@ -183,7 +183,11 @@ def _quota(reader: Reader) -> None:
         limited.text("apiGroup", "")
         limited.text("resource")
         limited.texts("matchContains")
-        limited.tree("matchScopes")
+        for scope in limited.each("matchScopes"):
+            scope.text("scopeName")
+            scope.choice("operator", ("In", "NotIn", "Exists", "DoesNotExist"))
+            scope.texts("values")
+            scope.done()
         limited.done()
     reader.done()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from sampan.meta import objects, status, timestamps
-from sampan.server import codec, reads
+from sampan.meta import fields, objects, schema, status, timestamps
+from sampan.server import aside, codec, reads
 from sampan.server.admission import chain
 from sampan.server.cache import Item
 from sampan.server.call import Call
@@ -21,6 +21,8 @@ ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 POLICIES = {"Orphan": ORPHAN, "Foreground": FOREGROUND, "Background": ""}
 
 Tree = dict[str, Any]
+
+_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,9 @@ class Options:
     tree: Tree = field(default_factory=dict)
 
 
-def options(call: Call) -> Options:
+async def options(call: Call) -> Options:
     """From the body, else from the query. Raises ApiError 400 or 422."""
-    return options_of(call, _body(call))
+    return options_of(call, await _body(call))
 
 
 def options_of(call: Call, body: Tree) -> Options:
@@ -75,13 +77,23 @@ def _told(body: Tree, grace: int | None, policy: str | None) -> Tree:
     return told | {k: v for k, v in given.items() if v is not None and k not in told and k != "orphanDependents"}
 
 
-def _body(call: Call) -> Tree:
+async def _body(call: Call) -> Tree:
     body = call.request.body
     if not body:
         return {}
     if isinstance(body, dict):
         return body
-    return codec.any_tree(call)
+    return _checked(await aside.run(codec.any_tree, call, size=len(body)))
+
+
+def _checked(tree: Tree) -> Tree:
+    """A body of the right type. Raises ApiError 400."""
+    if tree.get("kind") not in (None, "", "DeleteOptions"):
+        raise status.bad_request(f"{status.show(tree['kind'])} in the body cannot be handled as DeleteOptions")
+    try:
+        return fields.conform(tree, schema.definition(_OPTIONS))[0]  # type: ignore[no-any-return]
+    except fields.Mismatch as error:
+        raise fields.mismatch_error(error, "DeleteOptions", "v1") from error
 
 
 def _integer(text: str) -> int:
@@ -99,7 +111,7 @@ class Deletes:
 
     async def delete(self, call: Call) -> Response:
         """Answers with the object when it stays for a while, else with a Status."""
-        wish = options(call)
+        wish = await options(call)
         item, gone = await self.delete_one(call, wish)
         if not gone:
             return codec.respond(call, item)
@@ -111,7 +123,7 @@ class Deletes:
 
     async def delete_collection(self, call: Call) -> Response:
         """Deletes what the selectors choose, one after another; answers with the list of them."""
-        wish = options(call)
+        wish = await options(call)
         match = reads.selection(call)
         present = await self._registry.versions.views(call.kind, self._registry.all(call.kind, call.namespace))
         chosen = [i for i in present if match is None or match(i)]
@@ -124,7 +136,7 @@ class Deletes:
             except status.ApiError as error:
                 if error.reason != "NotFound":
                     raise
-        return reads.answer(call, deleted, self._registry.revision)
+        return await reads.answer(call, deleted, self._registry.revision)
 
     async def delete_one(self, call: Call, wish: Options) -> tuple[Item, bool]:
         """Returns the object as it was last, and whether it is gone."""

@@ -1,19 +1,35 @@
 """Impersonation: whom a request asks to be, and what its caller must be allowed to for that.
 
-https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
+Either to impersonate them for this very request (constrained), or for whatever they may do.
+
+https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
-from sampan.meta import status
+from sampan.meta import names, status
 from sampan.server.account_tokens import SERVICE_ACCOUNT_PREFIX
 from sampan.server.authz.decision import Attributes
-from sampan.server.identity import AUTHENTICATED_GROUP, NOBODY, SERVICE_ACCOUNTS_GROUP, UNAUTHENTICATED_GROUP, User
+from sampan.server.identity import (
+    AUTHENTICATED_GROUP,
+    MASTERS_GROUP,
+    NOBODY,
+    SERVICE_ACCOUNTS_GROUP,
+    UNAUTHENTICATED_GROUP,
+    User,
+)
 from sampan.web.message import Request
 
 _GROUP = "authentication.k8s.io"
 _EXTRA = "impersonate-extra-"
+_NODE = "system:node:"
+_NODES_GROUP = "system:nodes"
+_NODE_NAME = "authentication.kubernetes.io/node-name"
+_ASSOCIATED, _ARBITRARY, _ACCOUNT, _INFO = "associated-node", "arbitrary-node", "serviceaccount", "user-info"
+
+Check = Callable[[User, Attributes], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +38,11 @@ class Impersonation:
 
     user: User
     groups: tuple[str, ...]
+
+    @property
+    def is_only_a_name(self) -> bool:
+        """Whether the request asks for nothing but the name."""
+        return not (self.groups or self.user.uid or self.user.extra)
 
 
 def wanted(request: Request) -> Impersonation | None:
@@ -46,25 +67,78 @@ def wanted(request: Request) -> Impersonation | None:
         namespace = name.split(":")[2] if name.count(":") == 3 else ""
         groups = (SERVICE_ACCOUNTS_GROUP, f"{SERVICE_ACCOUNTS_GROUP}:{namespace}")
     implied = UNAUTHENTICATED_GROUP if name == NOBODY.name else AUTHENTICATED_GROUP
-    if implied not in groups:
+    if implied not in groups and UNAUTHENTICATED_GROUP not in groups:
         groups = (*groups, implied)
     return Impersonation(User(name, uid, groups, extra), asked)
 
 
-def questions(impersonation: Impersonation) -> list[Attributes]:
+def judge(wanted: Impersonation, caller: User, asked: Attributes, check: Check) -> tuple[User, str]:
+    """Whom the request acts as, and the verb that limits it to this request, "" for none.
+
+    `check` raises ApiError 403 for what the caller may not. When nothing allows it, the refusal names the old verb
+    `impersonate`, which people know.
+    """
+    for mode in _modes(wanted, caller):
+        try:
+            check(caller, replace(asked, verb=f"impersonate-on:{mode}:{asked.verb}"))
+            for question in _constrained(wanted, mode):
+                check(caller, question)
+        except status.ApiError:
+            continue
+        return _as_node(wanted.user) if mode in (_ASSOCIATED, _ARBITRARY) else wanted.user, f"impersonate:{mode}"
+    for question in questions(wanted, "impersonate"):
+        check(caller, question)
+    return wanted.user, ""
+
+
+def _modes(wanted: Impersonation, caller: User) -> tuple[str, ...]:
+    """The ways to constrain that there are for such a user."""
+    name = wanted.user.name
+    if _node(name):
+        is_theirs = caller.name.startswith(SERVICE_ACCOUNT_PREFIX) and caller.extra.get(_NODE_NAME) == (_node(name),)
+        return ((_ASSOCIATED, _ARBITRARY) if is_theirs else (_ARBITRARY,)) if wanted.is_only_a_name else ()
+    if _account(name):
+        return (_ACCOUNT,) if wanted.is_only_a_name else ()
+    is_beyond = MASTERS_GROUP in wanted.groups or any("/" not in key for key in wanted.user.extra)
+    return () if is_beyond else (_INFO,)
+
+
+def _constrained(wanted: Impersonation, mode: str) -> list[Attributes]:
+    if mode in (_ASSOCIATED, _ARBITRARY):
+        name = "*" if mode == _ASSOCIATED else _node(wanted.user.name)
+        return [Attributes(verb=f"impersonate:{mode}", group=_GROUP, resource="nodes", name=name)]
+    return [replace(each, group=_GROUP) for each in questions(wanted, f"impersonate:{mode}")]
+
+
+def _as_node(user: User) -> User:
+    return replace(user, groups=(_NODES_GROUP, AUTHENTICATED_GROUP))
+
+
+def _node(user: str) -> str:
+    """The node whose user this is, "" for another user."""
+    name = user.removeprefix(_NODE) if user.startswith(_NODE) else ""
+    return name if name and not names.dns1123_subdomain(name) else ""
+
+
+def _account(user: str) -> tuple[str, str] | None:
+    """Namespace and name of the service account whose user this is."""
+    parts = user.split(":")
+    return (parts[2], parts[3]) if user.startswith(SERVICE_ACCOUNT_PREFIX) and len(parts) == 4 else None
+
+
+def questions(impersonation: Impersonation, verb: str) -> list[Attributes]:
     """What a caller must be allowed to do in order to act as this user, in each group asked for by name."""
     user = impersonation.user
-    account = user.name.split(":")
-    if user.name.startswith(SERVICE_ACCOUNT_PREFIX) and len(account) == 4:
-        asked = [Attributes(verb="impersonate", resource="serviceaccounts", namespace=account[2], name=account[3])]
+    account = _account(user.name)
+    if account is not None:
+        asked = [Attributes(verb=verb, resource="serviceaccounts", namespace=account[0], name=account[1])]
     else:
-        asked = [Attributes(verb="impersonate", resource="users", name=user.name)]
-    asked += [Attributes(verb="impersonate", resource="groups", name=group) for group in impersonation.groups]
+        asked = [Attributes(verb=verb, resource="users", name=user.name)]
     if user.uid:
-        asked.append(Attributes(verb="impersonate", group=_GROUP, resource="uids", name=user.uid))
+        asked.append(Attributes(verb=verb, group=_GROUP, resource="uids", name=user.uid))
+    asked += [Attributes(verb=verb, resource="groups", name=group) for group in impersonation.groups]
     for key, values in user.extra.items():
         asked += [
-            Attributes(verb="impersonate", group=_GROUP, resource="userextras", subresource=key, name=value)
-            for value in values
+            Attributes(verb=verb, group=_GROUP, resource="userextras", subresource=key, name=value) for value in values
         ]
     return asked

@@ -13,15 +13,17 @@ SECONDS = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
 )  # fmt: skip
 ROOT = "/registry/"
+SLOW_SECONDS = 2.0
 
 
 class MeteredStore:
-    """`inner` does the work. `failure` says what is wrong with it, "" when nothing is."""
+    """`inner` does the work."""
 
     def __init__(self, inner: Store, metrics: Metrics, clock: Clock) -> None:
         self._inner = inner
         self._clock = clock
-        self.failure = ""
+        self._failure = ""
+        self._open: dict[object, float] = {}  # since when each write is under way
         self._series: dict[tuple[str, str], Series] = {}
         labels = ("operation", "type")
         self._seconds = metrics.histogram(
@@ -34,17 +36,28 @@ class MeteredStore:
             "etcd_request_errors_total", "Etcd failed request counts for each operation and object type.", labels
         )
 
+    @property
+    def failure(self) -> str:
+        """What is wrong with it, "" when nothing is."""
+        oldest = min(self._open.values(), default=None)
+        if oldest is not None and self._clock.monotonic() - oldest > SLOW_SECONDS:
+            return "a write to the store does not end"
+        return self._failure
+
     async def txn(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Result:
         key = compares[0].key if compares else writes[0].key if writes else ""
         place = (_operation(compares, writes), key[: key.find("/", key.find("/", len(ROOT)) + 1)])
-        started = self._clock.monotonic()
+        mark = object()
+        started = self._open[mark] = self._clock.monotonic()
         try:
             result = await self._inner.txn(compares, writes)
         except StoreError:
             self._errors.add(place[0], _type(place[1]))
-            self.failure = "the last write to the store failed"
+            self._failure = "the last write to the store failed"
             raise
-        self.failure = ""
+        finally:
+            del self._open[mark]
+        self._failure = ""
         self._observe(place, started)
         return result
 

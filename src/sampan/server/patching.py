@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
+from sampan.kinds.kind import Kind
 from sampan.meta import objects, status
-from sampan.meta.apply import managed
+from sampan.meta.apply import checking, managed
 from sampan.meta.patch import json_patch, merge, strategic
 from sampan.meta.wire import json, yaml
 from sampan.server import aside, codec, custom_bodies
@@ -44,7 +45,7 @@ class Patching:
         patch = await aside.run(read, call, media, size=size)
 
         def made(item: Item) -> Tree:
-            new = patched(call, item.copy(), patch, media)
+            new = patched(call, item.tree, patch, media)
             codec.check_type(new, call.kind, call.info.version)
             return codec.check_fields(call, new, call.kind)
 
@@ -55,7 +56,7 @@ class Patching:
 
     async def _apply(self, call: Call) -> tuple[Item, bool]:
         size = len(call.request.body)
-        config = await aside.run(_applied, call, size=size)
+        config = await aside.run(applied, call, call.kind, size=size)
         for _ in range(2):
             if self._registry.get(call.kind, call.namespace, call.name) is None:
                 if call.sub:
@@ -97,7 +98,7 @@ def read(call: Call, media: str) -> Any:
 
 
 def patched(call: Call, old: Tree, patch: Any, media: str) -> Tree:
-    """The patched object. `old` is the caller's own."""
+    """The patched object, which shares nothing with `old`."""
     if media == JSON_PATCH:
         new = json_patch.apply(old, patch)
     elif media == MERGE_PATCH:
@@ -112,8 +113,12 @@ def patched(call: Call, old: Tree, patch: Any, media: str) -> Tree:
     return result
 
 
-def _applied(call: Call) -> Tree:
-    """The configuration of a server-side apply. Raises ApiError 400 or 422."""
+def applied(call: Call, kind: Kind) -> Tree:
+    """The configuration of a server-side apply. Raises ApiError 400 or 422.
+
+    `kind` is the body's, which is not the resource's own where that has a Scale.
+    """
+    api_version = call.api_version if kind is call.kind else kind.api_version
     if not call.request.param("fieldManager"):
         cause = status.required("fieldManager", "is required for apply patch")
         raise status.invalid("meta.k8s.io", "PatchOptions", "", [cause])
@@ -125,16 +130,20 @@ def _applied(call: Call) -> Tree:
         config, problems = yaml.decode_strict(body)
     if not isinstance(config, dict) or not isinstance(config.get("metadata"), dict):
         raise status.bad_request("error decoding YAML: the applied configuration must be an object with metadata")
-    if config.get("kind") != call.kind.name or config.get("apiVersion") != call.api_version:
+    if config.get("kind") != kind.name or config.get("apiVersion") != api_version:
         raise status.bad_request(
             f"the applied configuration is a {config.get('apiVersion')}, Kind={config.get('kind')}, "
-            f"expected {call.api_version}, Kind={call.kind.name}"
+            f"expected {api_version}, Kind={kind.name}"
         )
     if config["metadata"].get("managedFields"):
         raise status.bad_request("metadata.managedFields must be nil")
-    if call.kind.custom and not (problems and call.field_validation == "Strict"):
-        custom_bodies.refuse_undeclared(config, call.kind, call.name)
-    config = codec.check_fields(call, config, call.kind, problems)
+    if kind.custom:
+        custom_bodies.refuse_undeclared(config, kind, call.name)
+    elif kind.schema:
+        checking.check(config, kind.type)
+    if problems and call.field_validation == "Strict":
+        raise status.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {'; '.join(problems)}")
+    config = codec.check_fields(call, config, call.kind, problems, applied=True)
     config["metadata"].setdefault("name", call.name)
     if config["metadata"]["name"] != call.name:
         raise status.bad_request(

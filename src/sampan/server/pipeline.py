@@ -109,11 +109,10 @@ class Pipeline:
             self._record(passage, user)
         wanted = impersonation.wanted(request)
         if wanted is not None:
-            for attributes in impersonation.questions(wanted):
-                guards.access.check(user, attributes)
-            user = passage.user = wanted.user
+            user, limit = impersonation.judge(wanted, user, attributes_of(info), guards.access.check)
+            passage.user = user
             if passage.event is not None:
-                passage.event.impersonated = user
+                passage.event.impersonated, passage.event.impersonation_limit = user, limit
         if info.verb == "watch" or not is_long(info):
             passage.ticket = await self._seat(passage)
         decision = guards.access.authorize(user, info)
@@ -155,6 +154,7 @@ class Pipeline:
         headers.setdefault("Cache-Control", "no-cache, private")
         if passage.ticket is not None:
             headers.update(passage.ticket.route.headers)
+        self._count_long(passage, response)
         audit = self._guards.audit
         if event is None or audit is None:
             return
@@ -162,16 +162,46 @@ class Pipeline:
             audit.complete(event, response)
         else:
             audit.started(event)
-            response.body = _until_its_end(response.body, lambda: audit.complete(event, response))
+            response.body = _UntilItsEnd(response.body, lambda: audit.complete(event, response))
+
+    def _count_long(self, passage: Passage, response: Response) -> None:
+        """A stream counts until it ends. Watches are counted where they are kept."""
+        if passage.info.verb == "watch" or response.status >= 400:
+            return
+        counts = self._guards.counts
+        if response.hijack is not None:
+            response.ended = counts.began(counts.of(passage.info))
+        elif not isinstance(response.body, bytes | dict):
+            response.body = _UntilItsEnd(response.body, counts.began(counts.of(passage.info)))
 
 
-async def _until_its_end(body: AsyncIterator[Any], ended: Callable[[], None]) -> AsyncIterator[Any]:
-    """The same stream; its end is told."""
-    try:
-        async for chunk in body:
-            yield chunk
-    finally:
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()
-        ended()
+class _UntilItsEnd:
+    """The same stream, also to who sends it; its end is told, once."""
+
+    def __init__(self, body: AsyncIterator[Any], ended: Callable[[], None]) -> None:
+        self._body, self._chunks = body, aiter(body)
+        self._ended: Callable[[], None] | None = ended
+        self.is_foreign = getattr(body, "is_foreign", False)
+
+    def __aiter__(self) -> "_UntilItsEnd":
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            self._end()
+            raise
+
+    async def aclose(self) -> None:
+        close = getattr(self._body, "aclose", None)
+        try:
+            if close is not None:
+                await close()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()

@@ -3,6 +3,7 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -14,7 +15,8 @@ import orjson
 
 from sampan.kinds.kind import Kind
 from sampan.meta import objects, selectors, status
-from sampan.meta.wire import table
+from sampan.meta.schema import Type
+from sampan.meta.wire import protobuf, table
 from sampan.server import codec
 from sampan.server.cache import Cache, Item, item_key
 from sampan.server.call import Call
@@ -23,6 +25,8 @@ from sampan.store.protocol import Compacted, FutureRevision, Store
 from sampan.web.message import Response
 
 MAX_PAGE = 10_000_000
+ITEMS_PER_TURN = 64
+_ZEROS = {"boolean": "false", "integer": "0"}
 
 Match = Callable[[Item], bool]
 
@@ -74,7 +78,7 @@ class Reads:
             return await self._page(call, match, (self._cache.revision, "", limit))
         revision = self._cache.revision
         items = await self._versions.views(call.kind, items)
-        return answer(call, [i for i in items if match(i)] if match else items, revision)
+        return await answer(call, [i for i in items if match(i)] if match else items, revision)
 
     async def at_least(self, wanted: str) -> None:
         """Waits until the cache is at the revision; 504 when it is from the future."""
@@ -117,7 +121,7 @@ class Reads:
             more["continue"] = self._token(call, revision, last[len(cache.prefix) :])
             if match is None:
                 more["remainingItemCount"] = remaining
-        return answer(call, found, revision, more)
+        return await answer(call, found, revision, more)
 
     def _gone(self, call: Call, after: str) -> status.ApiError:
         """410 whose own continue token goes on at the present revision (an inconsistent list)."""
@@ -152,26 +156,48 @@ class Reads:
         return hmac.digest(self._key, body, hashlib.sha256)[:16]
 
 
-def answer(call: Call, items: Sequence[Item], revision: int, more: dict[str, Any] | None = None) -> Response:
+async def answer(call: Call, items: Sequence[Item], revision: int, more: dict[str, Any] | None = None) -> Response:
     """A list at a revision in the form that the client wants: JSON, YAML, protobuf, Table or metadata alone."""
     form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
     metadata = {"resourceVersion": str(revision), **(more or {})}
     headers = codec.warning_headers(call.warnings)
     if form == codec.Form():
         return Response(200, joined(call.kind, call.api_version, metadata, items), headers)
+    if form == codec.Form(codec.PROTOBUF):
+        bodies = await _by_turns(items, lambda item: item.protobuf)
+        data = protobuf.encode_list(call.api_version, call.kind.list_kind, metadata, bodies)
+        return Response(200, data, headers, form.content_type)
     if form.shape == "Table":
-        rows = table.table(call.kind.columns, [i.tree for i in items], call.now, codec.table_options(call))
-        rows["metadata"] = metadata
-        return Response(200, orjson.dumps(rows), headers, form.content_type)
+        return await _table(call, items, metadata, form)
     if form.shape:
         whole = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.shape_version}"}
-        trees = [table.partial_metadata(i.tree) for i in items]
+        trees = await _by_turns(items, lambda item: table.partial_metadata(item.tree))
     else:
         whole = {"kind": call.kind.list_kind, "apiVersion": call.api_version}
-        trees = [i.tree for i in items]
-    return Response(
-        200, codec.encode({**whole, "metadata": metadata, "items": trees}, form), headers, form.content_type
-    )
+        trees = await _by_turns(items, lambda item: item.tree)
+    data = codec.encode({**whole, "metadata": metadata, "items": trees}, form)
+    return Response(200, data, headers, form.content_type)
+
+
+async def _table(call: Call, items: Sequence[Item], metadata: dict[str, Any], form: codec.Form) -> Response:
+    options = codec.table_options(call)
+
+    def row(item: Item) -> Any:
+        return table.table(call.kind.columns, [item.tree], call.now, options)["rows"][0]
+
+    whole = table.table(call.kind.columns, [], call.now, options)
+    whole |= {"metadata": metadata, "rows": await _by_turns(items, row)}
+    return Response(200, orjson.dumps(whole), codec.warning_headers(call.warnings), form.content_type)
+
+
+async def _by_turns(items: Sequence[Item], make: Callable[[Item], Any]) -> list[Any]:
+    """What `make` makes of each item; others have their turn in between."""
+    made = []
+    for number, item in enumerate(items, 1):
+        made.append(make(item))
+        if not number % ITEMS_PER_TURN:
+            await asyncio.sleep(0)
+    return made
 
 
 def joined(kind: Kind, api_version: str, metadata: dict[str, Any], items: Iterable[Item]) -> bytes:
@@ -200,13 +226,14 @@ def selection(call: Call) -> Match | None:
     except ValueError as error:
         raise status.bad_request(str(error)) from error
     paths = _field_paths(call.kind, field_selector)
+    absent = {name: _absent(call.kind, path) for name, path in paths.items()}
 
     def match(item: Item) -> bool:
         if only and _field(item, "metadata.name") != only:
             return False
         if label_selector is not None and not label_selector.matches(item.labels):
             return False
-        return field_selector is None or field_selector.matches(lambda path: _field(item, paths[path]))
+        return field_selector is None or field_selector.matches(lambda name: _field(item, paths[name], absent[name]))
 
     return match
 
@@ -227,14 +254,23 @@ def _field_paths(kind: Kind, selector: selectors.FieldSelector | None) -> dict[s
     return known
 
 
-def _field(item: Item, path: str) -> str:
+def _absent(kind: Kind, path: str) -> str:
+    """What a field that is not there counts as: built-in kinds have no switch that is neither true nor false."""
+    found: Type | None = None if kind.custom or path not in kind.selectable.values() else kind.type
+    for name in path.split("."):
+        found = found.fields.get(name) if found is not None else None
+    return _ZEROS.get(found.kind, "") if found is not None else ""
+
+
+def _field(item: Item, path: str, absent: str = "") -> str:
     if path == "metadata.name":
         return item.key.rpartition("/")[2]
     if path == "metadata.namespace":
         return item.key.partition("/")[0]
-    value = objects.get_path(item.tree, path)
+    values = (objects.get_path(item.tree, one) for one in path.split("|"))
+    value = next((value for value in values if value not in (None, "")), None)
     if value is None:
-        return ""
+        return absent
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

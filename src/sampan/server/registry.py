@@ -1,19 +1,20 @@
 """Writes: every create, update and patch of every stored kind goes through here.
 
 A write is a function old -> new that is tried again when somebody else was faster. In order:
-decode or patch, identity, defaults, admission, prepare, validation, managed fields, transaction.
+decode or patch, identity, defaults, managed fields, admission, prepare, validation, transaction.
 The caller gets the object as the cache has it, after the commit.
 
 https://kubernetes.io/docs/reference/using-api/api-concepts/#updating-resources
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 from typing import Any
 
 import orjson
 
 from sampan.kinds.kind import Kind
+from sampan.kinds.parts import not_yet
 from sampan.kit.ids import Ids
 from sampan.meta import objects, status, timestamps, validation
 from sampan.meta.apply import managed
@@ -81,6 +82,10 @@ class Registry:
     def all(self, kind: Kind, namespace: str = "") -> list[Item]:
         return self._cache.of(kind).range(namespace)
 
+    def live(self, kind: Kind) -> Sized:
+        """Grows and shrinks with what there is of the kind."""
+        return self._cache.of(kind).items
+
     async def find(self, call: Call) -> Item:
         """The object that a call names, as its kind shows it. Raises ApiError 404."""
         item = self.get(call.kind, call.namespace, call.name)
@@ -122,13 +127,13 @@ class Registry:
         kind = call.kind
         size = len(call.request.body)
         await aside.run(kind.hooks.default, new, size=size)
+        new["metadata"]["managedFields"] = await aside.run(self._track, call, new, None, size=size)
         await self._admit(attributes)
         new["metadata"] = attributes.born()["metadata"]
         await aside.run(kind.hooks.prepare, new, None, call.sub, size=size)
         await aside.run(self._validate_new, call, new, size=size)
-        call.warnings.extend(kind.hooks.warn(new, None))
+        call.warnings.extend((*kind.hooks.warn(new, None), *not_yet.warnings(kind.resource, new)))
         await self._judge(attributes)
-        new["metadata"]["managedFields"] = await aside.run(self._track, call, new, None, size=size)
         key = self.store_key(kind, new)
         shown = stored = encode(new)
         if kind.is_satellite:
@@ -207,6 +212,7 @@ class Registry:
     async def _prove(self, call: Call, new: Tree, attributes: chain.Attributes, size: int) -> None:
         """Admission, preparation and validation of an update. Raises ApiError."""
         kind, old = call.kind, attributes.old or {}
+        new["metadata"]["managedFields"] = await aside.run(self._track, call, new, old, size=size)
         await self._admit(attributes)
         await aside.run(kind.hooks.prepare, new, old, call.sub, size=size)
         if kind.has_generation and call.sub in ("", "scale"):
@@ -214,7 +220,6 @@ class Registry:
         await aside.run(self._validate_update, call, new, old, size=size)
         call.warnings.extend(kind.hooks.warn(new, old))
         await self._judge(attributes)
-        new["metadata"]["managedFields"] = await aside.run(self._track, call, new, old, size=size)
 
     async def put(self, call: Call, item: Item, new: Tree, attributes: chain.Attributes) -> Item | None:
         """The transaction of an update; a no-op returns the item as it is, and an object that nothing holds goes."""
@@ -330,10 +335,15 @@ class Registry:
             raise status.invalid(kind.group, kind.name, objects.name(new), causes)
 
     def _track(self, call: Call, new: Tree, old: Tree | None) -> list[Tree]:
-        """The managedFields of a write. A server-side apply has made its own already."""
+        """The managedFields of a write. A server-side apply has made its own already.
+
+        What admission and the kind's preparation add later is nobody's.
+        """
         if is_apply(call):
             made: list[Tree] = new["metadata"].get("managedFields", [])
             return made
+        if old is None and call.kind.has_status:
+            new = {name: value for name, value in new.items() if name != "status"}
         write = managed.Write(call.field_manager, "Update", call.api_version, call.sub, call.now)
         return managed.track(new, old, write, call.kind.type)
 

@@ -46,6 +46,8 @@ def parse(request: Request) -> RequestInfo:
         proxied = _proxied(plain, parts)
         if proxied is not None:
             return proxied
+    if len(parts) > 1 and not parts[-1]:
+        parts.pop()  # one slash at the end says nothing
     if "" in parts or "." in parts or ".." in parts:
         return plain
     if parts[0] == "api" and len(parts) > 2:
@@ -60,7 +62,7 @@ def parse(request: Request) -> RequestInfo:
         if len(rest) > 2 and not (len(rest) == 3 and rest[2] in ("status", "finalize")):
             rest = rest[2:]
     if len(rest) > 3:
-        return plain if rest[-1] == "" else _with_path(plain, group, version, namespace, rest)
+        return _with_path(plain, group, version, namespace, rest)
     return _resource(request, (group, version, namespace), rest)
 
 
@@ -113,10 +115,12 @@ def _resource(request: Request, where: tuple[str, str, str], rest: list[str]) ->
 
 
 def _read_verb(request: Request, name: str) -> str:
+    if name:
+        return "get"  # ?watch= says something about collections only
     for key, value in request.query:
         if key == "watch":
-            return "watch" if is_true(value) else ("get" if name else "list")
-    return "get" if name else "list"
+            return "watch" if is_true(value) else "list"
+    return "list"
 
 
 def _named_by_selector(selector: str) -> str:

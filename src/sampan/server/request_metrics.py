@@ -3,7 +3,8 @@
 https://kubernetes.io/docs/reference/instrumentation/metrics/
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from sampan.server.metrics import Metrics, Sample, Series
 from sampan.server.request_info import RequestInfo
@@ -36,7 +37,7 @@ class Kept:
 
 
 class RequestMetrics:
-    """`of` finds the series of a request, once; the rest adds to it."""
+    """`of` finds the series of a request, once; the rest adds to it. `knows` tells what is served from what is not."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._kept: dict[tuple[str, ...], Kept] = {}
@@ -61,7 +62,9 @@ class RequestMetrics:
             self._inflight,
             ("request_kind",),
         )
+        self.knows: Callable[[RequestInfo], bool] = lambda info: True
         self.inflight = {False: 0, True: 0}
+        self.long: Counter[Key] = Counter()
 
     def of(self, info: RequestInfo) -> Kept:
         """The series of this sort of request."""
@@ -78,9 +81,18 @@ class RequestMetrics:
         kept.codes[answer] = kept.codes.get(answer, 0) + 1
         kept.seconds.observe(seconds)
 
+    def began(self, kept: Kept) -> Callable[[], None]:
+        """A request of this sort goes on for long, until what is returned is called."""
+        self.long[kept.key] += 1
+
+        def end() -> None:
+            self.long[kept.key] -= 1
+
+        return end
+
     def _new(self, info: RequestInfo, place: tuple[str, ...]) -> Kept:
         labels = _labels(info)
-        if len(self._kept) >= MAX_SERIES:  # names that a caller made up
+        if len(self._kept) >= MAX_SERIES or not self.knows(info):  # names that a caller made up
             labels = (labels[0], "other", "", "other", "", "", "apiserver")
             place = (*labels, "")
         kept = self._kept.get(place)

@@ -35,7 +35,7 @@ class Reviews:
 
     async def handle(self, call: Call) -> Response:
         """Raises ApiError 400 or 422 for a question that makes no sense."""
-        review = codec.body_tree(call)
+        review = await codec.body(call)
         if call.kind.name == "TokenReview" and not (review.get("spec") or {}).get("token"):
             raise status.bad_request("token is required for TokenReview in authentication")
         metadata = review.setdefault("metadata", {})

@@ -4,7 +4,7 @@ https://kubernetes.io/docs/reference/instrumentation/metrics/
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from sampan.kit.clock import Clock
 from sampan.server.admission.chain import Attributes, Chain, Lookup
@@ -13,6 +13,7 @@ from sampan.server.cache import ROOT, Cache
 from sampan.server.flow.control import Flow, Route
 from sampan.server.metrics import Metrics, Sample, of_mapping
 from sampan.server.request_info import RequestInfo
+from sampan.server.request_metrics import Key
 
 ADMISSION_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 WAIT_SECONDS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
@@ -31,13 +32,16 @@ def storage(metrics: Metrics, cache: Cache) -> None:
     metrics.read("apiserver_storage_objects", help, read, ("resource",))
 
 
-def watches(metrics: Metrics, open_watches: Callable[[], Iterable[RequestInfo]]) -> None:
-    """Which watches are open."""
+def long_running(
+    metrics: Metrics, open_watches: Callable[[], Iterable[RequestInfo]], others: Mapping[Key, int]
+) -> None:
+    """Which watches, logs and streams are open."""
 
     def read() -> Iterable[Sample]:
         counted = Counter((info.group, info.version, info.resource, _scope(info)) for info in open_watches())
         for (group, version, resource, scope), count in counted.items():
             yield ("WATCH", group, version, resource, "", scope, "apiserver"), count
+        yield from ((key, count) for key, count in tuple(others.items()) if count)
 
     labels = ("verb", "group", "version", "resource", "subresource", "scope", "component")
     help = (

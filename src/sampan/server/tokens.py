@@ -83,7 +83,7 @@ class Tokens:
     """
 
     def __init__(self, private_key: bytes, issuer: str = DEFAULT_ISSUER, retired: Sequence[bytes] = ()) -> None:
-        key = _key(serialization.load_pem_private_key(private_key, None))
+        key = _private_key(private_key)
         self.issuer = issuer
         self._key = key
         self._public = [key.public_key(), *map(_public_key, retired)]
@@ -251,7 +251,9 @@ def _shown(audiences: tuple[str, ...]) -> str:
     return "[" + " ".join(f'"{audience}"' for audience in audiences) + "]"
 
 
-def _key(key: object) -> PrivateKey:
+def _private_key(pem: bytes) -> PrivateKey:
+    """The server's own keys: whether their numbers are prime is not asked at each start, which takes 50 ms."""
+    key = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise TypeError("service account tokens need an RSA or an elliptic curve key")
     if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, ec.SECP256R1):
@@ -261,7 +263,7 @@ def _key(key: object) -> PrivateKey:
 
 def _public_key(pem: bytes) -> PublicKey:
     if b"PRIVATE KEY" in pem:
-        return _key(serialization.load_pem_private_key(pem, None)).public_key()
+        return _private_key(pem).public_key()
     key = serialization.load_pem_public_key(pem)
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise TypeError("service account tokens need an RSA or an elliptic curve key")

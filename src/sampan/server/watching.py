@@ -287,7 +287,7 @@ def _json_frame(kind: str, item: Item) -> bytes:
 def _framer(call: Call, form: codec.Form, now: Callable[[], float]) -> Framer:
     """How one event is written in the client's form."""
     if form.media == codec.PROTOBUF:
-        return _protobuf_frame
+        return _protobuf_metadata_frame if form.shape else _protobuf_frame
     if form.shape == "Table":
         return _TableFramer(call.kind, codec.table_options(call), now)
     if form.shape:
@@ -325,7 +325,15 @@ class _TableFramer:
 
 
 def _protobuf_frame(kind: str, item: Item) -> bytes:
-    return protobuf.watch_frame(kind, protobuf.encode(item.tree))
+    tree = item.tree
+    if kind == "ERROR":
+        return protobuf.watch_frame(kind, protobuf.encode(tree))
+    return protobuf.watch_frame(kind, protobuf.wrap(tree["apiVersion"], tree["kind"], item.protobuf))
+
+
+def _protobuf_metadata_frame(kind: str, item: Item) -> bytes:
+    tree = item.tree if kind == "ERROR" else table.partial_metadata(item.tree)
+    return protobuf.watch_frame(kind, protobuf.encode(tree))
 
 
 def _gone() -> Item:

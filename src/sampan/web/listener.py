@@ -29,6 +29,7 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 IDLE_SECONDS = 620.0
 BODY_SECONDS = 60.0
+FIRST_REQUEST_SECONDS = 32.0
 GONE_SECONDS = 10.0
 WEBSOCKET_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -66,12 +67,13 @@ class Listener:
             access_log=None,
         )
         self._listening: list[asyncio.Server] = []
+        self._silent: set[web.RequestHandler] = set()  # connections that have not asked anything yet
 
     async def listen(self, address: Address) -> int:
         """Starts to accept there; returns the port. OSError when the address is taken."""
         sock = _bind(address)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(self._server, sock=sock, ssl=self._tls, backlog=1024)
+        server = await loop.create_server(self._accept, sock=sock, ssl=self._tls, backlog=1024)
         self._listening.append(server)
         return int(sock.getsockname()[1])
 
@@ -81,7 +83,23 @@ class Listener:
             server.close()
         await self._server.shutdown(grace_seconds)
 
+    def _accept(self) -> asyncio.BaseProtocol:
+        """A new connection's protocol. One that brings no request in time is closed: connections are not free."""
+        protocol = self._server()
+        self._silent.add(protocol)
+        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._hang_up, protocol)
+        return protocol
+
+    def _hang_up(self, protocol: web.RequestHandler) -> None:
+        if protocol in self._silent:
+            self._silent.discard(protocol)
+            transport = protocol.transport
+            protocol.force_close()
+            if transport is not None:
+                transport.abort()
+
     async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
+        self._silent.discard(incoming.protocol)
         request = _incoming(incoming)
         try:
             if incoming.body_exists:
@@ -91,11 +109,15 @@ class Listener:
             raise
         except Exception as error:  # noqa: BLE001 (nobody above us: the client gets a Status)
             response = self._on_error(request, error)
-        if isinstance(response.hijack, Tunnel):
-            return await _join(incoming, response, response.hijack)
-        if response.hijack is not None:
+        if response.hijack is None:
+            return await _answer(incoming, response)
+        try:
+            if isinstance(response.hijack, Tunnel):
+                return await _join(incoming, response, response.hijack)
             return await _upgrade(incoming, response.hijack)
-        return await _answer(incoming, response)
+        finally:
+            if response.ended is not None:
+                response.ended()
 
 
 def server_context(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:

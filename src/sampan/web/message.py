@@ -4,7 +4,7 @@ Over HTTP bodies are bytes. In process a body may be an object tree (never mutat
 so that tests spare the encoding.
 """
 
-from collections.abc import AsyncIterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,10 @@ class Request:
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
-        return next((value for key, value in self.query if key == name), default)
+        for key, value in self.query:
+            if key == name:
+                return value
+        return default
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class Response:
 
     `headers` may be a multi-dictionary, where a header is repeated (Set-Cookie). `hijack` is set for upgrades
     (exec, attach: the listener hands it the WebSocket; proxies: a `tunnel.Tunnel`, joined to the connection).
+    `ended` is called when an upgrade is over.
     """
 
     status: int
@@ -71,3 +75,4 @@ class Response:
     headers: MutableMapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     hijack: Any = None
+    ended: Callable[[], None] | None = None

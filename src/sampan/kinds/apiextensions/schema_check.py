@@ -7,6 +7,7 @@ agree; what is rare in schemas (several schemas at once) is left to the telling 
 from collections.abc import Callable
 from typing import Any
 
+from sampan.cel import patience
 from sampan.kinds.apiextensions import regex, schema_validation
 
 Node = dict[str, Any]
@@ -27,7 +28,13 @@ def checker(node: Node) -> Check:
 
 
 def _telling(node: Node) -> Check:
-    return lambda value: not schema_validation.validate(value, node, path="x")
+    size = sum(len(node.get(name) or ()) for name in (*_JUNCTIONS, "enum"))
+
+    def check(value: Any) -> bool:
+        patience.spend(1 + size)
+        return not schema_validation.validate(value, node, path="x")
+
+    return check
 
 
 def _any(node: Node) -> Check:
@@ -37,7 +44,11 @@ def _any(node: Node) -> Check:
 
 
 def _string(node: Node) -> Check:
-    if node.get("format") or node.get("enum"):
+    if node.get("enum"):
+        allowed = {choice for choice in node["enum"] if choice.__class__ is str}
+        telling = _telling({**node, "enum": None})
+        return lambda value: value.__class__ is str and value in allowed and telling(value)
+    if node.get("format"):
         telling = _telling(node)
         return lambda value: value.__class__ is str and telling(value)
     longest, shortest, pattern = node.get("maxLength"), node.get("minLength") or 0, node.get("pattern")

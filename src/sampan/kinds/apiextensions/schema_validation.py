@@ -203,7 +203,7 @@ def _enum_causes(value: Any, node: Node, path: str) -> list[Cause]:
     if value is None and node.get("nullable"):
         return []
     texts = [choice if isinstance(choice, str) else show(choice) for choice in allowed]
-    return [not_supported(field(path), value if value is not None else "null", texts)]
+    return [not_supported(field(path), value if value is not None else "null", texts, in_order=True)]
 
 
 def _invalid(path: str, value: Any, text: str) -> Cause:

@@ -121,6 +121,8 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
     ):
         labels[key] = value
     spec["template"]["metadata"] = {**(spec["template"].get("metadata") or {}), "labels": labels}
+    if not new["metadata"].get("labels"):
+        new["metadata"]["labels"] = dict(labels)
     selector = spec.get("selector")
     if selector is None:
         selector = spec["selector"] = {}

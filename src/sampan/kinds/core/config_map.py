@@ -32,7 +32,7 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
     data, binary = new.get("data") or {}, new.get("binaryData") or {}
     causes = keyed_data.key_causes(data, "data", other=binary)
     causes += keyed_data.key_causes(binary, "binaryData", other=data)
-    causes += keyed_data.size_causes(keyed_data.text_bytes(data) + keyed_data.base64_bytes(binary), "")
+    causes += keyed_data.size_causes(keyed_data.text_bytes(data) + keyed_data.base64_bytes(binary), "[]")
     if old is not None:
         causes += keyed_data.immutable_causes(new, old, ("data", "binaryData"))
     return causes

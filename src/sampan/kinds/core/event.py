@@ -25,7 +25,7 @@ EVENT = Kind(
         **{f"involvedObject.{field}": f"involvedObject.{field}" for field in _ABOUT},
         "reason": "reason",
         "reportingComponent": "reportingComponent",
-        "source": "source.component",
+        "source": "source.component|reportingComponent",
         "type": "type",
     },
 )

@@ -56,6 +56,11 @@ def select_other(spec: Spec, obj: Object) -> bool:
     return not terms(spec)
 
 
+def matching(wanted: Iterable[Term], obj: Object, *, is_pod: bool) -> list[Term]:
+    """Those of the terms that are about this pod, or this claim."""
+    return [term for term in wanted if (_pod_matches if is_pod else _claim_matches)(term, obj)]
+
+
 def _pod_matches(term: Term, pod: Object) -> bool:
     spec = pod.get("spec") or {}
     match term.get("scopeName"):

@@ -15,7 +15,7 @@ def check(config: Tree, type: schema.Type) -> None:
     if not problems:
         return
     namespace, name = objects.key(config)
-    where = f"{namespace}/{name}" if namespace else name
+    where = f"{namespace}/{name}"
     shown = problems[0] if len(problems) == 1 else "errors:\n" + "\n".join(f"  {p}" for p in problems)
     version, kind = config.get("apiVersion", ""), config.get("kind", "")
     raise bad_request(f"failed to create typed patch object ({where}; {version}, Kind={kind}): {shown}")

@@ -10,9 +10,11 @@ import json
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from sampan.meta import schema
 
-# Keys of list items that upstream's schema defaults; the published document does not carry them.
+# Keys of built-in list items that upstream's schema defaults; the published document does not carry them.
 _KEY_DEFAULTS: dict[str, Any] = {"protocol": "TCP"}
 
 
@@ -27,9 +29,9 @@ def of_item(item: Any, type: schema.Type) -> str | None:
         value = item.get(keys[0])
         if isinstance(value, str):
             return _one_key(keys[0], value)
-    found = {key: item.get(key, _KEY_DEFAULTS.get(key)) for key in sorted(keys)}
     if all(item.get(key) is None for key in keys):
         return None
+    found = {key: _key_value(item, key, type) for key in sorted(keys)}
     return f"k:{_dumps({key: value for key, value in found.items() if value is not None})}"
 
 
@@ -37,7 +39,19 @@ def missing_key(item: Any, type: schema.Type) -> str:
     """The first key that an item of a map list should have and has not; "" when it has all."""
     if type.list_type != "map" or not isinstance(item, dict):
         return ""
-    return next((key for key in type.list_map_keys if item.get(key, _KEY_DEFAULTS.get(key)) is None), "")
+    return next((key for key in type.list_map_keys if _key_value(item, key, type) is None), "")
+
+
+def _key_value(item: dict[str, Any], key: str, type: schema.Type) -> Any:
+    """A list item's key, or what its schema says in its place."""
+    value = item.get(key)
+    if value is not None:
+        return value
+    items = type.items
+    if items.name:
+        return _KEY_DEFAULTS.get(key)
+    field = items.fields.get(key)
+    return None if field is None else field.node.get("default")
 
 
 def show(element: str) -> str:
@@ -77,4 +91,4 @@ def _text(value: str) -> str:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return orjson.dumps(value).decode()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sampan.meta import objects, schema, timestamps
 from sampan.meta.apply import checking, comparison, fieldset, merging
+from sampan.meta.fields import dense
 from sampan.meta.status import ApiError, failure
 
 Tree = dict[str, Any]
@@ -109,11 +110,14 @@ def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, f
     difference = comparison.Difference(fieldset.stripped(found.changed), fieldset.stripped(found.removed))
     if not force:
         _refuse_conflicts(others, difference.changed)
-    entry = _applied_entry(last, wanted, write, is_same=difference == comparison.NOTHING)
+    kept = dense(merged, type) if type.name else merged
+    entry = _applied_entry(
+        last, wanted, write, is_same=difference == comparison.NOTHING or kept == _content(live or {})
+    )
     managers = _without(others, difference)
     if entry is not None:
         managers[owner] = entry
-    return _with_entries(merged, live, _encode(managers))
+    return _with_entries(kept, live, _encode(managers))
 
 
 def _track_creation(new: Tree, write: Write, type: schema.Type) -> list[Tree]:
@@ -154,12 +158,14 @@ def _capped(managers: Managers) -> Managers:
     if surplus <= 0:
         return managers
     result = dict(managers)
+    left = len(updates)
     for entry in updates:
-        if sum(1 for e in result.values() if e.owner.operation == "Update") <= MAX_UPDATE_MANAGERS:
+        if left <= MAX_UPDATE_MANAGERS:
             break
         bucket = Owner(ANCIENT, "Update", entry.api_version, "")
         result.pop(entry.owner)
         older = result.get(bucket)
+        left -= older is not None
         fields = fieldset.union(older.fields if older else None, entry.fields) or {}
         result[bucket] = Entry(bucket, entry.api_version, max(entry.time, older.time if older else ""), fields)
     return result

@@ -7,6 +7,7 @@ https://protobuf.dev/programming-guides/encoding/
 """
 
 import base64
+import functools
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,13 @@ from sampan.meta.wire.protobuf_table import Field, Message
 MAX_DEPTH = 100
 MAGIC = b"k8s\x00"
 
+Tree = dict[str, Any]
+Step = Callable[[Tree, bytes, int, int], int]
+"""Reads one field's value at a position into the tree, at a depth; answers the position after it."""
+
 _META = protobuf_table.META
+_ONE_BYTE = 0x80
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _UNTIL_YEAR_10000 = 253402300800
 _FROM_YEAR_1 = -62135596800
 
@@ -29,22 +36,21 @@ class Fault(ValueError):
     """The bytes are no such message."""
 
 
-def read(data: bytes, message: Message, depth: int = 0) -> dict[str, Any]:
+def read(data: bytes, message: Message, depth: int = 0) -> Tree:
     """The message's fields as JSON has them."""
     if depth > MAX_DEPTH:
         raise Fault("proto: exceeded maximum recursion depth")
-    tree: dict[str, Any] = {}
-    by_number = message.by_number
+    tree: Tree = {}
+    steps = _steps(message.name)
     position, end = 0, len(data)
     while position < end:
-        tag, position = varint(data, position)
-        wire = tag & 7
-        value, position = _raw(data, position, wire)
-        if tag < 8:
-            raise Fault(f"proto: illegal tag {tag >> 3} (wire type {wire})")
-        field = by_number.get(tag >> 3)
-        if field is not None:
-            _store(tree, field, (wire, value), depth)
+        tag = data[position]
+        if tag < _ONE_BYTE:
+            position += 1
+        else:
+            tag, position = varint(data, position)
+        step = steps.get(tag)
+        position = step(tree, data, position, depth) if step else _other(message, tag, data, position)
     return tree
 
 
@@ -58,112 +64,198 @@ def varint(data: bytes, position: int) -> tuple[int, int]:
             raise Fault("unexpected EOF") from None
         position += 1
         result |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < _ONE_BYTE:
             return result & 0xFFFFFFFFFFFFFFFF, position
         shift += 7
         if shift >= 64:
             raise Fault("proto: integer overflow")
 
 
-def _raw(data: bytes, position: int, wire: int) -> tuple[Any, int]:
-    if wire == 0:
-        return varint(data, position)
-    if wire == 2:
+def _span(data: bytes, position: int) -> tuple[int, int]:
+    """Where bytes that have their length before them begin and end."""
+    try:
+        length = data[position]
+    except IndexError:
+        raise Fault("unexpected EOF") from None
+    if length < _ONE_BYTE:
+        position += 1
+    else:
         length, position = varint(data, position)
-    elif wire in (1, 5):
-        length = 8 if wire == 1 else 4
-    else:
-        raise Fault(f"proto: illegal wireType {wire}")
-    if position + length > len(data):
+    end = position + length
+    if end > len(data):
         raise Fault("unexpected EOF")
-    return data[position : position + length], position + length
+    return position, end
 
 
-def _store(tree: dict[str, Any], field: Field, found: tuple[int, Any], depth: int) -> None:
-    if field.is_map:
-        key, value = _entry(_bytes(found, field), field, depth)
-        if value is not None:
-            tree.setdefault(field.name, {})[key] = value
-    elif field.inline:
-        tree.update(read(_bytes(found, field), protobuf_table.message(field.kind), depth + 1))
-    elif field.repeated:
-        values = tree.setdefault(field.name, [])
-        if found[0] == 2 and field.kind in _VARINTS:
-            values.extend(_unpack(found[1], field))
+def _after(data: bytes, position: int, wire: int) -> int:
+    """The position after a value that nobody wants."""
+    if wire == _VARINT:
+        return varint(data, position)[1]
+    if wire == _BYTES:
+        return _span(data, position)[1]
+    if wire not in (_FIXED64, _FIXED32):
+        raise Fault(f"proto: illegal wireType {wire}")
+    position += 8 if wire == _FIXED64 else 4
+    if position > len(data):
+        raise Fault("unexpected EOF")
+    return position
+
+
+def _other(message: Message, tag: int, data: bytes, position: int) -> int:
+    """Skips a field that this table does not know. Fault for one that it knows in another form."""
+    number, wire = tag >> 3, tag & 7
+    position = _after(data, position, wire)
+    if number == 0:
+        raise Fault(f"proto: illegal tag {number} (wire type {wire})")
+    field = message.by_number.get(number)
+    if field is not None:
+        raise Fault(f"proto: wrong wireType = {wire} for field {field.name[:1].upper()}{field.name[1:]}")
+    return position
+
+
+# What is done with each field, made once for a message.
+
+
+@functools.cache
+def _steps(message_name: str) -> dict[int, Step]:
+    """By tag: a field's number and wire type."""
+    steps: dict[int, Step] = {}
+    for field in protobuf_table.message(message_name).fields:
+        number = field.number << 3
+        if field.is_map:
+            steps[number | _BYTES] = _map_step(field)
+        elif field.kind in _VARINTS:
+            steps[number | _VARINT] = _number_step(field)
+            if field.repeated:
+                steps[number | _BYTES] = _packed_step(field)
+        elif field.kind == "double":
+            steps[number | _FIXED64] = _double_step(field)
         else:
-            values.append(_value(found, field, depth))
-    else:
-        value = _value(found, field, depth)
-        if value is not None and (value or not field.zero_is_absent):
-            tree[field.name] = value
+            steps[number | _BYTES] = _inline_step(field) if field.inline else _bytes_step(field)
+    return steps
 
 
-def _entry(data: bytes, field: Field, depth: int) -> tuple[str, Any]:
-    key, value = "", None
-    position = 0
-    while position < len(data):
-        tag, position = varint(data, position)
-        found, position = _raw(data, position, tag & 7)
-        if tag >> 3 == 1:
-            key = _text(_bytes((tag & 7, found), field))
-        elif tag >> 3 == 2:
-            value = _value((tag & 7, found), field, depth)
-    return key, _empty(field, depth) if value is None else value
+def _number_step(field: Field) -> Step:
+    name, convert = field.name, _VARINTS[field.kind]
 
-
-def _empty(field: Field, depth: int) -> Any:
-    """A map's value that was left out, as some encoders do with zero values."""
-    return False if field.kind == "bool" else 0 if field.kind in _VARINTS else _value((2, b""), field, depth)
-
-
-def _unpack(data: bytes, field: Field) -> list[Any]:
-    values = []
-    position = 0
-    while position < len(data):
+    def step(tree: Tree, data: bytes, position: int, _depth: int) -> int:
         number, position = varint(data, position)
-        values.append(_VARINTS[field.kind](number))
-    return values
+        value = convert(number)
+        if field.repeated:
+            tree.setdefault(name, []).append(value)
+        elif value or not field.zero_is_absent:
+            tree[name] = value
+        return position
+
+    return step
 
 
-def _value(found: tuple[int, Any], field: Field, depth: int) -> Any:
-    wire, value = found
-    kind = field.kind
-    as_number = _VARINTS.get(kind)
-    if as_number is not None:
-        if wire != 0:
-            raise Fault(f"proto: wrong wireType = {wire} for field {_go_name(field)}")
-        return as_number(value)
-    if kind == "double":
-        if wire != 1:
-            raise Fault(f"proto: wrong wireType = {wire} for field {_go_name(field)}")
-        return struct.unpack("<d", value)[0]
-    data = _bytes(found, field)
-    if kind == "string":
-        return _text(data)
-    if kind == "bytes":
-        return base64.b64encode(data).decode()
-    special = _SPECIAL.get(kind)
-    if special is not None:
-        return special(data, depth + 1)
-    return read(data, protobuf_table.message(kind), depth + 1)
+def _packed_step(field: Field) -> Step:
+    convert = _VARINTS[field.kind]
+
+    def step(tree: Tree, data: bytes, position: int, _depth: int) -> int:
+        position, end = _span(data, position)
+        values = tree.setdefault(field.name, [])
+        packed = data[position:end]
+        at = 0
+        while at < len(packed):
+            number, at = varint(packed, at)
+            values.append(convert(number))
+        return end
+
+    return step
 
 
-def _bytes(found: tuple[int, Any], field: Field) -> bytes:
-    wire, value = found
-    if wire != 2:
-        raise Fault(f"proto: wrong wireType = {wire} for field {_go_name(field)}")
-    return bytes(value)
+def _double_step(field: Field) -> Step:
+    def step(tree: Tree, data: bytes, position: int, _depth: int) -> int:
+        end = _after(data, position, _FIXED64)
+        tree[field.name] = struct.unpack("<d", data[position:end])[0]
+        return end
+
+    return step
 
 
-def _go_name(field: Field) -> str:
-    return field.name[:1].upper() + field.name[1:]
+def _inline_step(field: Field) -> Step:
+    message = protobuf_table.message(field.kind)
+
+    def step(tree: Tree, data: bytes, position: int, depth: int) -> int:
+        position, end = _span(data, position)
+        tree.update(read(data[position:end], message, depth + 1))
+        return end
+
+    return step
 
 
-def _text(data: bytes) -> str:
+def _bytes_step(field: Field) -> Step:
+    name, convert = field.name, _converter(field.kind)
+    keeps_zero = not field.zero_is_absent
+
+    def step(tree: Tree, data: bytes, position: int, depth: int) -> int:
+        position, end = _span(data, position)
+        value = convert(data[position:end], depth + 1)
+        if value is not None and (value or keeps_zero):
+            tree[name] = value
+        return end
+
+    def add(tree: Tree, data: bytes, position: int, depth: int) -> int:
+        position, end = _span(data, position)
+        tree.setdefault(name, []).append(convert(data[position:end], depth + 1))
+        return end
+
+    return add if field.repeated else step
+
+
+def _map_step(field: Field) -> Step:
+    values = _steps_of_value(field.kind)
+    missing = _ZEROS.get(field.kind)
+
+    def step(tree: Tree, data: bytes, position: int, depth: int) -> int:
+        position, end = _span(data, position)
+        entry: Tree = {}
+        inner, at = data[position:end], 0
+        while at < len(inner):
+            tag, at = varint(inner, at)
+            found = values.get(tag)
+            at = found(entry, inner, at, depth) if found else _after(inner, at, tag & 7)
+        value = entry.get("value", missing)
+        if value is None and "value" not in entry:
+            value = _converter(field.kind)(b"", depth + 1)
+        if value is not None:
+            tree.setdefault(field.name, {})[entry.get("key", "")] = value
+        return end
+
+    return step
+
+
+def _steps_of_value(kind: str) -> dict[int, Step]:
+    """A map's entry is a message of a key, 1, and a value, 2."""
+    value = Field(2, "value", kind)
+    steps = {1 << 3 | _BYTES: _bytes_step(Field(1, "key", "string"))}
+    if kind in _VARINTS:
+        steps[2 << 3 | _VARINT] = _number_step(value)
+    else:
+        steps[2 << 3 | _BYTES] = _bytes_step(value)
+    return steps
+
+
+def _converter(kind: str) -> Callable[[bytes, int], Any]:
+    """What a field's bytes become, at a depth."""
+    plain = _PLAIN.get(kind) or _SPECIAL.get(kind)
+    if plain is not None:
+        return plain
+    message = protobuf_table.message(kind)
+    return lambda data, depth: read(data, message, depth) if data else {}
+
+
+def _text(data: bytes, _depth: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
         raise Fault("proto: field contains invalid UTF-8") from None
+
+
+def _base64(data: bytes, _depth: int) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _int32(value: int) -> int:
@@ -176,6 +268,8 @@ def _int64(value: int) -> int:
 
 
 _VARINTS: dict[str, Callable[[int], Any]] = {"bool": bool, "int32": _int32, "int64": _int64}
+_ZEROS: dict[str, Any] = {"bool": False, "int32": 0, "int64": 0}
+_PLAIN: dict[str, Callable[[bytes, int], Any]] = {"string": _text, "bytes": _base64}
 
 
 # Messages whose JSON is not an object of their fields.

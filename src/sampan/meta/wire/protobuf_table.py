@@ -58,6 +58,23 @@ def message(name: str) -> Message:
 
 
 @functools.cache
+def plain_fields(definition: str) -> frozenset[str]:
+    """The fields of a built-in type (io.k8s.api.core.v1.Pod) whose zero is nothing, in JSON as well."""
+    name = "k8s.io." + definition.removeprefix("io.k8s.").replace("-", "_")
+    return _plain(name) if name in rows() else frozenset()
+
+
+def _plain(name: str) -> frozenset[str]:
+    found: set[str] = set()
+    for field in message(name).fields:
+        if field.inline:
+            found |= _plain(field.kind)
+        elif field.zero_is_absent:
+            found.add(field.name)
+    return frozenset(found)
+
+
+@functools.cache
 def rows() -> dict[str, list[list[Any]]]:
     """The whole table, as it is shipped."""
     data = resources.files("sampan.meta").joinpath("data/protobuf-1.36.json.zlib").read_bytes()

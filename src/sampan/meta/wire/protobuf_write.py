@@ -96,11 +96,12 @@ def _put_one(number: int, kind: str) -> Put:
 
 def _put_number(tag: bytes) -> Put:
     def put(out: bytearray, value: Any) -> None:
+        number = int(value)
         out.extend(tag)
-        if 0 <= value < _ONE_BYTE:
-            out.append(value)
+        if 0 <= number < _ONE_BYTE:
+            out.append(number)
         else:
-            out.extend(varint(value))
+            out.extend(varint(number))
 
     return put
 

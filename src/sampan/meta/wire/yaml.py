@@ -244,12 +244,17 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _NOT_JSON = re.compile(r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z")
 
 
+_SHORT = 18  # digits that certainly fit in 64 bits
+
+
 def _resolve(text: str) -> Any:
     """A plain scalar's value."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in "+-.0123456789":
         return text
+    if text[0] != "0" and len(text) <= _SHORT and text.isascii() and text.isdigit():
+        return int(text)  # nearly all numbers, quickly
     bare = text.replace("_", "")
     if _INT.match(bare):
         return _integer(bare)

@@ -11,7 +11,7 @@ from sampan.kinds.certificates import certificate_signing_request
 from sampan.kinds.certificates.certificate_signing_request import APPROVAL, CERTIFICATESIGNINGREQUEST
 from sampan.kinds.parts import csr
 from sampan.meta import objects, status, timestamps
-from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
 from sampan.server.authz import decision
 from sampan.server.authz.authorizer import Authorizer
 from sampan.server.identity import User
@@ -24,13 +24,15 @@ MASTERS = "system:masters"
 class CertificateRequests:
     """CertificateApproval, CertificateSigning and CertificateSubjectRestriction in one."""
 
+    CONCERNS = Concern(operations=(CREATE, UPDATE), kinds=(CERTIFICATESIGNINGREQUEST,))
+
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
     async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
         """Stamps the requester, and the time of new conditions."""
         obj = attributes.obj
-        if attributes.kind.resource != CERTIFICATESIGNINGREQUEST.resource or obj is None:
+        if obj is None:
             return
         if attributes.operation == CREATE:
             _stamp(obj.setdefault("spec", {}), attributes.user)
@@ -40,7 +42,7 @@ class CertificateRequests:
     async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
         """Raises ApiError 403."""
         obj, old = attributes.obj, attributes.old
-        if attributes.kind.resource != CERTIFICATESIGNINGREQUEST.resource or obj is None:
+        if obj is None:
             return
         if attributes.operation == CREATE:
             _refuse(attributes, _subject_refusal(obj, attributes.user))

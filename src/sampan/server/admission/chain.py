@@ -7,12 +7,12 @@ Each plugin is one file that offers at least one of three functions, as a module
 `async release(attributes, lookup)`   the object goes for good with this transaction: what else goes with it
 
 A refusal is an ApiError. All may add compares and writes to the transaction, and run again when it is
-tried again.
+tried again. Most have to do with few sorts of request: their `CONCERNS` says with which, once for each sort.
 
 https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,6 +26,30 @@ Tree = dict[str, Any]
 Plugin = Any  # a module or an object, see above
 
 CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+MAX_SORTS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Which requests a plugin is asked about: those of one of the operations, on one of the kinds or groups.
+
+    Empty means any. Kinds are the same in every version. With `needs` it is asked only while there is an object
+    of one of those kinds: its rules.
+    """
+
+    operations: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    groups: tuple[str, ...] = ()
+    needs: tuple[Kind, ...] = ()
+
+    def covers(self, kind: Kind, operation: str) -> bool:
+        """Whether requests of this sort are among them."""
+        if self.operations and operation not in self.operations:
+            return False
+        return not (self.kinds or self.groups) or kind in self.kinds or kind.group in self.groups
+
+
+ANY = Concern()
 
 
 @dataclass(slots=True)
@@ -118,39 +142,120 @@ class Lookup(Protocol):
 
     def all(self, kind: Kind, namespace: str = "") -> Sequence[Item]: ...
 
+    def live(self, kind: Kind) -> Sized:
+        """Grows and shrinks with what there is of the kind."""
+        ...
+
 
 _Step = Callable[[Attributes, Lookup], Awaitable[None]]
+
+
+_Needs = tuple[Sized, ...]  # what must not all be empty; () needs nothing
+_Phase = tuple[tuple[_Needs, _Step, "Meter"], ...]
+_Sort = tuple[str, str, str]
+
+
+class Meter(Protocol):
+    """Is told how long a plugin took."""
+
+    def took(self, seconds: float, *, rejected: bool) -> None: ...
+
+
+class Meters(Protocol):
+    """Where chains get their meters."""
+
+    @property
+    def monotonic(self) -> Callable[[], float]:
+        """The clock."""
+        ...
+
+    def of(self, plugin: Plugin, phase: str, operation: str) -> Meter:
+        """For a plugin in a phase of an operation."""
+        ...
+
+
+class Unmetered:
+    """Meters that count nothing."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return 0.0
+
+    def of(self, plugin: Plugin, phase: str, operation: str) -> "Unmetered":
+        return self
+
+    def took(self, seconds: float, *, rejected: bool) -> None: ...
 
 
 class Chain:
     """The plugins in their order."""
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
-        self._admit = _steps(plugins, "admit")
-        self._validate = _steps(plugins, "validate")
-        self._release = _steps(plugins, "release")
+    def __init__(self, plugins: Sequence[Plugin], meters: Meters = Unmetered()) -> None:  # noqa: B008 (has no state)
+        self._plugins = tuple(plugins)
+        self._meters = meters
+        self._release = tuple(plugin.release for plugin in plugins if hasattr(plugin, "release"))
+        self._by_sort: dict[_Sort, tuple[_Phase, _Phase]] = {}
 
     async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
         """The mutating phase, in one round or two."""
-        for step in self._admit:
-            await step(attributes, lookup)
+        phase, _ = self._phases(attributes, lookup)
+        await self._go(phase, attributes, lookup)
         if attributes.again:
             attributes.round = 1
             attributes.compares.clear()
             attributes.writes.clear()
-            for step in self._admit:
-                await step(attributes, lookup)
+            await self._go(phase, attributes, lookup)
 
     async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
         """The validating phase."""
-        for step in self._validate:
-            await step(attributes, lookup)
+        _, phase = self._phases(attributes, lookup)
+        await self._go(phase, attributes, lookup)
 
     async def release(self, attributes: Attributes, lookup: Lookup) -> None:
         """When an object goes for good."""
         for step in self._release:
             await step(attributes, lookup)
 
+    def _phases(self, attributes: Attributes, lookup: Lookup) -> tuple[_Phase, _Phase]:
+        """Who is asked about a request of this sort, mutating and validating."""
+        kind, operation = attributes.kind, attributes.operation
+        sort = kind.group, kind.name, operation
+        phases = self._by_sort.get(sort)
+        if phases is None:
+            if len(self._by_sort) >= MAX_SORTS:  # of kinds that came and went
+                self._by_sort.clear()
+            asked = [plugin for plugin in self._plugins if _concern(plugin).covers(kind, operation)]
+            made = tuple(self._phase(asked, name, operation, lookup) for name in ("admit", "validate"))
+            phases = self._by_sort[sort] = (made[0], made[1])
+        return phases
 
-def _steps(plugins: Sequence[Plugin], name: str) -> tuple[_Step, ...]:
-    return tuple(getattr(plugin, name) for plugin in plugins if hasattr(plugin, name))
+    def _phase(self, plugins: Sequence[Plugin], name: str, operation: str, lookup: Lookup) -> _Phase:
+        return tuple(
+            (
+                tuple(lookup.live(kind) for kind in _concern(plugin).needs),
+                getattr(plugin, name),
+                self._meters.of(plugin, name, operation),
+            )
+            for plugin in plugins
+            if hasattr(plugin, name)
+        )
+
+    async def _go(self, phase: _Phase, attributes: Attributes, lookup: Lookup) -> None:
+        now = self._meters.monotonic
+        started = now()
+        for needs, step, meter in phase:
+            if needs and not any(needs):
+                continue
+            try:
+                await step(attributes, lookup)
+            except BaseException:
+                meter.took(now() - started, rejected=True)
+                raise
+            ended = now()
+            meter.took(ended - started, rejected=False)
+            started = ended
+
+
+def _concern(plugin: Plugin) -> Concern:
+    concern: Concern = getattr(plugin, "CONCERNS", ANY)
+    return concern

@@ -8,7 +8,9 @@ from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.parts import claim_rules
 from sampan.kinds.storage.storage_class import STORAGECLASS
 from sampan.meta import status
-from sampan.server.admission.chain import UPDATE, Attributes, Lookup
+from sampan.server.admission.chain import UPDATE, Attributes, Concern, Lookup
+
+CONCERNS = Concern(operations=(UPDATE,), kinds=(PERSISTENTVOLUMECLAIM,))
 
 _UNBOUND = "Only bound persistent volume claims can be expanded"
 _FIXED = (
@@ -19,9 +21,9 @@ _FIXED = (
 async def validate(attributes: Attributes, lookup: Lookup) -> None:
     """Raises ApiError 403."""
     new, old = attributes.obj, attributes.old
-    if attributes.operation != UPDATE or attributes.kind != PERSISTENTVOLUMECLAIM or attributes.subresource:
+    if attributes.subresource or new is None or old is None:
         return
-    if new is None or old is None or claim_rules.size(new["spec"]).nanos <= claim_rules.size(old["spec"]).nanos:
+    if claim_rules.size(new["spec"]).nanos <= claim_rules.size(old["spec"]).nanos:
         return
     why = ""
     if (old.get("status") or {}).get("phase") != persistent_volume_claim.BOUND:

@@ -6,13 +6,15 @@ https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#d
 from sampan.kinds.networking.ingress import CLASS_ANNOTATION, INGRESS
 from sampan.kinds.networking.ingress_class import DEFAULT_ANNOTATION, INGRESSCLASS
 from sampan.meta import objects
-from sampan.server.admission.chain import CREATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
+
+CONCERNS = Concern(operations=(CREATE,), kinds=(INGRESS,))
 
 
 async def admit(attributes: Attributes, lookup: Lookup) -> None:
     """The class goes into spec.ingressClassName."""
     ingress = attributes.obj
-    if attributes.operation != CREATE or attributes.kind.resource != INGRESS.resource or ingress is None:
+    if ingress is None:
         return
     spec = ingress.setdefault("spec", {})
     if attributes.subresource or spec.get("ingressClassName") is not None:

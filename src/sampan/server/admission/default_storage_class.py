@@ -11,15 +11,15 @@ from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.storage import storage_class
 from sampan.kinds.storage.storage_class import STORAGECLASS
 from sampan.meta import objects
-from sampan.server.admission.chain import CREATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
+
+CONCERNS = Concern(operations=(CREATE,), kinds=(PERSISTENTVOLUMECLAIM,))
 
 
 async def admit(attributes: Attributes, lookup: Lookup) -> None:
     """Names the class in a new claim."""
     claim = attributes.obj
-    if attributes.operation != CREATE or attributes.kind != PERSISTENTVOLUMECLAIM or claim is None:
-        return
-    if attributes.subresource or persistent_volume_claim.has_class(claim):
+    if claim is None or attributes.subresource or persistent_volume_claim.has_class(claim):
         return
     marked = [item.tree for item in lookup.all(STORAGECLASS) if storage_class.is_default(item.tree)]
     if marked:

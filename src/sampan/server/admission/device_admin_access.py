@@ -9,20 +9,21 @@ from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.resource.resource_claim import RESOURCECLAIM
 from sampan.kinds.resource.resource_claim_template import RESOURCECLAIMTEMPLATE
 from sampan.meta import objects, status
-from sampan.server.admission.chain import CREATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
 
 LABEL = "resource.kubernetes.io/admin-access"
 
 Tree = dict[str, Any]
 
 _PATHS = {RESOURCECLAIM: "spec.devices", RESOURCECLAIMTEMPLATE: "spec.spec.devices"}
+CONCERNS = Concern(operations=(CREATE,), kinds=tuple(_PATHS))
 _TEXT = f"admin access to devices requires the `{LABEL}: true` label on the containing namespace"
 
 
 async def validate(attributes: Attributes, lookup: Lookup) -> None:
     """Raises ApiError 422."""
-    path, obj = _PATHS.get(attributes.kind), attributes.obj
-    if path is None or obj is None or attributes.operation != CREATE or attributes.subresource:
+    path, obj = _PATHS[attributes.kind], attributes.obj
+    if obj is None or attributes.subresource:
         return
     requests = objects.get_path(obj, f"{path}.requests") or []
     causes = [

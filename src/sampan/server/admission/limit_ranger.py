@@ -6,12 +6,15 @@ https://kubernetes.io/docs/concepts/policy/limit-range/
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from sampan.kinds.core import pod as pods
 from sampan.kinds.core.limit_range import CLAIM, CONTAINER, LIMITRANGE, POD
+from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.parts import quota_usage
 from sampan.meta import objects, quantity, status
 from sampan.meta.quantity import Quantity
-from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
 
+CONCERNS = Concern(operations=(CREATE, UPDATE), kinds=(pods.POD, PERSISTENTVOLUMECLAIM), needs=(LIMITRANGE,))
 ANNOTATION = "kubernetes.io/limit-ranger"
 
 Tree = dict[str, Any]
@@ -22,7 +25,7 @@ Check = Callable[[str, Quantity], str]
 async def admit(attributes: Attributes, lookup: Lookup) -> None:
     """Fills in a new pod's missing requests and limits."""
     pod = attributes.obj
-    if pod is None or attributes.operation != CREATE or attributes.kind.resource != "pods" or attributes.subresource:
+    if pod is None or attributes.operation != CREATE or attributes.kind != pods.POD or attributes.subresource:
         return
     told: list[str] = []
     for item in lookup.all(LIMITRANGE, attributes.namespace):
@@ -36,17 +39,17 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
 async def validate(attributes: Attributes, lookup: Lookup) -> None:
     """Raises ApiError 403 for a pod or claim beyond a LimitRange."""
     obj, kind = attributes.obj, attributes.kind
-    if obj is None or attributes.operation not in (CREATE, UPDATE) or objects.is_deleting(obj):
+    if obj is None or objects.is_deleting(obj):
         return
-    if kind.resource == "pods":
+    if kind == pods.POD:
         is_resize = attributes.subresource == "resize"
         if not is_resize and (attributes.subresource or attributes.operation == UPDATE):
             return
         find: Callable[[Tree, Tree], list[str]] = pod_complaints
-    elif kind.resource == "persistentvolumeclaims" and not attributes.subresource:
-        find = claim_complaints
-    else:
+    elif attributes.subresource:
         return
+    else:
+        find = claim_complaints
     for item in lookup.all(LIMITRANGE, attributes.namespace):
         complaints = list(dict.fromkeys(find(item.tree, obj)))
         if complaints:

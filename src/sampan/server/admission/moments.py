@@ -5,7 +5,9 @@ from typing import Any
 from sampan.kinds.core.persistent_volume import PERSISTENTVOLUME
 from sampan.kinds.resource.resource_slice import RESOURCESLICE
 from sampan.meta import timestamps
-from sampan.server.admission.chain import DELETE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
+
+CONCERNS = Concern(operations=(CREATE, UPDATE), kinds=(PERSISTENTVOLUME, RESOURCESLICE))
 
 Tree = dict[str, Any]
 
@@ -13,7 +15,7 @@ Tree = dict[str, Any]
 async def admit(attributes: Attributes, lookup: Lookup) -> None:
     """Writes them where the client left them out."""
     obj = attributes.obj
-    if obj is None or attributes.operation == DELETE:
+    if obj is None:
         return
     now = timestamps.format(attributes.call.now)
     if attributes.kind == PERSISTENTVOLUME and attributes.subresource == "status":

@@ -18,7 +18,7 @@ from sampan.meta.apply import checking, merging
 from sampan.meta.patch import json_patch
 from sampan.server import aside
 from sampan.server.admission import expressions, matching, mutation, policies, reinvocation
-from sampan.server.admission.chain import Attributes, Lookup
+from sampan.server.admission.chain import Attributes, Concern, Lookup
 from sampan.server.admission.matching import Match
 from sampan.server.admission.policies import Fault, Invocation, Policies, Policy
 from sampan.server.authz.authorizer import Authorizer
@@ -33,6 +33,8 @@ Tree = dict[str, Any]
 
 class MutatingPolicies:
     """The plugin."""
+
+    CONCERNS = Concern(needs=(MUTATING_ADMISSION_POLICY_BINDING,))
 
     def __init__(self, served: Served, versions: Versions, authorizer: Authorizer) -> None:
         kinds = (MUTATING_ADMISSION_POLICY, MUTATING_ADMISSION_POLICY_BINDING)

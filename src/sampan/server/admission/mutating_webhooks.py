@@ -11,7 +11,7 @@ from sampan.kinds.admissionregistration.mutating_webhook_configuration import MU
 from sampan.meta import objects, status
 from sampan.meta.patch import json_patch
 from sampan.server.admission import admission_review, matching, mutation, reinvocation, webhooks
-from sampan.server.admission.chain import Attributes, Lookup
+from sampan.server.admission.chain import Attributes, Concern, Lookup
 from sampan.server.admission.matching import Match
 from sampan.server.admission.webhooks import CallingFailed, Hook, Hooks
 
@@ -24,6 +24,8 @@ Tree = dict[str, Any]
 
 class MutatingWebhooks:
     """The plugin."""
+
+    CONCERNS = Concern(needs=(MUTATING_WEBHOOK_CONFIGURATION,))
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks

@@ -2,8 +2,9 @@
 
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.meta import objects, status
-from sampan.server.admission.chain import CREATE, DELETE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, DELETE, Attributes, Concern, Lookup
 
+CONCERNS = Concern(operations=(CREATE, DELETE))
 IMMORTAL = ("default", "kube-system", "kube-public")
 
 
@@ -15,7 +16,7 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
         if kind is NAMESPACE or (kind.group, kind.plural) == ("", NAMESPACE.plural):
             _keep(name)
         return
-    if attributes.operation != CREATE or not kind.namespaced or kind.not_stored:
+    if not kind.namespaced or kind.not_stored:
         return
     namespace = lookup.get(NAMESPACE, "", call.namespace)
     if namespace is None:

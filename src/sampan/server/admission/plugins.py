@@ -19,7 +19,9 @@ from sampan.server.admission import (
     node_taint,
     pod_security,
     pod_tolerations,
+    pod_topology,
     priority,
+    quota_limits,
     runtime_class,
     service_account,
     storage_in_use,
@@ -80,6 +82,7 @@ def plugins(tools: Tools) -> tuple[Plugin, ...]:
         moments,
         RbacEscalation(tools.authorizer),
         default_ingress_class,
+        pod_topology,
         MutatingPolicies(tools.served, tools.versions, tools.authorizer),
         MutatingWebhooks(hooks),
         CertificateRequests(tools.authorizer),  # after the webhooks, which must not say who asks
@@ -89,5 +92,5 @@ def plugins(tools: Tools) -> tuple[Plugin, ...]:
         ValidatingPolicies(tools.served, tools.versions, tools.authorizer, tools.metrics),
         ValidatingWebhooks(hooks),
         terminating_definition,
-        ResourceQuotas(tools.now),
+        ResourceQuotas(tools.now, quota_limits.limits(tools.config.of("ResourceQuota"))),
     )

@@ -11,7 +11,7 @@ from sampan.kinds.core.pod import POD
 from sampan.kinds.parts.pod_security import evaluation, levels
 from sampan.kinds.parts.pod_security.levels import PRIVILEGED, Level, Policy
 from sampan.meta import objects, status
-from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
 
 MAX_PODS_TO_CHECK = 3000
 _AUDIT = levels.PREFIX
@@ -59,12 +59,14 @@ def settings(config: Tree) -> Settings:
 class PodSecurity:
     """The plugin."""
 
+    CONCERNS = Concern(operations=(CREATE, UPDATE))
+
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
 
     async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
         """Raises ApiError 403 for a pod that the namespace does not allow, 422 for labels that mean nothing."""
-        if attributes.operation not in (CREATE, UPDATE) or attributes.obj is None:
+        if attributes.obj is None:
             return
         kind = attributes.kind
         if kind == NAMESPACE and not attributes.subresource:

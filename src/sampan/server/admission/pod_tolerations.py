@@ -4,8 +4,9 @@ https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#d
 """
 
 from sampan.kinds.core.pod import POD
-from sampan.server.admission.chain import CREATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
 
+CONCERNS = Concern(operations=(CREATE,), kinds=(POD,))
 TOLERATION_SECONDS = 300
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -13,9 +14,7 @@ UNREACHABLE = "node.kubernetes.io/unreachable"
 
 async def admit(attributes: Attributes, lookup: Lookup) -> None:
     pod = attributes.obj
-    if attributes.operation != CREATE or attributes.kind.resource != POD.resource or pod is None:
-        return
-    if attributes.subresource:
+    if pod is None or attributes.subresource:
         return
     tolerations = pod["spec"].get("tolerations") or []
     missing = [key for key in (NOT_READY, UNREACHABLE) if not any(_tolerates(t, key) for t in tolerations)]

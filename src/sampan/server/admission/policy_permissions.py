@@ -12,7 +12,7 @@ from sampan.kinds.admissionregistration.validating_admission_policy_binding impo
     VALIDATING_ADMISSION_POLICY_BINDING,
 )
 from sampan.meta import objects, status
-from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
 from sampan.server.authz import decision
 from sampan.server.authz.authorizer import Authorizer
 from sampan.server.identity import MASTERS_GROUP, User
@@ -30,19 +30,21 @@ Tree = dict[str, Any]
 class PolicyPermissions:
     """The plugin."""
 
+    CONCERNS = Concern(operations=(CREATE, UPDATE), kinds=(*_POLICIES, *_BINDINGS))
+
     def __init__(self, served: Served, authorizer: Authorizer) -> None:
         self._served, self._authorizer = served, authorizer
 
     async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
         """Raises ApiError 422 for parameters that the writer may not read."""
         obj = attributes.obj
-        if attributes.operation not in (CREATE, UPDATE) or attributes.subresource or obj is None:
+        if attributes.subresource or obj is None:
             return
         if MASTERS_GROUP in attributes.user.groups:
             return
         if attributes.kind in _POLICIES:
             self._policy(attributes, obj.get("spec") or {}, (attributes.old or {}).get("spec") or {})
-        elif attributes.kind in _BINDINGS:
+        else:
             self._binding(attributes, lookup)
 
     def _policy(self, attributes: Attributes, spec: Tree, before: Tree) -> None:

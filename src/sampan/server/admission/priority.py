@@ -8,8 +8,9 @@ from typing import Any
 from sampan.kinds.core.pod import POD
 from sampan.kinds.scheduling.priority_class import PRIORITYCLASS, SYSTEM_CLASSES
 from sampan.meta import objects, status
-from sampan.server.admission.chain import CREATE, DELETE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, DELETE, Attributes, Concern, Lookup
 
+CONCERNS = Concern(kinds=(POD, PRIORITYCLASS))
 PREEMPT = "PreemptLowerPriority"
 SYSTEM_NAMES = frozenset(objects.name(found) for found in SYSTEM_CLASSES)
 

@@ -17,7 +17,9 @@ from sampan.kinds.parts import quota_usage
 from sampan.kinds.parts.quota_usage import Amounts
 from sampan.meta import objects, status
 from sampan.server import cache
-from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Lookup
+from sampan.server.admission import quota_limits
+from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
+from sampan.server.admission.quota_limits import Limit
 from sampan.store.protocol import Compare, Put
 
 Tree = dict[str, Any]
@@ -27,15 +29,20 @@ _GROWING = (("services", ""), ("persistentvolumeclaims", ""), ("pods", "resize")
 
 
 class ResourceQuotas:
-    """`now` is unix seconds."""
+    """`now` is unix seconds. What is in `limits` may be taken only where a quota says how much."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], limits: Sequence[Limit] = ()) -> None:
+        self.CONCERNS = Concern(operations=(CREATE, UPDATE), needs=() if limits else (RESOURCEQUOTA,))
+        self._limits = limits
         self._now = now
         self._lines: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
         """Raises ApiError 403 when a quota would be exceeded."""
-        if not _is_charged(attributes) or not self._concerned(attributes, lookup):
+        if not _is_charged(attributes):
+            return
+        self._check_limits(attributes, lookup)
+        if not self._concerned(attributes, lookup):
             return
         if not attributes.dry_run:
             await self._stand_in_line(attributes)
@@ -43,6 +50,16 @@ class ResourceQuotas:
         delta = self._delta(attributes)
         for item in concerned:
             self._charge(attributes, item, delta)
+
+    def _check_limits(self, attributes: Attributes, lookup: Lookup) -> None:
+        """Raises ApiError 403 for what may be taken only with a quota, where there is none."""
+        kind, obj = attributes.kind, attributes.obj or {}
+        limits = quota_limits.of_kind(self._limits, kind)
+        if limits:
+            quotas = [item.tree for item in lookup.all(RESOURCEQUOTA, attributes.namespace)]
+            why = quota_limits.uncovered(limits, kind, obj, quota_usage.usage(kind, obj, self._now()), quotas)
+            if why:
+                raise _refusal(attributes, why)
 
     async def _stand_in_line(self, attributes: Attributes) -> None:
         line = self._lines.get(attributes.namespace)

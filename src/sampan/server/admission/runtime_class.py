@@ -8,10 +8,11 @@ from typing import Any
 from sampan.kinds.core.pod import POD
 from sampan.kinds.node.runtime_class import RUNTIMECLASS
 from sampan.meta import objects, status
-from sampan.server.admission.chain import CREATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
 
 Tree = dict[str, Any]
 
+CONCERNS = Concern(operations=(CREATE,), kinds=(POD,))
 _MISMATCH = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
 _ALONE = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
 
@@ -19,7 +20,7 @@ _ALONE = "pod rejected: Pod Overhead set without corresponding RuntimeClass defi
 async def admit(attributes: Attributes, lookup: Lookup) -> None:
     """Raises ApiError 403 for an unknown class, or one that the pod contradicts."""
     pod = attributes.obj
-    if not _is_concerned(attributes) or pod is None:
+    if pod is None or attributes.subresource:
         return
     found = _class_of(pod, attributes, lookup)
     if found is None:
@@ -35,7 +36,7 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
 async def validate(attributes: Attributes, lookup: Lookup) -> None:
     """Raises ApiError 403 for an overhead that is not the class's."""
     pod = attributes.obj
-    if not _is_concerned(attributes) or pod is None:
+    if pod is None or attributes.subresource:
         return
     found = _class_of(pod, attributes, lookup)
     overhead = None if found is None else _overhead(found)
@@ -44,10 +45,6 @@ async def validate(attributes: Attributes, lookup: Lookup) -> None:
         raise _forbidden(attributes, _MISMATCH)
     if overhead is None and given:
         raise _forbidden(attributes, _ALONE)
-
-
-def _is_concerned(attributes: Attributes) -> bool:
-    return attributes.operation == CREATE and attributes.kind == POD and not attributes.subresource
 
 
 def _class_of(pod: Tree, attributes: Attributes, lookup: Lookup) -> Tree | None:

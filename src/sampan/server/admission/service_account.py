@@ -8,8 +8,9 @@ from typing import Any
 from sampan.kinds.core.pod import POD
 from sampan.kinds.core.service_account import SERVICEACCOUNT
 from sampan.meta import objects, status
-from sampan.server.admission.chain import CREATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
 
+CONCERNS = Concern(operations=(CREATE,), kinds=(POD,))
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX = "kube-api-access-"
 TOKEN_SECONDS = 3607
@@ -22,9 +23,7 @@ Tree = dict[str, Any]
 async def admit(attributes: Attributes, lookup: Lookup) -> None:
     """Raises ApiError 403 when the account does not exist."""
     pod = attributes.obj
-    if attributes.operation != CREATE or attributes.kind.resource != POD.resource or pod is None:
-        return
-    if attributes.subresource or MIRROR_ANNOTATION in objects.annotations(pod):
+    if pod is None or attributes.subresource or MIRROR_ANNOTATION in objects.annotations(pod):
         return
     spec = pod["spec"]
     name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"

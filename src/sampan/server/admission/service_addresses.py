@@ -20,7 +20,7 @@ from sampan.kinds.parts import service_families, service_shape
 from sampan.kit.ids import Ids
 from sampan.meta import objects, status, timestamps
 from sampan.meta.apply import managed
-from sampan.server.admission.chain import Attributes, Lookup
+from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
 from sampan.server.admission.service_ranges import Addresses, Ports, Range
 from sampan.server.cache import encode, prefix
 from sampan.store.protocol import Compare, Delete, Put
@@ -35,6 +35,8 @@ Tree = dict[str, Any]
 class ServiceAddresses:
     """The allocator. It comes after everything that may still change a Service."""
 
+    CONCERNS = Concern(operations=(CREATE, UPDATE), kinds=(SERVICE,))
+
     def __init__(self, service_cidr: str, ids: Ids, now: Callable[[], float]) -> None:
         self._addresses = Addresses(service_cidr)
         self._ids = ids
@@ -43,7 +45,7 @@ class ServiceAddresses:
     async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
         """Raises ApiError 422 for what is taken or outside the ranges, 500 when a range is full."""
         old = attributes.old
-        if not _is_about_services(attributes) or attributes.obj is None:
+        if attributes.subresource or attributes.obj is None:
             return
         service = attributes.born()
         spec, before = service["spec"], old.get("spec") or {} if old is not None else None

@@ -8,14 +8,16 @@ from sampan.kinds.apiextensions import crd_spec
 from sampan.kinds.apiextensions.custom_resource_definition import CUSTOMRESOURCEDEFINITION as DEFINITION
 from sampan.meta import status
 from sampan.server import cache
-from sampan.server.admission.chain import CREATE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
 from sampan.store.protocol import Compare
+
+CONCERNS = Concern(operations=(CREATE,))
 
 
 async def validate(attributes: Attributes, lookup: Lookup) -> None:
     """Raises ApiError 405, as upstream, or 404 when the definition is gone."""
     kind = attributes.kind
-    if attributes.operation != CREATE or not kind.custom or attributes.subresource:
+    if not kind.custom or attributes.subresource:
         return
     name = f"{kind.plural}.{kind.group}"
     item = lookup.get(DEFINITION, "", name)

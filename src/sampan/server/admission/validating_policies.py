@@ -19,7 +19,7 @@ from sampan.meta import objects
 from sampan.server import aside
 from sampan.server.admission import expressions, matching, policies
 from sampan.server.admission.admission_metrics import AdmissionMetrics
-from sampan.server.admission.chain import Attributes, Lookup
+from sampan.server.admission.chain import Attributes, Concern, Lookup
 from sampan.server.admission.policies import Fault, Invocation, Policies, Policy
 from sampan.server.authz.authorizer import Authorizer
 from sampan.server.served import Served
@@ -62,6 +62,8 @@ class Outcome:
 
 class ValidatingPolicies:
     """The plugin."""
+
+    CONCERNS = Concern(needs=(VALIDATING_ADMISSION_POLICY_BINDING,))
 
     def __init__(self, served: Served, versions: Versions, authorizer: Authorizer, metrics: AdmissionMetrics) -> None:
         kinds = (VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING)

@@ -8,13 +8,15 @@ import asyncio
 from sampan.kinds.admissionregistration.validating_webhook_configuration import VALIDATING_WEBHOOK_CONFIGURATION
 from sampan.meta.status import ApiError
 from sampan.server.admission import admission_review, matching, webhooks
-from sampan.server.admission.chain import Attributes, Lookup
+from sampan.server.admission.chain import Attributes, Concern, Lookup
 from sampan.server.admission.matching import Match
 from sampan.server.admission.webhooks import CallingFailed, Hook, Hooks
 
 
 class ValidatingWebhooks:
     """The plugin."""
+
+    CONCERNS = Concern(needs=(VALIDATING_WEBHOOK_CONFIGURATION,))
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks

@@ -102,6 +102,10 @@ class Aggregator:
 
     # Requests
 
+    def serves(self, group: str, version: str) -> bool:
+        """Whether an extension server has this group version."""
+        return (group, version) in self._remote
+
     async def route(self, request: Request, user: User) -> Response | None:
         """The answer of the extension server whose request this is; None when it is ours."""
         if not self._remote:
@@ -234,23 +238,32 @@ class Aggregator:
         if said == availability.PASSED:
             message = await self._extensions.check(service, CHECK_SECONDS)
             said = availability.failed(message) if message else said
+        if said == availability.PASSED:  # who sees that it can be used finds its resources in discovery
+            await self._ask(service, self._ask_resources)
         changed = availability.with_verdict(service, said, self._parts.clock.now())
         if changed is not None:
             await self._write("PUT", APISERVICE.path("", objects.name(service), "status"), changed)
         if said == availability.PASSED:
-            await self._ask(service)
+            await self._ask(service, self._ask_documents)
 
-    async def _ask(self, service: Tree) -> None:
+    async def _ask(self, service: Tree, ask: Callable[[Tree], Awaitable[Tree]]) -> None:
+        """Keeps what the server tells of itself."""
         key = priorities.service_key(service)
         try:
-            resources = await self._resources(service)
-            v3 = (await self._document(service, "/openapi/v3")).get("paths") or {}
-            v2 = await self._document(service, "/openapi/v2")
+            answers = await ask(service)
         except (status.ApiError, OutboundError) as error:
             LOG.warning("%s did not tell what it serves: %s", objects.name(service), error)
             return
         if key in self._remote:
-            self._tell(key, Told(self._remote[key], resources, True, v3, v2))
+            told = self._told.get(key, Told(self._remote[key]))
+            self._tell(key, replace(told, service=self._remote[key], **answers))
+
+    async def _ask_resources(self, service: Tree) -> Tree:
+        return {"resources": await self._resources(service), "is_fresh": True}
+
+    async def _ask_documents(self, service: Tree) -> Tree:
+        v3 = (await self._document(service, "/openapi/v3")).get("paths") or {}
+        return {"v3": v3, "v2": await self._document(service, "/openapi/v2")}
 
     async def _resources(self, service: Tree) -> list[Tree]:
         group, version = priorities.service_key(service)

@@ -44,6 +44,7 @@ class Event:
     user: User | None
     received: float
     impersonated: User | None = None
+    impersonation_limit: str = ""
     annotations: dict[str, str] = field(default_factory=dict)
     status: Tree | None = None
     request_object: Any = None
@@ -84,6 +85,8 @@ class Event:
         }
         if self.impersonated is not None:
             tree["impersonatedUser"] = _user(self.impersonated)
+        if self.impersonation_limit:
+            tree["authenticationMetadata"] = {"impersonationConstraint": self.impersonation_limit}
         if agent := headers.get("user-agent", ""):
             tree["userAgent"] = agent[:MAX_AGENT_LENGTH]
         if self.info.is_resource:

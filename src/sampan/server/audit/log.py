@@ -120,7 +120,7 @@ class Audit:
     def complete(self, event: Event, response: Response) -> None:
         """The response is there."""
         body = response.body
-        refusal = _refusal(body) if response.status >= 400 else None
+        refusal = _refusal(body, response.content_type) if response.status >= 400 else None
         event.status = refusal or {"code": response.status}
         if event.wants_response and event.info.is_resource and isinstance(body, bytes | dict):
             event.response_object = _body(body, response.content_type)
@@ -172,9 +172,9 @@ def _protobuf(body: bytes, media: str) -> object:
     return found
 
 
-def _refusal(body: object) -> dict[str, object] | None:
+def _refusal(body: object, media: str) -> dict[str, object] | None:
     """The Status of a refusal, without kind and version."""
-    tree = _body(body, "application/json")
+    tree = _body(body, media)
     if not isinstance(tree, dict) or tree.get("kind") != "Status":
         return None
     return {k: v for k, v in tree.items() if k not in ("kind", "apiVersion", "metadata")}

@@ -26,7 +26,7 @@ class BindingHandler:
 
     async def post(self, call: Call) -> Response:
         """POST of bindings: the same, for the pod that the binding's own name says. Raises ApiError."""
-        binding = codec.body_tree(call)
+        binding = await codec.body(call)
         name = objects.name(binding)
         if not name:
             raise status.bad_request("name must be provided")
@@ -38,7 +38,7 @@ class BindingHandler:
 
     async def handle(self, call: Call) -> Response:
         """Raises ApiError 400, 404, 409."""
-        binding = codec.body_tree(call, BINDING)
+        binding = await codec.body(call, BINDING)
         named = objects.name(binding) if binding.get("metadata") else ""
         if named and named != call.name:
             raise status.bad_request(f"name in URL does not match name in Binding object: {call.name} != {named}")
@@ -68,21 +68,27 @@ class BindingHandler:
 
 def _bound(call: Call, item: Item, binding: Tree, node: str) -> Tree:
     pod = item.copy()
-    uid = (binding.get("metadata") or {}).get("uid")
-    why = ""
-    if uid and uid != pod["metadata"]["uid"]:
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {pod['metadata']['uid']}"
-    elif objects.is_deleting(pod):
-        why = f"pod {call.name} is being deleted, cannot be assigned to a host"
-    elif pod["spec"].get("nodeName"):
-        why = f'pod {call.name} is already assigned to node "{pod["spec"]["nodeName"]}"'
-    elif pod["spec"].get("schedulingGates"):
-        why = f"pod {call.name} has non-empty .spec.schedulingGates"
+    why = _hindrance(binding.get("metadata") or {}, pod)
     if why:
         raise status.conflict("", "pods/binding", call.name, why)
     pod["spec"]["nodeName"] = node
-    for key, value in ((binding.get("metadata") or {}).get("annotations") or {}).items():
-        pod["metadata"].setdefault("annotations", {})[key] = value
+    for field in ("labels", "annotations"):
+        given = (binding.get("metadata") or {}).get(field)
+        if given:
+            pod["metadata"][field] = (pod["metadata"].get(field) or {}) | given
     state = pod.setdefault("status", {})
     state["conditions"] = conditions.set(state.get("conditions", []), "PodScheduled", "True", "", "", call.now)
     return pod
+
+
+def _hindrance(wanted: Tree, pod: Tree) -> str:
+    """Why the pod cannot be bound, which has to be the one that `wanted` names; "" when it can."""
+    live, spec = pod["metadata"], pod["spec"]
+    for field, name in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        if wanted.get(field) and wanted[field] != live[field]:
+            return f"Precondition failed: {name} in precondition: {wanted[field]}, {name} in object meta: {live[field]}"
+    if objects.is_deleting(pod):
+        return f"pod {live['name']} is being deleted, cannot be assigned to a host"
+    if spec.get("nodeName"):
+        return f'pod {live["name"]} is already assigned to node "{spec["nodeName"]}"'
+    return f"pod {live['name']} has non-empty .spec.schedulingGates" if spec.get("schedulingGates") else ""

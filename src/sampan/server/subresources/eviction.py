@@ -37,7 +37,7 @@ class EvictionHandler:
 
     async def handle(self, call: Call) -> Response:
         """Raises ApiError 400, 404, 409, 429, 500."""
-        eviction = codec.body_tree(call, EVICTION)
+        eviction = await codec.body(call, EVICTION)
         name = objects.name(eviction) if eviction.get("metadata") else ""
         if name and name != call.name:
             raise status.bad_request(f"name in URL does not match name in Eviction object: {call.name} != {name}")

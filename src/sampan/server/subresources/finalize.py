@@ -19,12 +19,12 @@ class FinalizeHandler:
 
     async def handle(self, call: Call) -> Response:
         """Raises ApiError."""
-        body = codec.body_tree(call)
+        body = await codec.body(call)
 
         async def change(item: Item) -> Tree:
             new = item.copy()
             new["spec"] = {**new.get("spec", {}), "finalizers": (body.get("spec") or {}).get("finalizers") or []}
-            version = body["metadata"].get("resourceVersion")
+            version = (body.get("metadata") or {}).get("resourceVersion")
             if version:
                 new["metadata"]["resourceVersion"] = version
             return new

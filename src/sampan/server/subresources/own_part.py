@@ -30,7 +30,7 @@ class OwnPartHandler:
         if call.info.verb == "patch":
             item, _ = await self._patching.patch(call)
             return codec.respond(call, item)
-        body = codec.body_tree(call)
+        body = await codec.body(call)
         body.setdefault("metadata", {})
 
         async def change(item: Item) -> Tree:

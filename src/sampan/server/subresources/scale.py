@@ -7,10 +7,12 @@ from typing import Any
 
 from sampan.kinds.autoscaling.scale import SCALE
 from sampan.meta import objects, schema, selectors, status
-from sampan.server import codec, patching
+from sampan.meta.apply import managed, scaled
+from sampan.server import aside, codec, patching
 from sampan.server.cache import Item
 from sampan.server.call import Call
-from sampan.server.registry import Registry
+from sampan.server.registry import Registry, is_apply
+from sampan.server.request_info import is_true
 from sampan.web.message import Response
 
 Tree = dict[str, Any]
@@ -30,11 +32,15 @@ class ScaleHandler:
 
         async def change(item: Item) -> Tree:
             live = shown(call, item.tree)
-            wanted = read(call, live)
+            size = len(call.request.body)
+            if is_apply(call):
+                wanted, owners = await aside.run(_applied, call, live, item.tree, size=size)
+            else:
+                wanted, owners = await aside.run(read, call, live, size=size), None
             call.admitted = False
             await self._registry.admit_body(call, SCALE, wanted, live)
             call.admitted = True
-            return _with_replicas(call, item, wanted)
+            return _with_replicas(call, item, wanted, owners)
 
         written = await self._registry.update(call, change)
         return codec.respond_tree(call, shown(call, written.tree))
@@ -44,8 +50,8 @@ class ScaleHandler:
 
     def _patched(self, call: Call, live: Tree) -> Tree:
         media = codec.media_type(call)
-        if media == patching.APPLY_PATCH:
-            raise status.unsupported_media_type(patching.ACCEPTED[:3])
+        if media not in patching.ACCEPTED:
+            raise status.unsupported_media_type(patching.ACCEPTED)
         patch = patching.read(call, media)
         if media == patching.STRATEGIC_PATCH:
             media = patching.MERGE_PATCH
@@ -84,7 +90,22 @@ def _selector_text(call: Call, selector: Any, path: str) -> str:
     return str(selectors.from_label_selector(whole))
 
 
-def _with_replicas(call: Call, item: Item, scale: Tree) -> Tree:
+def _applied(call: Call, live: Tree, obj: Tree) -> tuple[Tree, list[Tree]]:
+    """The Scale after a server-side apply, and who owns what of the object then. Raises ApiError 400, 409, 422."""
+    path, entries = _paths(call)[0], objects.metadata(obj).get("managedFields") or []
+    config = patching.applied(call, SCALE)
+    config.pop("status", None)
+    owners = scaled.of_scale(entries, path, SCALE.api_version)
+    live = {**live, "metadata": {**live["metadata"], "managedFields": owners}}
+    write = managed.Write(call.field_manager, "Apply", SCALE.api_version, call.sub, call.now)
+    force = is_true(call.request.param("force", "false"))
+    made = managed.apply(live, config, write, SCALE.type, force=force)
+    kept = made["metadata"].pop("managedFields")
+    return made, scaled.of_object(entries, path, kept, call.api_version)
+
+
+def _with_replicas(call: Call, item: Item, scale: Tree, owners: list[Tree] | None) -> Tree:
+    """The object with a Scale's replicas; `owners` are its managedFields then, None where the write tells."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int) or replicas < 0:
         cause = status.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
@@ -95,6 +116,8 @@ def _with_replicas(call: Call, item: Item, scale: Tree) -> Tree:
     for parent in parents:
         target = target.setdefault(parent, {})
     target[last] = replicas
+    if owners is not None:
+        new["metadata"]["managedFields"] = owners
     wanted = scale.get("metadata") or {}
     for name in ("resourceVersion", "uid"):
         if wanted.get(name):

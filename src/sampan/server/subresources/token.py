@@ -38,7 +38,7 @@ class TokenHandler:
     async def handle(self, call: Call) -> Response:
         """Raises ApiError 403, 404, 409, 422."""
         account = (await self._registry.find(call)).tree
-        review = codec.body_tree(call, TOKENREQUEST)
+        review = await codec.body(call, TOKENREQUEST)
         await self._registry.admit_body(call, TOKENREQUEST, review)
         spec = review.setdefault("spec", {})
         seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)

@@ -48,6 +48,8 @@ class Policy:
 
 def read(labels: Mapping[str, str], default: Policy) -> tuple[Policy, list[Cause]]:
     """The policy that labels say, and what is wrong with them; a wrong level counts as restricted."""
+    if not any(label.startswith(PREFIX) for label in labels):
+        return default, []
     causes: list[Cause] = []
     found: dict[str, Level] = {}
     for mode in MODES:
