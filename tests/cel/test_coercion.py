@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cel.expressions import of_schema, over
 
 from sampan.cel import types
 from sampan.cel.environment import CompileError, Environment
 from sampan.cel.program import EvaluationError
 from sampan.kinds.apps.deployment import DEPLOYMENT
 from sampan.meta import schema
+from tests.cel.expressions import of_schema, over
 
 STRING = {"type": "string"}
 INTEGER = {"type": "integer"}

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.cel.expressions import PLAIN
 
 from sampan.cel import types
 from sampan.cel.environment import CompileError, Environment
+from tests.cel.expressions import PLAIN
 
 START = (
     "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from tests.cel.expressions import of_schema
 
 from sampan.cel import types
 from sampan.cel.environment import Environment
@@ -16,6 +15,7 @@ from sampan.cel.program import (
     Lazy,
     excess_text,
 )
+from tests.cel.expressions import of_schema
 
 STRING = {"type": "string"}
 MOST = 2**64 - 1

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cel.expressions import PLAIN, VALUES
 
 from sampan.cel.environment import CompileError
 from sampan.cel.program import Budget, EvaluationError
 from sampan.cel.values import plain
+from tests.cel.expressions import PLAIN, VALUES
 
 WORDS = [
     *[

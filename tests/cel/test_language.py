@@ -5,11 +5,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cel.expressions import PLAIN, VALUES, evaluate
 
 from sampan.cel import types
 from sampan.cel.environment import Environment
 from sampan.cel.program import EvaluationError
+from tests.cel.expressions import PLAIN, VALUES, evaluate
 
 CASES = [
     ("1 + 2 * 3 - 4", 3),

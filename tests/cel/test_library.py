@@ -1,11 +1,11 @@
 """The libraries that Kubernetes adds to CEL answer as its documentation says."""
 
 import pytest
-from tests.cel.expressions import evaluate
 
 from sampan.cel import types
 from sampan.cel.environment import Environment
 from sampan.cel.program import Authorizer, Budget, Check, CostExceeded, Decision, EvaluationError
+from tests.cel.expressions import evaluate
 
 CASES = [
     # Lists.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from tests.clients.test_kubectl_subcommands import Kubectl, kubectl, simulated
 
 __all__ = ["kubectl", "simulated"]

@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.clients.conftest import Cluster, needs_root
 
 from sampan.cluster import python_rootfs
+from tests.clients.conftest import Cluster, needs_root
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
 

@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.server.conftest import SIGNING_KEY, Api, Clock, InProcess
-
 from sampan.kinds.builtin import KINDS
 from sampan.kit.ids import SeededIds
 from sampan.kit.tasks import Tasks
@@ -13,6 +11,7 @@ from sampan.server import bootstrap, config
 from sampan.server.app import App, Parts
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Store
+from tests.server.conftest import SIGNING_KEY, Api, Clock, InProcess
 
 
 class Lines:

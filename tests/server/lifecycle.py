@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from tests.server.conftest import ADMIN, Api
 
 from sampan.meta.wire import protobuf
 from sampan.web.message import Request
+from tests.server.conftest import ADMIN, Api
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 VERBS = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}

@@ -1,11 +1,11 @@
 """What admission does by default, and by configuration, that no other file tests: topology labels, limited resources."""
 
 import pytest
+
+from sampan.server.config import ConfigError, read
 from tests.server.configured import configured
 from tests.server.conftest import Api, Tree, pod
 from tests.server.test_quota import quota, sized
-
-from sampan.server.config import ConfigError, read
 
 PODS = "/api/v1/namespaces/default/pods"
 NODE_LABELS = {

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from tests.server.configured import Lines, configured
-from tests.server.conftest import NOW, config_map
 
 from sampan.server.audit.log import File
 from sampan.web.message import Peer
+from tests.server.configured import Lines, configured
+from tests.server.conftest import NOW, config_map
 
 POLICY = """
 apiVersion: audit.k8s.io/v1

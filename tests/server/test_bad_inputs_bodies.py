@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from tests.server.conftest import Api, config_map, deployment, pod
 from tests.server.test_security import ACCOUNTS, MAPS, PODS
 

@@ -5,10 +5,10 @@ import gzip
 import zlib
 
 import pytest
-from tests.server.conftest import ADMIN, Api, config_map
-from tests.server.test_security import MAPS, NOBODY, https, raw
 
 from sampan.web import listener
+from tests.server.conftest import ADMIN, Api, config_map
+from tests.server.test_security import MAPS, NOBODY, https, raw
 
 pytestmark = pytest.mark.parametrize("api", ["https-memory"], indirect=True)
 

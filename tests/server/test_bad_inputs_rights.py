@@ -5,11 +5,11 @@ import random
 from typing import Any
 
 import pytest
+
+from sampan.web.message import Peer
 from tests.server.conftest import ADMIN, Answer, Api, config_map
 from tests.server.custom import crd, establish
 from tests.server.test_security import MAPS, NOBODY, RBAC, bind, cluster_role, user
-
-from sampan.web.message import Peer
 
 Tree = dict[str, Any]
 

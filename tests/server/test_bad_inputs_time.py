@@ -5,12 +5,12 @@ from typing import Any
 
 import orjson
 import pytest
+
+from sampan.server.aside import LARGE_BYTES
 from tests.server import stalls
 from tests.server.conftest import Api, config_map, pod
 from tests.server.custom import CRDS, WIDGETS, crd, establish, spec_schema, widget
 from tests.server.test_security import MAPS, PODS
-
-from sampan.server.aside import LARGE_BYTES
 
 Tree = dict[str, Any]
 

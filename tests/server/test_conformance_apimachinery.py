@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from tests.server.conftest import Api, config_map, deployment, pod
 from tests.server.lifecycle import contains
 from tests.server.test_reads import watched

@@ -6,6 +6,7 @@ A number is the test's position in upstream's list of conformance tests.
 from typing import Any
 
 import pytest
+
 from tests.server.conftest import Api, config_map
 
 BASE = "/api/v1/namespaces/default"

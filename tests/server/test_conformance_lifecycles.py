@@ -6,6 +6,7 @@ A number is the test's position in upstream's list of conformance tests; kinds w
 from typing import Any
 
 import pytest
+
 from tests.requests import request
 from tests.server import lifecycle
 from tests.server.conftest import Api, pod

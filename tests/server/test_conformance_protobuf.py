@@ -6,11 +6,11 @@ Go clients send and want it for every built-in type; see test_conformance_lifecy
 from typing import Any
 
 import pytest
+
+from sampan.meta.wire import protobuf
 from tests.server.conftest import Api, deployment, pod
 from tests.server.custom import CRDS, crd
 from tests.server.lifecycle import Wire
-
-from sampan.meta.wire import protobuf
 
 BASE = "/api/v1/namespaces/default"
 AUTHN = "/apis/authentication.k8s.io/v1"

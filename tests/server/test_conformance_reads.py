@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.server.conftest import Api, config_map
 
 from sampan.meta.wire import protobuf
+from tests.server.conftest import Api, config_map
 
 Tree = dict[str, Any]
 MAPS = "/api/v1/namespaces/default/configmaps"

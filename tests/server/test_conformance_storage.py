@@ -4,6 +4,7 @@ A number is the test's position in upstream's list of conformance tests.
 """
 
 import pytest
+
 from tests.server.conftest import Api
 
 BASE = "/api/v1/namespaces/default"

@@ -3,13 +3,13 @@
 import base64
 
 import pytest
-from tests.server.configured import configured
-from tests.server.conftest import config_map
 
 from sampan.server.config import ConfigError, read
 from sampan.server.encryption import secretbox
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import StoreError
+from tests.server.configured import configured
+from tests.server.conftest import config_map
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 MAPS = "/api/v1/namespaces/default/configmaps"

@@ -4,8 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.server.configured import configured
-from tests.server.conftest import Api, config_map
 
 from sampan.kit.clock import SystemClock
 from sampan.meta.status import ApiError
@@ -14,6 +12,8 @@ from sampan.server.flow.control import Flow, Ticket
 from sampan.server.identity import User
 from sampan.server.request_info import RequestInfo
 from sampan.web.message import Peer
+from tests.server.configured import configured
+from tests.server.conftest import Api, config_map
 
 MASTER = User("root", groups=("system:masters",))
 ELSE = User("jane", groups=("system:authenticated",))

@@ -5,8 +5,6 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.server.configured import configured
-from tests.server.conftest import NOW, SIGNING_KEY, Api, pod
 
 from sampan.controllers import legacy_token, token_cleaner
 from sampan.kit.clock import SystemClock
@@ -14,6 +12,8 @@ from sampan.server import front_proxy
 from sampan.web import certificates
 from sampan.web.certificates import Subject
 from sampan.web.message import Peer
+from tests.server.configured import configured
+from tests.server.conftest import NOW, SIGNING_KEY, Api, pod
 
 Tree = dict[str, Any]
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"

@@ -1,10 +1,9 @@
 """Constrained impersonation: to act as somebody else for some requests only."""
 
+from sampan.web.message import Peer
 from tests.server.configured import Lines, configured
 from tests.server.conftest import Api, Tree, pod
 from tests.server.test_audit import events
-
-from sampan.web.message import Peer
 
 BOT = Peer("bot")
 RBAC = "/apis/rbac.authorization.k8s.io/v1"

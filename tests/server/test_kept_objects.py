@@ -4,14 +4,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.server.conftest import NOW, Api
-from tests.server.custom import settled
-from tests.server.test_reads import watched
 
 from sampan.kinds.core.event import EVENT
 from sampan.kinds.core.service import SERVICE
 from sampan.kinds.kind import Kind
 from sampan.server.event_expiry import TTL_SECONDS
+from tests.server.conftest import NOW, Api
+from tests.server.custom import settled
+from tests.server.test_reads import watched
 
 BASE = "/api/v1/namespaces/default"
 SLICE = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from tests.server.conftest import Api, config_map
 
 from sampan.kit.clock import SystemClock
 from sampan.server import process_metrics, request_info
@@ -18,6 +17,7 @@ from sampan.server.request_metrics import RequestMetrics
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Compare, Put, Result, Write
 from sampan.web.message import Peer, Request
+from tests.server.conftest import Api, config_map
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 SECRETS = "/api/v1/namespaces/default/secrets"

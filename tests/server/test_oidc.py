@@ -7,13 +7,13 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
-from tests.server.configured import configured
-from tests.server.conftest import NOW
 
 from sampan.kit.clock import SystemClock
 from sampan.server.config import ConfigError, read
 from sampan.server.outbound import OutboundError, Target
 from sampan.web.message import Peer, Request, Response
+from tests.server.configured import configured
+from tests.server.conftest import NOW
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())

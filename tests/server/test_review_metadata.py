@@ -1,9 +1,8 @@
 """Metadata alone, as Go's metadata informers ask for it: in protobuf, of any kind."""
 
+from sampan.meta.wire import protobuf
 from tests.server import custom
 from tests.server.conftest import Api, config_map
-
-from sampan.meta.wire import protobuf
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"

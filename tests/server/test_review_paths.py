@@ -1,8 +1,7 @@
 """Paths and methods, as a client that asks for the wrong one sees them."""
 
-from tests.server.conftest import Api, pod
-
 from sampan.kinds.core import config_map
+from tests.server.conftest import Api, pod
 
 REFUSED = "the server does not allow this method on the requested resource"
 

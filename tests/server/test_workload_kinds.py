@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from tests.server.conftest import Api, Tree, pod
 
 BASE = "/api/v1/namespaces/default"

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.sim import trees
-from tests.sim.trees import Tree
 
 from sampan.cluster.simulated import SimulatedCluster
 from sampan.kinds.apiextensions.custom_resource_definition import CUSTOMRESOURCEDEFINITION
@@ -16,6 +14,8 @@ from sampan.kinds.kind import Kind
 from sampan.kinds.policy.pod_disruption_budget import PODDISRUPTIONBUDGET
 from sampan.meta import conditions, objects
 from sampan.meta.status import ApiError
+from tests.sim import trees
+from tests.sim.trees import Tree
 
 WIDGET = Kind("example.com", ("v1",), "Widget", "widgets", custom=True)
 REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."

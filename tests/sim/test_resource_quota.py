@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.sim import trees
-from tests.sim.trees import Tree
 
 from sampan.cluster.simulated import SimulatedCluster
 from sampan.kinds.apps.deployment import DEPLOYMENT
@@ -13,6 +11,8 @@ from sampan.kinds.core.pod import POD
 from sampan.kinds.core.resource_quota import RESOURCEQUOTA
 from sampan.kinds.kind import Kind
 from sampan.meta.status import ApiError
+from tests.sim import trees
+from tests.sim.trees import Tree
 
 
 @pytest.fixture

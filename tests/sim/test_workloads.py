@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.sim import trees
 
 from sampan.cluster.simulated import SimulatedCluster
 from sampan.kinds.apps.deployment import DEPLOYMENT
@@ -11,6 +10,7 @@ from sampan.kinds.apps.replica_set import REPLICASET
 from sampan.kinds.batch.job import JOB
 from sampan.kinds.core.pod import POD
 from sampan.meta import conditions, objects
+from tests.sim import trees
 
 REVISION = "deployment.kubernetes.io/revision"
 
