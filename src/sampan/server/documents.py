@@ -20,7 +20,7 @@ Tree = dict[str, Any]
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 ROOT_PATHS = (
-    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2",
+    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
     "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
 )  # fmt: skip
 
@@ -91,9 +91,16 @@ class Documents:
         tree = self._extensions.extend("/openapi/v2", openapi.v2_head(self._kinds))
         return _tagged(openapi_protobuf.encode(tree), openapi_protobuf.MEDIA)
 
+    def _root(self) -> Tree:
+        """Every path that answers by itself."""
+        named = {group: versions for group, versions in discovery.group_versions(self._kinds).items() if group}
+        groups = [f"/apis/{group}" for group in named]
+        versions = [f"/apis/{group}/{version}" for group, found in named.items() for version in found]
+        return {"paths": sorted((*ROOT_PATHS, *groups, *versions))}
+
     def _makers(self) -> dict[str, Callable[[], Tree]]:
         return {
-            "/": lambda: {"paths": list(ROOT_PATHS)},
+            "/": self._root,
             "/api": lambda: discovery.api_versions(self._kinds),
             "/apis": lambda: discovery.groups(self._kinds),
             "/openapi/v3": lambda: openapi.v3_index(self._kinds),
