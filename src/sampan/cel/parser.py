@@ -45,27 +45,6 @@ _BINARY = {
     "/": (5, "_/_"),
     "%": (5, "_%_"),
 }
-_RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
 _LITERALS = {"true": (True, types.BOOL), "false": (False, types.BOOL), "null": (None, types.NULL)}
 
 
@@ -231,7 +210,7 @@ class _Parser:
             at = self.take().at
             arguments = self.arguments(")")
             return macros.expand(at, token.text, None, arguments) or Call(at, token.text, arguments)
-        if token.text in _RESERVED:
+        if token.text in types.RESERVED:
             self.fail(f"reserved identifier: {token.text}", token.at)
         return Ident(token.at, token.text)
 

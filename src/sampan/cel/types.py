@@ -169,31 +169,14 @@ def namespace_object() -> Type:
     return declare.namespace_object()
 
 
-_KEYWORDS = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
+# What the language keeps for itself; what it has a meaning for already comes on top.
+RESERVED = frozenset(
+    (
+        "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
+        "namespace", "return", "var", "void", "while",
+    )
+)  # fmt: skip
+KEYWORDS = RESERVED | {"true", "false", "null", "in"}
 _NAME = re.compile(r"[A-Za-z_./-][A-Za-z0-9_./-]*", re.ASCII)
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _ESCAPED = re.compile(r"__(underscores|dot|dash|slash)__")
@@ -204,7 +187,7 @@ def escape(name: str) -> str | None:
     """How an expression writes a property's name; None when it can't (`a b`, `1st`)."""
     if not _NAME.fullmatch(name):
         return None
-    if name in _KEYWORDS:
+    if name in KEYWORDS:
         return f"__{name}__"
     return re.sub(r"__|[./-]", lambda m: _ESCAPES[m.group()], name)
 
@@ -213,6 +196,6 @@ def unescape(name: str) -> str:
     """The property's name for what an expression wrote."""
     if "__" not in name:
         return name
-    if name[:2] == "__" and name[2:-2] in _KEYWORDS and name[-2:] == "__":
+    if name[:2] == "__" and name[2:-2] in KEYWORDS and name[-2:] == "__":
         return name[2:-2]
     return _ESCAPED.sub(lambda m: _UNESCAPES[m.group(1)], name)

@@ -6,8 +6,6 @@ https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from sampan.meta import fields, objects, schema, status, timestamps
 from sampan.server import aside, codec, reads
 from sampan.server.admission import chain
@@ -212,7 +210,3 @@ def _for_item(call: Call, namespace: str, name: str) -> Call:
 
     info = dataclasses.replace(call.info, namespace=namespace, name=name)
     return dataclasses.replace(call, info=info)
-
-
-def empty_list(call: Call) -> bytes:
-    return orjson.dumps({"kind": call.kind.list_kind, "apiVersion": call.api_version, "metadata": {}, "items": []})

@@ -49,11 +49,6 @@ class Served:
         """The kind at /apis/GROUP/VERSION/PLURAL."""
         return self._found.get((group, version, plural))
 
-    def of_resource(self, group: str, plural: str) -> tuple[Kind, ...]:
-        """A resource in each version that is served, the stored one first."""
-        found = [kind for kind in self._all if kind.group == group and kind.plural == plural]
-        return tuple(sorted(found, key=lambda kind: kind.api_version != kind.storage_api_version))
-
     def by_kind(self, group: str, version: str, name: str) -> Kind | None:
         """The kind of an object by its apiVersion and kind."""
         return next((k for k in self._all if (k.group, k.name) == (group, name) and version in k.versions), None)

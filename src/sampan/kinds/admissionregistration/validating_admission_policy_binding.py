@@ -5,9 +5,8 @@ https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-pol
 
 from collections.abc import Sequence
 
-from sampan.kinds.kind import CLUSTER, Column, Kind, Object
+from sampan.kinds.kind import CLUSTER, Kind, Object
 from sampan.kinds.parts import admission_match, policy_causes
-from sampan.kinds.parts.cells import AGE
 from sampan.meta.status import Cause, duplicate, invalid_value, not_supported, required
 
 ACTIONS = ("Audit", "Deny", "Warn")
@@ -20,19 +19,7 @@ VALIDATING_ADMISSION_POLICY_BINDING = Kind(
     scope=CLUSTER,
     schema="io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBinding",
     categories=("api-extensions",),
-    columns=(
-        Column(
-            "PolicyName",
-            "spec.policyName",
-            description="PolicyName indicates the policy definition which the policy binding binded to",
-        ),
-        Column(
-            "ParamRef",
-            policy_causes.param_ref_text,
-            description="ParamRef indicates the param resource which sets the configration param",
-        ),
-        AGE,
-    ),
+    columns=policy_causes.BINDING_COLUMNS,
     has_generation=True,
 )
 

@@ -16,10 +16,6 @@ Node = dict[str, Any]
 
 MAX_REQUEST_BYTES = 3 * 1024 * 1024
 _TOP = 4
-_ADVICE = (
-    "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and "
-    "strings are declared)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class Costs:
         text = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
         name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
         found = [forbidden_field(where, text) for _, where in self.expensive]
-        return [*found, forbidden_field(path, _cost_text(name, self.total, program.CRD_ESTIMATE_LIMIT))]
+        return [*found, forbidden_field(path, program.excess_text(name, self.total, program.CRD_ESTIMATE_LIMIT))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,7 @@ class Check:
         cost = made.cost.max * runs
         costs.add(where, cost)
         if cost > program.ESTIMATE_LIMIT and not self.suppress_cost:
-            yield forbidden_field(where, _cost_text(name, cost, program.ESTIMATE_LIMIT))
+            yield forbidden_field(where, program.excess_text(name, cost, program.ESTIMATE_LIMIT))
 
 
 def root_scope(node: Node) -> Scope | None:
@@ -123,9 +119,3 @@ def root_scope(node: Node) -> Scope | None:
     if not rules.has_rules(node):
         return None
     return Scope(types.of_schema(schema.Type.from_crd(node), root=True))
-
-
-def _cost_text(name: str, cost: int, limit: int) -> str:
-    factor = cost / limit
-    shown = "more than 100x" if factor > 100 else f"{factor:f}x" if factor < 1.5 else f"{factor:.1f}x"
-    return f"{name} exceeds budget by factor of {shown} {_ADVICE}"

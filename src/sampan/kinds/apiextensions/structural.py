@@ -29,10 +29,6 @@ def causes(node: Node, path: str) -> list[Cause]:
     return sorted(found, key=lambda cause: cause.text)
 
 
-def is_structural(node: Node) -> bool:
-    return not causes(node, "")
-
-
 def items_of(node: Node) -> Node | None:
     """The schema of an array's items, where it is one schema."""
     items = node.get("items")

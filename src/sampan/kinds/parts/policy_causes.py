@@ -6,20 +6,16 @@ https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-pol
 import re
 from typing import Any
 
-from sampan.kinds.kind import Object
+from sampan.cel import types
+from sampan.kinds.kind import Column, Object
 from sampan.kinds.parts import admission_expressions, admission_match, match_conditions
 from sampan.kinds.parts.admission_expressions import Inputs
+from sampan.kinds.parts.cells import AGE
 from sampan.meta import names, validation
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 UNSET = "<unset>"
 _IDENTIFIER = re.compile("[_a-zA-Z][_a-zA-Z0-9]*")
-_RESERVED = frozenset(
-    (
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if",
-        "import", "let", "loop", "package", "namespace", "return", "var", "void", "while",
-    )
-)  # fmt: skip
 
 Causes = list[Cause]
 
@@ -82,7 +78,7 @@ def variables_causes(spec: Object, inputs: Inputs) -> tuple[Causes, Inputs]:
 
 def is_identifier(name: str) -> bool:
     """Whether CEL can name a variable so."""
-    return _IDENTIFIER.fullmatch(name) is not None and name not in _RESERVED
+    return _IDENTIFIER.fullmatch(name) is not None and name not in types.KEYWORDS
 
 
 def binding_causes(spec: Object, match_field: str) -> Causes:
@@ -172,3 +168,18 @@ def _param_ref_causes(reference: Object, field: str) -> Causes:
     elif action not in ("Allow", "Deny"):
         found.append(not_supported(f"{field}.parameterNotFoundAction", action, ("Deny", "Allow")))
     return found
+
+
+BINDING_COLUMNS = (
+    Column(
+        "PolicyName",
+        "spec.policyName",
+        description="PolicyName indicates the policy definition which the policy binding binded to",
+    ),
+    Column(
+        "ParamRef",
+        param_ref_text,
+        description="ParamRef indicates the param resource which sets the configration param",
+    ),
+    AGE,
+)
