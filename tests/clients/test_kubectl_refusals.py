@@ -29,8 +29,10 @@ def test_what_nobody_attends_to_yet_is_told(cluster: Cluster, ns: str) -> None:
     """The API keeps them as upstream does; a warning says what does not happen in this version."""
     made = cluster.run("kubectl", "create", "service", "nodeport", "np", "--tcp=80:80")
     assert "Warning: node ports are allocated, but no node forwards them yet in this version of Sampan" in made.stderr
-    made = cluster.run("kubectl", "create", "cronjob", "c", "--image=x", "--schedule=* * * * *")
-    assert "Warning: no controller attends to cronjobs.batch yet in this version of Sampan" in made.stderr
+    head = "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: r}\nspec:\n  selector: {a: b}\n"
+    rest = "  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: x, image: x}]}}\n"
+    made = cluster.run("kubectl", "apply", "-f", "-", stdin=head + rest)
+    assert "Warning: no controller attends to replicationcontrollers yet in this version of Sampan" in made.stderr
 
 
 def test_bad_manifests(cluster: Cluster, ns: str) -> None:
@@ -61,3 +63,16 @@ def test_names_that_exist_or_do_not(cluster: Cluster, ns: str) -> None:
     assert told == "Error from server (NotFound): the server could not find the requested resource\n"
     told = cluster.refused("create", "token", "default", "--duration=1m")
     assert "spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes" in told
+
+
+def test_paths_that_nobody_serves(cluster: Cluster, ns: str) -> None:
+    """A plain page and a Status are the same to kubectl; what is served is told in full."""
+    missing = "Error from server (NotFound): the server could not find the requested resource\n"
+    for path in ("/nope", "/apis/nope/v1/things", "/api/v2", "/api/v1/nopes", "/healthz/nope"):
+        assert cluster.refused("get", "--raw", path) == missing, path
+    assert "Server Version: v1.36." in cluster.kubectl("version")
+    assert "Kubernetes control plane" in cluster.kubectl("cluster-info")
+    assert cluster.kubectl("get", "--raw", "/livez/ping") == "ok"
+    cluster.kubectl("create", "configmap", "gone")
+    cluster.kubectl("delete", "configmaps", "--all")
+    assert "gone" not in cluster.kubectl("get", "configmaps")

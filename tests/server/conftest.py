@@ -24,6 +24,7 @@ from sampan.store.protocol import Store
 from sampan.store.sqlite import SqliteStore
 from sampan.web import certificates
 from sampan.web.certificates import Subject
+from sampan.web.handshakes import Handshakes
 from sampan.web.listener import Address, Listener, client_context, server_context
 from sampan.web.message import Peer, Request
 from tests.server import backend
@@ -105,6 +106,12 @@ class Https:
         if self._listener is None:
             await self._listen()
         return self._port
+
+    @property
+    def handshakes(self) -> Handshakes:
+        """Of the listener, once it listens."""
+        assert self._listener is not None
+        return self._listener.handshakes
 
     def session(self, peer: Peer) -> aiohttp.ClientSession:
         """An HTTP client that shows this identity's certificate."""

@@ -7,8 +7,8 @@ garbage collector, whose turn may come anywhere.
 import asyncio
 import gc
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from unittest import mock
 
@@ -21,9 +21,9 @@ class Stalls:
     total: float = 0.0
 
 
-@contextmanager
-def measured() -> Iterator[Stalls]:
-    """Measures the steps that the loop takes while the context is open."""
+@asynccontextmanager
+async def measured() -> AsyncIterator[Stalls]:
+    """Measures the steps that the loop takes while the context is open, whole ones: it begins and ends between two."""
     found = Stalls()
     run = asyncio.Handle._run  # noqa: SLF001
 
@@ -37,6 +37,8 @@ def measured() -> Iterator[Stalls]:
     gc.disable()
     try:
         with mock.patch.object(asyncio.Handle, "_run", timed):
+            await asyncio.sleep(0)
             yield found
+            await asyncio.sleep(0)
     finally:
         gc.enable()

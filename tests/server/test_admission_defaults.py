@@ -52,6 +52,17 @@ async def test_a_bound_pod_has_the_zone_of_its_node(api: Api, path: str) -> None
     assert bound["metadata"]["labels"] == wanted
 
 
+async def test_a_binding_to_no_kind_in_particular_gives_no_zone(api: Api) -> None:
+    """Only one that says that its target is a Node does."""
+    await api.create("/api/v1/nodes", node("n"))
+    await api.create(PODS, pod("p"))
+    body = {**binding("p", "n"), "target": {"name": "n"}}
+    assert (await api.send("POST", f"{PODS}/p/binding", body)).status == 201
+    bound = await api.get(f"{PODS}/p")
+    assert bound["spec"]["nodeName"] == "n"
+    assert "labels" not in bound["metadata"]
+
+
 async def test_a_pod_made_for_a_node_has_its_zone(api: Api) -> None:
     """Here what the pod says stays; a node that is not there changes nothing."""
     await api.create("/api/v1/nodes", node("n"))

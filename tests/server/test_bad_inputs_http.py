@@ -31,13 +31,14 @@ REFUSED = {
     "no host": b"GET /version HTTP/1.1\r\nConnection: close\r\n\r\n",
     "two hosts": GET + b"Host: y\r\n\r\n",
     "a preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "another server's url": b"GET http://evil.example/api/v1/secrets HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "another server's protocol": b"GET ftp://evil.example/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "a tunnel": b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "a trace": b"TRACE /api/v1/secrets HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "NUL in a header": GET + b"X: a\0b\r\n\r\n",
     "ten thousand headers": GET + b"".join(b"X-%d: y\r\n" % n for n in range(10_000)) + b"\r\n",
     "a hundred thousand headers": GET + b"".join(b"X-%d: y\r\n" % n for n in range(100_000)) + b"\r\n",
-    "a header of a megabyte": GET + b"X: " + b"y" * 1_000_000 + b"\r\n\r\n",
+    "a header of two megabytes": GET + b"X: " + b"y" * 2_000_000 + b"\r\n\r\n",
+    "eight megabytes of headers": GET + b"".join(b"X-%d: " % n + b"y" * 64_000 + b"\r\n" for n in range(128)) + b"\r\n",
     "a path of a megabyte": b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "ten thousand trailers": HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(10_000)) + b"\r\n",
     "chunks of one byte": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 200_000 + b"0\r\n\r\n",
@@ -49,7 +50,8 @@ async def test_what_is_no_request_is_refused_once(api: Api, name: str) -> None:
     """One refusal, and what follows on the same connection is no second request."""
     code, answer = await raw(api, REFUSED[name])
     assert code in (0, 400, 403, 404, 405, 413, 414, 431, 501), answer[:300]
-    assert answer.count(b"\nServer: ") <= 1, answer
+    assert answer.count(b"HTTP/1.") <= 1, answer
+    assert b"aiohttp" not in answer and b"Python" not in answer and b"Traceback" not in answer
     assert b'"gitVersion"' not in answer
     assert (await api.send("GET", "/version")).status == 200
 

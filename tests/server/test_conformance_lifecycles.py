@@ -18,6 +18,11 @@ SELECTED = {"selector": {"matchLabels": {"app": "x"}}, "template": TEMPLATE}
 RULES = [{"operations": ["CREATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}]
 MATCHED = {"matchConstraints": {"resourceRules": RULES}}
 
+WHOLE = (  # of these a write to /status changes no metadata
+    "flowschemas", "prioritylevelconfigurations", "resourceclaims", "servicecidrs", "validatingadmissionpolicies",
+    "volumeattachments",
+)  # fmt: skip
+
 Tree = dict[str, Any]
 
 
@@ -32,7 +37,8 @@ def core(plural: str, kind: str, *, status: Tree | None = None, scope: str = "/n
 
 def grouped(group: str, plural: str, kind: str, *, status: Tree | None = None, scope: str = "", **body: Any) -> Any:
     obj = {"kind": kind, "apiVersion": group, **body}
-    return Subject(f"/apis/{group}{scope and '/namespaces/' + scope}/{plural}", obj, status)
+    path = f"/apis/{group}{scope and '/namespaces/' + scope}/{plural}"
+    return Subject(path, obj, status, is_annotated=plural not in WHOLE)
 
 
 def admission(plural: str, kind: str, **spec: Any) -> Subject:

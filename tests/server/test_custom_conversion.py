@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import orjson
 import pytest
 
 from sampan.meta import objects
@@ -181,3 +182,28 @@ async def test_a_webhook_needs_its_configuration(api: Api) -> None:
         "spec.conversion.webhookClientConfig: Required value: exactly one of url or service is required",
         "spec.conversion.conversionReviewVersions: Required value",
     ]
+
+
+def schema_of(**properties: Tree) -> Tree:
+    return {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}
+
+
+@pytest.mark.parametrize("strategy", ["None", "Webhook"])
+async def test_defaults_are_those_of_the_version_that_was_written(api: Api, webhook: Webhook, strategy: str) -> None:
+    """Each version's defaults are set on what is written or stored in it; a conversion adds none, and prunes."""
+    text = {"type": "string"}
+    first = schema_of(a={"type": "string", "default": "one"}, both=text)
+    second = schema_of(b={"type": "string", "default": "two"}, both=text)
+    conversion: Tree = {"strategy": strategy}
+    if strategy == "Webhook":
+        conversion["webhook"] = {"clientConfig": CLIENT, "conversionReviewVersions": ["v1"]}
+    versions = [version("v1", first, storage=True), version("v2", second)]
+    await establish(api, crd(versions=versions, conversion=conversion))
+    assert (await api.create(WIDGETS, widget("w", {"both": "x"})))["spec"] == {"a": "one", "both": "x"}
+    assert (await api.get(f"{SECOND}/w"))["spec"] == {"both": "x"}
+    given = widget("v", {"both": "x"}) | {"apiVersion": "example.com/v2"}
+    assert (await api.create(SECOND, given))["spec"] == {"both": "x"}  # b is not stored, which the answer shows
+    assert (await api.get(f"{WIDGETS}/v"))["spec"] == {"a": "one", "both": "x"}
+    (kind,) = [kind for kind in api.app.served.all() if kind.plural == "widgets" and kind.version == "v1"]
+    stored = {item.key: orjson.loads(item.stored)["spec"] for item in api.app.cache.of(kind).range()}
+    assert stored == {"default/w": {"a": "one", "both": "x"}, "default/v": {"both": "x"}}

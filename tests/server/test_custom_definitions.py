@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from sampan.kinds.kind import Kind
 from sampan.meta import conditions
 from tests.server.conftest import Api
@@ -272,3 +274,30 @@ async def test_a_definition_can_be_applied(api: Api) -> None:
     changed = await api.patch(path, crd(schema=spec_schema({"b": {"type": "string"}})), "apply")
     assert changed.tree["metadata"]["generation"] == 2
     assert (await api.create(WIDGETS, widget("w", {"a": ["1"], "b": "2"})))["spec"] == {"b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ({"foo": 1}, ".foo"),
+        ({"properties": {"spec": {"type": "object", "foo": 1}}}, ".properties.spec.foo"),
+        ({"anyOf": [{"foo": 1}]}, ".anyOf[0].foo"),
+        ({"not": {"foo": 1}}, ".not.foo"),
+        ({"properties": {"spec": {"type": "array", "items": {"type": "string", "foo": 1}}}}, ""),
+        ({"properties": {"spec": {"type": "object", "additionalProperties": {"type": "string", "foo": 1}}}}, ""),
+    ],
+)
+async def test_unknown_fields_of_a_schema(api: Api, schema: dict[str, Any], path: str) -> None:
+    """They are told at any depth, but below items and additionalProperties, which upstream decodes apart."""
+    definition = crd(schema={"type": "object", **schema})
+    strict = await api.send("POST", f"{CRDS}?fieldValidation=Strict&dryRun=All", definition)
+    warned = await api.send("POST", f"{CRDS}?fieldValidation=Warn", definition)
+    assert warned.status == 201
+    assert "foo" not in str(warned.tree["spec"]["versions"])
+    if not path:
+        assert (strict.status, "warning" in warned.headers) == (201, False)
+        return
+    told = f'unknown field "spec.versions[0].schema.openAPIV3Schema{path}"'
+    assert strict.status == 400
+    assert strict.tree["message"].endswith(f"strict decoding error: {told}")
+    assert warned.headers["warning"].replace('\\"', '"') == f'299 - "{told}"'

@@ -26,7 +26,7 @@ def test_groups_come_in_the_reference_order() -> None:
     """Core first, then the usual groups, then others by name; bodies of subresources are no resources."""
     assert list(discovery.group_versions(KINDS)) == ["", "apps", "authorization.k8s.io", "example.com"]
     assert [g["name"] for g in discovery.groups(KINDS)["groups"]] == ["apps", "authorization.k8s.io", "example.com"]
-    assert discovery.api_versions(KINDS)["versions"] == ["v1"]
+    assert discovery.api_versions(KINDS, "")["versions"] == ["v1"]
 
 
 def test_versions_come_by_stability() -> None:

@@ -144,7 +144,7 @@ async def test_a_full_queue_and_a_long_wait_are_refused() -> None:
     with pytest.raises(ApiError) as refused:
         await made.wait(ELSE, GET)
     assert (refused.value.code, refused.value.headers["Retry-After"]) == (429, "1")
-    assert refused.value.headers["X-Kubernetes-PF-FlowSchema-UID"] == "uid-s"
+    assert refused.value.headers["X-Kubernetes-Pf-Flowschema-Uid"] == "uid-s"
     for each in waiting:
         each.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)

@@ -72,10 +72,51 @@ async def test_a_patch_cannot_take_the_kind(api: Api) -> None:
     assert (answer.status, answer.tree["kind"], answer.tree["data"]) == (200, "ConfigMap", {"k": "w"})
 
 
+METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
+
+
+def fields(data: bytes, wanted: int) -> list[bytes]:
+    """What a message has under one number, where that is delimited."""
+    found, at = [], 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at, value, shift = at + 1, value | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            number()
+            continue
+        length = number()
+        if key >> 3 == wanted:
+            found.append(data[at : at + length])
+        at += length
+    return found
+
+
 async def test_openapi_v2_in_protobuf(api: Api) -> None:
     """Every definition by name; what is neither JSON nor that protobuf is refused."""
     answer = await api.send("GET", "/openapi/v2", accept=openapi_protobuf.MEDIA)
     assert answer.status == 200 and answer.body.startswith(b"\x0a\x032.0")
-    names = (await api.get("/openapi/v2"))["definitions"]
-    assert all(name.encode() in answer.body for name in names)
+    document = await api.get("/openapi/v2")
+    assert all(name.encode() in answer.body for name in document["definitions"])
+    (paths,) = fields(answer.body, 8)
+    found = {fields(entry, 1)[0].decode(): fields(entry, 2)[0] for entry in fields(paths, 2)}
+    assert found.keys() == document["paths"].keys()
+    for path, item in document["paths"].items():
+        for method, number in METHODS.items():
+            assert bool(fields(found[path], number)) is (method in item), (path, method)
+    (connect,) = fields(found["/api/v1/namespaces/{namespace}/pods/{name}/exec"], METHODS["post"])
+    said = document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"]["post"]
+    assert fields(connect, 5) == [said["operationId"].encode()]
+    assert b"x-kubernetes-action" in connect and b'"connect"' in connect
+    (patch,) = fields(found["/api/v1/namespaces/{namespace}/configmaps/{name}"], METHODS["patch"])
+    queries = [fields(fields(fields(one, 1)[0], 2)[0], 3) for one in fields(patch, 8) if fields(fields(one, 1)[0], 2)]
+    assert [b"dryRun"] in [fields(query[0], 4) for query in queries]
     assert (await api.send("GET", "/openapi/v2", accept="text/html")).status == 406

@@ -13,6 +13,7 @@ from sampan.server import process_metrics, request_info
 from sampan.server.metered_store import MeteredStore
 from sampan.server.metrics import Metrics
 from sampan.server.pipeline import _UntilItsEnd
+from sampan.server.request_info import RequestInfo
 from sampan.server.request_metrics import RequestMetrics
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Compare, Put, Result, Write
@@ -77,7 +78,7 @@ async def test_the_parts_are_counted(api: Api) -> None:
     assert one(found, "apiserver_flowcontrol_current_inqueue_requests") == 0
     step = "apiserver_admission_step_admission_duration_seconds_count"
     assert one(found, step, type="admit", operation="CREATE", rejected="false") >= 1
-    assert one(found, "etcd_request_duration_seconds_count", operation="create", type="configmaps") >= 1
+    assert one(found, "etcd_request_duration_seconds_count", operation="create", group="", resource="configmaps") >= 1
     assert one(found, "apiserver_audit_event_total") == 0
 
 
@@ -153,9 +154,7 @@ async def test_what_callers_make_up_stays_bounded(api: Api) -> None:
     """A flood of unknown resources and paths does not grow the counters without end."""
     counts = api.app.counts
     for number in range(5000):
-        from sampan.server.request_info import RequestInfo
-
-        counts.done(counts.of(RequestInfo("/x", "get", True, f"g{number}", "v1", "things")), 404, "", 0.001)
+        counts.of(RequestInfo("/x", "get", True, f"g{number}", "v1", "things")).codes[404] = 1
     text = (await api.send("GET", "/metrics")).body
     assert text.count(b'group="g') < 4097 * 30
     found = await samples(api)

@@ -152,8 +152,10 @@ async def test_a_node_renews_only_its_lease(api: Api) -> None:
 async def test_a_node_gets_tokens_of_its_pods_only(api: Api) -> None:
     """Bound to the pod by name and uid."""
     await api.create("/api/v1/nodes", node("n1"))
-    mine = await api.create(PODS, pod("mine", nodeName="n1"))
-    other = await api.create(PODS, pod("other", nodeName="n2"))
+    sources = [{"serviceAccountToken": {"path": "token"}}]
+    volumes = [{"name": "access", "projected": {"sources": sources}}]
+    mine = await api.create(PODS, pod("mine", nodeName="n1", volumes=volumes))
+    other = await api.create(PODS, pod("other", nodeName="n2", volumes=volumes))
     path = "/api/v1/namespaces/default/serviceaccounts/default/token"
 
     def request(reference: Tree | None) -> Tree:
@@ -183,3 +185,80 @@ async def test_a_node_user_without_a_name_writes_nothing(api: Api) -> None:
     nobody = Peer("system:node:", ("system:nodes",))
     answer = await api.send("POST", "/api/v1/nodes", node("n1"), nobody)
     assert answer.status == 403
+
+
+async def test_a_node_changes_no_labels_through_a_pods_status(api: Api) -> None:
+    """They choose for services and policies; owners stay as they are, whatever it says of them."""
+    await api.create("/api/v1/nodes", node("n1"))
+    made = pod("mine", nodeName="n1")
+    made["metadata"]["labels"] = {"app": "x"}
+    await api.create(PODS, made)
+    path = f"{PODS}/mine/status"
+    for labels in ({"app": "y"}, {"app": None}, {"more": "z"}):
+        message = await refused(api, "PATCH", path, {"metadata": {"labels": labels}}, content_type=MERGE)
+        assert message == 'pods "mine" is forbidden: node "n1" cannot update labels through pod status'
+    live = await allowed(api, "GET", f"{PODS}/mine")
+    unlabelled = {**live, "metadata": {**live["metadata"], "labels": {}}}
+    assert "cannot update labels" in await refused(api, "PUT", path, unlabelled)
+    owners = [{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u"}]
+    written = await allowed(api, "PATCH", path, {"metadata": {"ownerReferences": owners}}, content_type=MERGE)
+    assert "ownerReferences" not in written["metadata"]
+    written = await allowed(api, "PUT", path, {**live, "status": {**live["status"], "message": "m"}})
+    assert written["status"]["message"] == "m"
+
+
+async def test_a_node_steers_no_pods_by_its_status(api: Api) -> None:
+    """What it may not change of its Node, it may not change through /status either."""
+    await api.create("/api/v1/nodes", node("n1"))
+    for metadata, why in (
+        ({"labels": {"node-role.kubernetes.io/admin": ""}}, "labels: node-role.kubernetes.io/admin"),
+        ({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]}, "ownerReferences"),
+    ):
+        message = await refused(api, "PATCH", "/api/v1/nodes/n1/status", {"metadata": metadata}, content_type=MERGE)
+        assert f"is not allowed to modify {why}" in message
+    taints = {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
+    message = await refused(api, "PATCH", "/api/v1/nodes/n1/status", taints, content_type=MERGE)
+    assert message.endswith('node "n1" is not allowed to modify taints')
+
+
+async def test_a_node_says_of_a_claim_how_far_it_has_grown(api: Api) -> None:
+    """Capacity and conditions, and neither labels nor finalizers nor spec; and nothing of claims of no pod of its."""
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    for name in ("c", "other"):
+        claim = {"kind": "PersistentVolumeClaim", "apiVersion": "v1", "metadata": {"name": name}, "spec": spec}
+        await api.create(claims, claim)
+    await api.create("/api/v1/nodes", node("n1"))
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}
+    await api.create(PODS, pod("mine", nodeName="n1", volumes=[volume]))
+    path = f"{claims}/c/status"
+    grown = {"status": {"capacity": {"storage": "2Gi"}, "allocatedResources": {"storage": "2Gi"}}}
+    assert (await allowed(api, "PATCH", path, grown, content_type=MERGE))["status"]["capacity"] == {"storage": "2Gi"}
+    for patch, what in (
+        ({"metadata": {"labels": {"a": "b"}}}, "metadata.labels"),
+        ({"metadata": {"annotations": {"a": "b"}}}, "metadata.annotations"),
+        ({"metadata": {"finalizers": None}}, "metadata.finalizers"),
+        ({"spec": {"volumeName": "v"}}, "spec"),
+        ({"status": {"phase": "Lost"}}, "status.phase"),
+    ):
+        message = await refused(api, "PATCH", path, {**grown, **patch}, content_type=MERGE)
+        text = 'node "n1" is not allowed to update fields other than status.quantity and status.conditions'
+        assert message == f'persistentvolumeclaims "c" is forbidden: {text}: {what}'
+    await refused(api, "PATCH", f"{claims}/other/status", grown, content_type=MERGE)
+
+
+async def test_a_node_tells_of_no_other_nodes_devices(api: Api) -> None:
+    """It makes and takes back slices of its own alone."""
+    slices = "/apis/resource.k8s.io/v1/resourceslices"
+
+    def made(name: str) -> Tree:
+        pool = {"name": name, "generation": 1, "resourceSliceCount": 1}
+        spec = {"driver": "d.example.com", "nodeName": name, "pool": pool, "devices": [{"name": "d-0"}]}
+        return {"kind": "ResourceSlice", "apiVersion": "resource.k8s.io/v1", "metadata": {"name": name}, "spec": spec}
+
+    message = await refused(api, "POST", slices, made("n2"))
+    assert message.endswith("can only create ResourceSlice with the same NodeName as the requesting node")
+    await api.create(slices, made("n2"))
+    await allowed(api, "POST", slices, made("n1"))
+    await refused(api, "DELETE", f"{slices}/n2")
+    await allowed(api, "DELETE", f"{slices}/n1")

@@ -413,9 +413,9 @@ async def test_a_patch_stays_behind_its_door(api: Api, hook: WebhookServer) -> N
     made = (await api.patch(f"{PODS}/one", {"metadata": {"annotations": {"x": "y"}}})).tree
     assert made["metadata"]["labels"] == {"a": "b"}
     assert "message" not in made["status"]
-    hook.on("/both", patch(add("/metadata/labels", {"c": "d"}), add("/status/message", "hooked")))
+    hook.on("/both", patch(add("/spec/activeDeadlineSeconds", 5), add("/status/message", "hooked")))
     made = (await api.patch(f"{PODS}/one/status", {"status": {"reason": "z"}})).tree
-    assert made["metadata"]["labels"] == {"a": "b"}
+    assert "activeDeadlineSeconds" not in made["spec"]
     assert (made["status"]["message"], made["status"]["reason"]) == ("hooked", "z")
 
 

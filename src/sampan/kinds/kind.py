@@ -13,6 +13,7 @@ from typing import Any
 
 from sampan.meta import names
 from sampan.meta import schema as schemas
+from sampan.meta.apply import fieldset
 from sampan.meta.status import Cause
 
 Object = dict[str, Any]
@@ -29,7 +30,7 @@ class Column:
 
     `value` is a dotted path into the object ("status.replicas") or a function (object, now) -> cell,
     `now` in unix seconds. `kind` is the Table type: string, integer, date ... Columns with
-    `wide=True` have priority 1: only `-o wide` shows them.
+    `wide=True` have priority 1, others any above 0: only `-o wide` shows them.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Column:
     kind: str = "string"
     format: str = ""
     description: str = ""
-    wide: bool = False
+    wide: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Subresource:
 
 
 STATUS = Subresource("status")
+METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
 def _same(obj: Object) -> None:
@@ -125,14 +127,17 @@ class Kind:
     ("" for its own), under `stored_as` (group, plural) where they share another resource's place
     (events.k8s.io). A `custom` kind comes from a CustomResourceDefinition and brings its `own_type`. `deprecation` is
     what every request on a version that will go is warned with. Kinds that are not `unconditional` are replaced
-    only by who says which resourceVersion they replace.
+    only by who says which resourceVersion they replace. `weight` is how large even an empty object becomes, in
+    bytes, where its defaults are many.
     Hooks see objects in this Kind's version.
 
     `schema` names a definition (io.k8s.api.apps.v1.Deployment) of meta.schema. `selectable` maps a
     field selector's name to a dotted path, or to several with | between, of which the first that is
     there counts (metadata.name and metadata.namespace are always there).
     `immutable` lists dotted paths that an update may not change. `has_status` objects ignore status
-    on main writes and everything but status (and metadata) on /status; `has_generation` objects
+    on main writes and everything but status and metadata on /status, of which `status_keeps` names what
+    that door leaves as it was too; `unowned` maps a subresource ("" for the object itself) to dotted paths that
+    managedFields do not tell of beside those. `has_generation` objects
     count spec changes in metadata.generation. `verbs` may be fewer than all (reviews: create only).
     `name_check` says what is wrong with a metadata.name.
     `not_stored` kinds (reviews) are answered, never persisted; one without a `plural` is only ever the
@@ -156,6 +161,8 @@ class Kind:
     selectable: Mapping[str, str] = field(default_factory=dict)
     immutable: tuple[str, ...] = ()
     has_generation: bool = False
+    status_keeps: tuple[str, ...] = ()
+    unowned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     not_stored: bool = False
     name_check: Callable[[str], list[str]] = names.dns1123_subdomain
     stored_as: tuple[str, str] | None = None
@@ -164,33 +171,46 @@ class Kind:
     own_type: schemas.Type | None = None
     deprecation: str = ""
     unconditional: bool = True
+    weight: int = 0
     hooks: Hooks = Hooks()
+    kept: Mapping[str, fieldset.Set] = field(init=False, repr=False)
+    version: str = field(init=False, repr=False)
+    api_version: str = field(init=False, repr=False)
+    storage_api_version: str = field(init=False, repr=False)
+    is_satellite: bool = field(init=False, repr=False)
+    namespaced: bool = field(init=False, repr=False)
+    has_status: bool = field(init=False, repr=False)
+    _hash: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Each write asks for these many times.
+
+        `storage_api_version` is that in which objects are stored; `is_satellite` says whether what is stored may be
+        another version than this one, or needs a look before it is shown.
+        """
+        version = self.versions[0]
+        stored_group = self.stored_as[0] if self.stored_as else self.group
+        stored_version = self.storage_version or version
+        made = {
+            "version": version,
+            "api_version": f"{self.group}/{version}" if self.group else version,
+            "storage_api_version": f"{stored_group}/{stored_version}" if stored_group else stored_version,
+            "namespaced": self.scope == NAMESPACED,
+            "has_status": any(s.name == "status" for s in self.subresources),
+            "_hash": hash((self.group, self.name)),
+        }
+        made["is_satellite"] = self.custom or made["storage_api_version"] != made["api_version"]
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "kept", _kept(self))
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         return isinstance(other, Kind) and (self.group, self.name) == (other.group, other.name)
 
     def __hash__(self) -> int:
-        return hash((self.group, self.name))
-
-    @property
-    def version(self) -> str:
-        return self.versions[0]
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def storage_api_version(self) -> str:
-        """The apiVersion in which objects are stored."""
-        group = self.stored_as[0] if self.stored_as else self.group
-        version = self.storage_version or self.version
-        return f"{group}/{version}" if group else version
-
-    @property
-    def is_satellite(self) -> bool:
-        """Whether what is stored may be another version than this one, or needs a look before it is shown."""
-        return self.custom or self.storage_api_version != self.api_version
+        return self._hash
 
     @property
     def place(self) -> tuple[str, str]:
@@ -201,14 +221,6 @@ class Kind:
     def type(self) -> schemas.Type:
         """The shape of its objects."""
         return self.own_type or schemas.definition(self.schema)
-
-    @property
-    def namespaced(self) -> bool:
-        return self.scope == NAMESPACED
-
-    @property
-    def has_status(self) -> bool:
-        return any(s.name == "status" for s in self.subresources)
 
     @property
     def list_kind(self) -> str:
@@ -228,3 +240,14 @@ class Kind:
         where = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
         tail = "".join(f"/{part}" for part in (name, subresource) if part)
         return f"{root}{where}/{self.plural}{tail}"
+
+
+def _kept(kind: Kind) -> dict[str, fieldset.Set]:
+    """By subresource, what a write through that door leaves as it was, as a set of fields."""
+    doors: dict[str, tuple[str, ...]] = {}
+    if kind.has_status:
+        is_all = set(METADATA) <= set(kind.status_keeps)
+        metadata = ("metadata",) if is_all else tuple(f"metadata.{name}" for name in kind.status_keeps)
+        doors = {"": ("status",), "status": ("spec", *metadata)}
+    names = {**doors, **kind.unowned}
+    return {name: fieldset.of_paths((*doors.get(name, ()), *kind.unowned.get(name, ()))) for name in names}

@@ -113,6 +113,13 @@ class Type:
         root.kind = "object"
         return root
 
+    def unfold(self) -> None:
+        """Makes the types of everything below at once, which else are made when they are first needed."""
+        waiting = [self]
+        while waiting:
+            kind = waiting.pop()
+            waiting += [below for below in (*kind.fields.values(), kind.items) if below is not ANY and not below.name]
+
     def __repr__(self) -> str:
         """Short, for failures and debuggers."""
         return f"Type({self.name or self.kind})"

@@ -254,6 +254,8 @@ def _escape(value: str) -> str:
 
 
 def _unescape(value: str) -> str:
+    if "\\" not in value:
+        return value
     if (bad := re.search(r"\\([^\\,=]|$)", re.sub(r"\\\\", "", value))) is not None:
         raise ValueError(f"invalid field selector: invalid escape sequence: {bad[0]}")
     return re.sub(r"\\([\\,=])", r"\1", value)

@@ -116,6 +116,11 @@ class ApiError(Exception):
         return str(self.status.get("message", ""))
 
 
+def is_of_another(error: ApiError) -> bool:
+    """Whether a precondition failed because the object of that name is another one by now."""
+    return error.code == 409 and "UID in precondition" in str(error)
+
+
 def failure(code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> ApiError:
     """Any refusal; the named ones below fill in what upstream fills in."""
     status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}

@@ -98,7 +98,7 @@ def selector_matches_template(obj: Mapping[str, Any]) -> list[Cause]:
 def field_manager(manager: str, field: str = "fieldManager") -> list[Cause]:
     """What is wrong with a field manager's name."""
     causes = [too_long(field, _MANAGER_LIMIT)] if len(manager.encode()) > _MANAGER_LIMIT else []
-    for position, character in enumerate(manager):
+    for position, character in enumerate("" if manager.isprintable() else manager):
         if not character.isprintable():
             why = f"invalid character U+{ord(character):04X} (at position {position})"
             causes.append(invalid_value(field, manager, why))

@@ -19,7 +19,7 @@ from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects, status
 from sampan.meta.wire import json
-from sampan.server import codec, custom, documents, guards, health, server_metrics
+from sampan.server import aside, codec, custom, documents, guards, health, routes, server_metrics
 from sampan.server.admission import plugins
 from sampan.server.admission.admission_metrics import AdmissionMetrics
 from sampan.server.admission.chain import Chain
@@ -54,10 +54,11 @@ from sampan.server.subresources.finalize import FinalizeHandler
 from sampan.server.subresources.own_part import OwnPartHandler
 from sampan.server.subresources.proxy import ProxyHandler
 from sampan.server.subresources.scale import ScaleHandler
-from sampan.server.subresources.streams import NodeDialer, Streams
+from sampan.server.subresources.streams import NearLogs, NodeDialer, Streams
 from sampan.server.subresources.token import TokenHandler
 from sampan.server.tokens import Grant, Tokens
 from sampan.server.versions import Versions
+from sampan.server.watch_metrics import WatchMetrics
 from sampan.server.watching import Watching
 from sampan.store.protocol import Store
 from sampan.web.message import Request, Response
@@ -86,6 +87,7 @@ class Parts:
     service_cidr: str
     version: str
     dialer: NodeDialer | None = None
+    near_logs: NearLogs | None = None
     config: ServerConfig = field(default_factory=ServerConfig)
     retired_keys: tuple[bytes, ...] = ()
     front_proxy: FrontProxySettings | None = None
@@ -101,6 +103,7 @@ class App:
     def __init__(self, parts: Parts) -> None:
         self.metrics = Metrics()
         metered = MeteredStore(parts.store, self.metrics, parts.clock)
+        server_metrics.stored_bytes(self.metrics, metered.size_bytes)
         self._parts = parts = dataclasses.replace(parts, store=guards.store(metered, parts.config))
         self.served = Served(parts.kinds)
         self.versions = Versions()
@@ -112,13 +115,14 @@ class App:
         identities = (self._tokens, self.registry, self._authorizer)
         self._guards = guards.build(parts.config, outside, identities, self.metrics)
         self.flow, self.counts = self._guards.flow, self._guards.counts
+        self._guards.authenticator.accounts.legacy.handle = self.handle
         self._pipeline = Pipeline(self._guards, self._serve, parts.clock, parts.ids)
         tools = self._tools()
         chain = Chain(plugins.plugins(tools), tools.metrics)
-        self.registry.admit_with(server_metrics.MeteredChain(chain, self.metrics, parts.clock))
+        self.registry.admit_with(chain)
         self._reads = Reads(self.cache, parts.store, parts.token_key, self.versions)
         self._watching = Watching(self.cache, parts.ids, parts.clock.now, self.versions)
-        self._deletes = Deletes(self.registry)
+        self._deletes = Deletes(self.registry, self._reads)
         self._patching = Patching(self.registry)
         self._reviews = Reviews(self._guards.authenticator, self._authorizer, self.registry)
         self.aggregator = Aggregator(
@@ -162,9 +166,12 @@ class App:
             parts.config.admission,
         )
 
-    async def start(self) -> None:
-        """Fills the cache from the store."""
-        await self.cache.start()
+    async def start(self, before: "App | None" = None) -> None:
+        """Fills the cache from the store, or from the server that ran on it until now."""
+        if before is None:
+            await self.cache.start()
+        else:
+            self.cache.continue_from(before.cache)
         self._authorizer.start(self.cache)
         self._guards.flow.start(self.cache, (FLOWSCHEMA, PRIORITYLEVELCONFIGURATION), self._size)
         self._definitions.start()
@@ -179,6 +186,10 @@ class App:
             self._guards.audit.close()
         self._definitions.close()
         self._watching.close()
+
+    def serve_at(self, host: str, port: int) -> None:
+        """Where clients are told to find it."""
+        self._documents.serve_at(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
     def now(self) -> float:
         """The time in unix seconds."""
@@ -208,12 +219,15 @@ class App:
         if theirs is not None:
             return theirs
         if not passage.info.is_resource:
-            return self._plain(passage.request, passage.info)
+            return await self._plain(passage.request, passage.info)
         return await self._dispatch(self._call(passage))
 
     def _count(self) -> None:
         """What /metrics tells beside what the parts count themselves."""
-        self.counts.knows = self._knows
+        self.counts.knows, self.counts.is_deprecated = self._knows, self._is_deprecated
+        server_metrics.build(self.metrics, health.version(self._parts.version))
+        self._watching.counts = WatchMetrics(self.metrics)
+        server_metrics.aggregation(self.metrics, self.cache, self.aggregator.failures)
         server_metrics.storage(self.metrics, self.cache)
         server_metrics.long_running(self.metrics, self._watching.open, self.counts.long)
         server_metrics.audit(self.metrics, self._guards.audit)
@@ -229,6 +243,10 @@ class App:
             return short and self.aggregator.serves(info.group, info.version)
         return not info.subresource or kind.subresource(info.subresource) is not None
 
+    def _is_deprecated(self, group: str, version: str, resource: str) -> bool:
+        kind = self.served.find(group, version, resource)
+        return kind is not None and bool(kind.deprecation)
+
     def _size(self, info: RequestInfo) -> int:
         """How many objects there are of the resource that is asked for."""
         kind = self.served.find(info.group, info.version, info.resource)
@@ -236,10 +254,11 @@ class App:
 
     # Documents and health
 
-    def _plain(self, request: Request, info: RequestInfo) -> Response:
+    async def _plain(self, request: Request, info: RequestInfo) -> Response:
         root = "/" + request.path.strip("/").partition("/")[0]
-        if request.method not in ("GET", "HEAD"):
-            raise status.no_such_path() if self._documents.answer(request) is None else status.method_not_allowed()
+        if request.method != "GET" and routes.is_read_only(request.path, self.served):
+            found = request.path.rstrip("/") == "/version" or await self._documents.answer(request) is not None
+            raise status.method_not_allowed() if found else status.no_such_path()
         if root in health.PATHS:
             return self.health.answer(request)
         if request.path == "/metrics":
@@ -247,9 +266,9 @@ class App:
             return Response(200, text, content_type=media)
         if request.path.rstrip("/") == "/version":
             return Response(200, json.encode(health.version(self._parts.version)))
-        answer = self._documents.answer(request)
+        answer = await self._documents.answer(request)
         if answer is None:
-            raise status.no_such_path()
+            raise routes.astray(request.path, self.served)
         return answer
 
     # Resources
@@ -257,17 +276,18 @@ class App:
     def _call(self, passage: Passage) -> Call:
         info = passage.info
         kind = self.served.find(info.group, info.version, info.resource)
-        if kind is None or not _is_placed(kind, info):
-            known = kind is not None and kind.namespaced and not info.name and not info.namespace
-            raise status.method_not_allowed() if known else status.no_such_path()
+        if kind is None or not routes.is_placed(kind, info):
+            raise routes.misplaced(kind, info, self.served)
         subresource = kind.subresource(info.subresource) if info.subresource else None
         if (info.subresource and subresource is None) or (info.below and info.subresource != "proxy"):
-            raise later.refusal(info)
+            raise later.refusal(info, kind)
         verbs = subresource.verbs if subresource else kind.verbs
         if info.verb not in verbs and info.subresource != "proxy":  # whose handler knows more methods
             if kind.custom:
                 raise status.method_not_supported(kind.group, kind.plural, info.verb)
             raise status.method_not_allowed()
+        if passage.request.method != "GET" and info.subresource != "proxy":
+            routes.check_method(kind, info, passage.request.method)
         now, warnings = self._parts.clock.now(), [kind.deprecation] if kind.deprecation else []
         return Call(passage.request, info, passage.user, kind, subresource, now, warnings, audit=passage.notes)
 
@@ -288,12 +308,12 @@ class App:
                 return await self._watching.watch(call)
             case "create":
                 item = await self.registry.create(call, await codec.body(call))
-                return codec.respond(call, item, 201)
+                return await codec.answer(call, item, 201)
             case "update":
                 return await self._update(call)
             case "patch":
                 item, created = await self._patching.patch(call)
-                return codec.respond(call, item, 201 if created else 200)
+                return await codec.answer(call, item, 201 if created else 200)
             case "delete":
                 return await self._deletes.delete(call)
             case "deletecollection":
@@ -308,12 +328,12 @@ class App:
             raise status.no_version(call.kind.group, call.kind.plural, call.name)
 
         async def change(item: Any) -> Any:
-            return json.decode(json.encode(body))
+            return await aside.run(objects.copy, body, size=len(call.request.body))
 
-        return codec.respond(call, await self.registry.update(call, change))
+        return await codec.answer(call, await self.registry.update(call, change))
 
     def _handlers(self, parts: Parts) -> dict[str, Handler]:
-        streams = Streams(self.registry, parts.dialer)
+        streams = Streams(self.registry, parts.dialer, parts.near_logs)
         own_part = OwnPartHandler(self.registry, self._reads, self._patching)
         return {
             "scale": ScaleHandler(self.registry).handle,
@@ -323,7 +343,7 @@ class App:
             "ephemeralcontainers": own_part.handle,
             "resize": own_part.handle,
             "approval": own_part.handle,
-            "token": TokenHandler(self.registry, self._tokens, parts.ids).handle,
+            "token": TokenHandler(self.registry, self._tokens, parts.ids, self._authorizer).handle,
             "log": streams.log,
             "exec": streams.exec,
             "attach": streams.attach,
@@ -336,13 +356,3 @@ class App:
             for subresource in kind.subresources:
                 if subresource.name != "status" and subresource.name not in self._subresources:
                     raise ValueError(f"{kind.resource} declares {subresource.name}, which has no handler")
-
-
-def _is_placed(kind: Kind, info: RequestInfo) -> bool:
-    """Whether the path has a namespace where the kind needs one; all namespaces can be read at once.
-
-    A Namespace's own path carries its name in the place of the namespace, so that rights in it apply.
-    """
-    if kind.namespaced:
-        return bool(info.namespace) or (info.verb in ("list", "watch") and not info.subresource)
-    return not info.namespace or (info.resource == "namespaces" and info.namespace == info.name)

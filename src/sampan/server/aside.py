@@ -6,7 +6,7 @@ compete with the loop for the interpreter, and the loop gets its turn every few 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cache
@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 from sampan.cel import patience
 from sampan.meta import status
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 PATIENCE = 20_000
-PATIENCE_ASIDE = 40_000_000
+PATIENCE_ASIDE = 20_000_000
 THREADS = 2
-LARGE_BYTES = 64 * 1024
+LARGE_BYTES = 32 * 1024
 
 _HOME: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("home", default=None)
 
@@ -39,6 +40,24 @@ async def run(function: Callable[..., T], *args: Any, size: int = 0) -> T:
     except NotImplementedError:  # a loop in virtual time has no threads, and nobody who waits
         return function(*args)
     return await done
+
+
+async def by_turns(function: Callable[[S], T], items: Iterable[S], size: Callable[[S], int]) -> list[T]:
+    """The function's results for all items; others have their turn in between, and a large item is done elsewhere."""
+    made: list[T] = []
+    spent = 0
+    for item in items:
+        weight = size(item)
+        spent += weight
+        if weight >= LARGE_BYTES:
+            made.append(await run(function, item, size=weight))
+            spent = 0
+        else:
+            made.append(function(item))
+        if spent >= LARGE_BYTES:
+            await asyncio.sleep(0)
+            spent = 0
+    return made
 
 
 def at_home(function: Callable[..., T], *args: Any) -> T:

@@ -47,7 +47,7 @@ class Authenticator:
 
     def __init__(self, tokens: Tokens, lookup: Lookup, now: Callable[[], float]) -> None:
         self._issuer = tokens.issuer
-        self._accounts = AccountTokens(tokens, lookup, now)
+        self.accounts = AccountTokens(tokens, lookup, now)
         self._lookup = lookup
         self._now = now
         self._peers: dict[Peer, Verified] = {}
@@ -81,7 +81,7 @@ class Authenticator:
         if bootstrap_tokens.looks_like(token):
             user = bootstrap_tokens.verify(token, self._lookup, self._now())
             return Verified(user, self._common(audiences))
-        return self._accounts.verify(token, audiences)
+        return await self.accounts.verify(token, audiences)
 
     def _common(self, audiences: tuple[str, ...]) -> tuple[str, ...]:
         """Tokens that name no audience of ours are for the API itself."""

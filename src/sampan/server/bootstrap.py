@@ -12,6 +12,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.endpoints import ENDPOINTS, SKIP_MIRROR_LABEL
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.core.service import SERVICE
@@ -23,7 +24,7 @@ from sampan.kinds.networking.service_cidr import SERVICECIDR
 from sampan.kinds.rbac import bootstrap as roles
 from sampan.kinds.scheduling.priority_class import PRIORITYCLASS, SYSTEM_CLASSES
 from sampan.meta import conditions, objects, timestamps
-from sampan.server import keeper
+from sampan.server import keeper, legacy_tokens
 from sampan.server.app import START_STEPS, App
 from sampan.server.authz import reconcile
 from sampan.server.identity import LOOPBACK, MASTERS_GROUP
@@ -52,14 +53,24 @@ class Endpoints:
 
 async def ensure(app: App, endpoints: Endpoints) -> None:
     """Creates what is missing and corrects what is ours."""
+    app.serve_at(endpoints.api_address, endpoints.api_port)
     await asyncio.gather(*(_ensure(app, NAMESPACE, _namespace(name)) for name in NAMESPACES))
-    await asyncio.gather(*(_ensure_rbac(app, kind, obj) for kind, obj in roles.objects()))
-    await asyncio.gather(*(_ensure(app, PRIORITYCLASS, obj) for obj in SYSTEM_CLASSES))
-    await _ensure_flow_control(app)
-    await _ensure_service_cidr(app, endpoints)
-    await _ensure_services(app, endpoints)
+    await asyncio.gather(  # together, so that few commits hold them all
+        *(_ensure_rbac(app, kind, obj) for kind, obj in roles.objects()),
+        *(_ensure(app, PRIORITYCLASS, obj) for obj in SYSTEM_CLASSES),
+        _ensure_flow_control(app),
+        _ensure_network(app, endpoints),
+        _ensure_token_tracking(app),
+        app.aggregator.register(),
+    )
     app.keeper.keep(_kept(endpoints), functools.partial(_mend, app, endpoints))
-    await app.aggregator.register()
+    app.health.done(*START_STEPS)
+
+
+def resume(app: App, endpoints: Endpoints) -> None:
+    """The same for a server whose objects are known to be complete, since another one saw to it."""
+    app.keeper.keep(_kept(endpoints), functools.partial(_mend, app, endpoints))
+    app.aggregator.resume()
     app.health.done(*START_STEPS)
 
 
@@ -67,7 +78,8 @@ def _kept(endpoints: Endpoints) -> list[tuple[Kind, Tree]]:
     """What must not stay away."""
     namespaces = [(NAMESPACE, _namespace(name)) for name in NAMESPACES]
     cidr = {"metadata": {"name": service_cidr.DEFAULT_NAME}}
-    return [*namespaces, *flow_control.objects(), (SERVICECIDR, cidr), *_services(endpoints)]
+    tracking = (CONFIGMAP, _token_tracking(0))
+    return [*namespaces, *flow_control.objects(), (SERVICECIDR, cidr), *_services(endpoints), tracking]
 
 
 async def _mend(app: App, endpoints: Endpoints) -> None:
@@ -75,8 +87,8 @@ async def _mend(app: App, endpoints: Endpoints) -> None:
     for name in NAMESPACES:
         await _ensure(app, NAMESPACE, _namespace(name))
     await _ensure_flow_control(app)
-    await _ensure_service_cidr(app, endpoints)
-    await _ensure_services(app, endpoints)
+    await _ensure_network(app, endpoints)
+    await _ensure_token_tracking(app)
 
 
 def _services(endpoints: Endpoints) -> list[tuple[Kind, Tree]]:
@@ -91,8 +103,9 @@ def _services(endpoints: Endpoints) -> list[tuple[Kind, Tree]]:
     return found
 
 
-async def _ensure_services(app: App, endpoints: Endpoints) -> None:
-    """A Service keeps its type and ports, endpoints and slices are as we write them."""
+async def _ensure_network(app: App, endpoints: Endpoints) -> None:
+    """A Service keeps its type and ports, endpoints and slices are as we write them; none comes before its range."""
+    await _ensure_service_cidr(app, endpoints)
     for kind, ours in _services(endpoints):
         item, wanted = app.registry.get(kind, objects.namespace(ours), objects.name(ours)), ours
         if kind is SERVICE and item is not None:
@@ -140,12 +153,15 @@ async def _ensure_rbac(app: App, kind: Kind, wanted: Tree) -> None:
 
 async def _ensure_flow_control(app: App) -> None:
     """Creates the default levels and schemas, and brings up to date those that are still ours."""
-    for kind, wanted in flow_control.objects():
-        item = app.registry.get(kind, "", objects.name(wanted))
-        if item is None:
-            await _send(app, "POST", kind.path(), wanted)
-        elif flow_control.follows(item.tree) and not _holds(item.tree, wanted):
-            await _send(app, "PUT", kind.path("", objects.name(wanted)), {**item.copy(), "spec": wanted["spec"]})
+    await asyncio.gather(*(_ensure_flow(app, kind, wanted) for kind, wanted in flow_control.objects()))
+
+
+async def _ensure_flow(app: App, kind: Kind, wanted: Tree) -> None:
+    item = app.registry.get(kind, "", objects.name(wanted))
+    if item is None:
+        await _send(app, "POST", kind.path(), wanted)
+    elif flow_control.follows(item.tree) and not _holds(item.tree, wanted):
+        await _send(app, "PUT", kind.path("", objects.name(wanted)), {**item.copy(), "spec": wanted["spec"]})
 
 
 async def _ensure_service_cidr(app: App, endpoints: Endpoints) -> None:
@@ -161,6 +177,25 @@ async def _ensure_service_cidr(app: App, endpoints: Endpoints) -> None:
         ready = conditions.make("Ready", "True", "", "Kubernetes default Service CIDR is ready", created)
         state = {"conditions": [{**ready, "reason": ""}]}
         await _send(app, "PUT", SERVICECIDR.path("", name, "status"), {**item.copy(), "status": state})
+
+
+async def _ensure_token_tracking(app: App) -> None:
+    """Tells since when the uses of legacy tokens are written down; a date that is none begins anew."""
+    ours = _token_tracking(app.now())
+    namespace, name = objects.namespace(ours), objects.name(ours)
+    item = app.registry.get(CONFIGMAP, namespace, name)
+    if item is None:
+        await _send(app, "POST", CONFIGMAP.path(namespace), ours)
+        return
+    data = item.tree.get("data") or {}
+    if not legacy_tokens.is_day(data.get("since") or ""):
+        await _send(app, "PUT", CONFIGMAP.path(namespace, name), {**item.copy(), "data": {**data, **ours["data"]}})
+
+
+def _token_tracking(now: float) -> Tree:
+    metadata = {"namespace": "kube-system", "name": "kube-apiserver-legacy-service-account-token-tracking"}
+    data = {"since": legacy_tokens.day(now)}
+    return {"kind": CONFIGMAP.name, "apiVersion": CONFIGMAP.api_version, "metadata": metadata, "data": data}
 
 
 def _holds(live: Tree, wanted: Tree) -> bool:

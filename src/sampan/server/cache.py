@@ -186,6 +186,11 @@ class KindCache:
         newer.reverse()
         return newer
 
+    def continue_from(self, other: "KindCache") -> None:
+        """The same objects, and the same recent changes."""
+        self.items, self._order = dict(other.items), list(other._order)
+        self.changes, self.oldest = other.changes.copy(), other.oldest
+
     def load(self, key: str, item: Item) -> None:
         """Puts in an object that was there before the cache."""
         self.items[key] = item
@@ -238,6 +243,13 @@ class Cache:
 
     def kinds(self) -> Iterator[KindCache]:
         yield from self._by_prefix.values()
+
+    def continue_from(self, other: "Cache") -> None:
+        """Knows what another one knew of the same store; objects are shared, as they never change."""
+        for where, kept in other._by_prefix.items():
+            self._at(where).continue_from(kept)
+        self.revision = other.revision
+        self._tasks.spawn(self._follow(self.revision), "watch cache")
 
     async def start(self) -> None:
         """Reads the whole store, then follows it."""

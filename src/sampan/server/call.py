@@ -44,20 +44,22 @@ class Call:
 
     @property
     def api_version(self) -> str:
-        return f"{self.info.group}/{self.info.version}" if self.info.group else self.info.version
+        return self.kind.api_version
 
     @property
     def dry_run(self) -> bool:
         """Whether nothing may be stored. Raises ApiError for anything but All."""
+        if not self.request.query:
+            return False
         values = [value for key, value in self.request.query if key == "dryRun"]
         if any(value != "All" for value in values):
-            raise self._invalid_option(status.not_supported("dryRun", values[0], ["All"]))
+            raise self._invalid_option(status.not_supported("dryRun", values, ["All"]))
         return "All" in values
 
     @property
     def field_manager(self) -> str:
         """Who is recorded in managedFields: ?fieldManager=, else the client's program name."""
-        manager = self.request.param("fieldManager")
+        manager = self.request.param("fieldManager") if self.request.query else ""
         if len(manager) > MAX_MANAGER_LENGTH:
             raise self._invalid_option(status.too_long("fieldManager", MAX_MANAGER_LENGTH))
         if not manager.isprintable():
@@ -67,9 +69,9 @@ class Call:
 
     @property
     def field_validation(self) -> str:
-        value = self.request.param("fieldValidation") or "Warn"
+        value = (self.request.query and self.request.param("fieldValidation")) or "Warn"
         if value not in _VALIDATIONS:
-            raise self._invalid_option(status.not_supported("fieldValidation", value, _VALIDATIONS))
+            raise self._invalid_option(status.not_supported("fieldValidation", value, ("", *_VALIDATIONS)))
         return value
 
     def check_options(self) -> None:

@@ -5,6 +5,8 @@ In: JSON, YAML and protobuf. Out: JSON or protobuf; whole objects, Tables or met
 https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
 """
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +27,12 @@ YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 ACCEPTED_BODIES = (JSON, YAML, PROTOBUF)
 MAX_STRICT = 100
+YAML_WEIGHT = 8
+_PROTOBUF_START = b"k8s\0"
 YAML_REPEATED = "yaml: unmarshal errors:\n"
 MAX_WARNING_LENGTH = 256
 MAX_WARNINGS_LENGTH = 4096
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Tree = dict[str, Any]
 
@@ -112,7 +117,14 @@ def body_tree(call: Call, kind: Kind | None = None) -> Tree:
 
 async def body(call: Call, kind: Kind | None = None) -> Tree:
     """The same, where a large body holds nobody up."""
-    return await aside.run(body_tree, call, kind, size=len(call.request.body))
+    return await aside.run(body_tree, call, kind, size=weight(call))
+
+
+def weight(call: Call) -> int:
+    """How large a body is, in bytes of JSON that would be as much work."""
+    body = call.request.body
+    is_yaml = isinstance(body, bytes) and not body.startswith((b"{", b"[", _PROTOBUF_START))
+    return len(body) * (YAML_WEIGHT if is_yaml else 1)
 
 
 def any_tree(call: Call) -> Tree:
@@ -136,6 +148,9 @@ def _decode(media: str, body: bytes) -> tuple[Tree, list[str]]:
 
 def check_type(tree: Tree, kind: Kind, version: str) -> None:
     """Fills in kind and apiVersion where they are missing. Raises ApiError 400 when they are another type's."""
+    if kind.custom:
+        custom_bodies.check_type(tree, kind)
+        return
     expected = f"{kind.group}/{version}" if kind.group else version
     given_kind = tree.setdefault("kind", kind.name)
     given_version = tree.setdefault("apiVersion", expected)
@@ -179,6 +194,13 @@ def _warning_lines(text: str) -> list[str]:
     return [text] if repeated == text else [line.strip() for line in repeated.split("\n")]
 
 
+async def answer(call: Call, item: Item, code: int = 200) -> Response:
+    """The same as `respond`, where making the form of a large object holds nobody up."""
+    if len(item.stored) < aside.LARGE_BYTES:
+        return respond(call, item, code)
+    return await aside.run(respond, call, item, code, size=len(item.stored))
+
+
 def respond(call: Call, item: Item, code: int = 200) -> Response:
     """One object in the form the client wants."""
     form = negotiate(call.request.headers.get("accept", ""), call.kind)
@@ -197,9 +219,11 @@ def respond_tree(call: Call, tree: Tree, code: int = 200, form: Form | None = No
     if form.shape == "Table":
         options = table_options(call)
         columns = SCALE.columns if tree.get("kind") == SCALE.name else call.kind.columns
-        return Response(code, json.encode(table.table(columns, [tree], call.now, options)), headers, form.content_type)
+        made = table.in_version(table.table(columns, [tree], call.now, options), form.shape_version)
+        return Response(code, json.encode(made), headers, form.content_type)
     if form.shape:
-        return Response(code, encode(table.partial_metadata(tree), form), headers, form.content_type)
+        made = table.in_version(table.partial_metadata(tree), form.shape_version)
+        return Response(code, encode(made, form), headers, form.content_type)
     return Response(code, encode(tree, form), headers, form.content_type)
 
 
@@ -221,11 +245,25 @@ def table_options(call: Call) -> str:
 
 
 def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
-    """Warning headers as RFC 7234 writes them, joined: 299 - "text". Long texts are cut when they are many."""
+    """Warning headers as RFC 7234 writes them, joined: 299 - "text". Texts with control characters are left out."""
     if not warnings:
         return {}
-    clean = ["".join(sign if sign.isprintable() else " " for sign in text) for text in dict.fromkeys(warnings)]
-    if sum(map(len, clean)) > MAX_WARNINGS_LENGTH:
-        clean = [text[:MAX_WARNING_LENGTH] for text in clean][: MAX_WARNINGS_LENGTH // MAX_WARNING_LENGTH]
-    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in clean)
-    return {"Warning": ", ".join(f'299 - "{text}"' for text in quoted)}
+    texts = _bounded([text for text in dict.fromkeys(warnings) if text and not _CONTROL.search(text)])
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return {"Warning": ", ".join(f'299 - "{text}"' for text in quoted)} if texts else {}
+
+
+def _bounded(texts: Sequence[str]) -> Sequence[str]:
+    """Long texts are cut when they are many, and no more are taken once the bound is reached."""
+    sums = list(itertools.accumulate(map(len, texts)))
+    if not sums or sums[-1] <= MAX_WARNINGS_LENGTH:
+        return texts
+    too_many = next(index for index, length in enumerate(sums) if length > MAX_WARNINGS_LENGTH)
+    kept = [text[:MAX_WARNING_LENGTH] for text in texts[: too_many + 1]]
+    written = sum(map(len, kept))
+    for text in texts[too_many + 1 :]:
+        if written >= MAX_WARNINGS_LENGTH:
+            break
+        kept.append(text[:MAX_WARNING_LENGTH])
+        written += len(kept[-1])
+    return kept

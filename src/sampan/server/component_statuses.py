@@ -66,6 +66,7 @@ def _listed(call: Call, trees: list[Tree]) -> Response:
     headers = codec.warning_headers(call.warnings)
     if form.shape == "Table":
         shown = table.table(call.kind.columns, trees, call.now, codec.table_options(call))
+        shown = table.in_version(shown, form.shape_version)
         return Response(200, json.encode(shown), headers, form.content_type)
     if form.shape:
         raise status.not_acceptable(["application/json"])

@@ -55,16 +55,23 @@ class WebhookConverter:
             raise _failure(f"{name} failed: {error}") from error
         if len(made) != len(given):
             raise _failure(f"{name} returned {len(made)} objects, expected {len(given)}")
-        return [
+        checked = [
             _checked(before, after, api_version, _Words(name, index, alone=len(given) == 1))
             for index, (before, after) in enumerate(zip(given, made, strict=True))
         ]
+        form = self._form(api_version)
+        for obj in checked if form else ():
+            values.take_form(obj, form)
+        return checked
+
+    def _form(self, api_version: str) -> Tree:
+        """The schema of a version."""
+        return self._forms.get(api_version.rpartition("/")[2]) or {}
 
     def _complete(self, obj: Tree) -> Tree:
         """The object as its own version's schema has it, which is what a webhook is shown."""
         made: Tree = objects.copy(obj)
-        form = self._forms.get(str(obj["apiVersion"]).rpartition("/")[2])
-        if form:
+        if form := self._form(str(obj["apiVersion"])):
             values.keep_form(made, form)
         return made
 

@@ -8,18 +8,21 @@ https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resou
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sampan.kinds.apiextensions import crd_spec, custom, naming
 from sampan.kinds.apiextensions.custom_resource_definition import CUSTOMRESOURCEDEFINITION as DEFINITION
+from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.kit.workqueue import QueueClosed, WorkQueue
 from sampan.meta import objects
 from sampan.meta.apply import managed
+from sampan.server import aside
 from sampan.server import served as served_kinds
 from sampan.server.cache import Cache, Change, Item, encode
 from sampan.server.conversion import WebhookConverter
@@ -51,6 +54,16 @@ class Parts:
     outbound: Outbound | None
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a definition's kinds depend on: its spec, which its generation tells apart, and the accepted names."""
+
+    place: tuple[str, str]
+    uid: str
+    generation: int
+    names: Tree | None
+
+
 class Definitions:
     """`start()` when the cache is full; from then on every definition is followed."""
 
@@ -60,7 +73,8 @@ class Definitions:
         self._queue: WorkQueue[str] = WorkQueue(parts.clock)
         self._reviews = ReviewCall(parts.outbound)
         self._cleanup = Cleanup(parts.cache, parts.store, parts.clock, self._queue.add)
-        self._shown: dict[str, Tree] = {}
+        self._shown: dict[str, Shown] = {}
+        self._ready: dict[str, tuple[Shown, Sequence[Kind]]] = {}
 
     def start(self) -> None:
         """Serves what is established, and looks at every definition once."""
@@ -77,7 +91,7 @@ class Definitions:
 
     def _follow(self, change: Change) -> None:
         if change.item is not None:
-            self._serve(change.item.key, change.item.tree)
+            self._serve(change.item.key, change.item.tree, is_large=_is_large(change.item))
             self._queue.add(change.item.key)
         elif change.previous is not None:
             self._drop(change.previous.key)
@@ -85,27 +99,34 @@ class Definitions:
             for item in self._others(change.previous.key, change.previous.tree):
                 self._queue.add(item.key)  # a name may have become free
 
-    def _serve(self, name: str, crd: Tree) -> None:
-        """The kinds as the definition has them now; the same values as long as nothing about them changes."""
+    def _serve(self, name: str, crd: Tree, *, is_large: bool = False) -> None:
+        """The kinds as the definition has them now; the same values as long as nothing about them changes.
+
+        Those of a large definition have been made before it is established, and follow its changes a little later.
+        """
         if not crd_spec.is_established(crd) or self._is_built_in(crd):
             return
-        spec, accepted = crd["spec"], (crd.get("status") or {}).get("acceptedNames")
-        shown = {"spec": spec, "names": accepted, "uid": objects.uid(crd)}
+        shown, spec = _shown(crd), crd["spec"]
         if self._shown.get(name) == shown:
             return
+        ready, kinds = self._ready.pop(name, (None, ()))
+        if ready != shown:
+            if is_large and name in self._shown:
+                return  # until the new ones are made, the kinds of before are served
+            kinds = custom.kinds_of(crd)
         self._shown[name] = shown
         place = (spec["group"], spec["names"]["plural"])
         converter = None
         if (spec.get("conversion") or {}).get("strategy") == "Webhook":
             converter = WebhookConverter(crd, self._reviews, self._parts.registry, self._parts.ids)
         self._parts.registry.versions.set_converter(place, converter)
-        self._parts.served.replace(source(name), custom.kinds_of(crd))
+        self._parts.served.replace(source(name), kinds)
 
     def _drop(self, name: str) -> None:
+        self._ready.pop(name, None)
         shown = self._shown.pop(name, None)
         if shown is not None:
-            spec = shown["spec"]
-            self._parts.registry.versions.set_converter((spec["group"], spec["names"]["plural"]), None)
+            self._parts.registry.versions.set_converter(shown.place, None)
             self._parts.served.replace(source(name), ())
 
     def _is_built_in(self, crd: Tree) -> bool:
@@ -139,12 +160,25 @@ class Definitions:
             return
         others = [other.tree for other in self._others(name, item.tree)]
         status = naming.status(item.tree, others, self._parts.clock.now())
+        if _is_large(item):
+            await self._prepare(item, {**item.tree, "status": status})
         if status == item.tree.get("status"):
             return
         before = (item.tree.get("status") or {}).get("acceptedNames")
         if await self._write(item, lambda crd: crd.update(status=status)) and before != status["acceptedNames"]:
             for other in self._others(name, item.tree):
                 self._queue.add(other.key)
+
+    async def _prepare(self, item: Item, crd: Tree) -> None:
+        """Makes a large definition's kinds where it holds nobody up, and serves them when it is established already."""
+        shown = _shown(crd)
+        if not crd_spec.is_established(crd) or self._shown.get(item.key) == shown:
+            return
+        kinds = await aside.run(partial(custom.kinds_of, is_complete=True), crd, size=len(item.stored))
+        kept = self._cache.get(item.key)
+        if kept is not None and _shown({**kept.tree, "status": crd["status"]}) == shown:
+            self._ready[item.key] = (shown, kinds)
+            self._serve(item.key, kept.tree, is_large=True)
 
     async def _clean(self, item: Item) -> None:
         if self._is_built_in(item.tree):
@@ -167,12 +201,10 @@ class Definitions:
 
     async def _write(self, item: Item, change: Callable[[Tree], None]) -> bool:
         """Writes the definition as `change` leaves it; False when somebody else was faster (it comes again then)."""
-        new = item.copy()
-        change(new)
-        if new == item.tree:
-            return True
         write = managed.Write(MANAGER, "Update", DEFINITION.api_version, "status", self._parts.clock.now())
-        new["metadata"]["managedFields"] = managed.track(new, item.tree, write, DEFINITION.type)
+        new = await aside.run(_changed, item, change, write, size=len(item.stored))
+        if new is None:
+            return True
         key = self._cache.prefix + item.key
         stored: Write = Put(key, encode(new))
         if objects.is_deleting(new) and not objects.finalizers(new):
@@ -187,3 +219,23 @@ class Definitions:
 def source(name: str) -> str:
     """What Served knows a definition's kinds by."""
     return f"crd:{name}"
+
+
+def _shown(crd: Tree) -> Shown:
+    spec, names = crd["spec"], (crd.get("status") or {}).get("acceptedNames")
+    place = (spec["group"], spec["names"]["plural"])
+    return Shown(place, objects.uid(crd), crd["metadata"].get("generation") or 0, names)
+
+
+def _is_large(item: Item) -> bool:
+    return len(item.stored) >= aside.LARGE_BYTES
+
+
+def _changed(item: Item, change: Callable[[Tree], None], write: managed.Write) -> Tree | None:
+    """The definition as `change` leaves it; None when that is as it was."""
+    new = item.copy()
+    change(new)
+    if new == item.tree:
+        return None
+    new["metadata"]["managedFields"] = managed.track(new, item.tree, write, DEFINITION.type)
+    return new

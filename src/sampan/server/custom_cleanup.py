@@ -6,12 +6,14 @@ https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resou
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sampan.kinds.apiextensions import crd_spec
 from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
 from sampan.meta import conditions, objects, timestamps
+from sampan.server import aside
 from sampan.server.cache import Cache, Change, Item, KindCache, encode
 from sampan.store.protocol import Compare, Delete, Put, Store, Write
 
@@ -32,7 +34,7 @@ class Cleanup:
         """The Terminating condition once all objects are gone; None as long as some are there."""
         instances = self._cache.of(place(crd))
         self._wait(name, instances)
-        while todo := [item for item in instances.range() if not objects.is_deleting(item.tree)]:
+        while todo := await _staying(instances.range()):
             for start in range(0, len(todo), BATCH):
                 await self._delete(instances, todo[start : start + BATCH])
         if instances.items:
@@ -70,7 +72,8 @@ class Cleanup:
     async def _delete(self, instances: KindCache, items: Sequence[Item]) -> None:
         """In one transaction; when one of them has changed meanwhile, the next look finds them all again."""
         compares = [Compare(instances.prefix + item.key, item.revision) for item in items]
-        result = await self._store.txn(compares, [self._gone(instances.prefix, item) for item in items])
+        writes = await aside.by_turns(partial(self._gone, instances.prefix), items, _size)
+        result = await self._store.txn(compares, writes)
         await self._cache.wait(result.revision)
 
     def _gone(self, prefix: str, item: Item) -> Write:
@@ -83,6 +86,16 @@ class Cleanup:
         metadata["deletionGracePeriodSeconds"] = 0
         metadata["generation"] = (metadata.get("generation") or 0) + 1
         return Put(key, encode(tree))
+
+
+async def _staying(items: Sequence[Item]) -> list[Item]:
+    """Those that nobody deletes yet."""
+    going = await aside.by_turns(lambda item: objects.is_deleting(item.tree), items, _size)
+    return [item for item, is_going in zip(items, going, strict=True) if not is_going]
+
+
+def _size(item: Item) -> int:
+    return len(item.stored)
 
 
 def place(crd: Tree) -> Kind:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.meta import fields, objects, schema, status, timestamps
-from sampan.server import aside, codec, reads
+from sampan.server import aside, codec, list_options, reads
 from sampan.server.admission import chain
 from sampan.server.cache import Item
 from sampan.server.call import Call
@@ -17,6 +17,7 @@ from sampan.web.message import Response
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 POLICIES = {"Orphan": ORPHAN, "Foreground": FOREGROUND, "Background": ""}
+_POLICIES = ("Foreground", "Background", "Orphan", "nil")
 
 Tree = dict[str, Any]
 
@@ -41,14 +42,15 @@ async def options(call: Call) -> Options:
 
 def options_of(call: Call, body: Tree) -> Options:
     """From a DeleteOptions tree, else from the query. Raises ApiError 400 or 422."""
+    given = dict(reversed(call.request.query))  # the first of several counts
     grace = body.get("gracePeriodSeconds")
-    if grace is None and (text := call.request.param("gracePeriodSeconds")):
-        grace = _integer(text)
+    if grace is None and (text := given.get("gracePeriodSeconds")) is not None:
+        grace = list_options.integer(text)
     if grace is not None and grace < 0:
         grace = 1
-    policy = body.get("propagationPolicy") or call.request.param("propagationPolicy") or None
+    policy = body.get("propagationPolicy") or given.get("propagationPolicy") or None
     orphan = body.get("orphanDependents")
-    if orphan is None and (text := call.request.param("orphanDependents")):
+    if orphan is None and (text := given.get("orphanDependents")) is not None:
         orphan = is_true(text)
     if policy is not None and orphan is not None:
         cause = status.invalid_value(
@@ -56,7 +58,7 @@ def options_of(call: Call, body: Tree) -> Options:
         )
         raise status.invalid("meta.k8s.io", "DeleteOptions", "", [cause])
     if policy is not None and policy not in POLICIES:
-        cause = status.not_supported("propagationPolicy", policy, [*POLICIES, "nil"])
+        cause = status.not_supported("propagationPolicy", policy, _POLICIES, in_order=True)
         raise status.invalid("meta.k8s.io", "DeleteOptions", "", [cause])
     if orphan is not None:
         policy = "Orphan" if orphan else "Background"
@@ -94,25 +96,19 @@ def _checked(tree: Tree) -> Tree:
         raise fields.mismatch_error(error, "DeleteOptions", "v1") from error
 
 
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise status.bad_request(f"strconv.ParseInt: parsing {status.show(text)}: invalid syntax") from error
-
-
 class Deletes:
     """DELETE on an object and on a collection."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, lists: reads.Reads) -> None:
         self._registry = registry
+        self._reads = lists
 
     async def delete(self, call: Call) -> Response:
         """Answers with the object when it stays for a while, else with a Status."""
         wish = await options(call)
         item, gone = await self.delete_one(call, wish)
         if not gone:
-            return codec.respond(call, item)
+            return await codec.answer(call, item)
         metadata = item.tree["metadata"]
         details = {"name": metadata["name"], "kind": call.kind.plural, "uid": metadata["uid"]}
         if call.kind.group:
@@ -120,21 +116,16 @@ class Deletes:
         return codec.respond_tree(call, status.success(details))
 
     async def delete_collection(self, call: Call) -> Response:
-        """Deletes what the selectors choose, one after another; answers with the list of them."""
+        """Deletes what the selectors and the limit choose, one after another; answers with the list as it was before."""
         wish = await options(call)
-        match = reads.selection(call)
-        present = await self._registry.versions.views(call.kind, self._registry.all(call.kind, call.namespace))
-        chosen = [i for i in present if match is None or match(i)]
-        deleted = []
+        chosen, revision, more = await self._reads.select(call)
         for item in chosen:
-            namespace = objects.namespace(item.tree)
             try:
-                done, _ = await self.delete_one(_for_item(call, namespace, objects.name(item.tree)), wish)
-                deleted.append(done)
+                await self.delete_one(_for_item(call, objects.namespace(item.tree), objects.name(item.tree)), wish)
             except status.ApiError as error:
                 if error.reason != "NotFound":
                     raise
-        return await reads.answer(call, deleted, self._registry.revision)
+        return await reads.answer(call, chosen, revision, more)
 
     async def delete_one(self, call: Call, wish: Options) -> tuple[Item, bool]:
         """Returns the object as it was last, and whether it is gone."""
@@ -142,7 +133,7 @@ class Deletes:
             item = await self._registry.find(call)
             check(call, item, wish)
             attributes = await self._registry.admit_delete(call, item, wish.tree)
-            new = marked(call, item.tree, wish)
+            new = await aside.run(marked, call, item.tree, wish, size=len(item.stored))
             if new is None:
                 return item, False
             if is_released(call.kind, new):

@@ -23,9 +23,10 @@ _ORDER = (
 )  # fmt: skip
 
 
-def api_versions(kinds: Sequence[Kind]) -> Tree:
-    """/api: the versions of the core group."""
-    return {"kind": "APIVersions", "versions": group_versions(kinds).get("", []), "serverAddressByClientCIDRs": []}
+def api_versions(kinds: Sequence[Kind], address: str) -> Tree:
+    """/api: the versions of the core group, and the host and port at which every client finds them ("": not known)."""
+    found = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}] if address else []
+    return {"kind": "APIVersions", "versions": group_versions(kinds).get("", []), "serverAddressByClientCIDRs": found}
 
 
 def groups(kinds: Sequence[Kind]) -> Tree:
@@ -54,12 +55,13 @@ def resources(kinds: Sequence[Kind], group_name: str, version: str) -> Tree | No
 def aggregated(kinds: Sequence[Kind], *, core: bool) -> Tree:
     """/api (core) or /apis in one document: an APIGroupDiscoveryList of apidiscovery.k8s.io/v2."""
     items = []
+    places = by_place(kinds)
     for name, versions in group_versions(kinds).items():
         if core is not (name == ""):
             continue
         metadata: Tree = {"name": name} if name else {}
         listed = [
-            {"version": version, "resources": _discovered(kinds, name, version), "freshness": "Current"}
+            {"version": version, "resources": _discovered(places[name, version], version), "freshness": "Current"}
             for version in versions
         ]
         items.append({"metadata": metadata | {"creationTimestamp": None}, "versions": listed})
@@ -74,6 +76,15 @@ def group_versions(kinds: Sequence[Kind]) -> dict[str, list[str]]:
     rank = {name: index for index, name in enumerate(("", *_ORDER))}
     names = sorted(found, key=lambda name: (rank.get(name, len(rank)), name))
     return {name: sorted(found[name], key=version_rank) for name in names}
+
+
+def by_place(kinds: Sequence[Kind]) -> dict[tuple[str, str], list[Kind]]:
+    """The kinds of each group and version."""
+    found: dict[tuple[str, str], list[Kind]] = {}
+    for kind in _served(kinds):
+        for version in kind.versions:
+            found.setdefault((kind.group, version), []).append(kind)
+    return found
 
 
 def _served(kinds: Sequence[Kind]) -> list[Kind]:
@@ -147,8 +158,7 @@ def storage_version_hash(kind: Kind) -> str:
     return base64.b64encode(digest[:8]).decode()
 
 
-def _discovered(kinds: Sequence[Kind], group_name: str, version: str) -> list[Tree]:
-    here = [kind for kind in _served(kinds) if kind.group == group_name and version in kind.versions]
+def _discovered(here: Sequence[Kind], version: str) -> list[Tree]:
     return [_discovered_one(kind, version) for kind in sorted(here, key=lambda kind: kind.plural)]
 
 

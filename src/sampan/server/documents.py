@@ -3,14 +3,16 @@
 Made when first asked for, and kept until other kinds are served.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sampan.kinds.kind import Kind
 from sampan.meta import status
 from sampan.meta.wire import json
-from sampan.server import discovery, openapi, openapi_protobuf
+from sampan.server import aside, discovery, openapi, openapi_protobuf
 from sampan.server.aggregation.aggregator import Aggregator
 from sampan.server.served import Served
 from sampan.server.tokens import Tokens
@@ -19,6 +21,7 @@ from sampan.web.message import Request, Response
 Tree = dict[str, Any]
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_LONG = ("/api", "/openapi/")  # these tell of every kind
 ROOT_PATHS = (
     "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
     "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
@@ -32,32 +35,53 @@ class Documents:
         self._served = served
         self._tokens = tokens
         self._made: dict[str, Response] = {}
+        self._address = ""
+        self._making = asyncio.Lock()
         self._extensions = extensions
-        served.listen(self._made.clear)
-        extensions.listen(self._made.clear)
+        served.listen(self._forget)
+        extensions.listen(self._forget)
+
+    def serve_at(self, address: str) -> None:
+        """The host and port that clients are told."""
+        self._address = address
+        self._made.clear()
 
     @property
     def _kinds(self) -> tuple[Kind, ...]:
         return self._served.all()
 
-    def answer(self, request: Request) -> Response | None:
+    def _forget(self) -> None:
+        self._made = {}  # what is being made for the old one goes with it
+
+    async def answer(self, request: Request) -> Response | None:
         path = request.path.rstrip("/") or "/"
         accept = request.headers.get("accept", "").replace(" ", "")
         aggregated = path in ("/api", "/apis") and _wants_aggregated(accept)
         protobuf = path == "/openapi/v2" and accept.startswith((openapi_protobuf.MEDIA, openapi_protobuf.OLD_MEDIA))
         key = f"{path} {aggregated} {protobuf}"
-        made = self._made.get(key)
+        make = self._protobuf if protobuf else partial(self._make, path, aggregated=aggregated)
+        made = self._made.get(key) or await self._new(key, make)
         if made is None:
-            made = self._protobuf() if protobuf else self._make(path, aggregated=aggregated)
-            if made is None:
-                return None
-            self._made[key] = made
+            return None
         if path == "/openapi/v2" and not protobuf and accept and "json" not in accept and "*/*" not in accept:
             raise status.not_acceptable(("application/json", openapi_protobuf.MEDIA))
         etag = made.headers.get("ETag")
         if etag and request.headers.get("if-none-match") == etag:
             return Response(304, b"", {"ETag": etag}, made.content_type)
         return Response(made.status, made.body, dict(made.headers), made.content_type)
+
+    async def _new(self, key: str, make: Callable[[], Response | None]) -> Response | None:
+        """A document that nobody has asked for yet, made once however many ask for it now."""
+        if not key.startswith(_LONG):
+            return make()
+        async with self._making:
+            kept = self._made
+            if key not in kept:
+                made = await aside.run(make, size=aside.LARGE_BYTES)
+                if made is None:
+                    return None
+                kept[key] = made
+            return kept[key]
 
     def _make(self, path: str, *, aggregated: bool) -> Response | None:
         if aggregated:
@@ -88,8 +112,7 @@ class Documents:
         return json.encode(self._extensions.extend("/openapi/v2", json.decode(own)))
 
     def _protobuf(self) -> Response:
-        tree = self._extensions.extend("/openapi/v2", openapi.v2_head(self._kinds))
-        return _tagged(openapi_protobuf.encode(tree), openapi_protobuf.MEDIA)
+        return _tagged(openapi_protobuf.encode(json.decode(self._v2())), openapi_protobuf.MEDIA)
 
     def _root(self) -> Tree:
         """Every path that answers by itself."""
@@ -101,7 +124,7 @@ class Documents:
     def _makers(self) -> dict[str, Callable[[], Tree]]:
         return {
             "/": self._root,
-            "/api": lambda: discovery.api_versions(self._kinds),
+            "/api": lambda: discovery.api_versions(self._kinds, self._address),
             "/apis": lambda: discovery.groups(self._kinds),
             "/openapi/v3": lambda: openapi.v3_index(self._kinds),
             "/openid/v1/jwks": self._tokens.jwks,

@@ -52,7 +52,7 @@ class EventExpiry:
     async def run(self) -> None:
         """Sweeps for ever."""
         while True:
-            await self._clock.sleep(SWEEP_SECONDS)
+            await self._clock.pulse(SWEEP_SECONDS)
             try:
                 await self.sweep()
             except StoreError as error:

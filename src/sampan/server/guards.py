@@ -39,6 +39,7 @@ def build(
     """All of them."""
     tokens, lookup, authorizer = identities
     authenticator = Authenticator(tokens, lookup, outside.clock.now)
+    authenticator.accounts.expose(metrics)
     if outside.front_proxy is not None:
         authenticator.front_proxy = front_proxy.FrontProxy(outside.front_proxy)
     if config.authentication is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from sampan.server.refusals import no_page
 from sampan.web.message import Request, Response
 
 API_VERSION = "v1.36.0"
@@ -54,7 +55,7 @@ class Health:
         root, _, name = request.path.strip("/").partition("/")
         checks = {n: c for n, c in self._checks.items() if root == "readyz" or n not in self._only_ready}
         if name:
-            return _one(checks[name]) if name in checks else Response(404, b"404 page not found\n", {}, _TEXT)
+            return _one(checks[name]) if name in checks else no_page()
         excluded = {value for key, value in request.query if key == "exclude"}
         lines, failed = [], []
         for each, check in checks.items():
@@ -80,7 +81,7 @@ class Health:
 def _one(check: Check) -> Response:
     why = check()
     if why:
-        return Response(500, f"internal server error: {why}\n".encode(), {}, _TEXT)
+        return Response(500, f"internal server error: {why}\n".encode(), {"X-Content-Type-Options": "nosniff"}, _TEXT)
     return Response(200, b"ok", {}, _TEXT)
 
 

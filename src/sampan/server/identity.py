@@ -28,12 +28,13 @@ class User:
 class Verified:
     """A token that holds: its user, and the audiences that it and the asker have in common.
 
-    `notes` are annotations for the audit log.
+    `notes` are annotations for the audit log, `warnings` become Warning headers of the answer.
     """
 
     user: User
     audiences: tuple[str, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 NOBODY = User(ANONYMOUS, groups=(UNAUTHENTICATED_GROUP,))

@@ -3,10 +3,10 @@
 https://kubernetes.io/docs/reference/instrumentation/metrics/
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from sampan.kit.clock import Clock
-from sampan.server.metrics import Metrics, Series
+from sampan.server.metrics import Metrics, Sample, Series
 from sampan.store.protocol import Batch, Compare, Delete, Page, Put, Record, Result, Store, StoreError, Write
 
 SECONDS = (
@@ -25,7 +25,7 @@ class MeteredStore:
         self._failure = ""
         self._open: dict[object, float] = {}  # since when each write is under way
         self._series: dict[tuple[str, str], Series] = {}
-        labels = ("operation", "type")
+        labels = ("operation", "group", "resource")
         self._seconds = metrics.histogram(
             "etcd_request_duration_seconds",
             "Etcd request latency in seconds for each operation and object type.",
@@ -35,6 +35,8 @@ class MeteredStore:
         self._errors = metrics.counter(
             "etcd_request_errors_total", "Etcd failed request counts for each operation and object type.", labels
         )
+        help = "Etcd request counts for each operation and object type."
+        metrics.read("etcd_requests_total", help, self._requests, labels)
 
     @property
     def failure(self) -> str:
@@ -52,7 +54,7 @@ class MeteredStore:
         try:
             result = await self._inner.txn(compares, writes)
         except StoreError:
-            self._errors.add(place[0], _type(place[1]))
+            self._errors.add(place[0], *_type(place[1]))
             self._failure = "the last write to the store failed"
             raise
         finally:
@@ -79,16 +81,26 @@ class MeteredStore:
     async def compact(self, revision: int) -> None:
         await self._inner.compact(revision)
 
+    def size_bytes(self) -> int | None:
+        return self._inner.size_bytes()
+
     async def revision(self) -> int:
         return await self._inner.revision()
 
     async def close(self) -> None:
         await self._inner.close()
 
+    def _requests(self) -> Iterable[Sample]:
+        """Also those that failed."""
+        counted = {key: float(sum(series.counts)) for key, series in self._seconds.series.items()}
+        for key, failed in self._errors.values.items():
+            counted[key] = counted.get(key, 0) + failed
+        return counted.items()
+
     def _observe(self, place: tuple[str, str], started: float) -> None:
         series = self._series.get(place)
         if series is None:
-            series = self._series[place] = self._seconds.of(place[0], _type(place[1]))
+            series = self._series[place] = self._seconds.of(place[0], *_type(place[1]))
         series.observe(self._clock.monotonic() - started)
 
 
@@ -100,7 +112,7 @@ def _operation(compares: Sequence[Compare], writes: Sequence[Write]) -> str:
     return "create" if compares[0].mod_revision == 0 and isinstance(writes[0], Put) else "update"
 
 
-def _type(place: str) -> str:
-    """/registry/apps/deployments is deployments.apps"""
+def _type(place: str) -> tuple[str, str]:
+    """/registry/apps/deployments is ("apps", "deployments")."""
     group, _, resource = place.removeprefix(ROOT).partition("/")
-    return resource if group == "core" else f"{resource}.{group}" if resource else group
+    return (("" if group == "core" else group), resource) if resource else ("", group)

@@ -37,7 +37,7 @@ class _Group:
 
     def __init__(self, kinds: Sequence[Kind], group: str, version: str) -> None:
         self.group, self.version = group, version
-        self.kinds = tuple(k for k in kinds if k.plural and k.group == group and version in k.versions)
+        self.kinds = tuple(kinds)
 
     def __hash__(self) -> int:
         return hash((self.group, self.version, *map(id, self.kinds)))
@@ -76,7 +76,8 @@ def v3_index(kinds: Sequence[Kind]) -> Tree:
 
 def v3(kinds: Sequence[Kind], path: str) -> Tree | None:
     """/openapi/v3/PATH for apis/G/V or api/V; None when nothing is served there."""
-    here = _Group(kinds, *_group_version(path))
+    place = _group_version(path)
+    here = _Group(discovery.by_place(kinds).get(place, ()), *place)
     if not here.kinds:
         return None
     made = [operation for kind in here.kinds for operation in openapi_paths.operations(kind, here.version)]
@@ -104,16 +105,11 @@ def v2(kinds: Sequence[Kind]) -> bytes:
     )
 
 
-def v2_head(kinds: Sequence[Kind]) -> Tree:
-    """The version 2 document without its paths, for its protobuf form."""
-    definitions = _definitions([_piece(group) for group in _groups(kinds)])
-    return {"swagger": "2.0", "info": {"title": "Kubernetes", "version": VERSION}, "definitions": definitions}
-
-
 def _groups(kinds: Sequence[Kind]) -> Iterator[_Group]:
+    places = discovery.by_place(kinds)
     for group, versions in discovery.group_versions(kinds).items():
         for version in versions:
-            yield _Group(kinds, group, version)
+            yield _Group(places[group, version], group, version)
 
 
 @functools.lru_cache(maxsize=1024)

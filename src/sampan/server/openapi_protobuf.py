@@ -1,6 +1,6 @@
-"""The definitions of the OpenAPI v2 document in protobuf, which clients read to check lists and files.
+"""The OpenAPI v2 document in protobuf, which clients read to check lists and files.
 
-Field numbers are those of the gnostic project's openapi.v2 messages. Paths are left to the JSON form.
+Field numbers are those of the gnostic project's openapi.v2 messages.
 
 https://github.com/google/gnostic-models/blob/main/openapiv2/OpenAPIv2.proto
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from sampan.meta.wire import json
 from sampan.meta.wire.protobuf_write import delimited, varint
+from sampan.server import openapi_protobuf_paths
 
 MEDIA = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 OLD_MEDIA = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -27,14 +28,14 @@ Tree = Mapping[str, Any]
 
 
 def encode(document: Tree) -> bytes:
-    """The document's head and definitions as a Document message."""
+    """The document's head, paths and definitions as a Document message."""
     out = bytearray()
     _text(out, _SWAGGER, document["swagger"])
     info = bytearray()
     _text(info, _TITLE, document["info"]["title"])
     _text(info, _VERSION, document["info"]["version"])
     delimited(out, _INFO, bytes(info))
-    delimited(out, _PATHS, b"")
+    delimited(out, _PATHS, openapi_protobuf_paths.encode(document["paths"], _schema))
     delimited(out, _DEFINITIONS, _named_schemas(document["definitions"]))
     return bytes(out)
 

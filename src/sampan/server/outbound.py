@@ -2,7 +2,7 @@
 
 Nobody who is called can send us elsewhere: redirects are never followed, a name is resolved once and the
 checked address is the one that is dialled, and loopback, link-local and the server's own addresses are
-refused. Simulated clusters have no `Outbound`: there a call is refused by name.
+refused. A cluster without an `Outbound` refuses a call by name; that of a simulated one stays in its process.
 """
 
 import ipaddress
@@ -69,8 +69,11 @@ class Outbound(Protocol):
     """The server's way out.
 
     A request's path is sent below the target's root; `raw_query` is sent as it is where there is one, else
-    `query`. All headers given are sent, and no others but Host and Content-Length.
+    `query`. All headers given are sent, and no others but Host and Content-Length. One that `is_simulated` reaches
+    what runs on simulated nodes, and nothing else.
     """
+
+    is_simulated: bool
 
     async def send(
         self, target: Target, request: Request, timeout_seconds: float, limit_bytes: int = ANSWER_BYTES

@@ -51,6 +51,8 @@ class _Pool:
 class HttpOutbound:
     """`own` are (address, port) pairs of the server itself, which nobody may make it call."""
 
+    is_simulated = False
+
     def __init__(self, own: Collection[tuple[str, int]] = ()) -> None:
         self._own = frozenset(own)
         self._pools: OrderedDict[Target, _Pool] = OrderedDict()

@@ -56,7 +56,7 @@ class Patching:
 
     async def _apply(self, call: Call) -> tuple[Item, bool]:
         size = len(call.request.body)
-        config = await aside.run(applied, call, call.kind, size=size)
+        config = await aside.run(applied, call, call.kind, size=codec.weight(call))
         for _ in range(2):
             if self._registry.get(call.kind, call.namespace, call.name) is None:
                 if call.sub:
@@ -139,8 +139,7 @@ def applied(call: Call, kind: Kind) -> Tree:
         raise status.bad_request("metadata.managedFields must be nil")
     if kind.custom:
         custom_bodies.refuse_undeclared(config, kind, call.name)
-    elif kind.schema:
-        checking.check(config, kind.type)
+    checking.check(config, kind.type)
     if problems and call.field_validation == "Strict":
         raise status.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {'; '.join(problems)}")
     config = codec.check_fields(call, config, call.kind, problems, applied=True)
@@ -154,6 +153,6 @@ def applied(call: Call, kind: Kind) -> Tree:
 
 def _merged(call: Call, live: Tree | None, config: Tree) -> Tree:
     force = is_true(call.request.param("force", "false"))
-    has_status = call.kind.has_status if call.kind.custom else None
-    write = managed.Write(call.field_manager, "Apply", call.api_version, call.sub, call.now, has_status)
+    kept = call.kind.kept.get(call.sub)
+    write = managed.Write(call.field_manager, "Apply", call.api_version, call.sub, call.now, kept)
     return managed.apply(live, config, write, call.kind.type, force=force)

@@ -14,8 +14,9 @@ from typing import Any
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.meta import status
-from sampan.server import impersonation, request_info
+from sampan.server import codec, impersonation, pretty, request_info
 from sampan.server.access import Access, Refused, attributes_of
+from sampan.server.access_metrics import NEVER
 from sampan.server.audit.event import DECISION, REASON, Event
 from sampan.server.audit.log import Audit
 from sampan.server.authn import Authenticator
@@ -23,26 +24,36 @@ from sampan.server.flow.control import Flow, Ticket
 from sampan.server.identity import NOBODY, User
 from sampan.server.refusals import refuse
 from sampan.server.request_info import RequestInfo
-from sampan.server.request_metrics import READ_VERBS, RequestMetrics, is_long
+from sampan.server.request_metrics import UNSIZED, Record, RequestMetrics, is_long, spend_elsewhere
+from sampan.server.tokens import TokenError
 from sampan.store.protocol import StoreError
 from sampan.web.message import Request, Response
 
 LOG = logging.getLogger(__name__)
 MAX_AUDIT_ID = 64
+MAX_KNOWN = 4096
+MAX_KNOWN_PATH = 256
 
 Serve = Callable[["Passage"], Awaitable[Response]]
 
 
 @dataclass(slots=True)
 class Passage:
-    """One request on its way. `notes` become annotations of the audit log."""
+    """One request on its way. `notes` become annotations of the audit log; for the rest see request_metrics.Timed."""
 
     request: Request
     info: RequestInfo
+    record: Record
+    started: float
     user: User = NOBODY
+    caller: User = NOBODY
     notes: dict[str, str] = field(default_factory=dict)
     ticket: Ticket | None = None
     event: Event | None = None
+    warnings: tuple[str, ...] = ()
+    identified: float = NEVER
+    asked: float = NEVER
+    judged: float = NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +73,19 @@ class Pipeline:
     def __init__(self, guards: Guards, serve: Serve, clock: Clock, ids: Ids) -> None:
         self._guards = guards
         self._serve = serve
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._audit_prefix = ids.uid()[:24]
         self._requests = 0
+        self._known: dict[tuple[str, str], tuple[RequestInfo, Record]] = {}
 
     async def handle(self, request: Request) -> Response:
         """Never raises for what a caller did wrong: that is a Status."""
-        started = self._clock.monotonic()
-        passage = Passage(request, request_info.parse(request))
+        started = self._monotonic()
         counts = self._guards.counts
-        is_write = passage.info.verb not in READ_VERBS
-        counts.inflight[is_write] += 1
+        known = None if request.query else self._known.get((request.method, request.path))
+        info, record = known if known is not None else self._parse(request)
+        passage = Passage(request, info, record, started)
+        record.open += 1
         try:
             response = await self._pass(passage)
         except status.ApiError as error:
@@ -85,25 +98,42 @@ class Pipeline:
         except Exception:
             if passage.event is not None and self._guards.audit is not None:
                 self._guards.audit.failed(passage.event)
-            counts.done(counts.of(passage.info), 500, "", self._clock.monotonic() - started)
+            counts.done(passage, 500, UNSIZED, self._monotonic())
             raise
         finally:
-            counts.inflight[is_write] -= 1
+            record.open -= 1
             if passage.ticket is not None:
                 self._guards.flow.done(passage.ticket)
+        if pretty.is_wanted(request):
+            await pretty.indent(request, response)
         self._mark(passage, response)
-        dry_run = request.param("dryRun") if is_write else ""
-        counts.done(counts.of(passage.info), response.status, dry_run, self._clock.monotonic() - started)
+        size = len(response.body) if type(response.body) is bytes else UNSIZED
+        counts.done(passage, response.status, size, self._monotonic())
         return response
+
+    def _parse(self, request: Request) -> tuple[RequestInfo, Record]:
+        """What is asked and how it is counted; remembered where method and path tell it all."""
+        info = request_info.parse(request)
+        record = self._guards.counts.of(info)
+        if not request.query and len(request.path) <= MAX_KNOWN_PATH and record.is_own:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[request.method, request.path] = info, record
+        return info, record
 
     async def _pass(self, passage: Passage) -> Response:
         guards, request, info = self._guards, passage.request, passage.info
         try:
             verified = await guards.authenticator.identify(request)
-        except status.ApiError:
+        except status.ApiError as error:
+            spent, is_error = self._monotonic() - passage.started, isinstance(error.__cause__, TokenError)
+            guards.counts.access.unidentified(spent, has_credentials=is_error)
+            passage.notes.update(getattr(error.__cause__, "notes", {}))
             self._record(passage, None)
             raise
-        user = passage.user = verified.user
+        passage.identified = self._monotonic()
+        user = passage.user = passage.caller = verified.user
+        passage.warnings = verified.warnings
         if guards.audit is not None:
             passage.notes.update(verified.notes)
             self._record(passage, user)
@@ -115,7 +145,9 @@ class Pipeline:
                 passage.event.impersonated, passage.event.impersonation_limit = user, limit
         if info.verb == "watch" or not is_long(info):
             passage.ticket = await self._seat(passage)
+        passage.asked = self._monotonic()
         decision = guards.access.authorize(user, info)
+        passage.judged = self._monotonic()
         if passage.event is not None:
             passage.notes.update({DECISION: "allow", REASON: decision.reason})
         return await self._serve(passage)
@@ -127,7 +159,13 @@ class Pipeline:
             initial = request.param("sendInitialEvents") == "true"
             seats = flow.seats(info, request.param("limit"), has_initial_events=initial)
         ticket = flow.admit(passage.user, info, seats)
-        return ticket if ticket is not None else await flow.wait(passage.user, info, seats)
+        if ticket is not None:
+            return ticket
+        since = self._monotonic()
+        try:
+            return await flow.wait(passage.user, info, seats)
+        finally:
+            spend_elsewhere(request, since, self._monotonic())
 
     # The record
 
@@ -150,10 +188,13 @@ class Pipeline:
     def _mark(self, passage: Passage, response: Response) -> None:
         """What the client learns about all this, and the end of the record."""
         headers, event = response.headers, passage.event
-        headers["Audit-ID"] = self._audit_id(passage.request) if event is None else event.audit_id
+        headers["Audit-Id"] = self._audit_id(passage.request) if event is None else event.audit_id
         headers.setdefault("Cache-Control", "no-cache, private")
         if passage.ticket is not None:
             headers.update(passage.ticket.route.headers)
+        if passage.warnings:
+            for name, text in codec.warning_headers(passage.warnings).items():
+                headers[name] = f"{text}, {headers[name]}" if name in headers else text
         self._count_long(passage, response)
         audit = self._guards.audit
         if event is None or audit is None:
@@ -170,9 +211,9 @@ class Pipeline:
             return
         counts = self._guards.counts
         if response.hijack is not None:
-            response.ended = counts.began(counts.of(passage.info))
+            response.ended = counts.began(passage.record)
         elif not isinstance(response.body, bytes | dict):
-            response.body = _UntilItsEnd(response.body, counts.began(counts.of(passage.info)))
+            response.body = _UntilItsEnd(response.body, counts.began(passage.record))
 
 
 class _UntilItsEnd:

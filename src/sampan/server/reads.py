@@ -4,10 +4,6 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 """
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,18 +13,20 @@ from sampan.kinds.kind import Kind
 from sampan.meta import objects, selectors, status
 from sampan.meta.schema import Type
 from sampan.meta.wire import protobuf, table
-from sampan.server import codec
+from sampan.server import aside, codec, continue_token, list_options
 from sampan.server.cache import Cache, Item, item_key
 from sampan.server.call import Call
+from sampan.server.list_options import ListOptions
 from sampan.server.versions import Versions
 from sampan.store.protocol import Compacted, FutureRevision, Store
 from sampan.web.message import Response
 
-MAX_PAGE = 10_000_000
-ITEMS_PER_TURN = 64
+COLUMN_WEIGHT = 16  # as much work as so many bytes of an object
+SIGN_WEIGHT = 16
 _ZEROS = {"boolean": "false", "integer": "0"}
 
 Match = Callable[[Item], bool]
+Page = tuple[Sequence[Item], int, dict[str, Any]]
 
 
 class Reads:
@@ -46,7 +44,7 @@ class Reads:
         item = self.find(call)
         if call.kind.is_satellite:
             item = await self._versions.view(call.kind, item)
-        return codec.respond(call, item)
+        return await codec.answer(call, item)
 
     def find(self, call: Call, name: str = "") -> Item:
         """The live object that a call names. Raises ApiError 404."""
@@ -58,41 +56,39 @@ class Reads:
 
     async def list(self, call: Call) -> Response:
         """The collection, or one page of it."""
-        request = call.request
-        if request.param("sendInitialEvents"):
-            raise status.invalid("meta.k8s.io", "ListOptions", "", [
-                status.forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list")])  # fmt: skip
-        limit = _limit(request.param("limit"))
-        token = request.param("continue")
-        match_kind = request.param("resourceVersionMatch")
-        revision = parse_revision(request.param("resourceVersion"))
-        _check_match(match_kind, request.param("resourceVersion"), token)
-        match = selection(call)
-        if token:
-            return await self._continue(call, match, limit, token)
-        await self.at_least(str(revision))
-        if match_kind == "Exact":
-            return await self._page(call, match, (revision, "", limit))
+        items, revision, more = await self.select(call)
+        return await answer(call, items, revision, more)
+
+    async def select(self, call: Call) -> Page:
+        """What a list shows, at which revision, and what its metadata says beside. Raises ApiError 400, 410, 422, 504."""
+        options = list_options.of_list(call.request)
+        match = await selected(call)
+        if options.token:
+            return await self._continue(call, match, options)
+        revision = options.revision
+        await self.at_least(options.version)
+        if options.match == "Exact" or (options.limit and revision and not options.match):
+            return await self._page(call, match, (revision, "", options.limit))
         items: Sequence[Item] = self._cache.of(call.kind).range(call.namespace)
-        if limit and len(items) > limit:
-            return await self._page(call, match, (self._cache.revision, "", limit))
+        if options.limit and len(items) > options.limit:
+            return await self._page(call, match, (self._cache.revision, "", options.limit))
         revision = self._cache.revision
         items = await self._versions.views(call.kind, items)
-        return await answer(call, [i for i in items if match(i)] if match else items, revision)
+        return await chosen(call, items, match), revision, {}
 
     async def at_least(self, wanted: str) -> None:
         """Waits until the cache is at the revision; 504 when it is from the future."""
-        revision = parse_revision(wanted)
+        revision = list_options.revision(wanted)
         if revision > self._cache.revision:
             raise status.too_new(revision, self._cache.revision)
 
-    async def _continue(self, call: Call, match: Match | None, limit: int, token: str) -> Response:
-        revision, after = self._read_token(call, token)
-        if revision < 0:
-            return await self._page(call, match, (self._cache.revision, after, limit))
-        return await self._page(call, match, (revision, after, limit))
+    async def _continue(self, call: Call, match: Match | None, options: ListOptions) -> Page:
+        revision, after = continue_token.read(self._key, _scope(call), options.token)
+        if options.version not in ("", "0"):
+            raise status.bad_request("specifying resource version is not allowed when using continue")
+        return await self._page(call, match, (self._cache.revision if revision < 0 else revision, after, options.limit))
 
-    async def _page(self, call: Call, match: Match | None, where: tuple[int, str, int]) -> Response:
+    async def _page(self, call: Call, match: Match | None, where: tuple[int, str, int]) -> Page:
         """Records of one revision from the store, until the page is full. `where`: revision, after, limit."""
         revision, after, limit = where
         cache = self._cache.of(call.kind)
@@ -111,7 +107,7 @@ class Reads:
             items = await self._versions.views(
                 call.kind, [Item(r.key[len(cache.prefix) :], r.mod_revision, r.value) for r in page.records]
             )
-            found += [i for i in items if match(i)] if match else items
+            found += await chosen(call, items, match)
             remaining = page.remaining
             last = page.records[-1].key if page.records else last
             if not remaining or not limit or len(found) >= limit:
@@ -121,7 +117,7 @@ class Reads:
             more["continue"] = self._token(call, revision, last[len(cache.prefix) :])
             if match is None:
                 more["remainingItemCount"] = remaining
-        return await answer(call, found, revision, more)
+        return found, revision, more
 
     def _gone(self, call: Call, after: str) -> status.ApiError:
         """410 whose own continue token goes on at the present revision (an inconsistent list)."""
@@ -136,24 +132,7 @@ class Reads:
         return error
 
     def _token(self, call: Call, revision: int, after: str) -> str:
-        body = orjson.dumps({"rv": revision, "after": after, "in": _scope(call)})
-        return base64.urlsafe_b64encode(self._sign(body) + body).decode().rstrip("=")
-
-    def _read_token(self, call: Call, token: str) -> tuple[int, str]:
-        try:
-            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        except (binascii.Error, ValueError) as error:
-            raise status.bad_request("continue key is not valid") from error
-        signature, body = raw[:16], raw[16:]
-        if not hmac.compare_digest(signature, self._sign(body)):
-            raise status.bad_request("continue key is not valid")
-        content = orjson.loads(body)
-        if content["in"] != _scope(call):
-            raise status.bad_request("continue key is not valid for this list")
-        return int(content["rv"]), str(content["after"])
-
-    def _sign(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, hashlib.sha256)[:16]
+        return continue_token.make(self._key, _scope(call), revision, after)
 
 
 async def answer(call: Call, items: Sequence[Item], revision: int, more: dict[str, Any] | None = None) -> Response:
@@ -164,18 +143,22 @@ async def answer(call: Call, items: Sequence[Item], revision: int, more: dict[st
     if form == codec.Form():
         return Response(200, joined(call.kind, call.api_version, metadata, items), headers)
     if form == codec.Form(codec.PROTOBUF):
-        bodies = await _by_turns(items, lambda item: item.protobuf)
+        bodies = await aside.by_turns(lambda item: item.protobuf, items, _size)
         data = protobuf.encode_list(call.api_version, call.kind.list_kind, metadata, bodies)
         return Response(200, data, headers, form.content_type)
     if form.shape == "Table":
         return await _table(call, items, metadata, form)
     if form.shape:
         whole = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.shape_version}"}
-        trees = await _by_turns(items, lambda item: table.partial_metadata(item.tree))
+        version = form.shape_version
+        trees = await aside.by_turns(
+            lambda item: table.in_version(table.partial_metadata(item.tree), version), items, _size
+        )
     else:
         whole = {"kind": call.kind.list_kind, "apiVersion": call.api_version}
-        trees = await _by_turns(items, lambda item: item.tree)
-    data = codec.encode({**whole, "metadata": metadata, "items": trees}, form)
+        trees = await aside.by_turns(lambda item: item.tree, items, _size)
+    size = sum(map(_size, items)) if form.media == codec.YAML else 0
+    data = await aside.run(codec.encode, {**whole, "metadata": metadata, "items": trees}, form, size=size)
     return Response(200, data, headers, form.content_type)
 
 
@@ -183,21 +166,43 @@ async def _table(call: Call, items: Sequence[Item], metadata: dict[str, Any], fo
     options = codec.table_options(call)
 
     def row(item: Item) -> Any:
-        return table.table(call.kind.columns, [item.tree], call.now, options)["rows"][0]
+        return table.in_row(table.table(call.kind.columns, [item.tree], call.now, options)["rows"][0], version)
 
-    whole = table.table(call.kind.columns, [], call.now, options)
-    whole |= {"metadata": metadata, "rows": await _by_turns(items, row)}
+    version = form.shape_version
+    whole = table.in_version(table.table(call.kind.columns, [], call.now, options), version)
+    width = COLUMN_WEIGHT * len(call.kind.columns)
+    rows = await aside.by_turns(row, items, lambda item: len(item.stored) + width)
+    whole |= {"metadata": metadata, "rows": rows}
     return Response(200, orjson.dumps(whole), codec.warning_headers(call.warnings), form.content_type)
 
 
-async def _by_turns(items: Sequence[Item], make: Callable[[Item], Any]) -> list[Any]:
-    """What `make` makes of each item; others have their turn in between."""
-    made = []
-    for number, item in enumerate(items, 1):
-        made.append(make(item))
-        if not number % ITEMS_PER_TURN:
+def _size(item: Item) -> int:
+    return len(item.stored)
+
+
+async def chosen(call: Call, items: Sequence[Item], match: Match | None) -> Sequence[Item]:
+    """Those that the call's selectors let through; others have their turn in between."""
+    if match is None:
+        return items
+    found: list[Item] = []
+    each, spent = _length(call), 0
+    for item in items:
+        if match(item):
+            found.append(item)
+        spent += each + (len(item.stored) >> 3)
+        if spent >= aside.LARGE_BYTES:
             await asyncio.sleep(0)
-    return made
+            spent = 0
+    return found
+
+
+async def selected(call: Call) -> Match | None:
+    """The selection of a call whose selectors may be long."""
+    return await aside.run(selection, call, size=_length(call) * SIGN_WEIGHT)
+
+
+def _length(call: Call) -> int:
+    return len(call.request.param("labelSelector")) + len(call.request.param("fieldSelector"))
 
 
 def joined(kind: Kind, api_version: str, metadata: dict[str, Any], items: Iterable[Item]) -> bytes:
@@ -276,47 +281,3 @@ def _field(item: Item, path: str, absent: str = "") -> str:
 
 def _scope(call: Call) -> str:
     return f"{call.kind.resource}/{call.namespace}"
-
-
-def _limit(text: str) -> int:
-    if not text:
-        return 0
-    try:
-        value = int(text)
-    except ValueError as error:
-        raise status.bad_request(f"strconv.ParseInt: parsing {status.show(text)}: invalid syntax") from error
-    return max(0, min(value, MAX_PAGE))
-
-
-def parse_revision(text: str) -> int:
-    """A resourceVersion parameter; "" and "0" are 0. Raises ApiError 400."""
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) >= 1 << 64:
-        cause = status.invalid_value(
-            "resourceVersion", text, f"strconv.ParseUint: parsing {status.show(text)}: invalid syntax"
-        )
-        raise status.bad_request(f"resourceVersion: {cause.message}")
-    return int(text)
-
-
-def _check_match(match_kind: str, version: str, token: str) -> None:
-    problem = None
-    if match_kind and match_kind not in ("Exact", "NotOlderThan"):
-        problem = status.not_supported("resourceVersionMatch", match_kind, ["Exact", "NotOlderThan", ""])
-    elif match_kind and not version:
-        problem = status.forbidden_field(
-            "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        )
-    elif match_kind and token:
-        problem = status.forbidden_field(
-            "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
-        )
-    elif match_kind == "Exact" and version == "0":
-        problem = status.forbidden_field(
-            "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        )
-    if token and version and version != "0":
-        raise status.bad_request("specifying resource version is not allowed when using continue")
-    if problem is not None:
-        raise status.invalid("meta.k8s.io", "ListOptions", "", [problem])

@@ -11,10 +11,25 @@ from sampan.web.message import BodyBroken, BodyTooLarge, Request, Response
 
 LOG = logging.getLogger(__name__)
 MAX_BODY_BYTES = 3 * 1024 * 1024
+PLAIN = "text/plain; charset=utf-8"
+
+
+class NoPage(status.ApiError):
+    """A 404 that comes as plain text: nothing here is the API's own."""
+
+    def __init__(self) -> None:
+        super().__init__(status.no_such_path().status)
+
+
+def no_page() -> Response:
+    """What is answered where there is nothing."""
+    return Response(404, b"404 page not found\n", {"X-Content-Type-Options": "nosniff"}, PLAIN)
 
 
 def refuse(error: status.ApiError, request: Request) -> Response:
     """A refusal as the client reads it."""
+    if isinstance(error, NoPage):
+        return no_page()
     accept = request.headers.get("accept", "")
     form = codec.Form(codec.PROTOBUF) if accept.startswith(codec.PROTOBUF) else codec.Form()
     return Response(error.code, codec.encode(error.status, form), dict(error.headers), form.media)

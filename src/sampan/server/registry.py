@@ -8,7 +8,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#updating-resources
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sized
+from collections.abc import Awaitable, Callable, Iterable, Sized
 from typing import Any
 
 import orjson
@@ -125,19 +125,17 @@ class Registry:
     async def _try_create(self, call: Call, new: Tree, attributes: chain.Attributes) -> Item | None:
         """One try; None when something that the transaction relies on has changed."""
         kind = call.kind
-        size = len(call.request.body)
-        await aside.run(kind.hooks.default, new, size=size)
-        new["metadata"]["managedFields"] = await aside.run(self._track, call, new, None, size=size)
+        size = max(len(call.request.body), kind.weight)
+        await aside.run(self._complete, call, new, None, size=size)
         await self._admit(attributes)
         new["metadata"] = attributes.born()["metadata"]
-        await aside.run(kind.hooks.prepare, new, None, call.sub, size=size)
-        await aside.run(self._validate_new, call, new, size=size)
-        call.warnings.extend((*kind.hooks.warn(new, None), *not_yet.warnings(kind.resource, new)))
+        call.warnings.extend(await aside.run(self._check_new, call, new, size=max(size, attributes.grown)))
         await self._judge(attributes)
         key = self.store_key(kind, new)
-        shown = stored = encode(new)
         if kind.is_satellite:
-            stored = encode(await self.versions.stored(kind, new))
+            stored, shown = await self.versions.written(kind, new)
+        else:
+            stored = shown = encode(new)
         if self.get(kind, objects.namespace(new), objects.name(new)) is not None:
             raise status.already_exists(kind.group, kind.plural, objects.name(new))
         if call.dry_run:
@@ -172,14 +170,25 @@ class Registry:
             birth["generation"] = 1
         return birth
 
-    def _validate_new(self, call: Call, obj: Tree) -> None:
+    def _complete(self, call: Call, new: Tree, old: Tree | None) -> None:
+        """What is not said is as the kind has it, and what is said is its writer's."""
+        call.kind.hooks.default(new)
+        if owners := self._track(call, new, old):
+            new["metadata"]["managedFields"] = owners
+        else:
+            new["metadata"].pop("managedFields", None)
+
+    def _check_new(self, call: Call, obj: Tree) -> Iterable[str]:
+        """Prepares and validates; what its writer is warned of."""
         kind = call.kind
+        kind.hooks.prepare(obj, None, call.sub)
         causes = [
             *validation.new_meta(obj, kind.namespaced, kind.name_check),
             *kind.hooks.validate(obj, None, call.sub),
         ]
         if causes:
             raise status.invalid(kind.group, kind.name, objects.name(obj), causes)
+        return (*kind.hooks.warn(obj, None), *not_yet.warnings(kind.resource, obj))
 
     # Update
 
@@ -197,11 +206,9 @@ class Registry:
 
     async def _update_once(self, call: Call, item: Item, new: Tree) -> Item | None:
         """One try; None when somebody else was faster."""
-        kind, old = call.kind, item.tree
+        old = item.tree
         self._keep_identity(call, new, old)
         new["metadata"]["resourceVersion"] = str(item.revision)
-        scope_write(call, new, old)
-        await aside.run(kind.hooks.default, new, size=len(item.wire))
         attributes = chain.Attributes(call, chain.UPDATE, new, old)
         try:
             await self._prove(call, new, attributes, max(len(item.wire), len(call.request.body)))
@@ -211,14 +218,11 @@ class Registry:
 
     async def _prove(self, call: Call, new: Tree, attributes: chain.Attributes, size: int) -> None:
         """Admission, preparation and validation of an update. Raises ApiError."""
-        kind, old = call.kind, attributes.old or {}
-        new["metadata"]["managedFields"] = await aside.run(self._track, call, new, old, size=size)
+        old = attributes.old or {}
+        await aside.run(self._complete, call, new, old, size=size)
         await self._admit(attributes)
-        await aside.run(kind.hooks.prepare, new, old, call.sub, size=size)
-        if kind.has_generation and call.sub in ("", "scale"):
-            count_generation(new, old)
-        await aside.run(self._validate_update, call, new, old, size=size)
-        call.warnings.extend(kind.hooks.warn(new, old))
+        scope_write(call, new, old)
+        call.warnings.extend(await aside.run(self._check_update, call, new, old, size=size))
         await self._judge(attributes)
 
     async def put(self, call: Call, item: Item, new: Tree, attributes: chain.Attributes) -> Item | None:
@@ -226,9 +230,10 @@ class Registry:
         new["metadata"]["resourceVersion"] = str(item.revision)
         if new == item.tree and not self._is_stale(call, item):
             return item
-        shown = stored = encode(new)
         if call.kind.is_satellite:
-            stored = encode(await self.versions.stored(call.kind, new))
+            stored, shown = await self.versions.written(call.kind, new)
+        else:
+            stored = shown = encode(new)
         key = self.store_key(call.kind, new)
         write: Write = Put(key, stored)
         if is_released(call.kind, new):
@@ -323,8 +328,12 @@ class Registry:
         metadata.pop("selfLink", None)
         _drop_empty(metadata)
 
-    def _validate_update(self, call: Call, new: Tree, old: Tree) -> None:
+    def _check_update(self, call: Call, new: Tree, old: Tree) -> Iterable[str]:
+        """Prepares and validates; what its writer is warned of."""
         kind = call.kind
+        kind.hooks.prepare(new, old, call.sub)
+        if kind.has_generation and call.sub in ("", "scale"):
+            count_generation(new, old)
         causes = [*validation.changed_meta(new, old), *kind.hooks.validate(new, old, call.sub)]
         known = {cause.field for cause in causes}
         for path in kind.immutable if not call.sub else ():
@@ -333,6 +342,7 @@ class Registry:
                 causes.append(status.invalid_value(path, value, "field is immutable"))
         if causes:
             raise status.invalid(kind.group, kind.name, objects.name(new), causes)
+        return kind.hooks.warn(new, old)
 
     def _track(self, call: Call, new: Tree, old: Tree | None) -> list[Tree]:
         """The managedFields of a write. A server-side apply has made its own already.
@@ -342,9 +352,8 @@ class Registry:
         if is_apply(call):
             made: list[Tree] = new["metadata"].get("managedFields", [])
             return made
-        if old is None and call.kind.has_status:
-            new = {name: value for name, value in new.items() if name != "status"}
-        write = managed.Write(call.field_manager, "Update", call.api_version, call.sub, call.now)
+        kept = call.kind.kept.get(call.sub)
+        write = managed.Write(call.field_manager, "Update", call.api_version, call.sub, call.now, kept)
         return managed.track(new, old, write, call.kind.type)
 
 
@@ -375,21 +384,19 @@ def check_namespace(call: Call, metadata: Tree) -> None:
 
 
 def scope_write(call: Call, new: Tree, old: Tree) -> None:
-    """A write to the object leaves status as it was; a write to /status leaves all the rest."""
+    """A write to the object leaves status as it was; one to /status all the rest, and what its kind says of metadata."""
     if call.sub == "status":
-        metadata = {**new["metadata"]}
-        for name in ("labels", "ownerReferences", "finalizers"):
-            metadata.pop(name, None)
-            if name in old["metadata"]:
-                metadata[name] = objects.copy(old["metadata"][name])
-        for name in [n for n in new if n != "status"]:
-            del new[name]
-        new.update({k: objects.copy(v) for k, v in old.items() if k != "status"})
-        new["metadata"] = metadata
+        _put_back(new, old, [name for name in {**new, **old} if name not in ("metadata", "status")])
+        _put_back(new["metadata"], old["metadata"], call.kind.status_keeps)
     elif not call.sub and call.kind.has_status:
-        new.pop("status", None)
-        if "status" in old:
-            new["status"] = objects.copy(old["status"])
+        _put_back(new, old, ("status",))
+
+
+def _put_back(new: Tree, old: Tree, names: Iterable[str]) -> None:
+    for name in names:
+        new.pop(name, None)
+        if name in old:
+            new[name] = objects.copy(old[name])
 
 
 def count_generation(new: Tree, old: Tree) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from sampan.web.message import Request
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
-_TRUE = ("true", "1", "")
+_FALSE = ("false", "0")
 
 
 @dataclass(slots=True)  # not frozen, which would make it three times as slow to make
 class RequestInfo:
-    """Never changed once it is made. `is_resource` False leaves all but `verb` (the method, lower case) and `path` empty.
+    """Never changed once it is made. `is_resource` False leaves all but `verb` (the method, lower case) and `path` empty;
+    a resource's `verb` is empty where the method means nothing to it.
 
     `below` is the path behind a subresource that has one of its own, such as a proxy. `fields` is the
     field selector of a list or watch, as given.
@@ -33,8 +34,8 @@ class RequestInfo:
 
 
 def is_true(value: str) -> bool:
-    """A boolean query parameter that is present: true, 1 and empty mean yes."""
-    return value.lower() in _TRUE
+    """A boolean query parameter that is present: whatever is not false or 0 means yes."""
+    return value.lower() not in _FALSE
 
 
 def parse(request: Request) -> RequestInfo:
@@ -87,7 +88,7 @@ def _with_path(plain: RequestInfo, group: str, version: str, namespace: str, res
     """Proxy-like subresources carry a path of their own behind the name."""
     return RequestInfo(
         plain.path,
-        _VERBS.get(plain.verb.upper(), plain.verb),
+        _VERBS.get(plain.verb.upper(), ""),
         True,
         group,
         version,
@@ -102,7 +103,7 @@ def _with_path(plain: RequestInfo, group: str, version: str, namespace: str, res
 def _resource(request: Request, where: tuple[str, str, str], rest: list[str]) -> RequestInfo:
     group, version, namespace = where
     resource, name, subresource = [*rest, "", ""][:3]
-    verb = _VERBS.get(request.method, request.method.lower())
+    verb = _VERBS.get(request.method, "")
     fields = ""
     if verb == "get" and not subresource:
         verb = _read_verb(request, name)

@@ -58,7 +58,7 @@ class ReviewCall:
         shown = f"{url}?timeout={timeout_seconds:g}s"
         try:
             outbound = way_out.needed(self._outbound, "calling a webhook")
-            target = self._target(config, lookup)
+            target = self._target(config, service_target.Whole(lookup) if outbound.is_simulated else lookup)
         except status.ApiError as error:
             raise CallError(_unresolved(error, config, shown)) from error
         path = urlsplit(url).path or "/"

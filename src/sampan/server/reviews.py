@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-
 from typing import Any
 
 from sampan.meta import selectors, status
-from sampan.server import authn, codec
+from sampan.server import aside, authn, codec
 from sampan.server.authz.authorizer import Authorizer
 from sampan.server.authz.decision import Attributes
 from sampan.server.call import Call
@@ -46,16 +46,19 @@ class Reviews:
         await self._registry.admit_review(call, review)
         spec = review.get("spec") or {}
         if call.kind.name == "TokenReview":
-            review["status"] = await self._token(spec)
+            review["status"] = await self._token(call, spec)
         else:
             review["status"] = self._answers[call.kind.name](call, spec)
-        return codec.respond_tree(call, review, 201)
+        return await aside.run(codec.respond_tree, call, review, 201, size=len(call.request.body))
 
-    async def _token(self, spec: Tree) -> Tree:
+    async def _token(self, call: Call, spec: Tree) -> Tree:
         try:
             verified = await self._authenticator.token(spec.get("token") or "", tuple(spec.get("audiences") or ()))
         except TokenError as error:
+            call.audit.update(error.notes)
             return {"user": {}, "error": f"[invalid bearer token, {error}]"}
+        call.audit.update(verified.notes)
+        call.warnings.extend(verified.warnings)
         shown: Tree = {"authenticated": True, "user": authn.user_info(verified.user)}
         shown["audiences"] = list(verified.audiences)
         return shown

@@ -6,30 +6,90 @@ https://kubernetes.io/docs/reference/instrumentation/metrics/
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from sampan.kit.clock import Clock
-from sampan.server.admission.chain import Attributes, Chain, Lookup
+from sampan.kinds.apiregistration import api_service
+from sampan.meta import objects
 from sampan.server.audit.log import Audit
-from sampan.server.cache import ROOT, Cache
+from sampan.server.cache import ROOT, Cache, KindCache
 from sampan.server.flow.control import Flow, Route
 from sampan.server.metrics import Metrics, Sample, of_mapping
 from sampan.server.request_info import RequestInfo
 from sampan.server.request_metrics import Key
+from sampan.web.handshakes import Handshakes
 
-ADMISSION_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 WAIT_SECONDS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
+STORAGE = "etcd-0"  # as upstream calls the first, and mostly the only one
 _FLOW = "apiserver_flowcontrol_"
 
 
 def storage(metrics: Metrics, cache: Cache) -> None:
-    """How many objects there are of each resource."""
+    """How many objects there are of each resource, and how large they are."""
 
-    def read() -> Iterable[Sample]:
+    def named() -> Iterable[Sample]:
+        return [((kept.resource,), len(kept.items)) for kept in cache.kinds()]
+
+    def grouped() -> Iterable[Sample]:
+        return [(_group_resource(kept), len(kept.items)) for kept in cache.kinds()]
+
+    def sizes() -> Iterable[Sample]:
         for kept in cache.kinds():
-            group, _, resource = kept.prefix.removeprefix(ROOT).strip("/").partition("/")
-            yield (resource if group == "core" else f"{resource}.{group}",), len(kept.items)
+            yield _group_resource(kept), sum(len(item.stored) for item in tuple(kept.items.values()))
 
-    help = "Number of stored objects at the time of last check split by kind."
-    metrics.read("apiserver_storage_objects", help, read, ("resource",))
+    failing = "In case of a fetching error, the value will be -1."
+    help = f"Number of stored objects at the time of last check split by kind. {failing}"
+    old = "(Deprecated since 1.34.0) [DEPRECATED, consider using apiserver_resource_objects instead] "
+    metrics.read("apiserver_storage_objects", old + help, named, ("resource",))
+    metrics.read("apiserver_resource_objects", help, grouped, ("group", "resource"))
+    help = (
+        "Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized "
+        f"objects. {failing}"
+    )
+    metrics.read("apiserver_resource_size_estimate_bytes", help, sizes, ("group", "resource"))
+
+
+def stored_bytes(metrics: Metrics, read: Callable[[], int | None]) -> None:
+    """How large the store is on disk; `read` is asked each time, and None is not shown."""
+
+    def shown() -> Iterable[Sample]:
+        size = read()
+        return [] if size is None else [((STORAGE,), size)]
+
+    help = "Size of the storage database file physically allocated in bytes."
+    metrics.read("apiserver_storage_size_bytes", help, shown, ("storage_cluster_id",))
+
+
+def aggregation(metrics: Metrics, cache: Cache, failures: Mapping[tuple[str, str], int]) -> None:
+    """Which APIServices cannot be used, and how often each came to that, by reason."""
+
+    def unavailable() -> Iterable[Sample]:
+        for item in cache.of(api_service.APISERVICE).range():
+            yield (objects.name(item.tree),), 0 if api_service.is_available(item.tree) else 1
+
+    help = "Gauge of APIServices which are marked as unavailable broken down by APIService name."
+    metrics.read("aggregator_unavailable_apiservice", help, unavailable, ("name",))
+    help = "Counter of APIServices which are marked as unavailable broken down by APIService name and reason."
+    labels = ("name", "reason")
+    metrics.read("aggregator_unavailable_apiservice_total", help, lambda: list(failures.items()), labels)
+
+
+def handshakes(metrics: Metrics, counted: Handshakes) -> None:
+    """How many connections came to nothing before any request."""
+    help = "Number of requests dropped with 'TLS handshake error from' error"
+    metrics.read("apiserver_tls_handshake_errors_total", help, lambda: [((), counted.failed)])
+
+
+def build(metrics: Metrics, version: Mapping[str, str]) -> None:
+    """What is running, as /version tells it."""
+    fields = {
+        "build_date": "buildDate", "compiler": "compiler", "git_commit": "gitCommit",
+        "git_tree_state": "gitTreeState", "git_version": "gitVersion", "go_version": "goVersion", "major": "major",
+        "minor": "minor", "platform": "platform",
+    }  # fmt: skip
+    help = (
+        "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build "
+        "date, Go version, and compiler from which Kubernetes was built, and platform on which it is running."
+    )
+    values = tuple(version[name] for name in fields.values())
+    metrics.read("kubernetes_build_info", help, lambda: [(values, 1)], tuple(fields))
 
 
 def long_running(
@@ -46,7 +106,7 @@ def long_running(
     labels = ("verb", "group", "version", "resource", "subresource", "scope", "component")
     help = (
         "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope "
-        "and component."
+        "and component. Not all requests are tracked this way."
     )
     metrics.read("apiserver_longrunning_requests", help, read, labels)
 
@@ -115,43 +175,9 @@ def flow(metrics: Metrics, control: Flow) -> None:
     control.waits = waited
 
 
-class MeteredChain(Chain):
-    """Admission whose phases are counted."""
-
-    def __init__(self, chain: Chain, metrics: Metrics, clock: Clock) -> None:
-        self._chain = chain
-        self._clock = clock
-        self._seconds = metrics.histogram(
-            "apiserver_admission_step_admission_duration_seconds",
-            "Admission sub-step latency histogram in seconds, broken out for each operation and API resource and step "
-            "type (validate or admit).",
-            ADMISSION_SECONDS,
-            ("type", "operation", "rejected"),
-        )
-
-    async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
-        """The mutating phase."""
-        started, rejected = self._clock.monotonic(), "true"
-        try:
-            await self._chain.admit(attributes, lookup)
-            rejected = "false"
-        finally:
-            series = self._seconds.of("admit", attributes.operation, rejected)
-            series.observe(self._clock.monotonic() - started)
-
-    async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
-        """The validating phase."""
-        started, rejected = self._clock.monotonic(), "true"
-        try:
-            await self._chain.validate(attributes, lookup)
-            rejected = "false"
-        finally:
-            series = self._seconds.of("validate", attributes.operation, rejected)
-            series.observe(self._clock.monotonic() - started)
-
-    async def release(self, attributes: Attributes, lookup: Lookup) -> None:
-        """When an object goes for good."""
-        await self._chain.release(attributes, lookup)
+def _group_resource(kept: KindCache) -> tuple[str, str]:
+    group, _, resource = kept.prefix.removeprefix(ROOT).strip("/").partition("/")
+    return "" if group == "core" else group, resource
 
 
 def _scope(info: RequestInfo) -> str:

@@ -30,6 +30,19 @@ class Objects(Protocol):
     def all(self, kind: Kind, namespace: str = "") -> Sequence[Item]: ...
 
 
+class Whole:
+    """The live objects for a server that is as simulated as its nodes: what runs on those may be called."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Item | None:
+        return None if kind is NODE else self._objects.get(kind, namespace, name)
+
+    def all(self, kind: Kind, namespace: str = "") -> Sequence[Item]:
+        return self._objects.all(kind, namespace)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a Service answers, and the name that its certificate must bear."""

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 LEGACY_ISSUER = "kubernetes/serviceaccount"
@@ -32,7 +30,11 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 class TokenError(Exception):
-    """A token that does not hold, and why."""
+    """A token that does not hold, and why. `notes` are annotations for the audit log."""
+
+    def __init__(self, why: str, notes: Mapping[str, str] | None = None) -> None:
+        super().__init__(why)
+        self.notes = notes or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Tokens:
         if grant.pod_name:
             private["pod"] = {"name": grant.pod_name, "uid": grant.pod_uid}
         if grant.node_name:
-            private["node"] = {"name": grant.node_name, "uid": grant.node_uid}
+            private["node"] = {"name": grant.node_name, **({"uid": grant.node_uid} if grant.node_uid else {})}
         if grant.secret_name:
             private["secret"] = {"name": grant.secret_name, "uid": grant.secret_uid}
         seconds = grant.seconds
@@ -159,11 +161,15 @@ class Tokens:
         }
 
     def _sign(self, claims: Tree) -> str:
+        import jwt  # loaded with the first token: a hundredth of the start
+
         headers = {"kid": self._ids[0], "typ": None}
         return jwt.encode(claims, self._key, _algorithm(self._public[0]), headers=headers)
 
     def _decode(self, token: str) -> Mapping[str, Any]:
         """The payload of a token with one of our signatures; times and audience are the caller's to check."""
+        import jwt
+
         for key in self._candidates(token):
             try:
                 return jwt.decode(
@@ -177,6 +183,8 @@ class Tokens:
 
     def _candidates(self, token: str) -> list[PublicKey]:
         """The keys that may have signed it: the one it names, or all of the algorithm when it names none."""
+        import jwt
+
         try:
             header = jwt.get_unverified_header(token)
         except jwt.InvalidTokenError as error:
@@ -189,6 +197,8 @@ class Tokens:
 
 def issuer_of(token: str) -> str:
     """The issuer that a token claims, checked by nothing; "" when it is no JSON Web Token."""
+    import jwt
+
     try:
         return str(jwt.decode(token, options={"verify_signature": False}).get("iss", ""))
     except jwt.InvalidTokenError:
@@ -275,6 +285,8 @@ def _algorithm(key: PublicKey) -> str:
 
 
 def _jwk(key: PublicKey, id: str) -> Tree:
+    from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
     if isinstance(key, rsa.RSAPublicKey):
         full = RSAAlgorithm.to_jwk(key, as_dict=True)
     else:

@@ -7,16 +7,15 @@ result is kept with the stored item, so that a list is converted once.
 https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definition-versioning/
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
 from sampan.kinds.kind import Kind
+from sampan.server import aside
 from sampan.server.cache import Item, encode
-
-BREATH = 256
 
 Tree = dict[str, Any]
 Converter = Callable[[Sequence[Tree], str], Awaitable[Sequence[Tree]]]
@@ -47,14 +46,15 @@ class Versions:
             return items
         strange = [item for item in items if item.view(kind) is None]
         if strange:
-            trees = await self._converted(kind, [orjson.loads(item.stored) for item in strange], kind.api_version)
-            for count, (item, tree) in enumerate(zip(strange, trees, strict=True)):
-                kind.hooks.read(tree)
-                shown = encode(tree)
-                same = shown == item.stored  # then the bytes are shared
-                item.keep_view(kind, Item(item.key, item.revision, item.stored if same else shown))
-                if count % BREATH == BREATH - 1:
-                    await asyncio.sleep(0)  # a long list lets others go on
+            made: list[tuple[Item, Tree | None]] = [(item, None) for item in strange]
+            if kind.place in self._converters:
+                stored = await aside.by_turns(lambda item: orjson.loads(item.stored), strange, _size)
+                trees = await self._converted(kind, stored, kind.api_version)
+                made = [
+                    (item, None if tree is before else tree)
+                    for item, before, tree in zip(strange, stored, trees, strict=True)
+                ]
+            await aside.by_turns(partial(_show, kind), made, lambda pair: len(pair[0].stored))
         return [item.view(kind) or item for item in items]
 
     async def stored(self, kind: Kind, obj: Tree) -> Tree:
@@ -62,6 +62,16 @@ class Versions:
         if obj["apiVersion"] == kind.storage_api_version:
             return obj
         return (await self._converted(kind, [obj], kind.storage_api_version))[0]
+
+    async def written(self, kind: Kind, obj: Tree) -> tuple[bytes, bytes]:
+        """The object as it is stored, and as the kind shows it from then on: what its conversion drops is gone."""
+        shown = encode(obj)
+        if obj["apiVersion"] == kind.storage_api_version:
+            return shown, shown
+        stored = await self.stored(kind, obj)
+        if kind.custom:
+            shown = encode(await self.to_version(kind, stored, kind.api_version))
+        return encode(stored), shown
 
     async def to_version(self, kind: Kind, obj: Tree, api_version: str) -> Tree:
         """The object in another version, such as a webhook wants it."""
@@ -78,3 +88,21 @@ class Versions:
             done = await converter(others, api_version)
         results = iter(done)
         return [obj if obj["apiVersion"] == api_version else next(results) for obj in objs]
+
+
+def _show(kind: Kind, made: tuple[Item, Tree | None]) -> None:
+    """Keeps an item as its kind shows it, which may have been converted by somebody else."""
+    item, tree = made
+    if tree is None:
+        tree = orjson.loads(item.stored)
+        if tree["apiVersion"] == kind.api_version:
+            kind.hooks.read(tree)
+        else:
+            tree = kind.hooks.convert(tree, kind.api_version)  # which reads it, with its own version's defaults
+    shown = encode(tree)
+    same = shown == item.stored  # then the bytes are shared
+    item.keep_view(kind, Item(item.key, item.revision, item.stored if same else shown))
+
+
+def _size(item: Item) -> int:
+    return len(item.stored)

@@ -14,12 +14,15 @@ from sampan.kinds.kind import Kind
 from sampan.kit.ids import Ids
 from sampan.meta import status
 from sampan.meta.wire import protobuf, table
-from sampan.server import codec, reads
+from sampan.server import codec, list_options, reads
 from sampan.server.cache import Cache, Change, Item
 from sampan.server.call import Call
+from sampan.server.list_options import ListOptions
+from sampan.server.metrics import Metrics
 from sampan.server.request_info import RequestInfo, is_true
 from sampan.server.served import Served
 from sampan.server.versions import Versions
+from sampan.server.watch_metrics import Sent, WatchMetrics
 from sampan.web.message import Response
 
 BUFFER_EVENTS = 16384
@@ -114,6 +117,7 @@ class Watching:
         self._ids = ids
         self._now = now
         self._open: dict[Subscription, RequestInfo] = {}
+        self.counts = WatchMetrics(Metrics())
 
     def open(self) -> Iterable[RequestInfo]:
         """What every open watch asked for."""
@@ -134,9 +138,11 @@ class Watching:
     async def watch(self, call: Call) -> Response:
         """A response that goes on. Raises ApiError 400, 410, 422, 504."""
         form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
-        match = reads.selection(call)
-        start = _start(call)
-        _asked_seconds(call)
+        match = await reads.selected(call)
+        options = list_options.of_watch(call.request)
+        start = options.revision
+        if options.sends_initial:
+            start = 0  # with the present state
         if start > self._cache.revision:
             raise status.too_new(start, self._cache.revision)
         cache = self._cache.of(call.kind)
@@ -146,9 +152,9 @@ class Watching:
         if start:
             for change in cache.since(start):
                 subscription.offer(change)
-        elif call.request.param("sendInitialEvents") != "false":
+        elif options.sends_initial is not False:
             initial = cache.range(call.namespace)
-        frames = self._stream(call, subscription, initial, _framer(call, form, self._now))
+        frames = self._stream(call, options, subscription, initial, _framer(call, form, self._now))
         cache.listen(subscription.offer)
         self._open[subscription] = call.info
         stream = _Stream(frames, partial(self._forget, call.kind, subscription))
@@ -156,17 +162,18 @@ class Watching:
         return Response(200, stream, codec.warning_headers(call.warnings), content_type)
 
     async def _stream(
-        self, call: Call, subscription: Subscription, initial: Sequence[Item], frame: Framer
+        self, call: Call, options: ListOptions, subscription: Subscription, initial: Sequence[Item], frame: Framer
     ) -> AsyncGenerator[bytes | Tree, None]:
-        timers = _Timers(self._timeout(call), subscription)
+        timers = _Timers(self._timeout(options), subscription)
         bookmarks = is_true(call.request.param("allowWatchBookmarks", "false"))
-        match = subscription.match
+        match, sent = subscription.match, self.counts.of(call.info)
         try:
             initial = await self._versions.views(call.kind, initial)
-            for piece in _pieces([frame("ADDED", item) for item in initial if match is None or match(item)]):
+            sent.starts(len(initial) + len(subscription.pending))
+            for piece in _pieces([frame("ADDED", item) for item in initial if match is None or match(item)], sent):
                 yield piece
-            if is_true(call.request.param("sendInitialEvents", "false")):
-                yield frame("BOOKMARK", self._bookmark(call, {INITIAL_EVENTS_END: "true"}))
+            if options.sends_initial:
+                yield sent.one(frame("BOOKMARK", self._bookmark(call, {INITIAL_EVENTS_END: "true"})))
             if bookmarks:
                 timers.start_bookmarks()
             while not subscription.ended or subscription.pending:
@@ -176,18 +183,19 @@ class Watching:
                 changes, subscription.pending = subscription.pending, []
                 if call.kind.is_satellite:
                     changes = [await self._viewed(call.kind, change) for change in changes]
-                for piece in _pieces(_frames(changes, subscription.match, frame)):
+                for piece in _pieces(_frames(changes, subscription.match, frame), sent):
                     yield piece
                 if subscription.overflowed:
-                    yield frame("ERROR", _gone())
+                    sent.ended_behind()
+                    yield sent.one(frame("ERROR", _gone()))
                     return
                 if subscription.bookmark_due and not subscription.pending:
-                    yield frame("BOOKMARK", self._bookmark(call, {}))
+                    yield sent.one(frame("BOOKMARK", self._bookmark(call, {})))
                     timers.start_bookmarks()
             if bookmarks and not subscription.pending:
-                yield frame("BOOKMARK", self._bookmark(call, {}))
+                yield sent.one(frame("BOOKMARK", self._bookmark(call, {})))
         except status.ApiError as error:  # an object could not be converted
-            yield frame("ERROR", Item.of(error.status))
+            yield sent.one(frame("ERROR", Item.of(error.status)))
         finally:
             timers.cancel()
             self._forget(call.kind, subscription)
@@ -202,10 +210,9 @@ class Watching:
         self._cache.of(kind).unlisten(subscription.offer)
         self._open.pop(subscription, None)
 
-    def _timeout(self, call: Call) -> float:
-        asked = _asked_seconds(call)
-        if asked > 0:
-            return float(asked)
+    def _timeout(self, options: ListOptions) -> float:
+        if options.timeout_seconds > 0:
+            return float(options.timeout_seconds)
         spread = int(self._ids.uid().replace("-", "")[:4], 16) / 65536
         return MIN_TIMEOUT_SECONDS * (1 + spread)
 
@@ -217,39 +224,9 @@ class Watching:
         return Item("", self._cache.revision, orjson.dumps(tree))
 
 
-def _start(call: Call) -> int:
-    """The revision to start after; 0 means with the present state."""
-    text = call.request.param("resourceVersion")
-    initial = call.request.param("sendInitialEvents")
-    match_kind = call.request.param("resourceVersionMatch")
-    problem = None
-    if initial and match_kind != "NotOlderThan":
-        problem = status.forbidden_field(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        )
-    elif match_kind and not initial:
-        problem = status.forbidden_field(
-            "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        )
-    if problem is not None:
-        raise status.invalid("meta.k8s.io", "ListOptions", "", [problem])
-    revision = reads.parse_revision(text)
-    return 0 if initial and is_true(initial) else revision
-
-
-def _asked_seconds(call: Call) -> int:
-    """?timeoutSeconds=, 0 when there is none. Raises ApiError 400."""
-    text = call.request.param("timeoutSeconds")
-    if not text:
-        return 0
-    if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > 19:
-        raise status.bad_request(f"strconv.ParseInt: parsing {status.show(text)}: invalid syntax")
-    return int(text)
-
-
-def _pieces(frames: list[bytes | Tree]) -> Iterable[bytes | Tree]:
+def _pieces(frames: list[bytes | Tree], sent: Sent) -> Iterable[bytes | Tree]:
     """Frames of bytes as one piece, trees one by one."""
+    sent.count(frames)
     if frames and isinstance(frames[0], bytes):
         return (b"".join(frames),)  # type: ignore[arg-type]
     return frames
@@ -289,9 +266,9 @@ def _framer(call: Call, form: codec.Form, now: Callable[[], float]) -> Framer:
     if form.media == codec.PROTOBUF:
         return _protobuf_metadata_frame if form.shape else _protobuf_frame
     if form.shape == "Table":
-        return _TableFramer(call.kind, codec.table_options(call), now)
+        return _TableFramer(call.kind, codec.table_options(call), now, form.shape_version)
     if form.shape:
-        return _metadata_frame
+        return _metadata_frame if form.shape_version == "v1" else partial(_metadata_frame_of, form.shape_version)
     return _tree_frame if call.request.takes_trees else _json_frame
 
 
@@ -303,6 +280,11 @@ def _metadata_frame(kind: str, item: Item) -> bytes:
     return _line(kind, item.tree if kind == "ERROR" else table.partial_metadata(item.tree))
 
 
+def _metadata_frame_of(version: str, kind: str, item: Item) -> bytes:
+    made = item.tree if kind == "ERROR" else table.in_version(table.partial_metadata(item.tree), version)
+    return _line(kind, made)
+
+
 def _line(kind: str, tree: Tree) -> bytes:
     return orjson.dumps({"type": kind, "object": tree}) + b"\n"
 
@@ -310,8 +292,8 @@ def _line(kind: str, tree: Tree) -> bytes:
 class _TableFramer:
     """Rows of a Table; the columns are told with the first one only."""
 
-    def __init__(self, kind: Kind, include: str, now: Callable[[], float]) -> None:
-        self._kind, self._include, self._now = kind, include, now
+    def __init__(self, kind: Kind, include: str, now: Callable[[], float], version: str) -> None:
+        self._kind, self._include, self._now, self._version = kind, include, now, version
         self._told = False
 
     def __call__(self, kind: str, item: Item) -> bytes:
@@ -321,7 +303,7 @@ class _TableFramer:
         if self._told:
             rows = table.without_columns(rows)
         self._told = True
-        return _line(kind, rows)
+        return _line(kind, table.in_version(rows, self._version))
 
 
 def _protobuf_frame(kind: str, item: Item) -> bytes:

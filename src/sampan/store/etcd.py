@@ -102,6 +102,10 @@ class EtcdStore:
         except Gone:
             return
 
+    def size_bytes(self) -> int | None:
+        """See Store.size_bytes."""
+        return None
+
     async def revision(self) -> int:
         """See Store.revision."""
         answer = await self._range(EVERYTHING)

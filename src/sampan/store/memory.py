@@ -5,7 +5,7 @@ store to it.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from sampan.store import keys
 from sampan.store.protocol import (
@@ -30,6 +30,8 @@ class MemoryStore:
     """A Store. History is bounded: beyond `max_history` changes the older half is compacted away."""
 
     def __init__(self, max_history: int = MAX_HISTORY) -> None:
+        self.committed: Callable[[Sequence[Event]], None] | None = None
+        """Is told of each transaction's events when it is done."""
         self._revision = 1
         self._oldest = 1
         self._live: dict[str, Record] = {}
@@ -58,7 +60,19 @@ class MemoryStore:
             self._hub.publish(self._revision, events)
             if len(self._log) > self._max_history:
                 self._compact(self._log[len(self._log) // 2].revision)
+            if self.committed is not None:
+                self.committed(events)
         return Result(True, self._revision)
+
+    def copy(self) -> "MemoryStore":
+        """Another store with the same past."""
+        made = MemoryStore(self._max_history)
+        made._revision, made._oldest = self._revision, self._oldest
+        made._live, made._live_keys = dict(self._live), list(self._live_keys)
+        made._keys, made._log = list(self._keys), list(self._log)
+        made._versions = {key: list(versions) for key, versions in self._versions.items()}
+        made._hub = Hub(self._revision)
+        return made
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
         """See Store.get."""
@@ -89,6 +103,10 @@ class MemoryStore:
         if revision > self._revision:
             raise FutureRevision
         self._compact(revision)
+
+    def size_bytes(self) -> int | None:
+        """See Store.size_bytes."""
+        return None
 
     async def revision(self) -> int:
         """See Store.revision."""

@@ -131,6 +131,10 @@ class Store(Protocol):
         """The current revision; 1 for an empty store."""
         ...
 
+    def size_bytes(self) -> int | None:
+        """What it takes on disk, None when it has no disk of its own here."""
+        ...
+
     async def close(self) -> None:
         """Finishes what is queued and lets go of files. Watches end."""
         ...

@@ -78,6 +78,10 @@ class SqliteStore:
         if revision > 0:
             await self._submit((), (), revision)
 
+    def size_bytes(self) -> int | None:
+        """See Store.size_bytes."""
+        return self._file.size_bytes()
+
     async def revision(self) -> int:
         """See Store.revision."""
         self._check_open()

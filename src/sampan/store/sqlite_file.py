@@ -84,6 +84,10 @@ class SqliteFile:
         db.pragma("query_only", "ON")
         return db
 
+    def size_bytes(self) -> int:
+        """The size of the file and its write-ahead log."""
+        return self.path.stat().st_size + self.wal_bytes()
+
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
         try:

@@ -15,10 +15,14 @@ from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import WSMsgType, hdrs, web
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from sampan.web.answer import Answer
+from sampan.web.connection import Connection
+from sampan.web.handshakes import Handshakes
 from sampan.web.message import BodyBroken, BodyTooLarge, Peer, Request, Response
 from sampan.web.tunnel import Tunnel
 
@@ -26,7 +30,6 @@ Handler = Callable[[Request], Awaitable[Response]]
 ErrorHandler = Callable[[Request, BaseException], Response]
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
-MAX_HEADER_BYTES = 64 * 1024
 IDLE_SECONDS = 620.0
 BODY_SECONDS = 60.0
 FIRST_REQUEST_SECONDS = 32.0
@@ -58,14 +61,10 @@ class Listener:
         self._handler = handler
         self._on_error = on_error
         self._tls = tls
-        self._server = web.Server(
-            self._serve,
-            request_factory=_request_factory,
-            keepalive_timeout=IDLE_SECONDS,
-            max_field_size=MAX_HEADER_BYTES,
-            max_line_size=MAX_HEADER_BYTES,
-            access_log=None,
-        )
+        self.handshakes = Handshakes()
+        if tls is not None:
+            self.handshakes.watch(tls)
+        self._server = web.Server(self._serve, request_factory=_request_factory)
         self._listening: list[asyncio.Server] = []
         self._silent: set[web.RequestHandler] = set()  # connections that have not asked anything yet
 
@@ -83,11 +82,18 @@ class Listener:
             server.close()
         await self._server.shutdown(grace_seconds)
 
+    def abort(self) -> None:
+        """Breaks every connection off, whatever is under way on it."""
+        for protocol in list(self._server.connections):
+            if protocol.transport is not None:
+                protocol.transport.abort()
+
     def _accept(self) -> asyncio.BaseProtocol:
         """A new connection's protocol. One that brings no request in time is closed: connections are not free."""
-        protocol = self._server()
+        loop = asyncio.get_running_loop()
+        protocol = _Connection(self._server, loop, IDLE_SECONDS)
         self._silent.add(protocol)
-        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._hang_up, protocol)
+        loop.call_later(FIRST_REQUEST_SECONDS, self._hang_up, protocol)
         return protocol
 
     def _hang_up(self, protocol: web.RequestHandler) -> None:
@@ -103,6 +109,7 @@ class Listener:
         request = _incoming(incoming)
         try:
             if incoming.body_exists:
+                _let_go_on(incoming, request)
                 request.body = await _read_body(incoming)
             response = await self._handler(request)
         except (asyncio.CancelledError, ConnectionError):
@@ -183,16 +190,28 @@ def _request_factory(message: Any, payload: Any, protocol: Any, writer: Any, tas
 
 
 def _incoming(incoming: web.BaseRequest) -> Request:
-    path, _, query = _text(incoming.raw_path).partition("?")
+    raw_path = incoming.raw_path if incoming.raw_path.startswith("/") else _relative(incoming.raw_path)
+    path, _, query = _text(raw_path).partition("?")
     if "%" in path:
         path = _decode_path(path)
-    headers = {name.lower(): _text(value) for name, value in incoming.headers.items()}
+    given = incoming.headers.items()
+    headers = {name.lower(): value if value.isascii() else _text(value) for name, value in given}
     if len(headers) != len(incoming.headers):
         headers = {name.lower(): _joined(incoming.headers.getall(name)) for name in incoming.headers}
     pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
-    request = Request(incoming.method, path, pairs, headers, b"", _peer(incoming))
-    request.raw_path, _, request.raw_query = incoming.raw_path.partition("?")
+    connection: Any = incoming.protocol
+    request = Request(incoming.method, path, pairs, headers, b"", connection.peer())
+    request.raw_path, _, request.raw_query = raw_path.partition("?")
     return request
+
+
+def _relative(target: str) -> str:
+    """The path of an absolute URL, which is asked of proxies; anything else as it is."""
+    scheme, colon, rest = target.partition("://")
+    if not colon or scheme.lower() not in ("http", "https"):
+        return target
+    end = next((place for place, sign in enumerate(rest) if sign in "/?"), len(rest))
+    return rest[end:] if rest[end : end + 1] == "/" else "/" + rest[end:]
 
 
 def _text(value: str) -> str:
@@ -217,8 +236,23 @@ def _splits(part: str) -> bool:
     return "%2f" in lowered or "%00" in lowered
 
 
-def _peer(incoming: web.BaseRequest) -> Peer:
-    transport = incoming.transport
+class _Connection(Connection):
+    """A connection, which knows who is at its other end."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, keepalive_seconds: float) -> None:
+        super().__init__(server, loop, keepalive_seconds)
+        self._known: Peer | None = None
+
+    def peer(self) -> Peer:
+        """Whom TLS showed, found out once."""
+        if self._known is None:
+            self._known = _peer(self.transport)
+        return self._known
+
+
+def _peer(transport: asyncio.BaseTransport | None) -> Peer:
     if transport is None:
         return Peer()
     tls = transport.get_extra_info("ssl_object")
@@ -245,6 +279,13 @@ def _certified(certificate: bytes, address: str) -> Peer:
 _UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
 
 
+def _let_go_on(incoming: web.BaseRequest, request: Request) -> None:
+    """Tells a client that waits for it to send the body (RFC 9110, 10.1.1)."""
+    waits = request.headers.get("expect", "").lower() == "100-continue" and incoming.version >= HttpVersion11
+    if waits and incoming.transport is not None:
+        incoming.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
 async def _read_body(incoming: web.BaseRequest) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -262,20 +303,16 @@ async def _answer(incoming: web.BaseRequest, response: Response) -> web.StreamRe
     body = response.body
     if isinstance(body, dict):
         body = orjson.dumps(body)
-    headers = response.headers
-    if response.content_type:
-        headers[hdrs.CONTENT_TYPE] = response.content_type
     if isinstance(body, bytes):
-        answer = web.Response(status=response.status, body=body, headers=headers)
-        if headers.get(hdrs.CONNECTION) == "close":
-            answer.force_close()
-        return answer
+        return Answer(incoming, response, body)
+    if response.content_type:
+        response.headers[hdrs.CONTENT_TYPE] = response.content_type
     return await _stream(incoming, response, body)
 
 
 async def _stream(incoming: web.BaseRequest, response: Response, chunks: AsyncIterator[Any]) -> web.StreamResponse:
-    answer = web.StreamResponse(status=response.status, headers=response.headers)
-    if hdrs.CONTENT_LENGTH not in response.headers:
+    answer = _Stream(status=response.status, headers=response.headers)
+    if hdrs.CONTENT_LENGTH not in response.headers and incoming.version >= HttpVersion11:
         answer.enable_chunked_encoding()
     if response.headers.get(hdrs.CONNECTION) == "close":
         answer.force_close()
@@ -324,6 +361,20 @@ async def _join(incoming: web.BaseRequest, response: Response, tunnel: Tunnel) -
     return _Written()
 
 
+class _Stream(web.StreamResponse):
+    """An answer that does not say by itself which program it comes from."""
+
+    async def _prepare_headers(self) -> None:
+        is_given = hdrs.SERVER in self.headers
+        await super()._prepare_headers()
+        if not is_given:
+            del self.headers[hdrs.SERVER]
+
+
+class _Sockets(_Stream, web.WebSocketResponse):
+    """The same for a WebSocket."""
+
+
 class _Written(web.StreamResponse):
     """An answer that was given already; the connection is not HTTP any more."""
 
@@ -339,9 +390,7 @@ class _Written(web.StreamResponse):
 
 
 async def _upgrade(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamResponse:
-    sockets = web.WebSocketResponse(
-        protocols=upgrade.protocols, max_msg_size=WEBSOCKET_MESSAGE_BYTES, heartbeat=30.0, timeout=1.0
-    )
+    sockets = _Sockets(protocols=upgrade.protocols, max_msg_size=WEBSOCKET_MESSAGE_BYTES, heartbeat=30.0, timeout=1.0)
     await sockets.prepare(incoming)
     await upgrade.serve(sockets)
     return sockets

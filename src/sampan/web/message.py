@@ -40,6 +40,7 @@ class Request:
 
     `raw_path` and `raw_query` are what came on the wire, for those who pass them on; "" in process.
     `takes_trees` is set by in-process transports: a stream may then yield trees that are not to be mutated.
+    `others_seconds` is what whoever serves it waits for others, the last time until `others_until` (monotonic).
     """
 
     method: str
@@ -51,6 +52,8 @@ class Request:
     takes_trees: bool = False
     raw_path: str = ""
     raw_query: str = ""
+    others_seconds: float = 0.0
+    others_until: float = 0.0
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""

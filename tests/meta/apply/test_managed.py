@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sampan.kit.frozen import freeze
 from sampan.meta import schema
-from sampan.meta.apply import managed
+from sampan.meta.apply import checking, managed
 from sampan.meta.status import ApiError
 
 DEPLOYMENT = schema.definition("io.k8s.api.apps.v1.Deployment")
@@ -159,7 +159,7 @@ def test_unknown_field_is_refused() -> None:
     config = deployment()
     config["spec"]["bogus"] = 1
     with pytest.raises(ApiError) as refused:
-        managed.apply(None, config, by("one"), DEPLOYMENT)
+        checking.check(config, DEPLOYMENT)
     assert refused.value.message == (
         "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): "
         ".spec.bogus: field not declared in schema"

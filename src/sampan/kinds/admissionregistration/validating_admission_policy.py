@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-pol
 from collections.abc import Sequence
 from typing import Any
 
-from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object
+from sampan.kinds.kind import CLUSTER, METADATA, STATUS, Column, Kind, Object
 from sampan.kinds.parts import admission_expressions, admission_match, policy_causes
 from sampan.kinds.parts.admission_expressions import Inputs
 from sampan.kinds.parts.cells import AGE
@@ -34,6 +34,7 @@ VALIDATING_ADMISSION_POLICY = Kind(
     schema="io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy",
     categories=("api-extensions",),
     subresources=(STATUS,),
+    status_keeps=METADATA,
     columns=(
         Column(
             "Validations",

@@ -19,6 +19,8 @@ ESTABLISHED = "Established"
 NAMES_ACCEPTED = "NamesAccepted"
 TERMINATING = "Terminating"
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_NAMED = ("properties", "patternProperties", "definitions", "dependencies")
+_BELOW = ("items", "not", "additionalProperties", "additionalItems", "allOf", "anyOf", "oneOf", *_NAMED)
 _SHARED = ("schema", "subresources", "additionalPrinterColumns", "selectableFields")
 
 
@@ -47,16 +49,22 @@ def is_terminating(crd: Node) -> bool:
 
 def nodes(node: Any) -> Iterator[Node]:
     """A schema and every schema in it."""
-    if not isinstance(node, dict):
-        return
-    yield node
-    for name in ("items", "not", "additionalProperties", "additionalItems"):
-        below = node.get(name)
-        yield from (n for one in (below if isinstance(below, list) else [below]) for n in nodes(one))
-    for name in ("allOf", "anyOf", "oneOf"):
-        yield from (n for one in node.get(name) or () for n in nodes(one))
-    for name in ("properties", "patternProperties", "definitions", "dependencies"):
-        yield from (n for one in (node.get(name) or {}).values() for n in nodes(one))
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, dict):
+            continue
+        yield node
+        if node.keys().isdisjoint(_BELOW):
+            continue
+        found: list[Any] = []
+        for name in _BELOW:
+            below = node.get(name)
+            if name in _NAMED:
+                found += (below or {}).values()
+            elif below is not None:
+                found += below if isinstance(below, list) else [below]
+        waiting += reversed(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resou
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from sampan.kinds.apiextensions import (
     values,
 )
 from sampan.kinds.apiextensions.rules import Rules
-from sampan.kinds.kind import CLUSTER, NAMESPACED, STATUS, Column, Hooks, Kind, Subresource
+from sampan.kinds.kind import CLUSTER, METADATA, NAMESPACED, STATUS, Column, Hooks, Kind, Subresource
 from sampan.kinds.parts import cells, scale
 from sampan.meta import names, objects, validation
 from sampan.meta.schema import Type
@@ -28,24 +28,33 @@ from sampan.meta.wire import table
 
 Node = dict[str, Any]
 
+_DEFAULT_BYTES = 32  # about what a default adds to an object
 _MAX_REPLICAS = 2**31 - 1
+_BEYOND_INTEGERS = 2**63  # a number column has whole numbers up to here
 
 
-def kinds_of(crd: Node) -> list[Kind]:
-    """The kinds that a definition serves, the stored version first. Their names are those that were accepted."""
+def kinds_of(crd: Node, *, is_complete: bool = False) -> list[Kind]:
+    """The kinds that a definition serves, the stored version first. Their names are those that were accepted.
+
+    `is_complete` makes at once what else is made when it is first needed.
+    """
     spec = crd["spec"]
     storage = crd_spec.storage_version(spec)
     forms = {str(v["name"]): crd_spec.schema_of(v) or {"type": "object"} for v in crd_spec.versions(spec)}
     served = [v for v in crd_spec.versions(spec) if v.get("served")]
     ordered = sorted(served, key=lambda version: version["name"] != storage)
-    return [_kind(crd, version, forms) for version in ordered]
+    behaviours = [Behaviour(spec, version, forms) for version in ordered]
+    kinds = [_kind(crd, version, one, storage) for version, one in zip(ordered, behaviours, strict=True)]
+    if is_complete:
+        for kind, behaviour in zip(kinds, behaviours, strict=True):
+            behaviour.complete()
+            kind.type.unfold()
+    return kinds
 
 
-def _kind(crd: Node, version: Node, forms: dict[str, Node]) -> Kind:
+def _kind(crd: Node, version: Node, behaviour: "Behaviour", storage: str) -> Kind:
     spec = crd["spec"]
     accepted = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
-    node = forms[version["name"]]
-    behaviour = Behaviour(spec, version, forms)
     return Kind(
         group=spec["group"],
         versions=(version["name"],),
@@ -61,12 +70,14 @@ def _kind(crd: Node, version: Node, forms: dict[str, Node]) -> Kind:
         columns=_columns(version),
         selectable={_dotted(f["jsonPath"]): _dotted(f["jsonPath"]) for f in version.get("selectableFields") or ()},
         has_generation=True,
+        status_keeps=METADATA,
         name_check=names.dns1123_subdomain,
-        storage_version=crd_spec.storage_version(spec),
+        storage_version=storage,
         custom=True,
-        own_type=Type.from_crd(node),
+        own_type=Type.from_crd(behaviour.node),
         deprecation=_deprecation(spec, version),
         unconditional=False,
+        weight=behaviour.weight,
         hooks=behaviour.hooks(),
     )
 
@@ -130,19 +141,24 @@ def _column(column: Node) -> Column:
         kind,
         column.get("format") or "",
         column.get("description") or f"Custom resource definition column (in JSONPath format): {path}",
-        wide=bool(column.get("priority")),
+        wide=column.get("priority") or 0,
     )
 
 
 def _cell(path: str, kind: str) -> Callable[[Node, float], Any]:
+    steps = cache(lambda: json_path.parse(path))
+
     def cell(obj: Node, now: float) -> Any:
         try:
-            value = json_path.first(path, obj)
+            found = json_path.reach(steps(), obj)
         except json_path.PathError:
             return None
-        if value is None:
+        if not found:
             return None
-        return json_path.text(value) if kind == "string" else _typed(value, kind, now)
+        value = found[0]
+        if kind == "string":
+            return json_path.text(value)
+        return None if value is None else _typed(value, kind, now)
 
     return cell
 
@@ -157,7 +173,10 @@ def _typed(value: Any, kind: str, now: float) -> Any:
             return "<invalid>"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if kind == "integer" else float(value)
+    whole = int(value)
+    if kind == "integer":
+        return whole if -_BEYOND_INTEGERS <= whole < _BEYOND_INTEGERS else -_BEYOND_INTEGERS
+    return whole if whole == value and abs(whole) < _BEYOND_INTEGERS else value
 
 
 # Behaviour: the hooks
@@ -171,14 +190,21 @@ class Behaviour:
         self._group = spec["group"]
         self._name = spec["names"]["kind"]
         self._forms = forms
-        self._node = forms[version["name"]]
+        self.node = forms[version["name"]]
         self._has_status = (version.get("subresources") or {}).get("status") is not None
         self._scale = (version.get("subresources") or {}).get("scale")
-        self._rules = Rules(self._node, root=True)
-        said = {key for node in crd_spec.nodes(self._node) for key, value in node.items() if value is not None}
+        self._rules = Rules(self.node, root=True)
+        nodes = list(crd_spec.nodes(self.node))
+        said = {key for node in nodes for key, value in node.items() if value is not None}
+        self.weight = _DEFAULT_BYTES * sum(1 for node in nodes if node.get("default") is not None)
         self._has_defaults = "default" in said
         self._has_list_types = "x-kubernetes-list-type" in said
         self._has_embedded = "x-kubernetes-embedded-resource" in said
+
+    def complete(self) -> None:
+        """Makes at once what is made when it is first needed."""
+        _ = self._fits
+        self._rules.complete()
 
     def hooks(self) -> Hooks:
         return Hooks(
@@ -192,19 +218,19 @@ class Behaviour:
 
     def default(self, obj: Node) -> None:
         """What comes in gets the schema's form, also after webhooks have changed it."""
-        values.prune(obj, self._node)
+        values.prune(obj, self.node)
         if self._has_defaults or b"null" in orjson.dumps(obj):
-            values.complete(obj, self._node)
+            values.complete(obj, self.node)
 
     def read(self, obj: Node) -> None:
         """So does what is read."""
         if self._has_embedded:
-            values.coerce(obj, self._node, forgive=True)
+            values.coerce(obj, self.node, forgive=True)
         self.default(obj)
 
     @cached_property
     def _fits(self) -> schema_check.Check:
-        return schema_check.checker(self._node)
+        return schema_check.checker(self.node)
 
     def prepare(self, new: Node, old: Node | None, subresource: str) -> None:
         """A new object's status is dropped where status has its own door; any other change counts as one."""
@@ -213,12 +239,7 @@ class Behaviour:
             if self._has_status:
                 new.pop("status", None)
             return
-        if subresource == "status":
-            for name in ("labels", "annotations"):
-                new["metadata"].pop(name, None)
-                if name in old["metadata"]:
-                    new["metadata"][name] = objects.copy(old["metadata"][name])
-        elif not self._has_status and not schema_validation.same(new.get("status"), old.get("status")):
+        if not self._has_status and not schema_validation.same(new.get("status"), old.get("status")):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
 
     def validate(self, new: Node, old: Node | None, subresource: str) -> Sequence[Cause]:
@@ -226,12 +247,12 @@ class Behaviour:
         if wrong := self._type_causes(new):
             return wrong
         before = schema_validation.NOTHING if old is None else old
-        found = [] if self._fits(new) else schema_validation.validate(new, self._node, before)
+        found = [] if self._fits(new) else schema_validation.validate(new, self.node, before)
         found += self._scale_causes(new, subresource)
         if self._has_embedded:
-            found += _embedded_causes(new, self._node)
-        if self._has_list_types and (old is None or not list_types.causes(old, self._node)):
-            found += list_types.causes(new, self._node)
+            found += _embedded_causes(new, self.node)
+        if self._has_list_types and (old is None or not list_types.causes(old, self.node)):
+            found += list_types.causes(new, self.node)
         return found + self._rules.causes(new, old, found=found)
 
     def warn(self, new: Node, old: Node | None) -> Sequence[str]:
@@ -247,10 +268,12 @@ class Behaviour:
     def convert(self, obj: Node, api_version: str) -> Node:
         """Without a webhook only the version changes."""
         made: Node = objects.copy(obj)
-        form = self._forms.get(str(obj["apiVersion"]).rpartition("/")[2])
-        if form is not None:
-            values.keep_form(made, form)
+        before, after = (self._forms.get(version.rpartition("/")[2]) for version in (obj["apiVersion"], api_version))
+        if before is not None:
+            values.keep_form(made, before)
         made["apiVersion"] = api_version
+        if after is not None:
+            values.take_form(made, after)
         return made
 
     def _type_causes(self, obj: Node) -> list[Cause]:

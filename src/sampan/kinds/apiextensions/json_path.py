@@ -8,12 +8,15 @@ https://kubernetes.io/docs/reference/kubectl/jsonpath/
 import json
 import re
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 Step = Callable[[Any], Iterable[Any]]
 
 _NAME = re.compile(r"(?:\\.|[^.\[\]\\])+")
+_MANY = 1e6  # larger numbers are shown with an exponent
+_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 _FILTER = re.compile(r"(.+?)(==|!=|<=|>=|<|>)(.+)")
 
 
@@ -21,15 +24,15 @@ class PathError(ValueError):
     """Not a path."""
 
 
-def first(path: str, obj: Any) -> Any:
-    """The first value at a path; None when there is none."""
-    return next(iter(values(path, obj)), None)
-
-
 def values(path: str, obj: Any) -> list[Any]:
     """All values at a path. Raises PathError."""
+    return reach(parse(path), obj)
+
+
+def reach(steps: Iterable[Step], obj: Any) -> list[Any]:
+    """All values where these steps lead. Raises PathError."""
     found = [obj]
-    for step in parse(path):
+    for step in steps:
         found = [below for value in found for below in step(value)]
     return found
 
@@ -174,8 +177,21 @@ def _holds(left: list[Any], sign: str, right: list[Any]) -> bool:
 
 def text(value: Any) -> str:
     """A value as a column of type string shows it."""
+    if value is None:
+        return "<no value>"
     if isinstance(value, str):
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+    if isinstance(value, float):
+        return _number(value)
+    shown = json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    return shown.translate(_ESCAPES)
+
+
+def _number(value: float) -> str:
+    """As Go prints it: 2.5, 1.23456785e+07, whole ones without a point."""
+    if value.is_integer() and abs(value) < 1e21:
         return str(int(value))
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    if 1e-4 <= abs(value) < _MANY:
+        return repr(value)
+    digits, _, exponent = f"{Decimal(repr(value)):e}".partition("e")
+    return f"{digits}e{exponent[0]}{exponent[1:]:0>2}"

@@ -55,6 +55,10 @@ class Rules:
         kind = schema.Type.from_crd(self._node) if self._root else schema.Type.from_openapi(self._node)
         return _level(self._node, self._node, types.of_schema(kind, root=self._root), root=self._root)
 
+    def complete(self) -> None:
+        """Compiles at once what is compiled when it is first needed."""
+        _ = self._tree
+
     def causes(self, new: Any, old: Any, path: str = "", found: list[Cause] | None = None) -> list[Cause]:
         """What the rules say to a value; `old` is the stored one, None on create.
 

@@ -13,14 +13,17 @@ from sampan.kinds.apiextensions import regex, schema_validation
 Node = dict[str, Any]
 Check = Callable[[Any], bool]
 
-_JUNCTIONS = ("anyOf", "oneOf", "allOf", "not")
+_ODD_JUNCTIONS = ("oneOf", "allOf", "not")
+_TELLING_COST = 3
 _NUMBER_RULES = ("maximum", "minimum", "multipleOf", "format", "enum")
 
 
 def checker(node: Node) -> Check:
     """The check of a schema."""
-    if any(node.get(name) for name in _JUNCTIONS) or node.get("x-kubernetes-int-or-string"):
+    if node.get("x-kubernetes-int-or-string") or any(node.get(name) for name in _ODD_JUNCTIONS):
         return _telling(node)
+    if node.get("anyOf"):
+        return _telling(node) if node.get("nullable") else _any_of(node)
     made = _MAKERS.get(node.get("type") or "", _any)(node)
     if node.get("nullable"):
         return lambda value: value is None or made(value)
@@ -28,11 +31,22 @@ def checker(node: Node) -> Check:
 
 
 def _telling(node: Node) -> Check:
-    size = sum(len(node.get(name) or ()) for name in (*_JUNCTIONS, "enum"))
+    cost = _TELLING_COST + len(node.get("enum") or ())
 
     def check(value: Any) -> bool:
-        patience.spend(1 + size)
+        patience.spend(cost)
         return not schema_validation.validate(value, node, path="x")
+
+    return check
+
+
+def _any_of(node: Node) -> Check:
+    whole = checker({name: rule for name, rule in node.items() if name != "anyOf"})
+    choices = [checker(choice) for choice in node["anyOf"]]
+
+    def check(value: Any) -> bool:
+        patience.spend(len(choices))
+        return whole(value) and any(choice(value) for choice in choices)
 
     return check
 
@@ -40,6 +54,9 @@ def _telling(node: Node) -> Check:
 def _any(node: Node) -> Check:
     """A value of no type: whatever rules there are, by what it is."""
     ruled = set(node) - {"x-kubernetes-preserve-unknown-fields", "description", "title", "default", "example"}
+    if ruled == {"required"}:
+        needed = frozenset(node["required"] or ())
+        return lambda value: value.__class__ is not dict or needed <= value.keys()
     return _telling(node) if ruled else (lambda value: True)
 
 

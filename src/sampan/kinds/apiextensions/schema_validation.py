@@ -10,10 +10,13 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from sampan.cel import patience
 from sampan.kinds.apiextensions import formats, regex
 from sampan.meta.status import Cause, invalid_value, not_supported, required, too_long, too_many, type_invalid
 
 Node = dict[str, Any]
+
+_CHOICE_COST = 3
 
 NOTHING: Any = object()
 """No old value: everything is looked at."""
@@ -279,6 +282,7 @@ def _object(result: _Result, value: Node, node: Node, path: str, old: Any) -> No
 
 
 def _junctions(result: _Result, value: Any, node: Node, path: str, old: Any) -> None:
+    patience.spend(_CHOICE_COST * sum(len(node.get(name) or ()) for name in ("anyOf", "oneOf", "allOf")))
     if node.get("anyOf"):
         _any_of(result, [_validate(value, choice, path, old) for choice in node["anyOf"]], path)
     if node.get("oneOf"):

@@ -39,6 +39,13 @@ def keep_form(obj: Node, node: Node) -> None:
     complete(obj, node)
 
 
+def take_form(obj: Node, node: Node) -> None:
+    """What an object gets that comes out of a conversion: the schema's form, without its defaults."""
+    coerce(obj, node, forgive=True)
+    prune(obj, node)
+    drop_nulls(obj, node)
+
+
 # Pruning
 
 

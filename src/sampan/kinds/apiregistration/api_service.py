@@ -8,7 +8,7 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
-from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object
+from sampan.kinds.kind import CLUSTER, METADATA, STATUS, Column, Kind, Object
 from sampan.kinds.parts import cells
 from sampan.meta import conditions, names, objects, timestamps
 from sampan.meta.status import Cause, invalid_value, not_supported, required
@@ -46,6 +46,7 @@ APISERVICE = Kind(
     schema="io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
     categories=("api-extensions",),
     subresources=(STATUS,),
+    status_keeps=METADATA,
     columns=(
         Column("Service", service_text, description="The reference to the service that hosts this API endpoint."),
         Column("Available", available_text, description="Whether this service is available."),

@@ -9,6 +9,7 @@ from typing import Any
 from sampan.kinds.kind import STATUS, Column, Kind, Object
 from sampan.kinds.parts import numbers, pod_rules, pod_template, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
+from sampan.meta import objects
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 
@@ -25,6 +26,7 @@ DEPLOYMENT = Kind(
     short_names=("deploy",),
     categories=("all",),
     subresources=(STATUS, scale.at("spec.replicas", "status.replicas", "spec.selector")),
+    status_keeps=("labels",),
     columns=(
         Column("Ready", replica_counts.ready_text, description="Number of the pod with ready state"),
         Column("Up-to-date", _count("updatedReplicas")),
@@ -64,9 +66,11 @@ def default(obj: Object) -> None:
 
 
 def prepare(new: Object, old: Object | None, subresource: str) -> None:
-    """A new one has an empty status."""
+    """A new one has an empty status; annotations count in its generation, unless they come by way of its status."""
     if old is None:
         new["status"] = {}
+    elif not subresource and objects.annotations(new) != objects.annotations(old):
+        new["metadata"]["generation"] = objects.generation(old) + 1
 
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:

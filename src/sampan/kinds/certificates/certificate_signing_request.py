@@ -44,6 +44,7 @@ CERTIFICATESIGNINGREQUEST = Kind(
     schema="io.k8s.api.certificates.v1.CertificateSigningRequest",
     short_names=("csr",),
     subresources=(STATUS, Subresource(APPROVAL)),
+    unowned={"": ("spec",), "status": ("status.conditions",), APPROVAL: ("spec", "status.certificate")},
     columns=(
         cells.AGE,
         Column("SignerName", lambda o, now: objects.get_path(o, "spec.signerName") or cells.NONE),

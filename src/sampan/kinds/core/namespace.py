@@ -20,6 +20,7 @@ NAMESPACE = Kind(
     short_names=("ns",),
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
     subresources=(STATUS, Subresource("finalize", verbs=("update",))),
+    unowned={"finalize": ("status",)},
     columns=(Column("Status", "status.phase", description="The status of the namespace"), AGE),
     selectable={"status.phase": "status.phase"},
     name_check=names.dns1123_label,
@@ -51,7 +52,9 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
             finalizers.append(FINALIZER)
         new["spec"] = {"finalizers": finalizers}
         new["status"] = {"phase": "Active"}
-    elif subresource != "finalize":
+    elif subresource == "finalize":
+        new["status"] = objects.copy(old.get("status") or {})
+    else:
         new["spec"] = objects.copy(old.get("spec") or {})
 
 

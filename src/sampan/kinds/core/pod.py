@@ -15,6 +15,7 @@ from sampan.kinds.parts import (
     pod_resize,
     pod_resources,
     pod_rules,
+    pod_status,
     pod_update,
 )
 from sampan.meta import conditions, objects
@@ -42,6 +43,8 @@ POD = Kind(
         Subresource("binding", verbs=("create",), version="v1", kind="Binding"),
         Subresource("eviction", verbs=("create",), group="policy", version="v1", kind="Eviction"),
     ),
+    status_keeps=("deletionTimestamp", "ownerReferences"),
+    unowned={"ephemeralcontainers": ("metadata", "status"), "resize": ("metadata", "status")},
     columns=pod_columns.COLUMNS,
     selectable={
         "spec.nodeName": "spec.nodeName",
@@ -118,8 +121,8 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
                 {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": text}
             ]
         new["status"] = status
-    elif subresource == "status" and (old.get("status") or {}).get("qosClass"):
-        new.setdefault("status", {})["qosClass"] = old["status"]["qosClass"]
+    elif subresource == "status":
+        pod_status.keep(new.setdefault("status", {}), old.get("status") or {})
     elif subresource in _PARTS:
         _keep_all_but(subresource, new, old)
 

@@ -5,7 +5,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/flow-schem
 
 from collections.abc import Sequence
 
-from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object
+from sampan.kinds.kind import CLUSTER, METADATA, STATUS, Column, Kind, Object
 from sampan.kinds.parts import cells, flow_defaults, flow_rules
 from sampan.meta import conditions, objects
 from sampan.meta.status import Cause, invalid_value
@@ -32,6 +32,7 @@ FLOWSCHEMA = Kind(
     scope=CLUSTER,
     schema="io.k8s.api.flowcontrol.v1.FlowSchema",
     subresources=(STATUS,),
+    status_keeps=METADATA,
     columns=(
         Column("PriorityLevel", "spec.priorityLevelConfiguration.name"),
         Column("MatchingPrecedence", "spec.matchingPrecedence"),

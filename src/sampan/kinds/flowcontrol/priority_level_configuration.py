@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/priority-l
 from collections.abc import Sequence
 from typing import Any
 
-from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object
+from sampan.kinds.kind import CLUSTER, METADATA, STATUS, Column, Kind, Object
 from sampan.kinds.parts import cells, flow_defaults, flow_rules
 from sampan.meta import objects
 from sampan.meta.status import Cause, invalid_value
@@ -30,6 +30,7 @@ PRIORITYLEVELCONFIGURATION = Kind(
     scope=CLUSTER,
     schema="io.k8s.api.flowcontrol.v1.PriorityLevelConfiguration",
     subresources=(STATUS,),
+    status_keeps=METADATA,
     columns=(
         Column("Type", "spec.type"),
         Column("NominalConcurrencyShares", _limited("nominalConcurrencyShares")),

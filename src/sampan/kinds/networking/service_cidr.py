@@ -5,7 +5,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-ci
 
 from collections.abc import Sequence
 
-from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object
+from sampan.kinds.kind import CLUSTER, METADATA, STATUS, Column, Kind, Object
 from sampan.kinds.parts import cells, ip_rules
 from sampan.meta.status import Cause, invalid_value, required
 
@@ -26,6 +26,7 @@ SERVICECIDR = Kind(
     scope=CLUSTER,
     schema="io.k8s.api.networking.v1.ServiceCIDR",
     subresources=(STATUS,),
+    status_keeps=METADATA,
     columns=(Column("CIDRs", cidrs_text), cells.AGE),
 )
 

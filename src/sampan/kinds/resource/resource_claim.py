@@ -5,7 +5,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/resource-
 
 from collections.abc import Sequence
 
-from sampan.kinds.kind import STATUS, Column, Kind, Object
+from sampan.kinds.kind import METADATA, STATUS, Column, Kind, Object
 from sampan.kinds.parts import allocation_rules, cells, device_rules
 from sampan.meta.status import Cause, invalid_value
 
@@ -29,6 +29,7 @@ RESOURCECLAIM = Kind(
     plural="resourceclaims",
     schema="io.k8s.api.resource.v1.ResourceClaim",
     subresources=(STATUS,),
+    status_keeps=METADATA,
     columns=(
         Column("State", state_text, description="A summary of the current state (allocated, pending, reserved, etc.)."),
         cells.AGE,

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources
 from collections.abc import Sequence
 from typing import Any
 
-from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object
+from sampan.kinds.kind import CLUSTER, METADATA, STATUS, Column, Kind, Object
 from sampan.kinds.parts import cells, storage_rules, volume_defaults, volume_spec_rules
 from sampan.meta import names
 from sampan.meta.status import Cause, forbidden_field, invalid_value, required, too_long
@@ -19,6 +19,7 @@ VOLUMEATTACHMENT = Kind(
     scope=CLUSTER,
     schema="io.k8s.api.storage.v1.VolumeAttachment",
     subresources=(STATUS,),
+    status_keeps=METADATA,
     columns=(
         Column("Attacher", "spec.attacher", format="name"),
         Column("PV", "spec.source.persistentVolumeName"),

@@ -7,7 +7,7 @@ below the root.
 https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sampan.kit.frozen import freeze
@@ -129,6 +129,30 @@ def difference(one: Set | None, other: Set | None) -> Set | None:
         if left is not None:
             node[key] = left
     return _normal(node) if changed else one
+
+
+def outside(one: Set | None, other: Set | None) -> Set | None:
+    """Members of the first that are neither in the second nor below a member of it."""
+    if not one or not other:
+        return one
+    node: Set = {}
+    for key, below in one.items():
+        theirs = other.get(key)
+        if theirs is None:
+            node[key] = below
+        elif not is_member(theirs) and (left := outside(below, theirs)) is not None:
+            node[key] = left
+    return _normal(node)
+
+
+def of_paths(paths: Iterable[str]) -> Set:
+    """The set of some dotted paths, such as spec and metadata.labels."""
+    whole: Set = {}
+    for path in paths:
+        node = whole
+        for step in path.split("."):
+            node = node.setdefault(f"f:{step}", {})
+    return whole
 
 
 def intersection(one: Set | None, other: Set | None) -> Set | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sampan.meta import objects, schema, timestamps
-from sampan.meta.apply import checking, comparison, fieldset, merging
+from sampan.meta.apply import comparison, fieldset, merging
 from sampan.meta.fields import dense
 from sampan.meta.status import ApiError, failure
 
@@ -26,7 +26,7 @@ BEFORE_APPLY = "before-first-apply"
 class Write:
     """Who writes: `operation` is Apply or Update, `now` is in unix seconds.
 
-    `has_status` says whether status has a door of its own; None leaves it to the type to tell.
+    `kept` is what this door leaves as it was, whatever is said: nobody comes to own any of it.
     """
 
     manager: str
@@ -34,7 +34,7 @@ class Write:
     api_version: str
     subresource: str
     now: float
-    has_status: bool | None = None
+    kept: Set | None = None
 
 
 class Owner(NamedTuple):
@@ -69,7 +69,7 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
     found = comparison.compare(_content(old), _content(new), type)
     stored = objects.metadata(old).get("managedFields")
     given = objects.metadata(new).get("managedFields")
-    changed, removed = fieldset.stripped(found.changed), fieldset.stripped(found.removed)
+    changed, removed = _ownable(found.changed, write), _ownable(found.removed, write)
     if given == stored or given is None or write.subresource:
         if changed is None and removed is None:
             return list(stored or ())
@@ -87,27 +87,22 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
 def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, force: bool = False) -> Tree:
     """The object after a server-side apply, with its managedFields; `live` is None when there is none yet.
 
-    Raises ApiError 409 for fields that others own (unless forced), 400 for a configuration
-    that is none. What changes nothing gives an object equal to `live`.
+    `config` has passed `checking.check`. Raises ApiError 409 for fields that others own (unless forced), 400 for a
+    configuration with managedFields. What changes nothing gives an object equal to `live`.
     """
     if config.get("metadata", {}).get("managedFields"):
         raise failure(400, "BadRequest", "metadata.managedFields must be nil")
-    has_status = write.has_status
-    if has_status is None:
-        has_status = "status" in type.fields and (bool(write.subresource) or "spec" in type.fields)
-    config = _own_part(config, write.subresource, has_status=has_status)
-    checking.check(config, type)
     owner = _owner(write)
     before: Managers = _managers_before(live, write, type)
     said = fieldset.applied(config, type)
-    wanted = fieldset.stripped(said)
+    wanted = _ownable(said, write)
     last = before.get(owner)
     others = {key: entry for key, entry in before.items() if key != owner}
     merged = merging.merge(_content(live or {}), config, type)
     if last is not None:
         merged = merging.remove(merged, last.fields, _all_fields(others, said), type)
     found = comparison.compare(_content(live or {}), merged, type)
-    difference = comparison.Difference(fieldset.stripped(found.changed), fieldset.stripped(found.removed))
+    difference = comparison.Difference(_ownable(found.changed, write), _ownable(found.removed, write))
     if not force:
         _refuse_conflicts(others, difference.changed)
     kept = dense(merged, type) if type.name else merged
@@ -122,7 +117,7 @@ def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, f
 
 def _track_creation(new: Tree, write: Write, type: schema.Type) -> list[Tree]:
     given = objects.metadata(new).get("managedFields")
-    fields = comparison.creation(new, type)
+    fields = fieldset.outside(comparison.creation(new, type), write.kept)
     if given and not _is_reset(given):
         managers = _decode_checked(given) or {}
         return _encode(_capped(_updated(managers, write, comparison.Difference(fields, None))))
@@ -211,7 +206,7 @@ def _managers_before(live: Tree | None, write: Write, type: schema.Type) -> Mana
     if managers:
         return managers
     owner = Owner(BEFORE_APPLY, "Update", write.api_version, "")
-    fields = comparison.creation(live, type)
+    fields = fieldset.outside(comparison.creation(live, type), write.kept)
     return {owner: Entry(owner, write.api_version, _time(write), fields)} if fields else {}
 
 
@@ -231,18 +226,9 @@ def _applied_entry(last: Entry | None, wanted: Set | None, write: Write, *, is_s
     return Entry(_owner(write), write.api_version, _time(write), wanted)
 
 
-def _own_part(config: Tree, subresource: str, *, has_status: bool) -> Tree:
-    """What an apply through this door may say: /status only status, the main door anything else."""
-    if not has_status:
-        return config
-    if not subresource:
-        return {name: value for name, value in config.items() if name != "status"}
-    if subresource != "status":
-        return config
-    kept: Tree = {name: config[name] for name in ("apiVersion", "kind", "status") if name in config}
-    identity = ("name", "namespace", "uid", "resourceVersion")
-    kept["metadata"] = {name: value for name, value in config.get("metadata", {}).items() if name in identity}
-    return kept
+def _ownable(fields: Set | None, write: Write) -> Set | None:
+    """Those of the fields that somebody can come to own through this write's door."""
+    return fieldset.outside(fieldset.stripped(fields), write.kept)
 
 
 def _content(obj: Tree) -> Tree:

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from sampan.meta import objects
-from sampan.meta.status import ApiError, bad_request, failure
+from sampan.meta.status import ApiError, bad_request, failure, show
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED_BYTES = 3 * 1024 * 1024
@@ -26,21 +26,64 @@ _NEEDS = {
 }
 
 
+class Refused(ApiError):
+    """422 in upstream's words, which do not tell what went wrong; `why` does, for those to whom upstream tells it."""
+
+    def __init__(self, why: str = "") -> None:
+        text = "the server rejected our request due to an error in our request"
+        super().__init__(failure(422, "Invalid", text, {}).status)
+        self.why = why or text
+
+
+class _Absent(Exception):
+    """There is no such `what`: path, key or index."""
+
+    def __init__(self, what: str, step: str) -> None:
+        super().__init__(what)
+        self.what, self.step = what, step
+
+
 def apply(old: Any, patch: Any) -> Any:
-    """A new tree: `old` after all operations, in order."""
+    """A new tree: `old` after all operations, in order. Raises ApiError."""
     _check(patch)
     work = {"": objects.copy(old)}
     copied = 0
     for operation in patch:
-        copied += _run(work, operation)
+        try:
+            copied += _run(work, operation)
+        except _Absent as absent:
+            raise Refused(_why(operation, absent)) from absent
         if copied > MAX_COPIED_BYTES:
             raise refused()
     return work[""]
 
 
-def refused() -> ApiError:
-    """422 in upstream's words, which do not tell what went wrong."""
-    return failure(422, "Invalid", "the server rejected our request due to an error in our request", {})
+def refused(why: str = "") -> ApiError:
+    """The patch cannot be applied."""
+    return Refused(why)
+
+
+def _why(operation: dict[str, Any], absent: _Absent) -> str:
+    """What kept an operation from being carried out."""
+    if absent.what == "destination":
+        where = f"doc is missing destination path: {operation['path']}: missing value"
+        return f"{operation['op']} operation does not apply: {where}"
+    name, path = operation["op"], operation["from" if operation["op"] in ("move", "copy") else "path"]
+    if absent.what == "path" or name == "replace":
+        what = "is missing path" if name == "test" else f"doc is missing {'key' if absent.what != 'path' else 'path'}"
+        if name in ("move", "copy"):
+            what = "doc is missing from path"
+        shown = f'"{path}"' if name in ("add", "remove") else path
+        return f"{name} operation does not apply: {what}: {shown}: missing value"
+    if absent.what == "key":
+        verb = "Unable to remove" if name == "remove" else "unable to get"
+        told = f"{verb} nonexistent key: {absent.step}: missing value"
+    elif absent.what == "index":
+        told = f"Unable to access invalid index: {absent.step}: invalid index referenced"
+    else:
+        told = f"value was not a proper array index: '{absent.step}': strconv.Atoi: parsing {show(absent.step)}: "
+        told += "invalid syntax"
+    return f"error in {name} for path: '{path}': {told}"
 
 
 def _check(patch: Any) -> None:
@@ -54,7 +97,9 @@ def _check(patch: Any) -> None:
 def _run(work: dict[str, Any], operation: dict[str, Any]) -> int:
     """Carries out one operation in place; returns the bytes it copied."""
     name, path = operation.get("op"), operation.get("path")
-    if name not in _NEEDS or not isinstance(path, str) or any(key not in operation for key in _NEEDS[name]):
+    if isinstance(name, str) and name not in _NEEDS:
+        raise refused(f"Unexpected kind: {name}")
+    if not isinstance(name, str) or not isinstance(path, str) or any(key not in operation for key in _NEEDS[name]):
         raise refused()
     match name:
         case "add":
@@ -98,16 +143,16 @@ def _test(work: dict[str, Any], path: str, value: Any) -> None:
     try:
         holder, key = _existing(work, path)
         found = holder[key]
-    except ApiError:
+    except _Absent:
         found = None
     if not _same(found, value):
-        raise refused()
+        raise refused(f"testing value {path} failed: test failed")
 
 
 def _move(work: dict[str, Any], source: Any, path: str) -> None:
     if not isinstance(source, str) or path.startswith(f"{source}/"):
         raise refused()
-    _add(work, path, _remove(work, source) if source != path else _get(work, source))
+    _put(work, path, _remove(work, source) if source != path else _get(work, source))
 
 
 def _copy(work: dict[str, Any], source: Any, path: str) -> int:
@@ -116,8 +161,15 @@ def _copy(work: dict[str, Any], source: Any, path: str) -> int:
     value = _get(work, source)
     size = len(json.dumps(value, separators=(",", ":")))
     if size <= MAX_COPIED_BYTES:
-        _add(work, path, objects.copy(value))
+        _put(work, path, objects.copy(value))
     return size
+
+
+def _put(work: dict[str, Any], path: str, value: Any) -> None:
+    try:
+        _add(work, path, value)
+    except _Absent as absent:
+        raise _Absent("destination", absent.step) from absent
 
 
 def _get(work: dict[str, Any], path: str) -> Any:
@@ -131,7 +183,7 @@ def _existing(work: dict[str, Any], path: str) -> tuple[Any, Any]:
     if isinstance(holder, list):
         return holder, _index(key, len(holder))
     if key not in holder:
-        raise refused()
+        raise _Absent("key", key)
     return holder, key
 
 
@@ -143,23 +195,30 @@ def _locate(work: dict[str, Any], path: str) -> tuple[Any, str]:
     holder: Any = work
     for step in steps[:-1]:
         if isinstance(holder, list):
-            holder = holder[_index(step, len(holder))]
+            holder = _element(holder, step)
         elif step in holder:
             holder = holder[step]
         else:
-            raise refused()
+            raise _Absent("path", step)
         if not isinstance(holder, dict | list):
-            raise refused()
+            raise _Absent("path", step)
     return holder, steps[-1]
+
+
+def _element(holder: list[Any], step: str) -> Any:
+    try:
+        return holder[_index(step, len(holder))]
+    except _Absent as absent:
+        raise _Absent("path", step) from absent
 
 
 def _index(step: str, length: int) -> int:
     """A list position below `length`; negative ones count from the end."""
     if re.fullmatch("-?[0-9]{1,9}", step, re.ASCII) is None:
-        raise refused()
+        raise _Absent("number", step)
     index = int(step) + (length if step.startswith("-") else 0)
     if not 0 <= index < length:
-        raise refused()
+        raise _Absent("index", step)
     return index
 
 

@@ -6,8 +6,11 @@ Directives: `$patch: replace|delete` in a map or list item, `$retainKeys`, `$del
 https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable
 from typing import Any
+
+import orjson
 
 from sampan.meta import objects, schema
 from sampan.meta.patch import json_patch
@@ -17,6 +20,7 @@ _PATCH = "$patch"
 _RETAIN = "$retainKeys"
 _DELETE_PREFIX = "$deleteFromPrimitiveList/"
 _ORDER_PREFIX = "$setElementOrder/"
+_GONE = object()
 
 Tree = dict[str, Any]
 
@@ -93,8 +97,10 @@ class _Order:
 def _merge_list(old: list[Any], patch: list[Any], type: schema.Type, directives: _Order) -> list[Any]:
     is_maps = any(isinstance(item, dict) for item in [*old, *patch])
     if not is_maps:
-        left = [item for item in old if item not in directives.doomed]
-        merged = left + [item for index, item in enumerate(patch) if item not in left and item not in patch[:index]]
+        doomed = {_mark(item) for item in directives.doomed}
+        left = [item for item in old if _mark(item) not in doomed]
+        known = {_mark(item) for item in left}
+        merged = left + [item for mark, item in _by_mark(patch).items() if mark not in known]
         return _ordered(merged, old, directives.order, lambda item: item)
     key = type.patch_merge_key
     if not key:
@@ -106,34 +112,65 @@ def _merge_list(old: list[Any], patch: list[Any], type: schema.Type, directives:
 
 
 def _merge_items(old: list[Any], patch: list[Any], key: str, type: schema.Type) -> list[Any]:
-    merged = list(old)
+    merged: list[Any] = list(old)
+    places: dict[Hashable, list[int]] = {}
+    for index, item in enumerate(old):
+        if isinstance(item, dict):
+            places.setdefault(_mark(item.get(key)), []).append(index)
     for item in patch:
         if not isinstance(item, dict) or key not in item:
             raise json_patch.refused()
-        at = next((i for i, o in enumerate(merged) if isinstance(o, dict) and o.get(key) == item[key]), None)
+        mark = _mark(item[key])
+        here = places.get(mark)
         if _is_directive(item, "delete"):
-            merged = [o for o in merged if not (isinstance(o, dict) and o.get(key) == item[key])]
-        elif at is None:
-            merged.append(_merge_map({}, item, type.items))
+            for index in places.pop(mark, ()):
+                merged[index] = _GONE
+        elif here:
+            merged[here[0]] = _merge_map(merged[here[0]], item, type.items)
         else:
-            merged[at] = _merge_map(merged[at], item, type.items)
-    return [objects.copy(item) for item in merged]
+            places[mark] = [len(merged)]
+            merged.append(_merge_map({}, item, type.items))
+    return [objects.copy(item) for item in merged if item is not _GONE]
 
 
 def _ordered(merged: list[Any], old: list[Any], order: list[Any] | None, key: Callable[[Any], Any]) -> list[Any]:
     """The items in the wanted order; those it does not name stay where they were among them."""
     if order is None:
         return merged
-    wanted = [o if not isinstance(o, dict) else key(o) for o in order]
-    named = sorted((m for m in merged if key(m) in wanted), key=lambda m: wanted.index(key(m)))
-    others = [m for m in merged if key(m) not in wanted]
-    before = [key(o) for o in old]
+    wanted = _places([o if not isinstance(o, dict) else key(o) for o in order])
+    marked = [(_mark(key(m)), m) for m in merged]
+    named = deque(sorted((pair for pair in marked if pair[0] in wanted), key=lambda pair: wanted[pair[0]]))
+    others = deque(pair for pair in marked if pair[0] not in wanted)
+    before = _places([key(o) for o in old])
     result: list[Any] = []
     while named and others:
-        first, other = key(named[0]), key(others[0])
-        goes_first = first not in before or (other in before and before.index(first) < before.index(other))
-        result.append(named.pop(0) if goes_first or other not in before else others.pop(0))
-    return result + named + others
+        first, other = named[0][0], others[0][0]
+        goes_first = first not in before or other not in before or before[first] < before[other]
+        result.append((named if goes_first else others).popleft()[1])
+    return [*result, *(item for _, item in named), *(item for _, item in others)]
+
+
+def _mark(value: Any) -> Hashable:
+    """A value as a key: equal marks for equal values, and the other way round."""
+    if isinstance(value, dict | list):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    found: Hashable = value
+    return found
+
+
+def _by_mark(items: list[Any]) -> dict[Hashable, Any]:
+    found: dict[Hashable, Any] = {}
+    for item in items:
+        found.setdefault(_mark(item), item)
+    return found
+
+
+def _places(values: list[Any]) -> dict[Hashable, int]:
+    """Where each value comes first."""
+    found: dict[Hashable, int] = {}
+    for index, value in enumerate(values):
+        found.setdefault(_mark(value), index)
+    return found
 
 
 def _directive(patch: Tree, name: str) -> list[Any] | None:

@@ -47,8 +47,8 @@ class Column(Protocol):
         ...
 
     @property
-    def wide(self) -> bool:
-        """Whether only `-o wide` shows it."""
+    def wide(self) -> int:
+        """Its priority: only `-o wide` shows those above 0."""
         ...
 
 
@@ -87,6 +87,24 @@ def table(
 def without_columns(made: Object) -> Object:
     """The same table as a watch sends it after its first event: no column definitions."""
     return {**made, "columnDefinitions": None}
+
+
+def in_version(made: Object, version: str) -> Object:
+    """The same Table or PartialObjectMetadata in another version of meta.k8s.io: they differ in what they say they are."""
+    if version == "v1":
+        return made
+    said = {**made, "apiVersion": f"meta.k8s.io/{version}"}
+    if "rows" in said:
+        said["rows"] = [in_row(row, version) for row in said["rows"]]
+    return said
+
+
+def in_row(row: Object, version: str) -> Object:
+    """The same for one row of a Table."""
+    shown = row.get("object") or {}
+    if version == "v1" or shown.get("kind") != "PartialObjectMetadata":
+        return row
+    return {**row, "object": in_version(shown, version)}
 
 
 def partial_metadata(obj: Object) -> Object:
@@ -142,12 +160,12 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large}{large_unit}{small}{small_unit}" if small else f"{large}{large_unit}"
 
 
-def _definition(name: str, kind: str, form: str, description: str, *, wide: bool = False) -> Object:
-    return {"name": name, "type": kind, "format": form, "description": description, "priority": 1 if wide else 0}
+def _definition(name: str, kind: str, form: str, description: str, wide: int = 0) -> Object:
+    return {"name": name, "type": kind, "format": form, "description": description, "priority": int(wide)}
 
 
 def _of_column(column: Column) -> Object:
-    return _definition(column.name, column.kind, column.format, column.description, wide=column.wide)
+    return _definition(column.name, column.kind, column.format, column.description, column.wide)
 
 
 def _name(obj: Object, now: float) -> Any:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from types import ModuleType
 
 from sampan.server.admission.chain import Attributes, Plugin
-from sampan.server.metrics import Histogram, Metrics, Series
+from sampan.server.metrics import Metrics, Series
+from sampan.server.request_metrics import spend_elsewhere
 
-SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0)
+STEP_SECONDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
+SECONDS = (*STEP_SECONDS, 10.0, 25.0)
 CALLING_ERROR, INTERNAL_ERROR, NO_ERROR = "calling_webhook_error", "apiserver_internal_error", "no_error"
 
 
@@ -17,10 +19,12 @@ CALLING_ERROR, INTERNAL_ERROR, NO_ERROR = "calling_webhook_error", "apiserver_in
 _NAMES = {
     "certificate_requests": "CertificateApproval",
     "claim_resize": "PersistentVolumeClaimResize",
+    "declared_features": "NodeDeclaredFeatureValidator",
     "device_admin_access": "DRAAdminAccess",
     "mutating_policies": "MutatingAdmissionPolicy",
     "mutating_webhooks": "MutatingAdmissionWebhook",
     "node_taint": "TaintNodesByCondition",
+    "pod_resize": "PodResizeValidator",
     "pod_tolerations": "DefaultTolerationSeconds",
     "pod_topology": "PodTopologyLabels",
     "storage_in_use": "StorageObjectInUseProtection",
@@ -45,8 +49,15 @@ class AdmissionMetrics:
             "apiserver_admission_controller_admission_duration_seconds",
             "Admission controller latency histogram in seconds, identified by name and broken out for each operation "
             "and API resource and type (validate or admit).",
-            SECONDS,
+            STEP_SECONDS,
             ("name", "operation", "rejected", "type"),
+        )
+        self._steps = metrics.histogram(
+            "apiserver_admission_step_admission_duration_seconds",
+            "Admission sub-step latency histogram in seconds, broken out for each operation and API resource and step "
+            "type (validate or admit).",
+            STEP_SECONDS,
+            ("type", "operation", "rejected"),
         )
         self._requests = metrics.counter(
             "apiserver_admission_webhook_request_total",
@@ -73,13 +84,25 @@ class AdmissionMetrics:
             ("enforcement_action", "error_type", "policy", "policy_binding"),
         )
 
-    def of(self, plugin: Plugin, phase: str, operation: str) -> "PluginTimes":
-        """For one plugin in one phase of one operation."""
-        return PluginTimes(self._plugins, name(plugin), operation, phase)
+    def of(self, plugin: Plugin, phase: str, operation: str) -> Series:
+        """How long a plugin takes in a phase of an operation, when it lets requests pass."""
+        return self._plugins.of(name(plugin), operation, "false", phase)
+
+    def whole(self, phase: str, operation: str) -> Series:
+        """The same for all plugins together."""
+        return self._steps.of(phase, operation, "false")
+
+    def refused(self, of: Series, whole: Series, seconds: tuple[float, float]) -> None:
+        """The plugin with these times refused, after so many seconds of its own, and of the phase."""
+        if of is not whole:
+            name, operation, _, phase = of.labels
+            self._plugins.of(name, operation, "true", phase).observe(seconds[0])
+        phase, operation, _ = whole.labels
+        self._steps.of(phase, operation, "true").observe(seconds[1])
 
     def called(self, name: str, attributes: Attributes, started: float, *, mutating: bool) -> "WebhookCall":
         """To be told what came of a call that began at `started`."""
-        return WebhookCall(self, name, attributes.operation, "admit" if mutating else "validating", started)
+        return WebhookCall(self, name, attributes, "admit" if mutating else "validating", started)
 
     def checked(self, policy: str, binding: str, action: str, error: str = NO_ERROR) -> None:
         """A validating policy was evaluated; `action` is allow, deny, audit or warn."""
@@ -88,31 +111,15 @@ class AdmissionMetrics:
     def ended(self, call: "WebhookCall", code: int, error: str, *, rejected: bool) -> None:
         """Counts one call of a webhook."""
         said = "true" if rejected else "false"
-        series = self._seconds.of(call.name, call.operation, said, call.type)
-        series.observe(self.monotonic() - call.started)
+        series, now = self._seconds.of(call.name, call.operation, said, call.type), self.monotonic()
+        series.observe(now - call.started)
+        spend_elsewhere(call.request, call.started, now)
         self._requests.add(str(code), call.name, call.operation, said, call.type)
         if rejected:
             shown = code if error == NO_ERROR else 0
             self._rejections.add(error, call.name, call.operation, str(shown), call.type)
         elif error == CALLING_ERROR:
             self._open.add(call.name, call.type)
-
-
-class PluginTimes:
-    """How long a plugin takes."""
-
-    def __init__(self, seconds: Histogram, name: str, operation: str, phase: str) -> None:
-        self._seconds, self._key = seconds, (name, operation, phase)
-        self._passed: Series | None = None  # most do
-
-    def took(self, seconds: float, *, rejected: bool) -> None:
-        name, operation, phase = self._key
-        if rejected:
-            self._seconds.of(name, operation, "true", phase).observe(seconds)
-            return
-        if self._passed is None:
-            self._passed = self._seconds.of(name, operation, "false", phase)
-        self._passed.observe(seconds)
 
 
 def name(plugin: Plugin) -> str:
@@ -124,8 +131,9 @@ def name(plugin: Plugin) -> str:
 class WebhookCall:
     """One call of one webhook."""
 
-    def __init__(self, metrics: AdmissionMetrics, name: str, operation: str, type: str, started: float) -> None:
-        self.name, self.operation, self.type, self.started = name, operation, type, started
+    def __init__(self, metrics: AdmissionMetrics, name: str, attributes: Attributes, type: str, started: float) -> None:
+        self.name, self.operation, self.type, self.started = name, attributes.operation, type, started
+        self.request = attributes.call.request
         self._metrics = metrics
 
     def allowed(self) -> None:

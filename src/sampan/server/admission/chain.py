@@ -12,14 +12,17 @@ tried again. Most have to do with few sorts of request: their `CONCERNS` says wi
 https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 """
 
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sampan.kinds.kind import Kind
+from sampan.meta import names
 from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.server.identity import User
+from sampan.server.metrics import Series
 from sampan.store.protocol import Compare, Write
 
 Tree = dict[str, Any]
@@ -33,18 +36,19 @@ MAX_SORTS = 4096
 class Concern:
     """Which requests a plugin is asked about: those of one of the operations, on one of the kinds or groups.
 
-    Empty means any. Kinds are the same in every version. With `needs` it is asked only while there is an object
-    of one of those kinds: its rules.
+    Empty means any. Kinds are the same in every version; `custom` means only those of CustomResourceDefinitions.
+    With `needs` it is asked only while there is an object of one of those kinds: its rules.
     """
 
     operations: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
     groups: tuple[str, ...] = ()
     needs: tuple[Kind, ...] = ()
+    custom: bool = False
 
     def covers(self, kind: Kind, operation: str) -> bool:
         """Whether requests of this sort are among them."""
-        if self.operations and operation not in self.operations:
+        if (self.operations and operation not in self.operations) or (self.custom and not kind.custom):
             return False
         return not (self.kinds or self.groups) or kind in self.kinds or kind.group in self.groups
 
@@ -65,7 +69,8 @@ class Attributes:
     or refused, they put into `held`, as functions that give it back.
 
     `birth` is what the metadata of a new object gets after the mutating phase: uid, creationTimestamp, a generated
-    name. Until then nobody outside is told of it; for our own plugins that come last there is `born()`.
+    name. Until then nobody outside is told of it; for our own plugins that come last there is `born()`. `grown` is
+    how large plugins have made a small object, in bytes.
     """
 
     call: Call
@@ -81,6 +86,7 @@ class Attributes:
     memory: dict[str, Any] = field(default_factory=dict)
     held: list[Callable[[], None]] = field(default_factory=list)
     birth: Tree = field(default_factory=dict)
+    grown: int = 0
 
     def let_go(self) -> None:
         """Gives back what plugins hold for this write, such as a place in a line."""
@@ -130,6 +136,11 @@ class Attributes:
     def audit(self) -> dict[str, str]:
         return self.call.audit
 
+    def note(self, key: str, value: str) -> None:
+        """An annotation for the audit log, of a hook's choice: the first under a key stays, and one without form goes."""
+        if key.count("/") == 1 and not names.qualified_name(key):
+            self.call.audit.setdefault(key, value)
+
 
 class Lookup(Protocol):
     """What admission may read: the live objects."""
@@ -151,40 +162,52 @@ _Step = Callable[[Attributes, Lookup], Awaitable[None]]
 
 
 _Needs = tuple[Sized, ...]  # what must not all be empty; () needs nothing
-_Phase = tuple[tuple[_Needs, _Step, "Meter"], ...]
 _Sort = tuple[str, str, str]
 
 
-class Meter(Protocol):
-    """Is told how long a plugin took."""
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """Who is asked about a sort of request, with the times of those that let it pass, and of the phase as a whole."""
 
-    def took(self, seconds: float, *, rejected: bool) -> None: ...
+    steps: tuple[tuple[_Needs, _Step, Series], ...]
+    whole: Series
 
 
 class Meters(Protocol):
-    """Where chains get their meters."""
+    """Where chains leave the seconds that plugins take."""
 
     @property
     def monotonic(self) -> Callable[[], float]:
         """The clock."""
         ...
 
-    def of(self, plugin: Plugin, phase: str, operation: str) -> Meter:
-        """For a plugin in a phase of an operation."""
+    def of(self, plugin: Plugin, phase: str, operation: str) -> Series:
+        """The times of a plugin in a phase of an operation, when it lets requests pass."""
+        ...
+
+    def whole(self, phase: str, operation: str) -> Series:
+        """The same for all plugins together."""
+        ...
+
+    def refused(self, of: Series, whole: Series, seconds: tuple[float, float]) -> None:
+        """The plugin with these times refused, after so many seconds of its own, and of the phase."""
         ...
 
 
 class Unmetered:
-    """Meters that count nothing."""
+    """Meters that nobody reads."""
 
     @staticmethod
     def monotonic() -> float:
         return 0.0
 
-    def of(self, plugin: Plugin, phase: str, operation: str) -> "Unmetered":
-        return self
+    def of(self, plugin: Plugin, phase: str, operation: str) -> Series:
+        return Series((0.0,))
 
-    def took(self, seconds: float, *, rejected: bool) -> None: ...
+    def whole(self, phase: str, operation: str) -> Series:
+        return Series((0.0,))
+
+    def refused(self, of: Series, whole: Series, seconds: tuple[float, float]) -> None: ...
 
 
 class Chain:
@@ -193,23 +216,25 @@ class Chain:
     def __init__(self, plugins: Sequence[Plugin], meters: Meters = Unmetered()) -> None:  # noqa: B008 (has no state)
         self._plugins = tuple(plugins)
         self._meters = meters
+        self._now = meters.monotonic
         self._release = tuple(plugin.release for plugin in plugins if hasattr(plugin, "release"))
         self._by_sort: dict[_Sort, tuple[_Phase, _Phase]] = {}
 
     async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
         """The mutating phase, in one round or two."""
-        phase, _ = self._phases(attributes, lookup)
-        await self._go(phase, attributes, lookup)
+        phase = self._phases(attributes, lookup)[0]
+        seconds = await self._go(phase, attributes, lookup)
         if attributes.again:
             attributes.round = 1
             attributes.compares.clear()
             attributes.writes.clear()
-            await self._go(phase, attributes, lookup)
+            seconds += await self._go(phase, attributes, lookup)
+        _count(phase.whole, seconds)
 
     async def validate(self, attributes: Attributes, lookup: Lookup) -> None:
         """The validating phase."""
-        _, phase = self._phases(attributes, lookup)
-        await self._go(phase, attributes, lookup)
+        phase = self._phases(attributes, lookup)[1]
+        _count(phase.whole, await self._go(phase, attributes, lookup))
 
     async def release(self, attributes: Attributes, lookup: Lookup) -> None:
         """When an object goes for good."""
@@ -218,7 +243,7 @@ class Chain:
 
     def _phases(self, attributes: Attributes, lookup: Lookup) -> tuple[_Phase, _Phase]:
         """Who is asked about a request of this sort, mutating and validating."""
-        kind, operation = attributes.kind, attributes.operation
+        kind, operation = attributes.call.kind, attributes.operation
         sort = kind.group, kind.name, operation
         phases = self._by_sort.get(sort)
         if phases is None:
@@ -230,7 +255,7 @@ class Chain:
         return phases
 
     def _phase(self, plugins: Sequence[Plugin], name: str, operation: str, lookup: Lookup) -> _Phase:
-        return tuple(
+        steps = tuple(
             (
                 tuple(lookup.live(kind) for kind in _concern(plugin).needs),
                 getattr(plugin, name),
@@ -239,21 +264,33 @@ class Chain:
             for plugin in plugins
             if hasattr(plugin, name)
         )
+        return _Phase(steps, self._meters.whole(name, operation))
 
-    async def _go(self, phase: _Phase, attributes: Attributes, lookup: Lookup) -> None:
-        now = self._meters.monotonic
-        started = now()
-        for needs, step, meter in phase:
-            if needs and not any(needs):
-                continue
-            try:
+    async def _go(self, phase: _Phase, attributes: Attributes, lookup: Lookup) -> float:
+        """Asks them all; returns how many seconds it took."""
+        now = self._now
+        began = started = now()
+        series = phase.whole
+        try:
+            for needs, step, series in phase.steps:
+                if needs and not any(needs):
+                    continue
                 await step(attributes, lookup)
-            except BaseException:
-                meter.took(now() - started, rejected=True)
-                raise
+                ended = now()
+                seconds = ended - started
+                series.sum += seconds
+                series.counts[0 if seconds <= series.bounds[0] else bisect_left(series.bounds, seconds)] += 1
+                started = ended
+        except BaseException:
             ended = now()
-            meter.took(ended - started, rejected=False)
-            started = ended
+            self._meters.refused(series, phase.whole, (ended - started, ended - began))
+            raise
+        return started - began
+
+
+def _count(series: Series, seconds: float) -> None:
+    series.sum += seconds
+    series.counts[0 if seconds <= series.bounds[0] else bisect_left(series.bounds, seconds)] += 1
 
 
 def _concern(plugin: Plugin) -> Concern:

@@ -12,7 +12,9 @@ from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.parts import quota_usage
 from sampan.meta import objects, quantity, status
 from sampan.meta.quantity import Quantity
+from sampan.server import aside
 from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
+from sampan.server.cache import Item
 
 CONCERNS = Concern(operations=(CREATE, UPDATE), kinds=(pods.POD, PERSISTENTVOLUMECLAIM), needs=(LIMITRANGE,))
 ANNOTATION = "kubernetes.io/limit-ranger"
@@ -29,7 +31,9 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
         return
     told: list[str] = []
     for item in lookup.all(LIMITRANGE, attributes.namespace):
-        told += _fill(pod, item.tree)
+        size = _size(item, pod)
+        told += await aside.run(_fill, pod, item.tree, size=size)
+        attributes.grown += size
     if told:
         metadata = pod["metadata"]
         noted = {ANNOTATION: "LimitRanger plugin set: " + "; ".join(told)}
@@ -51,10 +55,17 @@ async def validate(attributes: Attributes, lookup: Lookup) -> None:
     else:
         find = claim_complaints
     for item in lookup.all(LIMITRANGE, attributes.namespace):
-        complaints = list(dict.fromkeys(find(item.tree, obj)))
+        complaints = list(dict.fromkeys(await aside.run(find, item.tree, obj, size=_size(item, obj))))
         if complaints:
             why = complaints[0] if len(complaints) == 1 else f"[{', '.join(complaints)}]"
             raise status.forbidden(kind.group, kind.plural, attributes.called, why)
+
+
+def _size(limit_range: Item, obj: Tree) -> int:
+    """What a LimitRange may add to an object's containers."""
+    spec = obj.get("spec") or {}
+    containers = sum(len(spec.get(name) or ()) for name in ("containers", "initContainers"))
+    return max(1, containers) * len(limit_range.stored)
 
 
 # What is filled in

@@ -164,7 +164,8 @@ def _json_patched(live: Tree, operations: Any) -> Tree:
         except status.ApiError as error:
             if one.get("op") == "test":
                 return objects.copy(live)  # type: ignore[no-any-return]
-            raise expressions.Failed(f"JSONPath: {error}") from error
+            why = error.why if isinstance(error, json_patch.Refused) else error
+            raise expressions.Failed(f"JSONPath: {why}") from error
     if not isinstance(tree, dict):
         raise expressions.Failed("JSONPath: the patched object is not an object")
     return tree

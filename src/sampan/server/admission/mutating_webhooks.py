@@ -80,7 +80,8 @@ class MutatingWebhooks:
         try:
             patched = json_patch.apply(objects.copy(shown), verdict.patch)
         except status.ApiError as error:
-            raise status.internal(str(error)) from error
+            why = error.why if isinstance(error, json_patch.Refused) else str(error)
+            raise status.internal(why) from error
         if not isinstance(patched, dict):
             raise status.internal("the patched object is not an object")
         noted = {"configuration": hook.configuration, "webhook": hook.name, "patch": verdict.patch}

@@ -6,13 +6,17 @@ https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 from typing import Any
 
 from sampan.meta import fields, objects, status
-from sampan.server import registry
+from sampan.meta.apply import faults
 from sampan.server.admission.chain import Attributes
 from sampan.server.admission.matching import Match, requested
 from sampan.server.served import Served
 from sampan.server.versions import Versions
 
 _IDENTITY = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_BROKEN = (
+    ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating "
+    "admission controller; please fix your requests: "
+)
 
 Tree = dict[str, Any]
 
@@ -35,11 +39,14 @@ async def settled(tree: Tree, attributes: Attributes, match: Match, served: Serv
         kind = served.find(match.resource.group, match.resource.version, match.resource.name)
         if kind is None:
             raise status.internal(f"unable to convert to {match.resource}: unknown kind")
-        tree = await versions.to_version(kind, _typed(tree, kind.type), asked.kind.api_version)
+        tree = _typed(tree, kind.type)
+        kind.hooks.default(tree)
+        tree = await versions.to_version(kind, tree, asked.kind.api_version)
     if attributes.body_kind:
         return tree
     tree = _typed(tree, attributes.kind.type)
-    attributes.kind.hooks.default(tree)
+    if match.kind == asked.kind or not attributes.kind.custom:
+        attributes.kind.hooks.default(tree)
     return tree
 
 
@@ -49,8 +56,7 @@ def take(attributes: Attributes, tree: Tree) -> bool:
     if old is None:
         return False
     _keep_identity(tree, old)
-    if attributes.old is not None and not attributes.body_kind:
-        registry.scope_write(attributes.call, tree, attributes.old)
+    _keep_owners(tree, attributes)
     if tree == old:
         return False
     kept = objects.copy(tree)
@@ -65,6 +71,19 @@ def _typed(tree: Tree, kind: Any) -> Tree:
     except fields.Mismatch as error:
         raise status.internal(str(error)) from error
     return objects.copy(made) if made is tree else made
+
+
+def _keep_owners(tree: Tree, attributes: Attributes) -> None:
+    """managedFields that a hook has broken are put back, with a warning."""
+    before = ((attributes.obj or {}).get("metadata") or {}).get("managedFields")
+    after = (tree.get("metadata") or {}).get("managedFields")
+    wrong = faults.fault(after) if after != before else ""
+    if not wrong:
+        return
+    tree["metadata"].pop("managedFields")
+    if before is not None:
+        tree["metadata"]["managedFields"] = objects.copy(before)
+    attributes.call.warnings.append(_BROKEN + wrong)
 
 
 def _keep_identity(tree: Tree, old: Tree) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sampan.kinds.core.node import NODE
 from sampan.meta import objects, status
-from sampan.server.admission.chain import CREATE, DELETE, Attributes, Lookup
+from sampan.server.admission.chain import CREATE, DELETE, UPDATE, Attributes, Lookup
 from sampan.server.admission.service_account import MIRROR_ANNOTATION
 from sampan.server.authz import nodes, references
 
@@ -47,6 +47,10 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
             why = _pod(node, attributes, lookup)
         case "", "nodes":
             why = _node(node, attributes)
+        case "", "persistentvolumeclaims":
+            why = _claim(node, attributes)
+        case "resource.k8s.io", "resourceslices":
+            why = _slice(node, attributes)
         case "coordination.k8s.io", "leases":
             why = _lease(node, attributes)
         case "storage.k8s.io", "csinodes":
@@ -162,6 +166,45 @@ def _pod_status(node: str, new: Tree, old: Tree, *, is_own: bool) -> str:
     if (objects.get_path(new, path) or []) != (objects.get_path(old, path) or []):
         return f'node "{node}" cannot update resource claim statues'
     return ""
+
+
+# Claims and slices
+
+
+_CLAIM_PARTS = ("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses")
+
+
+def _claim(node: str, attributes: Attributes) -> str:
+    """Of a claim only how far it has grown."""
+    if attributes.subresource != "status":
+        return "may only update PVC status"
+    if attributes.operation != UPDATE:
+        return f'unexpected operation "{attributes.operation}"'
+    new, old = _beside_growth(attributes.obj or {}), _beside_growth(attributes.old or {})
+    changed = [path for path in dict.fromkeys((*new, *old)) if (new.get(path) or None) != (old.get(path) or None)]
+    if not changed:
+        return ""
+    what = "status.quantity and status.conditions"
+    return f'node "{node}" is not allowed to update fields other than {what}: {", ".join(changed)}'
+
+
+def _beside_growth(claim: Tree) -> Tree:
+    """By path, all of a claim that its node has no say in."""
+    metadata = {k: v for k, v in claim["metadata"].items() if k not in ("resourceVersion", "managedFields")}
+    state = {k: v for k, v in (claim.get("status") or {}).items() if k not in _CLAIM_PARTS}
+    rest = {k: v for k, v in claim.items() if k not in ("metadata", "status")}
+    return rest | {f"metadata.{k}": v for k, v in metadata.items()} | {f"status.{k}": v for k, v in state.items()}
+
+
+def _slice(node: str, attributes: Attributes) -> str:
+    """It tells of no other node's devices, and takes back only what it told."""
+    if attributes.operation not in (CREATE, DELETE):
+        return ""
+    given = attributes.obj if attributes.operation == CREATE else attributes.old
+    if objects.get_path(given or {}, "spec.nodeName") == node:
+        return ""
+    verb = attributes.operation.lower()
+    return f"can only {verb} ResourceSlice with the same NodeName as the requesting node"
 
 
 # The Node and its lease

@@ -1,5 +1,9 @@
 """The admission plugins in the reference server's order: first those that may change an object, then the judges.
 
+All that it enables by default, but for those that its own alpha features keep still: PodGroupProtection and
+PodGroupWorkloadExists (GenericWorkload), JobValidation (WorkloadWithJob), and ClusterTrustBundleAttest, whose kind
+is not served.
+
 https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#which-plugins-are-enabled-by-default
 """
 
@@ -9,6 +13,7 @@ from dataclasses import dataclass, field
 from sampan.kit.ids import Ids
 from sampan.server.admission import (
     claim_resize,
+    declared_features,
     default_ingress_class,
     default_storage_class,
     device_admin_access,
@@ -17,6 +22,7 @@ from sampan.server.admission import (
     namespace_lifecycle,
     node_restriction,
     node_taint,
+    pod_resize,
     pod_security,
     pod_tolerations,
     pod_topology,
@@ -83,6 +89,8 @@ def plugins(tools: Tools) -> tuple[Plugin, ...]:
         RbacEscalation(tools.authorizer),
         default_ingress_class,
         pod_topology,
+        declared_features,
+        pod_resize,
         MutatingPolicies(tools.served, tools.versions, tools.authorizer),
         MutatingWebhooks(hooks),
         CertificateRequests(tools.authorizer),  # after the webhooks, which must not say who asks

@@ -8,6 +8,8 @@ from typing import Any
 
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.core.pod import POD
+from sampan.kinds.core.pod_template import PODTEMPLATE
+from sampan.kinds.core.replication_controller import REPLICATIONCONTROLLER
 from sampan.kinds.parts.pod_security import evaluation, levels
 from sampan.kinds.parts.pod_security.levels import PRIVILEGED, Level, Policy
 from sampan.meta import objects, status
@@ -59,7 +61,11 @@ def settings(config: Tree) -> Settings:
 class PodSecurity:
     """The plugin."""
 
-    CONCERNS = Concern(operations=(CREATE, UPDATE))
+    CONCERNS = Concern(
+        operations=(CREATE, UPDATE),
+        kinds=(POD, NAMESPACE, PODTEMPLATE, REPLICATIONCONTROLLER),
+        groups=("apps", "batch"),
+    )
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()

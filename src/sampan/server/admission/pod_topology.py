@@ -20,7 +20,8 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
     if attributes.subresource == "":
         name = (obj.get("spec") or {}).get("nodeName")
     elif attributes.body_kind == (BINDING.group, BINDING.version, BINDING.name):
-        name = (obj.get("target") or {}).get("name")
+        target = obj.get("target") or {}
+        name = target.get("name") if target.get("kind") == NODE.name else None
     else:
         return
     node = lookup.get(NODE, "", name) if name else None

@@ -10,6 +10,7 @@ import ipaddress
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from sampan.kinds.core.service import SERVICE
@@ -105,6 +106,7 @@ class Ports:
     had: frozenset[int] = frozenset()
     taken: set[int] = field(default_factory=set)
     _used: set[int] | None = None
+    _candidates: Iterator[int] | None = None
 
     def assign(self, *, is_new: bool) -> None:
         """Gives every port that needs one its node port, and the service its health check port. Raises ApiError."""
@@ -125,13 +127,15 @@ class Ports:
 
     def any(self, what: str) -> int:
         """Takes a free port. Raises ApiError 500 when there is none left."""
-        seed = zlib.crc32(objects.uid(self.service).encode())
-        kept = _kept(LAST_PORT - FIRST_PORT + 1, 32, 16, 128)
-        for low, high in ((FIRST_PORT + kept, LAST_PORT), (FIRST_PORT, FIRST_PORT + kept - 1)):
-            for number in _spread(low, high, seed):
-                if not self._refusal(number):
-                    self.taken.add(number)
-                    return number
+        if self._candidates is None:
+            seed = zlib.crc32(objects.uid(self.service).encode())
+            kept = _kept(LAST_PORT - FIRST_PORT + 1, 32, 16, 128)
+            upper = _spread(FIRST_PORT + kept, LAST_PORT, seed)
+            self._candidates = chain(upper, _spread(FIRST_PORT, FIRST_PORT + kept - 1, seed))
+        for number in self._candidates:  # what was passed over stays in use
+            if not self._refusal(number):
+                self.taken.add(number)
+                return number
         raise status.internal(f"failed to allocate a {what}: range is full")
 
     def _assign_health_check(self, spec: Tree) -> None:
@@ -155,13 +159,17 @@ class Ports:
 def _assign_new(given: Ports, ports: list[Tree], *, gives: bool) -> None:
     """One number serves all protocols of a port."""
     chosen: dict[Any, int] = {}
+    asked_first: dict[Any, int] = {}
+    for port in ports:
+        if port.get("nodePort"):
+            asked_first.setdefault(port.get("port"), port["nodePort"])
     for index, port in enumerate(ports):
         asked, number = port.get("nodePort") or 0, port.get("port")
         path = f"spec.ports[{index}].nodePort"
         if not asked and not gives:
             continue
         if number not in chosen:
-            wished = next((p["nodePort"] for p in ports if p.get("port") == number and p.get("nodePort")), 0)
+            wished = asked_first.get(number, 0)
             if wished:
                 given.ask(wished, path)
             chosen[number] = port["nodePort"] = wished or given.any("nodePort")

@@ -11,13 +11,13 @@ from sampan.server import cache
 from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
 from sampan.store.protocol import Compare
 
-CONCERNS = Concern(operations=(CREATE,))
+CONCERNS = Concern(operations=(CREATE,), custom=True)
 
 
 async def validate(attributes: Attributes, lookup: Lookup) -> None:
     """Raises ApiError 405, as upstream, or 404 when the definition is gone."""
     kind = attributes.kind
-    if not kind.custom or attributes.subresource:
+    if attributes.subresource:
         return
     name = f"{kind.plural}.{kind.group}"
     item = lookup.get(DEFINITION, "", name)

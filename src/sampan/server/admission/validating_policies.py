@@ -86,7 +86,8 @@ class ValidatingPolicies:
             self._metrics.checked(invocation.policy.name, objects.name(invocation.binding), action)
             denials += found
         for name, mine in notes.items():
-            attributes.audit.update({f"{name}/{key}": ", ".join(values) for key, values in mine.items()})
+            for key, values in mine.items():
+                attributes.note(f"{name}/{key}", ", ".join(values))
         if denials:
             first = denials[0]
             raise policies.refused(attributes, str(first), first.reason, _CODES.get(first.reason, 422))
@@ -125,7 +126,7 @@ def _carried_out(invocation: Invocation, attributes: Attributes, outcomes: list[
         if "Audit" in actions:
             noted: Tree = {"message": outcome.text, "policy": policy, "binding": binding}
             noted |= {"expressionIndex": outcome.index, "validationActions": actions}
-            attributes.audit[_FAILURE_ANNOTATION] = orjson.dumps([noted]).decode()
+            attributes.note(_FAILURE_ANNOTATION, orjson.dumps([noted]).decode())
         if "Warn" in actions:
             head = f"Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}'"
             attributes.call.warnings.append(f"{head}: {outcome.text}")

@@ -134,7 +134,8 @@ class Hooks:
         except BadAnswer as error:
             raise _failed(hook, str(error)) from error
         attributes.call.warnings.extend(verdict.warnings)
-        attributes.audit.update({f"{hook.name}/{key}": value for key, value in verdict.annotations.items()})
+        for key, value in verdict.annotations.items():
+            attributes.note(f"{hook.name}/{key}", value)
         return verdict
 
 

@@ -8,7 +8,8 @@ https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/apiserver-ag
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -19,9 +20,11 @@ from sampan.kinds.apiregistration.api_service import APISERVICE
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.service import SERVICE
 from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE, SERVICE_NAME_LABEL
+from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects, status
+from sampan.server import aside
 from sampan.server.aggregation import (
     authentication_config,
     availability,
@@ -32,7 +35,7 @@ from sampan.server.aggregation import (
 )
 from sampan.server.aggregation.documents import Told
 from sampan.server.aggregation.extension import Extensions, Identity
-from sampan.server.cache import Cache, Change
+from sampan.server.cache import Cache, Change, Item
 from sampan.server.identity import LOOPBACK, MASTERS_GROUP, User
 from sampan.server.outbound import Outbound, OutboundError
 from sampan.server.served import Served
@@ -43,6 +46,8 @@ LOG = logging.getLogger(__name__)
 CHECK_SECONDS = 5.0
 DOCUMENT_SECONDS = 10.0
 AGAIN_SECONDS = 30.0
+TOGETHER = 64
+KIND_WEIGHT = 16  # as much work as so many bytes of an object
 FIRST_WAIT_SECONDS = 0.25
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 _CONFIG_MAP_KEY = f"{authentication_config.NAMESPACE}/{authentication_config.NAME}"
@@ -77,6 +82,7 @@ class Aggregator:
         self._changed = asyncio.Event()
         self._registered = False
         self._listeners: list[Callable[[], None]] = []
+        self.failures: Counter[Key] = Counter()  # by name and reason, how often one could no longer be used
 
     def start(self) -> None:
         """Follows what decides about extension servers."""
@@ -98,6 +104,10 @@ class Aggregator:
         """Makes and corrects the APIServices of what is served here, and the ConfigMap for extension servers."""
         await self._keep_services(starting=True)
         await self._keep_config_map()
+        self._registered = True
+
+    def resume(self) -> None:
+        """They are there already."""
         self._registered = True
 
     # Requests
@@ -132,7 +142,7 @@ class Aggregator:
 
     def extend(self, path: str, tree: Tree | None, *, aggregated: bool = False) -> Tree | None:
         """Our own document at `path` with what extension servers add to it; None when nobody has one."""
-        told = self._told
+        told = dict(self._told)  # for whoever makes documents aside
         if not told:
             return tree
         name = path.removeprefix("/apis/")
@@ -152,7 +162,7 @@ class Aggregator:
     @property
     def has_openapi(self) -> bool:
         """Whether an extension server adds anything to the OpenAPI v2 document."""
-        return any(told.v2 for told in self._told.values())
+        return any(told.v2 for told in tuple(self._told.values()))
 
     # Background
 
@@ -242,6 +252,8 @@ class Aggregator:
             await self._ask(service, self._ask_resources)
         changed = availability.with_verdict(service, said, self._parts.clock.now())
         if changed is not None:
+            if api_service.is_available(service) and not api_service.is_available(changed):
+                self.failures[objects.name(service), said[1]] += 1
             await self._write("PUT", APISERVICE.path("", objects.name(service), "status"), changed)
         if said == availability.PASSED:
             await self._ask(service, self._ask_documents)
@@ -288,10 +300,11 @@ class Aggregator:
     # What the server keeps
 
     async def _keep_services(self, *, starting: bool) -> None:
-        live = {objects.name(i.tree): i.tree for i in self._parts.cache.of(APISERVICE).range()}
-        desired = registration.wanted(self._parts.served.all())
-        todo = registration.changes(live, desired, starting=starting)
-        await asyncio.gather(*(self._keep_service(what, service) for what, service in todo))
+        items, kinds = self._parts.cache.of(APISERVICE).range(), self._parts.served.all()
+        size = KIND_WEIGHT * (len(items) + len(kinds))
+        todo = await aside.run(_to_do, items, kinds, starting, size=size)
+        for start in range(0, len(todo), TOGETHER):
+            await asyncio.gather(*(self._keep_service(*one) for one in todo[start : start + TOGETHER]))
 
     async def _keep_service(self, what: str, service: Tree) -> None:
         if what == "create":
@@ -317,6 +330,12 @@ class Aggregator:
         response = await self._parts.send(Request(method, path, (), {"user-agent": "sampan-apiserver"}, body, _PEER))
         if response.status >= 400 and response.status not in (404, 409):
             LOG.warning("%s %s: %r", method, path, response.body)
+
+
+def _to_do(items: Sequence[Item], kinds: Sequence[Kind], starting: bool) -> list[tuple[str, Tree]]:
+    """What is to be done so that every group and version that we serve has its APIService."""
+    live = {objects.name(item.tree): item.tree for item in items}
+    return list(registration.changes(live, registration.wanted(kinds), starting=starting))
 
 
 def _is_due(service: Tree) -> bool:

@@ -22,20 +22,20 @@ _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
 class Grant(NamedTuple):
-    """One binding, as one subject has it: the role it names, and the words for who gave it."""
+    """One binding, as one subject has it: the role it names, and the subject as it stands there."""
 
     binding: ObjectKey
     role: ObjectKey
-    subject: str
+    subject: Tree
 
 
 class Rules:
-    """Roles by name and grants by (namespace, subject)."""
+    """Roles by name, and by namespace the grants of each subject."""
 
     def __init__(self) -> None:
         self._roles: dict[ObjectKey, list[Tree]] = {}
-        self._bindings: dict[ObjectKey, list[tuple[str, Subject]]] = {}
-        self._grants: dict[tuple[str, Subject], dict[ObjectKey, Grant]] = {}
+        self._bindings: dict[ObjectKey, list[Subject]] = {}
+        self._grants: dict[str, dict[Subject, dict[ObjectKey, Grant]]] = {}
 
     @classmethod
     def from_objects(cls, roles: Iterable[Tree], bindings: Iterable[Tree]) -> "Rules":
@@ -52,14 +52,15 @@ class Rules:
             self._roles[key] = obj.get("rules") or []
             return
         self._unbind(key)
-        role = _role_key(obj)
-        entries = []
-        for subject in obj.get("subjects") or ():
-            who = _subject(subject, objects.namespace(obj))
-            place = (objects.namespace(obj), who)
-            self._grants.setdefault(place, {})[key] = Grant(key, role, _shown(subject, objects.namespace(obj)))
-            entries.append(place)
-        self._bindings[key] = entries
+        role, namespace, subjects = _role_key(obj), objects.namespace(obj), obj.get("subjects") or ()
+        here = self._grants.setdefault(namespace, {})
+        bound = self._bindings[key] = [_subject(subject, namespace) for subject in subjects]
+        for who, subject in zip(bound, subjects, strict=True):
+            grant = Grant(key, role, subject)
+            if who in here:
+                here[who][key] = grant
+            else:
+                here[who] = {key: grant}
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Forgets a deleted role or binding."""
@@ -76,10 +77,11 @@ class Rules:
 
     def rules_of(self, user: User, namespace: str) -> Iterator[tuple[Grant, Tree]]:
         """Every rule the user has cluster-wide, then those in the namespace."""
-        subjects = [("User", user.name), *(("Group", group) for group in user.groups)]
+        subjects = [("User", user.name), *[("Group", group) for group in user.groups]]
         for where in ("", namespace) if namespace else ("",):
-            for subject in subjects:
-                for grant in self._grants.get((where, subject), {}).values():
+            here = self._grants.get(where, {})
+            for subject in [subject for subject in subjects if subject in here]:
+                for grant in here[subject].values():
                     for rule in self._roles.get(grant.role, ()):
                         yield grant, rule
 
@@ -89,12 +91,15 @@ class Rules:
         return self._roles.get((reference.get("kind", ""), where, reference.get("name", "")))
 
     def _unbind(self, key: ObjectKey) -> None:
-        for place in self._bindings.pop(key, ()):
-            grants = self._grants.get(place)
+        here = self._grants.get(key[1], {})
+        for who in self._bindings.pop(key, ()):
+            grants = here.get(who)
             if grants is not None:
                 grants.pop(key, None)
                 if not grants:
-                    del self._grants[place]
+                    del here[who]
+        if not here:
+            self._grants.pop(key[1], None)
 
 
 def summary(rules: Iterable[Tree]) -> tuple[list[Tree], list[Tree]]:
@@ -117,9 +122,10 @@ def _role_key(binding: Tree) -> ObjectKey:
 
 
 def _subject(subject: Tree, namespace: str) -> Subject:
-    if subject.get("kind") == "ServiceAccount":
-        return "User", f"{_SERVICE_ACCOUNT}{subject.get('namespace') or namespace}:{subject.get('name', '')}"
-    return subject.get("kind", ""), subject.get("name", "")
+    kind, name = subject.get("kind", ""), subject.get("name", "")
+    if kind == "ServiceAccount":
+        return "User", f"{_SERVICE_ACCOUNT}{subject.get('namespace') or namespace}:{name}"
+    return kind, name
 
 
 def _shown(subject: Tree, namespace: str) -> str:
@@ -133,4 +139,4 @@ def _reason(grant: Grant) -> str:
     kind, namespace, name = grant.binding
     binding = f"{name}/{namespace}" if namespace else name
     role = f'{grant.role[0]} "{grant.role[2]}"'
-    return f'RBAC: allowed by {kind} "{binding}" of {role} to {grant.subject}'
+    return f'RBAC: allowed by {kind} "{binding}" of {role} to {_shown(grant.subject, namespace)}'

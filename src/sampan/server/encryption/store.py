@@ -46,6 +46,9 @@ class EncryptedStore:
     async def compact(self, revision: int) -> None:
         await self._inner.compact(revision)
 
+    def size_bytes(self) -> int | None:
+        return self._inner.size_bytes()
+
     async def revision(self) -> int:
         return await self._inner.revision()
 

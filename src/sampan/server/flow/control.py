@@ -300,7 +300,7 @@ class Flow:
 
     def _route(self, schema: Schema, dispatched: int) -> Route:
         level = self._levels[schema.level]
-        headers = {"X-Kubernetes-PF-FlowSchema-UID": schema.uid, "X-Kubernetes-PF-PriorityLevel-UID": level.uid}
+        headers = {"X-Kubernetes-Pf-Flowschema-Uid": schema.uid, "X-Kubernetes-Pf-Prioritylevel-Uid": level.uid}
         route = Route(schema, level, headers, dispatched=dispatched)
         route.single = Ticket(route)
         return route

@@ -71,32 +71,50 @@ class Keys:
 
     async def _read(self, url: str) -> Tree:
         """A JSON document of the issuer's. Raises TokenError."""
-        if self._outbound is None:
-            raise TokenError("oidc: this cluster is simulated and asks no issuer")
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
-            raise TokenError(f"oidc: {url} is not an https URL")
-        target = Target(parts.hostname, parts.port or 443, ca=self._issuer.authority, local=True)
+        body = await fetch(self._issuer, self._outbound, url, {"accept": "application/json"})
         try:
-            answer = await self._outbound.send(target, _request(parts), TIMEOUT_SECONDS)
-            if answer.status != 200 or not isinstance(answer.body, bytes):
-                raise TokenError(f"oidc: {url} answered {answer.status}")
-            tree = orjson.loads(answer.body)
-        except (OutboundError, orjson.JSONDecodeError) as error:
+            tree = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
             raise TokenError(f"oidc: {url} cannot be read: {error}") from error
         if not isinstance(tree, dict):
             raise TokenError(f"oidc: {url} is no JSON object")
         return tree
 
 
-def _request(parts: SplitResult) -> Request:
-    headers = {"accept": "application/json", "user-agent": "sampan"}
+async def fetch(issuer: Issuer, outbound: Outbound | None, url: str, headers: dict[str, str]) -> bytes:
+    """What the issuer, or somebody whom it names, publishes there. Raises TokenError."""
+    if outbound is None:
+        raise TokenError("oidc: this cluster is simulated and asks no issuer")
+    parts, port = _parts(url)
+    target = Target(parts.hostname or "", port, ca=issuer.authority, local=True)
+    try:
+        answer = await outbound.send(target, _request(parts, headers), TIMEOUT_SECONDS)
+    except OutboundError as error:
+        raise TokenError(f"oidc: {url} cannot be read: {error}") from error
+    if answer.status != 200 or not isinstance(answer.body, bytes):
+        raise TokenError(f"oidc: {url} answered {answer.status}")
+    return answer.body
+
+
+def _parts(url: str) -> tuple[SplitResult, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 443
+    except ValueError as error:
+        raise TokenError(f"oidc: {url} is no URL") from error
+    if parts.scheme != "https" or not parts.hostname:
+        raise TokenError(f"oidc: {url} is not an https URL")
+    return parts, port
+
+
+def _request(parts: SplitResult, more: dict[str, str]) -> Request:
+    headers = {"user-agent": "sampan", **more}
     return Request("GET", parts.path or "/", headers=headers, raw_path=parts.path or "/", raw_query=parts.query)
 
 
 def _fits(key: jwt.PyJWK, algorithm: str) -> bool:
     """Whether the key can be of the algorithm, so that no key is used as what it is not."""
-    named = key._jwk_data.get("alg")  # noqa: SLF001 (there is no other way to it)
+    named = key._jwk_data.get("alg")
     if named is not None:
         return bool(named == algorithm)
     family = {"RS": "RSA", "PS": "RSA", "ES": "EC"}.get(algorithm[:2])

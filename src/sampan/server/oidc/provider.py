@@ -6,22 +6,19 @@ https://kubernetes.io/docs/reference/access-authn-authz/authentication/#openid-c
 from collections.abc import Mapping
 from typing import Any
 
-import jwt
-
 from sampan.cel.program import EvaluationError, Program
 from sampan.kit.clock import Clock
 from sampan.server.identity import AUTHENTICATED_GROUP, User
-from sampan.server.oidc import settings
+from sampan.server.oidc import settings, signatures
+from sampan.server.oidc.distributed import Distributed
 from sampan.server.oidc.keys import Keys
 from sampan.server.oidc.settings import Issuer
 from sampan.server.outbound import Outbound
 from sampan.server.tokens import TokenError, issuer_of
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
 KEPT_SECONDS = 10.0
 MAX_KEPT = 1024
 MAX_TOKEN_BYTES = 1 << 16
-_UNCHECKED: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
 
 Tree = dict[str, Any]
 
@@ -32,6 +29,7 @@ class Provider:
     def __init__(self, issuer: Issuer, outbound: Outbound | None, clock: Clock) -> None:
         self._issuer = issuer
         self._keys = Keys(issuer, outbound, clock)
+        self._distributed = Distributed(issuer, outbound, clock, self._keys)
         self._clock = clock
         self._kept: dict[str, tuple[float, User]] = {}
 
@@ -52,12 +50,9 @@ class Provider:
 
     async def _verified(self, token: str) -> tuple[User, float]:
         """The user and the token's end."""
-        claims = await self._claims(token)
-        _check_times(claims, self._clock.now())
-        audiences = claims.get("aud")
-        given = [audiences] if isinstance(audiences, str) else audiences or []
-        if not any(audience in self._issuer.audiences for audience in given):
-            raise TokenError(f"oidc: verify token: oidc: expected audience in {list(self._issuer.audiences)}")
+        claims = await signatures.claims(token, self._keys, self._issuer.url)
+        signatures.check(claims, self._issuer.audiences, self._clock.now())
+        claims = await self._distributed.expand(claims)
         for rule in self._issuer.claim_rules:
             _check_claim(rule, claims)
         user = self._mapped(claims)
@@ -65,25 +60,6 @@ class Provider:
             _check_rule(rule, "user", _shown(user))
         groups = user.groups if AUTHENTICATED_GROUP in user.groups else (*user.groups, AUTHENTICATED_GROUP)
         return User(user.name, user.uid, groups, user.extra), float(claims["exp"])
-
-    async def _claims(self, token: str) -> Tree:
-        """The claims of a token that one of the issuer's keys signed."""
-        try:
-            header = jwt.get_unverified_header(token)
-            algorithm = str(header.get("alg"))
-            if algorithm not in ALGORITHMS:
-                raise TokenError("oidc: malformed jwt: unexpected signature algorithm")
-            for key in await self._keys.find(header.get("kid"), algorithm):
-                try:
-                    found: Tree = jwt.decode(
-                        token, key.key, algorithms=[algorithm], issuer=self._issuer.url, options=_UNCHECKED
-                    )
-                except jwt.InvalidSignatureError:
-                    continue
-                return found
-        except jwt.InvalidTokenError as error:
-            raise TokenError(f"oidc: verify token: {error}") from error
-        raise TokenError("oidc: verify token: failed to verify signature")
 
     def _mapped(self, claims: Tree) -> User:
         issuer = self._issuer
@@ -152,16 +128,6 @@ def _check_rule(rule: settings.Rule, variable: str, value: Tree) -> None:
     assert rule.program is not None  # rules about claims without one are checked before
     if _value(rule.program, {variable: value}) is not True:
         raise TokenError(f"oidc: validation expression '{rule.program.source}' failed: {rule.message}")
-
-
-def _check_times(claims: Tree, now: float) -> None:
-    ends, starts = claims.get("exp"), claims.get("nbf", 0)
-    if not isinstance(ends, int | float) or not isinstance(starts, int | float):
-        raise TokenError("oidc: verify token: the token has no end")
-    if now >= ends:
-        raise TokenError("oidc: verify token: oidc: token is expired")
-    if now < starts:
-        raise TokenError("oidc: verify token: oidc: token is not valid yet")
 
 
 def _shown(user: User) -> Tree:

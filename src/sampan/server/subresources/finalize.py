@@ -1,7 +1,11 @@
-"""The finalize subresource of a namespace: the only door to spec.finalizers."""
+"""The finalize subresource of a namespace: the only door to spec.finalizers.
+
+What else the namespace says beside its status is written as well.
+"""
 
 from typing import Any
 
+from sampan.meta.wire import json
 from sampan.server import codec
 from sampan.server.cache import Item
 from sampan.server.call import Call
@@ -20,13 +24,10 @@ class FinalizeHandler:
     async def handle(self, call: Call) -> Response:
         """Raises ApiError."""
         body = await codec.body(call)
+        body.setdefault("metadata", {})
 
         async def change(item: Item) -> Tree:
-            new = item.copy()
-            new["spec"] = {**new.get("spec", {}), "finalizers": (body.get("spec") or {}).get("finalizers") or []}
-            version = (body.get("metadata") or {}).get("resourceVersion")
-            if version:
-                new["metadata"]["resourceVersion"] = version
+            new: Tree = json.decode(json.encode(body))
             return new
 
-        return codec.respond(call, await self._registry.update(call, change))
+        return await codec.answer(call, await self._registry.update(call, change))

@@ -29,7 +29,7 @@ class OwnPartHandler:
             return await self._reads.get(call)
         if call.info.verb == "patch":
             item, _ = await self._patching.patch(call)
-            return codec.respond(call, item)
+            return await codec.answer(call, item)
         body = await codec.body(call)
         body.setdefault("metadata", {})
 
@@ -37,4 +37,4 @@ class OwnPartHandler:
             new: Tree = json.decode(json.encode(body))
             return new
 
-        return codec.respond(call, await self._registry.update(call, change))
+        return await codec.answer(call, await self._registry.update(call, change))

@@ -17,6 +17,8 @@ from sampan.web.message import Response
 
 Tree = dict[str, Any]
 
+_UNSAID = -(2**31)  # what stands in an old Scale for a custom object that does not say how many
+
 
 class ScaleHandler:
     """GET, PUT and PATCH of OBJECT/scale, by the paths that the kind declares."""
@@ -27,11 +29,16 @@ class ScaleHandler:
     async def handle(self, call: Call) -> Response:
         """Raises ApiError."""
         if call.info.verb == "get":
-            return codec.respond_tree(call, shown(call, (await self._registry.find(call)).tree))
+            obj = (await self._registry.find(call)).tree
+            if _is_unsaid(call, obj):
+                raise status.internal(f'the spec replicas field ".{_paths(call)[0]}" does not exist')
+            return codec.respond_tree(call, shown(call, obj))
         read = self._patched if call.info.verb == "patch" else self._put
 
         async def change(item: Item) -> Tree:
             live = shown(call, item.tree)
+            if _is_unsaid(call, item.tree):
+                live["spec"]["replicas"] = _UNSAID
             size = len(call.request.body)
             if is_apply(call):
                 wanted, owners = await aside.run(_applied, call, live, item.tree, size=size)
@@ -40,6 +47,8 @@ class ScaleHandler:
             call.admitted = False
             await self._registry.admit_body(call, SCALE, wanted, live)
             call.admitted = True
+            if objects.get_path(wanted, "spec.replicas") == _UNSAID:
+                raise status.bad_request(f'the spec replicas field ".{_paths(call)[0]}" cannot be empty')
             return _with_replicas(call, item, wanted, owners)
 
         written = await self._registry.update(call, change)
@@ -71,12 +80,15 @@ def shown(call: Call, obj: Tree) -> Tree:
         "spec": {"replicas": objects.get_path(obj, spec_path) or 0},
         "status": {"replicas": objects.get_path(obj, status_path) or 0},
     }
-    if call.kind.custom and objects.get_path(obj, spec_path) is None:
-        raise status.internal(f'the spec replicas field ".{spec_path}" does not exist')
     selector = objects.get_path(obj, selector_path)
     if selector is not None:
         scale["status"]["selector"] = _selector_text(call, selector, selector_path)
     return scale
+
+
+def _is_unsaid(call: Call, obj: Tree) -> bool:
+    """Whether a custom object does not say how many replicas it wants."""
+    return call.kind.custom and objects.get_path(obj, _paths(call)[0]) is None
 
 
 def _selector_text(call: Call, selector: Any, path: str) -> str:
@@ -107,7 +119,7 @@ def _applied(call: Call, live: Tree, obj: Tree) -> tuple[Tree, list[Tree]]:
 def _with_replicas(call: Call, item: Item, scale: Tree, owners: list[Tree] | None) -> Tree:
     """The object with a Scale's replicas; `owners` are its managedFields then, None where the write tells."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or replicas < 0:
+    if not call.kind.custom and (not isinstance(replicas, int) or replicas < 0):
         cause = status.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
         raise status.invalid(SCALE.group, SCALE.name, call.name, [cause])
     new = item.copy()

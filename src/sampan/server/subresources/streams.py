@@ -48,21 +48,34 @@ class NodeDialer(Protocol):
         ...
 
 
+class NearLogs(Protocol):
+    """Who has the logs of simulated nodes' containers, where these are in the server's process."""
+
+    async def get(self, url: str) -> tuple[int, AsyncIterator[bytes]]:
+        """As NodeDialer."""
+        ...
+
+
 class Streams:
     """GET of pods/NAME/log, GET and POST of pods/NAME/exec and attach."""
 
-    def __init__(self, registry: Registry, dialer: NodeDialer | None) -> None:
+    def __init__(self, registry: Registry, dialer: NodeDialer | None, near: NearLogs | None = None) -> None:
         self._registry = registry
         self._dialer = dialer
+        self._near = near
 
     async def log(self, call: Call) -> Response:
         """The container's log, as plain text. Raises ApiError 400, 404."""
         pod = (await self._registry.find(call)).tree
         container = _container(call, pod)
         _check_log_query(call)
-        url = self._url(pod, "containerLogs", container, _query(call, LOG_PARAMETERS))
+        node = self._node(pod)
+        near = self._near if _is_simulated(node) else None
+        url = _url(
+            node, "containerLogs", _place(pod, container), _query(call, LOG_PARAMETERS), is_near=near is not None
+        )
         try:
-            code, body = await self._agent().get(url)
+            code, body = await (near or self._agent()).get(url)
         except OSError as error:
             raise _unreachable(url, error) from error
         if code != 200:
@@ -84,7 +97,8 @@ class Streams:
         told: Tree = {"kind": name, "apiVersion": "v1", **_options(call, parameters)}
         await self._registry.admit_connect(call, told, ("", "v1", name))
         agent = self._agent()
-        url = self._url(pod, verb, _container(call, pod), _query(call, parameters))
+        container = _container(call, pod)
+        url = _url(self._node(pod), verb, _place(pod, container), _query(call, parameters))
         protocol = _protocol(call, verb)  # last: a client that falls back to SPDY must read what is wrong above
         try:
             backend = await agent.websocket(url, (protocol,))
@@ -103,22 +117,34 @@ class Streams:
             )
         return self._dialer
 
-    def _url(self, pod: Tree, verb: str, container: str, query: list[tuple[str, str]]) -> str:
+    def _node(self, pod: Tree) -> Tree:
         node_name = pod["spec"].get("nodeName", "")
         if not node_name:
             raise status.bad_request(f"pod {objects.name(pod)} does not have a host assigned")
         item = self._registry.get(NODE, "", node_name)
         if item is None:
             raise status.not_found("", "nodes", node_name)
-        node = item.tree
-        if node.get("status", {}).get("nodeInfo", {}).get("containerRuntimeVersion", "").startswith("simulated://"):
-            raise status.bad_request(f"node {node_name} is simulated: its pods have no logs and nothing to exec in")
-        addresses = {a["type"]: a["address"] for a in node.get("status", {}).get("addresses", ())}
-        port = objects.get_path(node, "status.daemonEndpoints.kubeletEndpoint.Port")
-        if not port or "InternalIP" not in addresses:
-            raise status.bad_request(f"node {node_name} has no address yet")
-        where = f"{objects.namespace(pod)}/{objects.name(pod)}/{container}"
-        return f"https://{addresses['InternalIP']}:{port}/{verb}/{where}" + (f"?{urlencode(query)}" if query else "")
+        return item.tree
+
+
+def _url(node: Tree, verb: str, place: str, query: list[tuple[str, str]], *, is_near: bool = False) -> str:
+    if _is_simulated(node) and not is_near:
+        name = objects.name(node)
+        raise status.bad_request(f"node {name} is simulated: its pods have no logs and nothing to exec in")
+    addresses = {a["type"]: a["address"] for a in node.get("status", {}).get("addresses", ())}
+    port = objects.get_path(node, "status.daemonEndpoints.kubeletEndpoint.Port")
+    if not port or "InternalIP" not in addresses:
+        raise status.bad_request(f"node {objects.name(node)} has no address yet")
+    return f"https://{addresses['InternalIP']}:{port}/{verb}/{place}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _is_simulated(node: Tree) -> bool:
+    info = node.get("status", {}).get("nodeInfo", {})
+    return bool(info.get("containerRuntimeVersion", "").startswith("simulated://"))
+
+
+def _place(pod: Tree, container: str) -> str:
+    return f"{objects.namespace(pod)}/{objects.name(pod)}/{container}"
 
 
 def _options(call: Call, parameters: tuple[str, ...]) -> Tree:

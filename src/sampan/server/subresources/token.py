@@ -13,7 +13,9 @@ from sampan.kit.ids import Ids
 from sampan.meta import objects, status, timestamps
 from sampan.server import codec
 from sampan.server.admission import node_restriction
+from sampan.server.admission.token_audience import TokenAudiences
 from sampan.server.authz import nodes
+from sampan.server.authz.authorizer import Authorizer
 from sampan.server.call import Call
 from sampan.server.registry import Registry
 from sampan.server.tokens import Grant, Tokens
@@ -22,6 +24,8 @@ from sampan.web.message import Response
 DEFAULT_SECONDS = 3600
 MIN_SECONDS = 600
 MAX_SECONDS = 1 << 32
+GROUP = TOKENREQUEST.group
+ISSUED = "authentication.kubernetes.io/issued-credential-id"
 
 Tree = dict[str, Any]
 _BINDABLE = {"Pod": POD, "Secret": SECRET, "Node": NODE}
@@ -30,21 +34,23 @@ _BINDABLE = {"Pod": POD, "Secret": SECRET, "Node": NODE}
 class TokenHandler:
     """POST of serviceaccounts/NAME/token."""
 
-    def __init__(self, registry: Registry, tokens: Tokens, ids: Ids) -> None:
+    def __init__(self, registry: Registry, tokens: Tokens, ids: Ids, authorizer: Authorizer) -> None:
         self._registry = registry
         self._tokens = tokens
         self._ids = ids
+        self._audiences = TokenAudiences(registry, authorizer)
 
     async def handle(self, call: Call) -> Response:
-        """Raises ApiError 403, 404, 409, 422."""
+        """Raises ApiError 400, 403, 404, 409, 422."""
         account = (await self._registry.find(call)).tree
         review = await codec.body(call, TOKENREQUEST)
         await self._registry.admit_body(call, TOKENREQUEST, review)
         spec = review.setdefault("spec", {})
+        self._restrict_node(call, spec)
+        _check_metadata(call, account, review.get("metadata") or {})
         seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
-        _check_seconds(call, seconds)
+        _check_seconds(seconds)
         audiences = tuple(spec.get("audiences") or (self._tokens.issuer,))
-        self._restrict_node(call, spec.get("boundObjectRef"))
         bound = self._bound(call, account, spec.get("boundObjectRef"))
         grant = Grant(
             namespace=call.namespace,
@@ -56,70 +62,85 @@ class TokenHandler:
             **bound,
         )
         token = self._tokens.issue(grant, call.now)
+        call.audit[ISSUED] = f"JTI={grant.jti}"
         review["metadata"] = {
             "name": call.name,
             "namespace": call.namespace,
+            "uid": objects.uid(account),
             "creationTimestamp": timestamps.format(call.now),
         }
         review["spec"] = {**spec, "audiences": list(audiences), "expirationSeconds": seconds}
         review["status"] = {"token": token, "expirationTimestamp": timestamps.format(call.now + seconds)}
         return codec.respond_tree(call, review, 201)
 
-    def _restrict_node(self, call: Call, reference: Tree | None) -> None:
-        """An agent gets tokens of pods on its node, and no others. Raises ApiError 403."""
+    def _restrict_node(self, call: Call, spec: Tree) -> None:
+        """An agent gets tokens of pods on its node, for what they talk to. Raises ApiError 403 or 404."""
         node = nodes.node_name(call.user)
         if not node:
             return
+        reference = spec.get("boundObjectRef")
         pod = self._registry.get(POD, call.namespace, (reference or {}).get("name") or "")
-        if why := node_restriction.check_token(node, reference, pod.tree if pod else None):
+        why = node_restriction.check_token(node, reference, pod.tree if pod else None)
+        if not why and pod is not None:
+            account = (call.namespace, call.name)
+            why = self._audiences.refusal(call.user, account, spec.get("audiences") or (), pod.tree)
+        if why:
             raise status.forbidden("", "serviceaccounts", call.name, why)
 
     def _bound(self, call: Call, account: Tree, reference: Tree | None) -> dict[str, str]:
         """The names that bind the token. Raises ApiError when the object is not there, or another."""
         if not reference:
             return {}
-        kind = _BINDABLE.get(reference.get("kind", ""))
-        if kind is None or reference.get("apiVersion") != "v1":
-            raise status.bad_request(
-                f"cannot bind token for serviceaccount {status.show(call.name)} to type "
-                f"{reference.get('apiVersion')}, Kind={reference.get('kind')}"
-            )
-        name, uid = reference.get("name", ""), reference.get("uid", "")
+        name, wanted = reference.get("name", ""), reference.get("kind", "")
+        group, _, version = reference.get("apiVersion", "").rpartition("/")
+        kind = None if group else _BINDABLE.get(wanted)
+        if kind is None:
+            raise status.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={wanted}")
         item = self._registry.get(kind, call.namespace if kind.namespaced else "", name)
         if item is None:
             raise status.not_found("", kind.plural, name)
-        found = item.tree
+        found, uid = item.tree, reference.get("uid", "")
+        if kind is POD and found["spec"].get("serviceAccountName") != objects.name(account):
+            text = "to pod running with different serviceaccount name."
+            raise status.bad_request(f"cannot bind token for serviceaccount {status.show(call.name)} {text}")
         if uid and uid != objects.uid(found):
             why = f"the UID in the bound object reference ({uid}) does not match the UID in record. "
             why += "The object might have been deleted and then recreated"
-            raise status.conflict("", kind.plural, name, why)
-        if kind is SECRET:
-            return {"secret_name": name, "secret_uid": objects.uid(found)}
+            raise status.conflict("", kind.name, name, why)
         if kind is POD:
-            return self._bound_to_pod(call, account, found)
-        return {"node_name": name, "node_uid": objects.uid(found)}
+            return {"pod_name": name, "pod_uid": objects.uid(found)} | self._node_of(found)
+        return {f"{kind.name.lower()}_name": name, f"{kind.name.lower()}_uid": objects.uid(found)}
 
-    def _bound_to_pod(self, call: Call, account: Tree, pod: Tree) -> dict[str, str]:
-        if pod["spec"].get("serviceAccountName") != objects.name(account):
-            why = "cannot bind token for serviceaccount "
-            why += f"{status.show(objects.name(account))} to pod running with different serviceaccount name."
-            raise status.forbidden("", "serviceaccounts", call.name, why)
-        bound = {"pod_name": objects.name(pod), "pod_uid": objects.uid(pod)}
-        node = self._registry.get(NODE, "", pod["spec"].get("nodeName", ""))
-        if node is not None:
-            bound |= {"node_name": objects.name(node.tree), "node_uid": objects.uid(node.tree)}
-        return bound
+    def _node_of(self, pod: Tree) -> dict[str, str]:
+        """The node of a pod that has one; without a uid when the node is not there."""
+        name = pod["spec"].get("nodeName")
+        if not name:
+            return {}
+        node = self._registry.get(NODE, "", name)
+        return {"node_name": name, "node_uid": objects.uid(node.tree) if node is not None else ""}
 
 
-def _check_seconds(call: Call, seconds: int) -> None:
-    cause = None
+def _check_metadata(call: Call, account: Tree, given: Tree) -> None:
+    """What the request says of the account has to be true. Raises ApiError 409 or 422."""
+    for field, real in (("name", call.name), ("namespace", call.namespace)):
+        said = given.get(field)
+        if said and said != real:
+            text = f"must match the service account {field} if specified"
+            cause = status.invalid_value(f"metadata.{field}", said, text)
+            raise status.invalid(GROUP, TOKENREQUEST.name, call.name, [cause])
+    uid, live = given.get("uid"), objects.uid(account)
+    if uid and uid != live:
+        why = f"the UID in the token request ({uid}) does not match the UID of the service account ({live})"
+        raise status.conflict(GROUP, TOKENREQUEST.name, call.name, why)
+
+
+def _check_seconds(seconds: int) -> None:
+    text = ""
     if seconds < MIN_SECONDS:
-        cause = status.invalid_value(
-            "spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"
-        )
+        text = "may not specify a duration less than 10 minutes"
     elif seconds > MAX_SECONDS:
-        cause = status.invalid_value(
-            "spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds"
+        text = "may not specify a duration larger than 2^32 seconds"
+    if text:
+        raise status.invalid(
+            GROUP, TOKENREQUEST.name, "", [status.invalid_value("spec.expirationSeconds", seconds, text)]
         )
-    if cause:
-        raise status.invalid("authentication.k8s.io", "TokenRequest", call.name, [cause])

@@ -1,0 +1,62 @@
+"""An answer whose body is known: status line, headers and body in one write.
+
+It stands in the place of aiohttp's own response, whose many options nobody here needs, on the way of every request.
+"""
+
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+
+from sampan.web.message import Response
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_NO_BODY = (204, 304)
+_LARGE_BYTES = 64 * 1024
+
+
+class Answer(web.StreamResponse):
+    """What aiohttp's connection calls: `prepare`, `write_eof`, `keep_alive`."""
+
+    def __init__(self, incoming: web.BaseRequest, response: Response, body: bytes) -> None:  # all that is needed of it
+        headers = response.headers
+        self._keep_alive = incoming.keep_alive and headers.get("Connection") != "close"
+        self._status = response.status
+        self._incoming = incoming
+        self._bytes = _head(incoming, response, len(body), keeps_alive=self._keep_alive)
+        if incoming.method != "HEAD" and response.status not in _NO_BODY:
+            self._bytes += body
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """There is nothing to prepare."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Writes all of it. Raises ConnectionResetError when the client has gone."""
+        transport = self._incoming.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        transport.write(self._bytes)
+        if len(self._bytes) > _LARGE_BYTES:
+            await self._incoming.writer.drain()
+
+
+def _head(incoming: web.BaseRequest, response: Response, length: int, *, keeps_alive: bool) -> bytes:
+    """Raises ValueError for a line break in a header."""
+    minor, status = incoming.version[1], response.status
+    headers = response.headers
+    lines = [f"HTTP/1.{minor} {status} {_REASONS.get(status, '')}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if response.content_type:
+        lines.append(f"Content-Type: {response.content_type}")
+    if "Date" not in headers and "date" not in headers:  # another server's, handed on
+        lines.append(f"Date: {rfc822_formatted_time()}")
+    if status not in _NO_BODY:
+        lines.append(f"Content-Length: {length}")
+    if keeps_alive and not minor:
+        lines.append("Connection: keep-alive")
+    elif not keeps_alive and minor and "Connection" not in headers:
+        lines.append("Connection: close")
+    head = "\r\n".join(lines)
+    if head.count("\n") >= len(lines) or head.count("\r") >= len(lines):
+        raise ValueError("a header holds a line break")
+    return f"{head}\r\n\r\n".encode("utf-8", "surrogateescape")
