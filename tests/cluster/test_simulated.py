@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sampan.client.transport import TransportError
 from sampan.cluster.simulated import Change, SimulatedCluster, digest
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.node import NODE
@@ -104,7 +105,7 @@ def test_a_failure_inside_is_raised(cluster: SimulatedCluster) -> None:
         raise ZeroDivisionError
 
     async def start() -> None:
-        cluster._tasks.spawn(fail(), "a broken part")
+        cluster._plane.tasks.spawn(fail(), "a broken part")
 
     with pytest.raises(ZeroDivisionError):
         cluster.run(start())
@@ -144,3 +145,81 @@ def test_a_stopped_node_forgets_its_containers(cluster: SimulatedCluster) -> Non
     status = cluster.get(POD, "web", "default")["status"]["containerStatuses"][0]
     assert status["state"].get("running")
     assert status["containerID"] != first
+
+
+def test_a_killed_control_plane_comes_back(cluster: SimulatedCluster) -> None:
+    """Nobody reaches it meanwhile, what was stored is there afterwards, and the pods have kept running."""
+    containers = [{"name": "web", "image": "web:1"}]
+    cluster.create(pod(containers=containers))
+    cluster.run_until(lambda: conditions.is_true(cluster.get(POD, "web", "default"), "Ready"), within=10)
+    started = cluster.get(POD, "web", "default")["status"]["containerStatuses"][0]
+    cluster.crash_control_plane()
+    with pytest.raises(TransportError, match="connection refused"):
+        cluster.create(config_map())
+    cluster.advance(20)
+    cluster.start_control_plane()
+    cluster.advance(60)
+    found = cluster.get(POD, "web", "default")
+    assert found["status"]["containerStatuses"][0] == started
+    assert conditions.is_true(cluster.list(NODE)[0], "Ready")
+    assert cluster.create(config_map())["metadata"]["name"]
+
+
+def test_a_crash_in_the_middle_of_a_write(cluster: SimulatedCluster) -> None:
+    """Who writes is not told, but the write is done: it was stored before the crash."""
+
+    def crash(change: Change) -> None:
+        if change.resource == "configmaps" and cluster._plane is not None:
+            cluster.crash_control_plane()
+
+    cluster.observe(crash)
+    with pytest.raises(TransportError, match="reset"):
+        cluster.create(config_map())
+    cluster.start_control_plane()
+    assert cluster.get(CONFIGMAP, config_map()["metadata"]["name"], "default") is not None
+
+
+def test_a_fork_goes_on_alone(cluster: SimulatedCluster) -> None:
+    """It has what there was, containers too; what happens in it, the first never learns, and the other way round."""
+    ends = {"simulated.sampan.dev/run-seconds": "100", "simulated.sampan.dev/exit-code": "3"}
+    made = pod(restartPolicy="Never")
+    cluster.create({**made, "metadata": {**made["metadata"], "annotations": ends}})
+    cluster.advance(30)
+    fork = cluster.fork()
+    assert fork.time == 30
+    fork.create(config_map())
+    fork.advance(60)
+    assert fork.get(POD, "web", "default")["status"]["phase"] == "Running"
+    fork.advance(20)
+    assert fork.get(POD, "web", "default")["status"]["phase"] == "Failed"
+    assert cluster.get(POD, "web", "default")["status"]["phase"] == "Running"
+    assert cluster.get(CONFIGMAP, "settings", "default") is None
+    cluster.delete(POD, "web", "default")
+    cluster.advance(60)
+    assert fork.get(POD, "web", "default") is not None
+    fork.close()
+
+
+def test_forks_have_one_future(cluster: SimulatedCluster) -> None:
+    """The same calls give the same history, byte for byte, in any two of them."""
+    cluster.create(pod())
+    cluster.advance(10)
+    forks = [cluster.fork(), cluster.fork()]
+    for fork in forks:
+        fork.create(config_map())
+        fork.delete(POD, "web", "default")
+        fork.advance(3600)
+        fork.close()
+    assert digest(forks[0].history) == digest(forks[1].history)
+
+
+def test_a_fork_of_a_fork(cluster: SimulatedCluster) -> None:
+    """Nodes keep their leases, and the killed control plane comes back there too."""
+    second = cluster.fork().fork()
+    second.advance(600)
+    second.crash_control_plane()
+    second.advance(30)
+    second.start_control_plane()
+    second.advance(60)
+    assert [conditions.is_true(node, "Ready") for node in second.list(NODE)] == [True]
+    second.close()

@@ -12,3 +12,12 @@ def test_a_new_address_replaces_the_old_one():
     patch = status_patch.patch("u", old, new)
     type = schema.definition("io.k8s.api.core.v1.Pod")
     assert strategic.apply({"status": old}, {"status": patch["status"]}, type)["status"] == new
+
+
+def test_null_and_absent_are_the_same():
+    """The server keeps no lastProbeTime of null, so that alone is nothing to write."""
+    told = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    assert status_patch.patch("u", {"conditions": [told]}, {"conditions": [told | {"lastProbeTime": None}]}) == {
+        "metadata": {"uid": "u"},
+        "status": {},
+    }

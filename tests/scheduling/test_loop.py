@@ -60,6 +60,9 @@ class FakeApi:
         self.bindings.append((key[1], body["target"]["name"]))
         self.put("pods", obj)
 
+    async def get(self, kind, name, namespace=""):
+        return self.objects[kind.plural][(namespace, name)]
+
     async def create(self, kind, obj, *, subresource=""):
         self.put(kind.plural, obj)
 

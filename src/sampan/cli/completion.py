@@ -8,6 +8,8 @@ _BASH = """_sampan() {{
   if [ "$COMP_CWORD" -eq 1 ]; then COMPREPLY=($(compgen -W "{commands}" -- "${{COMP_WORDS[1]}}"))
   elif [ "${{COMP_WORDS[1]}}" = image ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "load import list save rm" -- "${{COMP_WORDS[2]}}"))
+  elif [ "${{COMP_WORDS[1]}}" = sim ] && [ "$COMP_CWORD" -eq 2 ]; then
+    COMPREPLY=($(compgen -W "run" -- "${{COMP_WORDS[2]}}"))
   else COMPREPLY=($(compgen -f -- "${{COMP_WORDS[COMP_CWORD]}}")); fi
 }}
 complete -o default -F _sampan sampan"""

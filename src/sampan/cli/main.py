@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "what runs in a cluster",
     "logs": "the logs of a cluster's own processes",
     "doctor": "what this machine lacks, and how to mend it",
+    "sim": "play scenarios in a simulated cluster, seed by seed",
     "image": "load, import, list, save and remove container images",
     "completion": "completion for bash, zsh or fish",
     "version": "the version of Sampan and of the API it serves",

@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="authentication, encryption, admission and audit of the API server, in YAML; kept as DIR/server.yaml",
     )
-    parser.add_argument("--log-format", choices=log_format.FORMATS, help="the control plane's own log (default: text)")
+    parser.add_argument("--log-format", choices=log_format.FORMATS, help="of all processes' own logs (default: text)")
     parser.add_argument("--no-node", action="store_true", help="the control plane only")
     parser.add_argument("--no-switch", action="store_true", help="do not make the cluster the current context")
     parser.add_argument("--yes", action="store_true", help="do not ask before using sudo")

@@ -29,7 +29,6 @@ PATCH_TYPES = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
-WATCH_SECONDS = 480
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,19 @@ class WatchEvent:
     object: Object
 
 
+@dataclass(frozen=True, slots=True)
+class WatchTerms:
+    """How long a watch goes on before it is asked for again, and whether it tells how far it is meanwhile."""
+
+    seconds: int = 480
+    bookmarks: bool = True
+
+
+WATCH = WatchTerms()
+CALM = WatchTerms(10 * 365 * 86400, bookmarks=False)
+"""For a server in the same process, in virtual time: its stream does not break, and a quiet day costs nothing."""
+
+
 class DeleteOptions(TypedDict, total=False):
     """Terms of a delete. `uid` and `resource_version` are preconditions; `propagation` is a policy name."""
 
@@ -60,14 +72,15 @@ class DeleteOptions(TypedDict, total=False):
 class Client:
     """Verbs of the API. `user_agent` is also the default field manager, as upstream's is."""
 
-    def __init__(self, transport: Transport, user_agent: str, accept: str = "") -> None:
+    def __init__(self, transport: Transport, user_agent: str, accept: str = "", watch: WatchTerms = WATCH) -> None:
         self.transport = transport
         self.user_agent = user_agent
         self._accept = accept
+        self._watch = watch
 
     def metadata_only(self) -> "Client":
         """The same door, but objects come as PartialObjectMetadata where the server offers it."""
-        return Client(self.transport, self.user_agent, METADATA)
+        return Client(self.transport, self.user_agent, METADATA, self._watch)
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         """The object. Raises ApiError (NotFound)."""
@@ -121,7 +134,8 @@ class Client:
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version`, until the server ends the stream. Raises ApiError (410 Expired)."""
         query = _present((("resourceVersion", resource_version), ("labelSelector", labels), ("fieldSelector", fields)))
-        flags = (("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(WATCH_SECONDS)))
+        flags = _present((("watch", "true"), ("allowWatchBookmarks", "true" if self._watch.bookmarks else "")))
+        flags = (*flags, ("timeoutSeconds", str(self._watch.seconds)))
         response = await self._send(Request("GET", kind.path(namespace), flags + query, self._headers(JSON)))
         async for frame in _frames(response):
             if frame["type"] == "ERROR":
@@ -142,6 +156,14 @@ class Client:
         headers = self._headers(content_type, listing=flags.get("listing", False))
         request = Request(method, path, query, headers, b"" if body is None else body)
         return await _tree(await self._send(request))
+
+    async def fetch(self, path: str, accept: str, etag: str) -> tuple[Object | None, str]:
+        """A document and its ETag; None while it is still the one that `etag` names. Raises ApiError."""
+        headers = {"accept": accept, "if-none-match": etag, "user-agent": self.user_agent}
+        response = await self._send(Request("GET", path, (), {name: value for name, value in headers.items() if value}))
+        if response.status == 304:
+            return None, etag
+        return await _tree(response), response.headers.get("ETag", "")
 
     async def _send(self, request: Request) -> Response:
         response = await self.transport.request(request)
@@ -215,7 +237,10 @@ def _refusal(code: int, payload: bytes | Object, headers: dict[str, str]) -> Api
     if isinstance(tree, dict) and tree.get("kind") == "Status":
         return ApiError(tree, headers)
     message = tree.get("message", "") if isinstance(tree, dict) else ""
-    return status.failure(code, "Unknown", str(message) or f"the server answered {code}")
+    return status.failure(code, _REASONS.get(code, "Unknown"), str(message) or f"the server answered {code}")
+
+
+_REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 429: "TooManyRequests"}
 
 
 async def _frames(response: Response) -> AsyncIterator[Object]:

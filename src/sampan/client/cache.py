@@ -8,7 +8,6 @@ import asyncio
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from sampan.client.api import Client, Key
@@ -68,6 +67,14 @@ class Cache:
             self._started = True
             self._following = self.tasks.spawn(self._follow_for_ever(), f"cache {self.kind.resource}")
 
+    def continue_from(self, other: "Cache") -> None:
+        """Knows what another one of the same kind, with the same indexes, has seen; before `start`."""
+        self.resource_version = other.resource_version
+        self._objects, self._changed = dict(other._objects), dict(other._changed)
+        for name, (function, terms) in other._indexes.items():
+            known = self._indexes.get(name, (function,))[0]
+            self._indexes[name] = (known, {term: dict(bucket) for term, bucket in terms.items()})
+
     def stop(self) -> None:
         """Follows no longer; what was there counts as deleted."""
         if self._following is not None:
@@ -117,10 +124,10 @@ class Cache:
         """How long ago a change of this object was last seen here; by the monotonic clock."""
         return self.clock.monotonic() - self._changed.get(key, self.clock.monotonic())
 
-    def subscribe(self, callback: Callback) -> None:
-        """Calls callback(type, old, new) for each change; what is there already comes as ADDED, now."""
+    def subscribe(self, callback: Callback, *, replay: bool = True) -> None:
+        """Calls callback(type, old, new) for each change; what is there already comes as ADDED, now, if it is to."""
         self._subscribers.append(callback)
-        for obj in list(self._objects.values()):
+        for obj in list(self._objects.values()) if replay else ():
             callback("ADDED", None, obj)
 
     async def wait_synced(self) -> None:
@@ -167,12 +174,17 @@ class Cache:
         events = self.client.watch(
             self.kind, self.namespace, resource_version=self.resource_version, labels=self.labels, fields=self.fields
         )
-        async with aclosing(events) as stream:  # type: ignore[type-var]
-            async for event in stream:
+        try:
+            async for event in events:
                 self._failures = 0
                 if event.type != "BOOKMARK":
                     self._store(key_of(event.object), None if event.type == "DELETED" else event.object)
                 self._saw(event.object["metadata"]["resourceVersion"])
+        except GeneratorExit:  # dropped with its whole loop: nothing can be waited for any more
+            raise
+        except BaseException:
+            await events.aclose()  # type: ignore[attr-defined]
+            raise
 
     async def _back_off(self, problem: str) -> None:
         """At once the first time, then doubling, spread by kind so that caches do not come back all together."""

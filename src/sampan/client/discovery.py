@@ -10,6 +10,8 @@ from sampan.client.transport import TransportError
 from sampan.kinds.kind import CLUSTER, NAMESPACED, Kind, Object
 from sampan.meta.status import ApiError
 
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
@@ -19,8 +21,29 @@ class Discovered:
     failures: tuple[tuple[str, str], ...] = ()
 
 
+class Discovery:
+    """Asks a server again and again; what has not changed is neither sent nor read a second time."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._etags: dict[str, str] = {}
+        self._found: dict[str, Discovered] = {}
+
+    async def read(self) -> Discovered:
+        """What there is now. Raises only when the list of groups itself can't be read."""
+        for path in ("/api", "/apis"):
+            tree, etag = await self._client.fetch(path, AGGREGATED, self._etags.get(path, ""))
+            if tree is None:
+                continue
+            if tree.get("kind") != "APIGroupDiscoveryList":  # an old server, which says it piece by piece
+                return await discover(self._client)
+            self._etags[path], self._found[path] = etag, _aggregated(tree)
+        kinds = tuple(kind for found in self._found.values() for kind in found.kinds)
+        return Discovered(kinds, tuple(failure for found in self._found.values() for failure in found.failures))
+
+
 async def discover(client: Client) -> Discovered:
-    """Reads all group versions. Raises only when the list of groups itself can't be read."""
+    """Reads all group versions, one by one. Raises only when the list of groups itself can't be read."""
     paths = [("", "v1", "/api/v1")]
     groups = await client.call("GET", "/apis")
     for group in groups.get("groups") or ():
@@ -36,6 +59,32 @@ async def discover(client: Client) -> Discovered:
             continue
         kinds.extend(_kinds(name, version, document))
     return Discovered(tuple(kinds), tuple(failures))
+
+
+def _aggregated(tree: Object) -> Discovered:
+    """The first, which is the preferred, version of each group."""
+    kinds: list[Kind] = []
+    failures: list[tuple[str, str]] = []
+    for item in tree.get("items") or ():
+        group = item["metadata"].get("name", "")
+        for version in (item.get("versions") or ())[:1]:
+            name = version["version"]
+            if version.get("freshness") == "Stale":
+                failures.append((f"{group}/{name}" if group else name, "stale GroupVersion discovery"))
+            kinds.extend(_aggregated_kind(group, name, resource) for resource in version.get("resources") or ())
+    return Discovered(tuple(kinds), tuple(failures))
+
+
+def _aggregated_kind(group: str, version: str, resource: Object) -> Kind:
+    answered = resource.get("responseKind") or {}
+    return Kind(
+        group=answered.get("group") or group,
+        versions=(answered.get("version") or version,),
+        name=answered.get("kind") or "",
+        plural=resource["resource"],
+        scope=NAMESPACED if resource.get("scope") == "Namespaced" else CLUSTER,
+        verbs=tuple(resource.get("verbs") or ()),
+    )
 
 
 def _kinds(group: str, version: str, document: Object) -> list[Kind]:

@@ -1,6 +1,6 @@
 """The node agent's process as `sampan up` starts it: at the same time as the control plane, which makes its keys.
 
-    python -m sampan.cluster.agent_process --config FILE [--teardown] [--detach LOG]
+    python -m sampan.cluster.agent_process --config FILE [--teardown] [--log-format json] [--detach LOG]
 
 The imports overlap with the making of the keys; the agent proper starts when they are there. With
 --detach it goes on in the background and prints its pid: so sudo may ask for a password, and is not
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import orjson
 
+from sampan.cluster import log_format
+
 WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.005
 
@@ -24,6 +26,10 @@ def main(arguments: list[str]) -> int:
     if "--detach" in arguments:
         at = arguments.index("--detach")
         _detach(arguments[at + 1])
+        arguments = arguments[:at] + arguments[at + 2 :]
+    if "--log-format" in arguments:
+        at = arguments.index("--log-format")
+        log_format.configure(arguments[at + 1])
         arguments = arguments[:at] + arguments[at + 2 :]
     gc.disable()  # until everything is loaded: next to nothing of that is garbage
     from sampan.node import process

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from sampan.cluster import pki
+from sampan.cluster import log_format, pki
 from sampan.cluster.settings import Settings
 
 
@@ -33,6 +33,12 @@ def ready_file(cluster: Settings, node: str) -> Path:
 
 def config_path(cluster: Settings, node: str) -> Path:
     return cluster.path("run", f"node-{node}.json")
+
+
+def arguments(cluster: Settings, config: Path) -> list[str]:
+    """What every process of the agent with this configuration is told."""
+    form = [] if cluster.log_format == log_format.TEXT else ["--log-format", cluster.log_format]
+    return ["--config", str(config), *form]
 
 
 def write_config(cluster: Settings, number: int) -> Path:

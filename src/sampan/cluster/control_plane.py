@@ -27,7 +27,7 @@ from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.meta import conditions, objects
-from sampan.server import bootstrap, process_metrics
+from sampan.server import bootstrap, process_metrics, server_metrics
 from sampan.server.app import App, Parts, on_error
 from sampan.server.audit.log import Sink
 from sampan.server.cache import Change
@@ -115,13 +115,15 @@ class ControlPlane:
         process_metrics.add(app.metrics)
         self._tasks.spawn(process_metrics.LoopLag(app.metrics, self._clock).run(), "loop lag")
         listener = Listener(app.handle, on_error, _server_tls(keys))
+        server_metrics.handshakes(app.metrics, listener.handshakes)
         self._closers.append(listener.close)
         self._closers.append(app.close)
         await self._listen(listener)
         await bootstrap.ensure(app, wiring.endpoints(settings))
         self._notifier.tell("api")
         authority = (keys / f"{pki.AUTHORITY}.crt").read_text()
-        runner, scheduler = wiring.workers(app, authority, self._clock, self._ids, self._tasks)
+        around = wiring.Surroundings(self._clock, self._ids, self._tasks)
+        runner, scheduler = wiring.workers(app, authority, around)
         runner.sign = pki.signer(keys, self._clock.now)
         self._closers.append(runner.stop)
         await runner.start()

@@ -196,7 +196,7 @@ class _Start:
         config = agents.write_config(cluster, number)
         ready = agents.ready_file(cluster, cluster.node_names()[number])
         ready.unlink(missing_ok=True)
-        command = [*_python(cluster), "-m", "sampan.cluster.agent_process", "--config", str(config)]
+        command = [*_python(cluster), "-m", "sampan.cluster.agent_process", *agents.arguments(cluster, config)]
         if not elevation(cluster):
             processes.start(agent, command)
         elif not processes.start_detached(agent, [*command, "--detach", str(agent.log)]):
@@ -303,7 +303,7 @@ def _python(cluster: Settings) -> list[str]:
 def _tear_down(cluster: Settings, number: int, python: Sequence[str]) -> None:
     name = cluster.node_names()[number]
     config = agents.config_path(cluster, name)
-    command = [*python, "-m", "sampan.cluster.agent_process", "--config", str(config), "--teardown"]
+    command = [*python, "-m", "sampan.cluster.agent_process", *agents.arguments(cluster, config), "--teardown"]
     log = node_agent(cluster, name).log
     with log.open("ab") as output:
         try:

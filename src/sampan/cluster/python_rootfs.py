@@ -19,7 +19,7 @@ _LINKED = re.compile(r"(?:=> )?(/\S+) \(0x")
 
 def build(directory: Path, programs: Iterable[Path]) -> None:
     """Fills the directory; the programs go to /app."""
-    binary = Path(sys._base_executable or sys.executable).resolve()  # type: ignore[attr-defined]  # noqa: SLF001 (no public name for it)
+    binary = Path(sys._base_executable or sys.executable).resolve()  # type: ignore[attr-defined]
     library = Path(sysconfig.get_path("stdlib"))
     for name in ("app", "tmp", "etc", "usr/bin", "root", "data"):
         (directory / name).mkdir(parents=True, exist_ok=True)

@@ -10,21 +10,27 @@ tokens, never stored, are not part of). No socket, no thread, no file.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from importlib import metadata
+import copy
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import orjson
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sampan.cluster import wiring
+from sampan.client.api import CALM, Client
+from sampan.cluster import history, plane
+from sampan.cluster.doors import Doors
+from sampan.cluster.history import Change, digest
+from sampan.cluster.machine import Machine
+from sampan.cluster.near_logs import NearLogs
+from sampan.cluster.plane import Plane
 from sampan.cluster.settings import DEFAULT_NAME, Settings
+from sampan.cluster.simulated_outbound import SimulatedOutbound
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.kind import Kind
 from sampan.kit.ids import Ids, SeededIds
@@ -33,15 +39,13 @@ from sampan.kit.tasks import Tasks
 from sampan.meta import objects
 from sampan.node import simulated
 from sampan.node.agent import Agent
-from sampan.node.parts import AgentSettings
-from sampan.server import bootstrap
-from sampan.server.app import App, Parts
-from sampan.server.cache import Change as CacheChange
+from sampan.node.runtime.orders import Rule, Rules
+from sampan.server.app import App
 from sampan.store.memory import MemoryStore
+from sampan.store.protocol import Event
 from sampan.web.message import Peer
 
 ADMIN = Peer("kubernetes-admin", ("system:masters",))
-AUTHORITY = "There is no TLS in a simulated cluster.\n"
 CALL_SECONDS = 60.0
 """A call of ours that is not answered in this (virtual) time never will be."""
 
@@ -49,61 +53,87 @@ Object = dict[str, Any]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Change:
-    """One change in the store: ADDED, MODIFIED or DELETED. `time` counts virtual seconds from the start.
-
-    `resource` is the kind's (deployments.apps), `key` is NAMESPACE/NAME or NAME, and `data` the object as
-    clients get it; for a deletion its last state, at the deletion's resourceVersion.
-    """
-
-    time: float
-    resource: str
-    key: str
-    type: str
-    data: bytes
-
-    @cached_property
-    def tree(self) -> Object:
-        """The object, decoded."""
-        decoded: Object = orjson.loads(self.data)
-        return decoded
-
-
-def digest(history: Iterable[Change]) -> str:
-    """SHA-256 over every field of every change: equal for equal histories only."""
-    summed = hashlib.sha256()
-    for change in history:
-        head = orjson.dumps([change.time, change.resource, change.key, change.type, len(change.data)])
-        summed.update(head + b"\n" + change.data + b"\n")
-    return summed.hexdigest()
-
-
 class SimulatedCluster:
     """`start()` and `close()`, or `with`. Objects that it hands out are shared: never mutate them."""
 
     def __init__(self, *, seed: int = 0, nodes: int = 1) -> None:
         self.settings = Settings(DEFAULT_NAME, Path("/simulated"), nodes=nodes, runtime="simulated", store="memory")
-        self.loop = SimLoop()  # type: ignore[abstract]  # sockets and threads are left out on purpose
+        self.seed = seed
+        ids = SeededIds(seed)
+        self._set_out(SimLoop(), ids, MemoryStore())  # type: ignore[abstract]  # no sockets and threads, on purpose
+        self._token_key = _token_key(ids)
+        self.machines = {name: Machine(name, number) for number, name in enumerate(self.settings.node_names())}
+
+    def _set_out(self, loop: SimLoop, ids: SeededIds, store: MemoryStore) -> None:
+        self.loop, self._ids, self.store = loop, ids, store
         self.clock = VirtualClock(self.loop)
+        self.lock = threading.RLock()
+        """Whoever steps the loop holds it: clients on other threads come through a bridge."""
+        self.doors = Doors()
+        self.client = Client(self.doors.door(ADMIN), "sampan", watch=CALM)
         self.history: list[Change] = []
-        self._ids = SeededIds(seed)
-        self._tasks = Tasks("simulated cluster")
-        self._store = MemoryStore()
-        self._app = App(self._parts())
-        self.client = wiring.client(self._app, ADMIN, "sampan")
-        self._runner, self._scheduler = wiring.workers(self._app, AUTHORITY, self.clock, self._ids, self._tasks)
+        self.store.committed = self._record
+        self.behaviours = Rules()
+        """What simulated containers do, beside their pods' annotations."""
+        self.outbound = SimulatedOutbound()
+        """How the server reaches webhooks: functions that are served there."""
+        self._plane: Plane | None = None
         self._nodes: dict[str, Agent] = {}
         self._kinds = {(kind.api_version, kind.name): kind for kind in KINDS}
         self._observers: list[Callable[[Change], None]] = []
         self._broken: BaseException | None = None
-        self._mind(self._tasks)
 
     def start(self) -> None:
         """Returns when everything runs and every node is Ready."""
-        self.run(self._start())
-        for name in self.settings.node_names():
+        self._begin(_template())
+        for name in self.machines:
             self.start_node(name)
+
+    def fork(self, seed: int | None = None) -> "SimulatedCluster":
+        """Another cluster that goes on from here, by another seed if one is given, and knows nothing of this one.
+
+        What is under way at this instant is finished first. Observers and interceptors are not taken over.
+        """
+        before = self.plane
+        with self.lock:
+            self.loop.settle()
+        self._check()
+        made = SimulatedCluster.__new__(SimulatedCluster)
+        made.seed = self.seed if seed is None else seed
+        made.settings, made._token_key, made.machines = self.settings, self._token_key, dict(self.machines)
+        loop = SimLoop(self.loop.time())  # type: ignore[abstract]
+        ids = self._ids.copy() if made.seed == self.seed else SeededIds(made.seed)
+        made._set_out(loop, ids, self.store.copy())
+        made.outbound = self.outbound.copy()
+        made.clock.jump(self.clock.now() - made.clock.now())
+        made.history, made.behaviours = list(self.history), copy.deepcopy(self.behaviours)
+        made.run(made._resume(before))
+        for name, agent in self._nodes.items():
+            made.start_node(name, agent)
+        return made
+
+    def _begin(self, template: "SimulatedCluster") -> None:
+        """What every cluster has from its first second is made once for all of them."""
+        self.store = template.store.copy()
+        self.store.committed = self._record
+        self.history = list(template.history)
+        for change in self.history:
+            self._show(change)
+        self.run(self._resume(template.plane))
+
+    @property
+    def plane(self) -> Plane:
+        """The control plane that runs. Raises RuntimeError while there is none."""
+        if self._plane is None:
+            raise RuntimeError("the control plane does not run")
+        return self._plane
+
+    async def _resume(self, before: Plane) -> None:
+        self._plane = Plane(self.store, self.doors, plane.surroundings(self.clock, self._ids), self._token_key)
+        self._plane.outbound, self._plane.logs = self.outbound, NearLogs(self._agent_at)
+        self._plane.make(self.settings)
+        self._mind(self._plane.tasks)
+        await self._plane.resume(before)
 
     def close(self) -> None:
         """Ends everything. The history stays."""
@@ -142,12 +172,12 @@ class SimulatedCluster:
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Object | None:
         """The object as the server has it now, or None. No time passes, so conditions may ask it."""
-        item = self._app.registry.get(kind, namespace, name)
+        item = self.app.registry.get(kind, namespace, name)
         return item.tree if item is not None else None
 
     def list(self, kind: Kind, namespace: str = "") -> list[Object]:
         """All objects of the kind as the server has them now, by name; `namespace` "" means all of them."""
-        return [item.tree for item in self._app.registry.all(kind, namespace)]
+        return [item.tree for item in self.app.registry.all(kind, namespace)]
 
     # Time
 
@@ -158,12 +188,14 @@ class SimulatedCluster:
 
     def advance(self, seconds: float) -> None:
         """Lets that much time pass."""
-        self.loop.advance(seconds)
+        with self.lock:
+            self.loop.advance(seconds)
         self._check()
 
     def run_until(self, is_so: Callable[[], bool], within: float) -> None:
         """Lets time pass until the condition holds. Raises Stuck when it does not within so many seconds."""
-        self.loop.run_until(lambda: self._broken is not None or is_so(), within)
+        with self.lock:
+            self.loop.run_until(lambda: self._broken is not None or is_so(), within)
         self._check()
 
     def run(self, call: Awaitable[T]) -> T:
@@ -176,69 +208,140 @@ class SimulatedCluster:
         """Shows it each change from now on, as it happens. What it raises ends the step under way."""
         self._observers.append(observer)
 
+    @property
+    def ids(self) -> Ids:
+        """Where its names and ids come from."""
+        return self._ids
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the step under way with this error; the first one counts."""
+        self._broken = self._broken or error
+
+    # The control plane
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the control plane runs, or is about to."""
+        return self._plane is not None
+
+    @property
+    def app(self) -> App:
+        """The server that runs. Raises RuntimeError while there is none."""
+        return self.plane.app
+
+    def start_control_plane(self) -> None:
+        """Server, controllers and scheduler on what is stored; returns when they run."""
+        self.run(self.boot_control_plane())
+
+    async def boot_control_plane(self) -> None:
+        """The same from within the cluster's own time."""
+        if self._plane is not None:
+            raise RuntimeError("the control plane runs already")
+        made = Plane(self.store, self.doors, plane.surroundings(self.clock, self._ids), self._token_key)
+        made.outbound, made.logs = self.outbound, NearLogs(self._agent_at)
+        made.make(self.settings)
+        self._plane = made
+        self._mind(made.tasks)
+        await made.start()
+
+    def crash_control_plane(self) -> None:
+        """Ends it at this very instant, whatever is under way, also from within; nodes and store go on."""
+        if self._plane is not None:
+            killed, self._plane = self._plane, None
+            killed.kill()
+
     # Nodes
 
-    def start_node(self, name: str) -> None:
-        """Boots a node, on which nothing runs yet, and returns when it is Ready."""
-        number = self.settings.node_names().index(name)
-        settings = AgentSettings(
-            cluster=self.settings.name,
-            node=name,
-            root=self.settings.path(name),
-            internal_ip=self.settings.gateway(number),
-            pod_cidr=self.settings.node_pod_cidr(number),
-            is_simulated=True,
-        )
+    def behave(self, what: str, behaviour: Any, **where: str) -> Rule:
+        """What simulated containers do from now on, also those that run; `behaviour` as in docs/guide/simulated-pods.md.
+
+        `what` is a pattern of images (web, web:2*) or a label selector (app=web); `where` may have patterns for
+        `namespace`, `pod`, `container` too. A later word outdoes an earlier one and the pods' own. Raises ValueError.
+        """
+        made = self.behaviours.add(what, behaviour, **where)
+        self._reconsider()
+        return made
+
+    def end_behaviour(self, rule: Rule) -> None:
+        """Takes back what `behave` said."""
+        self.behaviours.remove(rule)
+        self._reconsider()
+
+    def containers(self, namespace: str, pod: str) -> dict[str, simulated.Seen]:
+        """The containers of a pod by name, as they are now on its node; those that are not there yet are left out."""
+        found = (simulated.containers(agent, namespace, pod) for agent in self._nodes.values())
+        return next(filter(None, found), {})
+
+    def _agent_at(self, address: str) -> Agent | None:
+        return next((agent for agent in self._nodes.values() if agent.settings.internal_ip == address), None)
+
+    def _reconsider(self) -> None:
+        def all_nodes() -> None:
+            for agent in self._nodes.values():
+                simulated.reconsider(agent.parts)
+
+        if asyncio._get_running_loop() is self.loop:  # from within the cluster's own time
+            all_nodes()
+        else:
+            with self.lock:
+                self.loop.call_soon(all_nodes)
+            self.advance(0)
+
+    def add_node(self, name: str, **given: Any) -> None:
+        """Boots a node that was not there before: `labels`, `taints`, `cpus`, `memory_bytes`, `pods` as in Machine."""
+        if name in self.machines:
+            raise ValueError(f"there is a node {name} already")
+        self.machines[name] = Machine(name, len(self.machines), **given)
+        self.start_node(name)
+
+    def start_node(self, name: str, before: Agent | None = None) -> None:
+        """Boots a node, on which nothing runs yet, and returns when it is Ready. Raises KeyError for a name of none.
+
+        It goes on where another agent was `before`, with that one's containers.
+        """
+        self.run(self.boot_node(name, before))
+
+    async def boot_node(self, name: str, before: Agent | None = None) -> None:
+        """The same from within the cluster's own time."""
+        machine = self.machines[name]
+        if name in self._nodes:
+            raise ValueError(f"node {name} runs already")
+        settings = machine.settings(self.settings)
         tasks = Tasks(name)
-        client = wiring.client(self._app, Peer(f"system:node:{name}", ("system:nodes",)), "kubelet")
-        parts = simulated.parts(client, settings.pod_cidr, self.clock, self._ids, tasks)
-        self._nodes[name] = Agent(settings, parts, tasks)
+        client = Client(self.doors.door(Peer(f"system:node:{name}", ("system:nodes",))), "kubelet", watch=CALM)
+        world = simulated.World(self.clock, self._ids, tasks, self.behaviours)
+        parts = simulated.parts(client, settings.pod_cidr, world)
+        self._nodes[name] = Agent(settings, replace(parts, facts=machine.facts), tasks)
         self._mind(tasks)
-        self.run(self._nodes[name].start())
+        if before is not None:
+            simulated.continue_from(parts, before.parts)
+        await self._nodes[name].start(before)
+
+    def is_node_up(self, name: str) -> bool:
+        """Whether the node runs, or is about to."""
+        return name in self._nodes
+
+    def crash_node(self, name: str) -> None:
+        """Ends it at this very instant, whatever is under way, also from within. Raises KeyError when it is not up."""
+        self._nodes.pop(name).kill()
 
     def stop_node(self, name: str) -> None:
         """As when its power fails: nobody is told, and its containers are gone."""
         self.run(self._nodes.pop(name).stop())
 
-    async def _start(self) -> None:
-        await self._app.start()
-        for kept in self._app.cache.kinds():
-            kept.listen(self._recorder(kept.resource))
-        await bootstrap.ensure(self._app, wiring.endpoints(self.settings))
-        await self._runner.start()
-        await self._scheduler.start()
-        await self._runner.wait_synced()
-
     async def _stop(self) -> None:
         for agent in self._nodes.values():
             await agent.stop()
-        await self._runner.stop()
-        await self._scheduler.stop()
-        await self._app.close()
-        await self._tasks.close()
-        await self._store.close()
+        if self._plane is not None:
+            await self._plane.stop()
+        await self.store.close()
 
-    def _parts(self) -> Parts:
-        return Parts(
-            store=self._store,
-            kinds=KINDS,
-            clock=self.clock,
-            ids=self._ids,
-            tasks=self._tasks,
-            token_key=_token_key(self._ids),
-            service_cidr=self.settings.service_cidr,
-            version=metadata.version("sampan"),
-        )
-
-    def _recorder(self, resource: str) -> Callable[[CacheChange], None]:
-        def record(change: CacheChange) -> None:
-            type = "DELETED" if change.item is None else "MODIFIED" if change.previous else "ADDED"
-            last = change.last()
-            recorded = Change(self.loop.time(), resource, last.key, type, last.wire)
-            self.history.append(recorded)
-            self._show(recorded)
-
-        return record
+    def _record(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if (change := history.change(event, self.loop.time())) is not None:
+                self.doors.note(history.place(event), event.revision)
+                self.history.append(change)
+                self._show(change)
 
     def _show(self, change: Change) -> None:
         """An observer's objection must not end the server's own task, so it waits for the end of the step."""
@@ -268,10 +371,18 @@ class SimulatedCluster:
         found = self._kinds.get((obj["apiVersion"], obj["kind"]))
         if found is None:
             group, _, version = obj["apiVersion"].rpartition("/")
-            found = self._app.served.by_kind(group, version, obj["kind"])
+            found = self.app.served.by_kind(group, version, obj["kind"])
         if found is None:
             raise LookupError(f"{objects.name(obj)}: no kind {obj['kind']} in {obj['apiVersion']}")
         return found
+
+
+@cache
+def _template() -> SimulatedCluster:
+    """A cluster without nodes, of which only copies are used."""
+    made = SimulatedCluster(seed=1 << 64, nodes=0)  # nobody else's ids
+    made.start_control_plane()
+    return made
 
 
 def _token_key(ids: Ids) -> bytes:
@@ -279,3 +390,6 @@ def _token_key(ids: Ids) -> bytes:
     key = ec.derive_private_key(int(ids.uid().replace("-", ""), 16), ec.SECP256R1())
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
+
+__all__ = ["Change", "SimulatedCluster", "digest"]

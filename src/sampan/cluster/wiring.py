@@ -3,10 +3,13 @@
 Each component has its own identity and its own door to the server; nothing here opens a socket.
 """
 
+import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from sampan.client.api import Client
-from sampan.cluster import controller_metrics
+from sampan.client.api import WATCH, Client, WatchTerms
+from sampan.client.transport import Transport
+from sampan.cluster import client_metrics, controller_metrics
 from sampan.cluster.in_process import InProcessTransport
 from sampan.cluster.settings import Settings
 from sampan.control.runner import Runner
@@ -20,15 +23,36 @@ from sampan.server.bootstrap import Endpoints
 from sampan.web.message import Peer
 
 
-def client(app: App, identity: Peer, user_agent: str) -> Client:
+def client(app: App, identity: Peer, user_agent: str, watch: WatchTerms = WATCH) -> Client:
     """A client in the server's process, as a certificate with this identity would be."""
-    return Client(InProcessTransport(app, identity), user_agent)
+    return Client(InProcessTransport(app, identity), user_agent, watch=watch)
 
 
-def workers(app: App, ca: str, clock: Clock, ids: Ids, tasks: Tasks) -> tuple[Runner, Scheduler]:
-    """The controllers and the scheduler; `ca` (PEM) is the authority that they publish."""
-    manager = client(app, Peer("system:kube-controller-manager", ("system:masters",)), "kube-controller-manager")
-    scheduler = client(app, Peer("system:kube-scheduler"), "kube-scheduler")
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every part is handed: time, ids, an owner for its tasks, and how it watches."""
+
+    clock: Clock
+    ids: Ids
+    tasks: Tasks
+    watch: WatchTerms = WATCH
+
+
+def workers(
+    app: App, ca: str, around: Surroundings, door: Callable[[Peer], Transport] | None = None
+) -> tuple[Runner, Scheduler]:
+    """The controllers and the scheduler; `ca` (PEM) is the authority that they publish.
+
+    `door` is how an identity reaches the server, if not straight in its process.
+    """
+    clock, ids, tasks, watch = around.clock, around.ids, around.tasks, around.watch
+    counts = client_metrics.ClientMetrics(app.metrics, clock.monotonic)
+    door = door or functools.partial(InProcessTransport, app)
+    masters = Peer("system:kube-controller-manager", ("system:masters",))
+    manager = Client(door(masters), "kube-controller-manager", watch=watch)
+    scheduler = Client(door(Peer("system:kube-scheduler")), "kube-scheduler", watch=watch)
+    for each in (manager, scheduler):
+        each.transport = counts.metered(each.transport)
     runner = Runner(manager, controllers(ca, app.legacy_token), clock, ids, tasks)
     app.components.add("controller-manager", _check(lambda: bool(runner.workers)))
     controller_metrics.add(app.metrics, runner)

@@ -13,6 +13,7 @@ from sampan.kinds.kind import Kind, Object
 
 Reconcile = Callable[[View, Key, float], Plan]
 Keys = Callable[[View, Object], Iterable[Key]]
+Postpone = Callable[[Object, Object, float], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Controller:
 
     `owns`: children whose controller reference names the parent make it due. `reads`: kinds that the
     rule looks at but that make nothing due. `component`: that of its events, where it is not the name.
+    `postpone(old, new, now)`: in how many seconds a changed parent is due; None means at once, as without it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Controller:
     indexes: tuple[Index, ...] = ()
     workers: int = 5
     component: str = ""
+    postpone: Postpone | None = None
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 
 from sampan.client.api import Client, Key
 from sampan.client.transport import TransportError
+from sampan.control import event_writing
 from sampan.control.event_limits import COMBINED, Limits
 from sampan.kinds.core.event import EVENT
 from sampan.kinds.kind import Object
@@ -81,8 +82,8 @@ class Recorder:
         if known is not None and await self._repeat(known, tree):
             self._remember(identity, (known[0], known[1] + 1))
             return
-        await self._client.create(EVENT, tree)
-        self._remember(identity, ((tree["metadata"]["namespace"], tree["metadata"]["name"]), 1))
+        name = await event_writing.create(self._client, tree)
+        self._remember(identity, ((tree["metadata"]["namespace"], name), 1))
 
     async def _repeat(self, known: tuple[Key, int], tree: Object) -> bool:
         """Raises the count of the event that is there; False when it is gone."""

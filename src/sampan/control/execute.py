@@ -18,16 +18,22 @@ from sampan.meta import status
 from sampan.meta.status import ApiError
 
 AT_ONCE = 16
-SEEN_SECONDS = 10.0
+SEEN_SECONDS = 300.0
+"""As long as upstream's controllers expect to see what they did: to act before that would be to do it twice."""
+ASK_AGAIN_SECONDS = 1.0
 METADATA_PATCHES = ("merge", "strategic")
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An outcome with the server's answer; the answer is not kept afterwards."""
+    """An outcome with the server's answer; the answer is not kept afterwards.
+
+    `is_doubtful`: something may have been made though it was not answered with success.
+    """
 
     outcome: Outcome
     answer: Object | None = None
+    is_doubtful: bool = False
 
 
 async def execute(client: Client, plan: Plan) -> list[Done]:
@@ -43,24 +49,46 @@ async def execute(client: Client, plan: Plan) -> list[Done]:
     return done
 
 
-async def wait_seen(caches: Mapping[str, Cache], done: Sequence[Done]) -> None:
+async def wait_seen(client: Client, caches: Mapping[str, Cache], done: Sequence[Done]) -> None:
     """Waits until the caches reflect these writes; a bounded time, since a rule is level-based anyway."""
+    if not done:
+        return
     try:
-        await asyncio.wait_for(_all_seen(caches, done), SEEN_SECONDS)
+        async with asyncio.timeout(SEEN_SECONDS):
+            await _all_seen(client, caches, done)
     except TimeoutError:
         return
 
 
-async def _all_seen(caches: Mapping[str, Cache], done: Sequence[Done]) -> None:
+async def _all_seen(client: Client, caches: Mapping[str, Cache], done: Sequence[Done]) -> None:
     for result in done:
         write = result.outcome.write
         cache = caches.get(write.kind.resource)
-        if cache is None or result.outcome.refusal:
+        if cache is None:
+            continue
+        if result.outcome.refusal:
+            if result.is_doubtful:
+                await cache.wait_seen(await _present_revision(client, write))
             continue
         if isinstance(write, Delete):
             await cache.wait_until(lambda c=cache, w=write: _is_going(c.get(w.key), w.uid))  # type: ignore[misc]
         elif result.answer is not None and not isinstance(write, DeleteCollection):
             await cache.wait_seen(str(result.answer.get("metadata", {}).get("resourceVersion", "")))
+
+
+async def _present_revision(client: Client, write: Write) -> str:
+    """Up to where a cache must have seen to know whether the write was done."""
+    while True:
+        try:
+            found = await client.call("GET", write.kind.path(), (("limit", "1"),), listing=True)
+        except ApiError as error:
+            if error.code < 500 and error.code != 429:
+                return ""
+        except TransportError:
+            pass
+        else:
+            return str(found.get("metadata", {}).get("resourceVersion", ""))
+        await asyncio.sleep(ASK_AGAIN_SECONDS)
 
 
 def _is_going(obj: Object | None, uid: str) -> bool:
@@ -75,7 +103,10 @@ async def _in_batches(client: Client, writes: Sequence[Write], size: int, larges
         batch = writes[position : position + size]
         position += size
         size = min(size * 2, largest)
-        results.extend(await asyncio.gather(*(_one(client, write) for write in batch)))
+        if len(batch) == 1:  # which needs no task of its own
+            results.append(await _one(client, batch[0]))
+        else:
+            results.extend(await asyncio.gather(*(_one(client, write) for write in batch)))
         if any(result.outcome.refusal for result in results):
             break
     return results
@@ -87,9 +118,10 @@ async def _one(client: Client, write: Write) -> Done:
     except ApiError as error:
         if _is_harmless(write, error):
             return Done(Outcome(write, _name(write)))
-        return Done(Outcome(write, _name(write), error.status))
+        return Done(Outcome(write, _name(write), error.status), is_doubtful=_makes(write) and error.code >= 500)
     except TransportError as error:
-        return Done(Outcome(write, _name(write), status.unavailable(str(error)).status))
+        refusal = status.unavailable(str(error)).status
+        return Done(Outcome(write, _name(write), refusal), is_doubtful=_makes(write))
     return Done(Outcome(write, str(answer.get("metadata", {}).get("name", "")) or _name(write)), answer)
 
 
@@ -115,6 +147,11 @@ async def _send(client: Client, write: Write) -> Object:
             return await client.delete_collection(write.kind, write.namespace)
 
 
+def _makes(write: Write) -> bool:
+    """Whether a second try would make a second object."""
+    return isinstance(write, Create) and not write.obj["metadata"].get("name")
+
+
 def _guarded(write: Patch) -> Any:
     """The patch with its preconditions inside."""
     guards = {"uid": write.uid, "resourceVersion": write.resource_version}
@@ -128,8 +165,8 @@ def _is_harmless(write: Write, error: ApiError) -> bool:
     """Refusals that mean that what was wanted is so, or can't matter any more."""
     if error.code == 404:
         return isinstance(write, Delete) or (isinstance(write, Patch) and write.may_be_gone)
-    if isinstance(write, Delete) and error.reason == "Conflict" and not write.resource_version:
-        return True  # the uid differs: the one meant is gone
+    if isinstance(write, Delete) and status.is_of_another(error):
+        return True  # the one meant is gone
     if isinstance(write, Create):
         causes = error.status.get("details", {}).get("causes") or ()
         return (write.may_exist and error.reason == "AlreadyExists") or any(

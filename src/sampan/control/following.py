@@ -12,18 +12,21 @@ from collections.abc import Callable, Mapping
 
 from sampan.client.api import Client
 from sampan.client.cache import Cache
-from sampan.client.discovery import Discovered, discover
+from sampan.client.discovery import Discovered, Discovery
 from sampan.client.transport import TransportError
 from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
+from sampan.meta import objects
 from sampan.meta.status import ApiError
 
 log = logging.getLogger(__name__)
 
 REDISCOVER_SECONDS = 30.0
+CALM_SECONDS = 300.0  # where nobody but the server itself says which kinds there are: its changes are told
 SETTLE_SECONDS = 0.05  # definitions often come in groups
 FOLLOWED_VERBS = {"list", "watch", "delete"}
+OWN_APIS = "kube-aggregator.kubernetes.io/automanaged"
 TELLERS = ("customresourcedefinitions.apiextensions.k8s.io", "apiservices.apiregistration.k8s.io")
 
 
@@ -36,15 +39,23 @@ class Following:
         self._clock = clock
         self._tasks = tasks
         self._again = asyncio.Event()
+        self._discovery = Discovery(client)
         self.caches: dict[str, Cache] = {}
         self.kinds: dict[str, Kind] = {}
 
+    def continue_from(self, other: "Following", begin: Callable[[Cache], None]) -> None:
+        """Follows what another one followed; `begin` as for `run`."""
+        for resource, kind in other.kinds.items():
+            self._begin(kind, begin, other.caches[resource])
+
     async def run(self, is_wanted: Callable[[Kind], bool], begin: Callable[[Cache], None]) -> None:
         """Follows for ever; `begin` is told of each new cache before it starts."""
+        if self.caches:  # as those were that it continues from
+            await self._pause(REDISCOVER_SECONDS)
         while True:
             self._again.clear()
             try:
-                found = await discover(self._client)
+                found = await self._discovery.read()
             except (ApiError, TransportError) as error:
                 log.warning("discovery: %s", error)
                 await self._clock.sleep(1.0)
@@ -54,7 +65,7 @@ class Following:
             for kind in wanted.values():
                 if kind.resource not in self.caches:
                     self._begin(kind, begin)
-            await self._pause()
+            await self._pause(REDISCOVER_SECONDS if found.failures or self._has_foreign() else CALM_SECONDS)
 
     async def wait_first(self) -> None:
         """Returns once the first kinds' caches are complete."""
@@ -63,15 +74,17 @@ class Following:
         for cache in list(self.caches.values()):
             await cache.wait_synced()
 
-    def _begin(self, kind: Kind, begin: Callable[[Cache], None]) -> None:
+    def _begin(self, kind: Kind, begin: Callable[[Cache], None], before: Cache | None = None) -> None:
         cache = self._shared.get(kind.resource)
         if cache is None:
             cache = Cache(self._client.metadata_only(), kind, clock=self._clock, tasks=self._tasks)
+            if before is not None:
+                cache.continue_from(before)
         self.caches[kind.resource] = cache
         self.kinds[kind.resource] = kind
         begin(cache)
         if kind.resource in TELLERS:
-            cache.subscribe(lambda change, old, new: self._again.set())
+            cache.subscribe(lambda change, old, new: self._again.set(), replay=before is None)
         cache.start()
 
     def _end(self, wanted: Mapping[str, Kind], found: Discovered) -> None:
@@ -85,10 +98,15 @@ class Following:
             self.caches.pop(resource).stop()
             del self.kinds[resource]
 
-    async def _pause(self) -> None:
-        """Until something says that there are other kinds, or some time has passed."""
+    def _has_foreign(self) -> bool:
+        """Whether other servers have a say: their kinds change without a word."""
+        apis = self.caches.get(TELLERS[1])
+        return apis is None or any(OWN_APIS not in objects.labels(api) for api in apis)
+
+    async def _pause(self, seconds: float) -> None:
+        """Until something says that there are other kinds, or so much time has passed."""
         waiting = self._tasks.spawn(self._again.wait(), "other kinds", critical=False)
-        timing = self._tasks.spawn(self._clock.sleep(REDISCOVER_SECONDS), "discovery's pause", critical=False)
+        timing = self._tasks.spawn(self._clock.pulse(seconds), "discovery's pause", critical=False)
         try:
             await asyncio.wait((waiting, timing), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -3,6 +3,7 @@
 A change in a cache makes keys due; a worker builds a view, asks the rule, and carries out its plan.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -42,9 +43,11 @@ class Runner:
         self.workers: list[Worker] = []
         self.on_worker: Callable[[Worker], None] | None = None
         self.sign: Sign | None = None
+        self._before: Runner | None = None
 
-    async def start(self) -> None:
-        """Starts to follow and to work; returns at once."""
+    async def start(self, before: "Runner | None" = None) -> None:
+        """Starts to follow and to work; returns at once. It goes on where another one was `before`, if there was."""
+        self._before = before
         self._parent_tasks.spawn(self._tasks.wait(), "controllers")
         for controller in self._controllers:
             if isinstance(controller, Controller):
@@ -69,10 +72,18 @@ class Runner:
             worker.queue.close()
         await self._tasks.close()
 
+    def kill(self) -> None:
+        """The same at once, whatever is under way."""
+        for worker in self.workers:
+            worker.queue.close()
+        self._tasks.kill()
+
     def cache(self, kind: Kind) -> Cache:
         """The shared cache of a kind."""
         if kind.resource not in self.caches:
-            self.caches[kind.resource] = Cache(self._client, kind, clock=self._clock, tasks=self._tasks)
+            made = self.caches[kind.resource] = Cache(self._client, kind, clock=self._clock, tasks=self._tasks)
+            if self._before is not None:
+                made.continue_from(self._before.caches[kind.resource])
         return self.caches[kind.resource]
 
     def _add(self, controller: Controller) -> None:
@@ -82,7 +93,7 @@ class Runner:
             self.cache(kind)
         for index in controller.indexes:
             self.cache(index.kind).add_index(index.path, path_terms(index.path))
-        self._feed(worker, controller.parent, lambda view, obj: (objects.key(obj),))
+        self._feed_parents(worker, controller)
         for kind in controller.owns:
             self._feed(worker, kind, owner_keys(controller.parent))
         for watch in controller.watches:
@@ -98,6 +109,19 @@ class Runner:
             self.on_worker(worker)
         return worker
 
+    def _feed_parents(self, worker: Worker, controller: Controller) -> None:
+        """A change of a parent makes it due, now or when the controller says."""
+        postpone = controller.postpone
+
+        def changed(change: str, old: Object | None, new: Object | None) -> None:
+            seconds = None
+            if postpone is not None and old is not None and new is not None:
+                seconds = postpone(old, new, self._clock.now())
+            for key in dict.fromkeys(objects.key(obj) for obj in (old, new) if obj is not None):
+                worker.queue.add_after(key, seconds or 0.0)
+
+        self.cache(controller.parent).subscribe(changed, replay=self._before is None)
+
     def _feed(self, worker: Worker, kind: Kind, keys: Keys) -> None:
         """Changes of the kind make keys due, as the object was and as it is now."""
 
@@ -107,14 +131,16 @@ class Runner:
             for key in due:
                 worker.queue.add(key)
 
-        self.cache(kind).subscribe(changed)
+        self.cache(kind).subscribe(changed, replay=self._before is None)
 
     async def _work_when_synced(self, worker: Worker, controller: Controller) -> None:
         for kind in controller.kinds:
             await self.cache(kind).wait_synced()
-        # A mapping may have looked into a cache that was still empty, so everything is due once.
-        for obj in self.cache(controller.parent):
-            worker.queue.add(objects.key(obj))
+        if self._before is not None:
+            worker.continue_from(next(w for w in self._before.workers if w.name == worker.name))
+        else:  # a mapping may have looked into a cache that was still empty, so everything is due once
+            for obj in self.cache(controller.parent):
+                worker.queue.add(objects.key(obj))
         self._employ(worker, controller.workers)
 
     def _employ(self, worker: Worker, count: int) -> None:
@@ -128,20 +154,24 @@ class Runner:
         def is_wanted(kind: Kind) -> bool:
             return any(kind.resource not in controller.without for controller in controllers)
 
-        def begin(cache: Cache) -> None:
+        def begin(cache: Cache, *, replay: bool = True) -> None:
             for controller, worker in pairs:
                 if cache.kind.resource not in controller.without:
-                    _feed_everywhere(controller, worker, cache)
+                    _feed_everywhere(controller, worker, cache, replay=replay)
 
+        if self._before is not None:
+            self._following.continue_from(self._before._following, functools.partial(begin, replay=False))
+            for _, worker in pairs:
+                worker.continue_from(next(w for w in self._before.workers if w.name == worker.name))
         self._tasks.spawn(self._following.run(is_wanted, begin), "discovery")
         await self._following.wait_first()
         for controller, worker in pairs:
             self._employ(worker, controller.workers)
 
 
-def _feed_everywhere(controller: Everywhere, worker: Worker, cache: Cache) -> None:
+def _feed_everywhere(controller: Everywhere, worker: Worker, cache: Cache, *, replay: bool) -> None:
     def changed(change: str, old: Object | None, new: Object | None) -> None:
         for ref in controller.due(worker.view(), cache.kind.resource, old, new):
             worker.queue.add(ref)
 
-    cache.subscribe(changed)
+    cache.subscribe(changed, replay=replay)

@@ -37,6 +37,8 @@ from sampan.meta.status import ApiError
 log = logging.getLogger(__name__)
 
 ROUNDS_OF_QUESTIONS = 5
+LEAST_SECONDS_AFTER_REFUSAL = 1.0
+"""A plan's wish to look again stands though a write was refused, however long the back-off has become by then."""
 
 Rule = Callable[[View, Any, float], Plan]
 Sign = Callable[[AskSignature], str]
@@ -74,6 +76,11 @@ class Worker:
         """What the rule sees for a key, now."""
         return View(self.caches, self._outcomes.get(key, ()), answers or {}, self.kinds)
 
+    def continue_from(self, other: "Worker") -> None:
+        """Goes on where another one for the same rule was."""
+        self.queue.continue_from(other.queue)
+        self._outcomes.update(other._outcomes)
+
     async def run(self) -> None:
         """Works until the queue is closed."""
         while True:
@@ -106,14 +113,14 @@ class Worker:
             told = outcome.write.refused if outcome.refusal else outcome.write.done
             if told is not None and not (outcome.refusal and outcome.refusal.get("reason") == "Conflict"):
                 self._record(told, about, outcome.name, outcome.error)
-        await execute.wait_seen(self.caches, done)
+        await execute.wait_seen(self.shared.client, self.caches, done)
         refused = [outcome for outcome in outcomes if outcome.refusal]
         if not refused:
             self._count("success")
             self.queue.forget(key)
             return plan.again
         self._refused(key, refused[0])
-        return None
+        return None if plan.again is None else max(plan.again, LEAST_SECONDS_AFTER_REFUSAL)
 
     async def _decide(self, key: Any) -> Plan:
         """Asks the rule, answering its questions until it has none."""

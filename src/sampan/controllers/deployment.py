@@ -175,7 +175,9 @@ def _prepared(step: Rollout) -> Plan | None:
         return plan([Update(REPLICASET, {**new, "metadata": {**new["metadata"], "annotations": wanted}, "spec": spec})])
     if objects.annotations(deployment).get(rollout.REVISION) != wanted[rollout.REVISION]:
         patch = {"metadata": {"annotations": {rollout.REVISION: wanted[rollout.REVISION]}}}
-        return plan([Patch(DEPLOYMENT, objects.key(deployment), patch, uid=objects.uid(deployment))])
+        return plan(
+            [Patch(DEPLOYMENT, objects.key(deployment), patch, subresource="status", uid=objects.uid(deployment))]
+        )
     if rollout_status.has_deadline(deployment) and conditions.get(deployment, "Progressing") is None:
         text = ("True", "FoundNewReplicaSet", f'Found new replica set "{objects.name(new)}"')
         return plan(decorate.status(DEPLOYMENT, deployment, _said(deployment, text, step.now)))

@@ -4,6 +4,7 @@ https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from sampan.control.controller import Controller, Index, Watch
 from sampan.control.plan import Event, Key, Patch, Plan, Update, Write, normal, plan, warning
@@ -110,8 +111,10 @@ def _unready_pods(view: View, name: str, now: float) -> list[Write]:
         if pod.is_ready(p) and not pod.is_terminal(p):
             change = {"type": "Ready", "status": "False", "lastTransitionTime": timestamps.format(now)}
             told = warning("NodeNotReady", "Node is not ready", {"apiVersion": "v1", "kind": "Pod", **p})
-            patch = {"metadata": {"uid": objects.uid(p)}, "status": {"conditions": [change]}}
-            writes.append(Patch(POD, objects.key(p), patch, "strategic", "status", done=told))
+            patch = {"status": {"conditions": [change]}}
+            write = Patch(POD, objects.key(p), patch, "strategic", "status", uid=objects.uid(p), done=told)
+            # Of several who see it, or of one who sees it late, only the first tells when it was.
+            writes.append(replace(write, resource_version=objects.resource_version(p)))
     return writes
 
 

@@ -47,6 +47,12 @@ class SeededIds:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311
 
+    def copy(self) -> "SeededIds":
+        """Another one that goes on with the same ids."""
+        made = SeededIds(0)
+        made._random.setstate(self._random.getstate())
+        return made
+
     def uid(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 

@@ -7,8 +7,10 @@ timers works (tasks, futures, timeouts, locks, queues).
 
 import asyncio
 import contextvars
+import gc
 import heapq
 import logging
+import math
 import sys
 from asyncio import events
 from collections import deque
@@ -19,6 +21,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MAX_CALLBACKS = 1_000_000  # at one instant; more than that is a loop that never ends
+LULL_SECONDS = 15.0  # with nothing but pulses for longer than this, one round of them is enough
+AWAKE_SECONDS = 1.0  # which comes so long before whatever ends the lull
+YOUNG_OBJECTS = 50_000  # what a simulation makes are trees without cycles: looking for some is mostly in vain
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 log = logging.getLogger(__name__)
@@ -31,10 +36,12 @@ class Stuck(Exception):
 class SimLoop(asyncio.AbstractEventLoop):
     """Steps with `advance`, `run_until` and `run_until_complete`."""
 
-    def __init__(self) -> None:
-        self._now = 0.0
+    def __init__(self, now: float = 0.0) -> None:
+        self._now = now
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._pulses: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._quiet: deque[Callable[[], None]] = deque()
         self._sequence = 0
         self._closed = False
         self._running = False
@@ -46,9 +53,18 @@ class SimLoop(asyncio.AbstractEventLoop):
         end = self._now + seconds
         with self._current():
             self._drain()
-            while self._next_timer() is not None and self._timers[0][0] <= end:
-                self._jump()
+            while (due := self._next_due(end)) is not None and due <= end:
+                self._jump(due)
             self._now = end
+
+    def settle(self) -> None:
+        """Runs everything that happens at this instant; no time passes."""
+        with self._current():
+            self._drain()
+
+    def next_due(self) -> float | None:
+        """At what time of this loop the next timer is due; None when none is set."""
+        return self._next_due(math.inf)
 
     def run_until(self, is_so: Callable[[], bool], limit_seconds: float = 3600.0) -> None:
         """Runs until the predicate holds (asked whenever nothing more happens at an instant). Raises Stuck."""
@@ -56,12 +72,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         with self._current():
             self._drain()
             while not is_so():
-                due = self._next_timer()
+                due = self._next_due(end)
                 if due is None:
                     raise Stuck(f"nothing is left to happen at {self._now:g} s")
                 if due > end:
                     raise Stuck(f"still not so after {limit_seconds:g} s")
-                self._jump()
+                self._jump(due)
 
     def run_until_complete(self, future: Awaitable[T]) -> T:  # type: ignore[override]
         """Runs until the awaitable is done and returns its result."""
@@ -98,12 +114,26 @@ class SimLoop(asyncio.AbstractEventLoop):
         heapq.heappush(self._timers, (when, self._sequence, handle))
         return handle
 
+    def pulse_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+        """After so many seconds, or later, when nothing but pulses would happen until then: before what ends that."""
+        self._check_open()
+        handle = asyncio.TimerHandle(self._now + delay, callback, args, self)
+        self._sequence += 1
+        heapq.heappush(self._pulses, (handle.when(), self._sequence, handle))
+        return handle
+
+    def when_quiet(self, callback: Callable[[], None]) -> None:
+        """Calls it once, when nothing else is left to happen at this instant."""
+        self._quiet.append(callback)
+
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Coroutine[Any, Any, T], **options: Any) -> "asyncio.Task[T]":  # type: ignore[override]
         self._check_open()
-        return asyncio.Task(coro, loop=self, **options)
+        task = asyncio.Task(coro, loop=self, **options)
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # a world that is dropped is no mistake
+        return task
 
     def get_debug(self) -> bool:
         return False
@@ -119,6 +149,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._closed = True
         self._ready.clear()
         self._timers.clear()
+        self._pulses.clear()
+        self._quiet.clear()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """A failure that nobody awaited: kept in `failures` and logged."""
@@ -142,28 +174,36 @@ class SimLoop(asyncio.AbstractEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Asked for by TimerHandle; cancelled timers are dropped when they come up."""
 
-    def _next_timer(self) -> float | None:
-        """When the next timer is due, after dropping cancelled ones."""
-        while self._timers and self._timers[0][2].cancelled():
-            heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
+    def _next_due(self, end: float) -> float | None:
+        """When something happens next; what ends a lull is the next timer, or `end`."""
+        timer, pulse = _first(self._timers), _first(self._pulses)
+        if pulse is None:
+            return timer
+        ends = end if timer is None else min(timer, end)
+        if math.isinf(ends):
+            return pulse
+        if ends - max(pulse, self._now) > LULL_SECONDS:
+            pulse = ends - AWAKE_SECONDS
+        return pulse if timer is None else min(timer, max(pulse, self._now))
 
-    def _jump(self) -> None:
-        """Goes to the next timer's time and runs what happens then."""
-        when, _, handle = heapq.heappop(self._timers)
-        self._now = max(self._now, when)
-        self._ready.append(handle)
-        while (due := self._next_timer()) is not None and due <= self._now:
-            self._ready.append(heapq.heappop(self._timers)[2])
+    def _jump(self, due: float) -> None:
+        """Goes to the time when something is due, and runs what happens then; timers come before pulses."""
+        self._now = max(self._now, due)
+        for waiting in (self._timers, self._pulses):
+            while (when := _first(waiting)) is not None and when <= self._now:
+                self._ready.append(heapq.heappop(waiting)[2])
         self._drain()
 
     def _drain(self) -> None:
         for _ in range(MAX_CALLBACKS):
             if not self._ready:
-                return
+                if not self._quiet:
+                    return
+                self._quiet.popleft()()
+                continue
             handle = self._ready.popleft()
             if not handle.cancelled():
-                handle._run()  # noqa: SLF001 (what a loop is for)
+                handle._run()
         raise Stuck(f"more than {MAX_CALLBACKS} callbacks at {self._now:g} s: something never stops")
 
     @contextmanager
@@ -173,15 +213,18 @@ class SimLoop(asyncio.AbstractEventLoop):
         if self._running:
             raise RuntimeError("the loop is being stepped already")
         hooks = sys.get_asyncgen_hooks()
-        outer = events._get_running_loop()  # noqa: SLF001 (the documented hook for loops)
+        thresholds = gc.get_threshold()
+        outer = events._get_running_loop()
         self._running = True
-        sys.set_asyncgen_hooks(finalizer=self._drop_generator)
-        events._set_running_loop(self)  # noqa: SLF001
+        gc.set_threshold(max(thresholds[0], YOUNG_OBJECTS) if thresholds[0] else 0, *thresholds[1:])
+        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._drop_generator)
+        events._set_running_loop(self)
         try:
             yield
         finally:
-            events._set_running_loop(outer)  # noqa: SLF001
+            events._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
+            gc.set_threshold(*thresholds)
             self._running = False
 
     def _drop_generator(self, generator: Any) -> None:
@@ -191,6 +234,13 @@ class SimLoop(asyncio.AbstractEventLoop):
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the loop is closed")
+
+
+def _first(waiting: list[tuple[float, int, asyncio.TimerHandle]]) -> float | None:
+    """When the first of them is due, after dropping cancelled ones."""
+    while waiting and waiting[0][2].cancelled():
+        heapq.heappop(waiting)
+    return waiting[0][0] if waiting else None
 
 
 class VirtualClock:
@@ -203,8 +253,25 @@ class VirtualClock:
     def now(self) -> float:
         return self._start + self._loop.time()
 
+    def jump(self, seconds: float) -> None:
+        """Sets the wall clock forward, or back; how long anything takes stays the same."""
+        self._start += seconds
+
     def monotonic(self) -> float:
         return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def pulse(self, seconds: float) -> None:
+        future = self._loop.create_future()
+        handle = self._loop.pulse_later(seconds, _wake, future)
+        try:
+            await future
+        finally:
+            handle.cancel()
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -50,6 +50,13 @@ class Tasks:
             await asyncio.wait(others)
         self._ended.set()
 
+    def kill(self) -> None:
+        """Cancels all and waits for nobody, as when the process is killed; nothing starts here any more."""
+        self._closed = True
+        for task in list(self._running):
+            task.cancel()
+        self._ended.set()
+
     def __len__(self) -> int:
         return len(self._running)
 

@@ -56,6 +56,14 @@ class WorkQueue(Generic[K]):
         self._since: dict[K, float] = {}  # when a key began to wait
         self._begun: dict[K, float] = {}  # when work on a key began
 
+    def continue_from(self, other: "WorkQueue[K]") -> None:
+        """Has to do what another one had to, at the same times."""
+        self._failures = dict(other._failures)
+        for key in (*other._ready, *other._working):
+            self.add(key)
+        for key, due in other._due.items():
+            self.add_after(key, due - self._clock.monotonic())
+
     def add(self, key: K) -> None:
         """The key is due now."""
         if self._closed or key in self._wanted:

@@ -18,7 +18,7 @@ from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE
 from sampan.kit.tasks import Tasks
 from sampan.kit.workqueue import QueueClosed, WorkQueue
 from sampan.meta import objects
-from sampan.meta.status import ApiError
+from sampan.meta.status import ApiError, is_of_another
 from sampan.node import admission, lifecycle, podspec, status_patch
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
@@ -65,12 +65,16 @@ class Agent:
         self._queue: WorkQueue[str] = WorkQueue(clock)
         self._network_changed = asyncio.Event()
 
-    async def start(self) -> None:
-        """Takes over the node, then says that it is Ready."""
+    async def start(self, before: "Agent | None" = None) -> None:
+        """Takes over the node, then says that it is Ready; which another agent said `before`, if there was one."""
+        if before is not None:
+            self.heartbeat.continue_from(before.heartbeat)
+            for cache, known in zip(self._caches(), before._caches(), strict=True):
+                cache.continue_from(known)
         await asyncio.gather(self.parts.network.setup(), self.parts.runtime.open())
-        for cache in (self.pods, self._services, self._slices):
+        for cache in self._caches():
             cache.start()
-        await asyncio.gather(*(cache.wait_synced() for cache in (self.pods, self._services, self._slices)))
+        await asyncio.gather(*(cache.wait_synced() for cache in self._caches()))
         await self._adopt()
         await self._apply_network()
         await self.parts.dns.start()
@@ -83,9 +87,13 @@ class Agent:
         self._tasks.spawn(self._refresh_for_ever(), "refresh")
         for number in range(WORKERS):
             self._tasks.spawn(self._work_for_ever(), f"worker {number}")
-        node = await self.heartbeat.register()
-        self.recorder.emit(node, Emit("Normal", "Starting", "Starting kubelet."))
+        if before is None:
+            node = await self.heartbeat.register()
+            self.recorder.emit(node, Emit("Normal", "Starting", "Starting kubelet."))
         self.heartbeat.start(self._tasks)
+
+    def _caches(self) -> tuple[Cache, Cache, Cache]:
+        return self.pods, self._services, self._slices
 
     async def stop(self) -> None:
         """Lets go of everything; containers go on running."""
@@ -94,6 +102,11 @@ class Agent:
         await self._tasks.close()
         await self.handlers.close()
         await self.parts.dns.stop()
+
+    def kill(self) -> None:
+        """The same at once, whatever is under way."""
+        self._queue.close()
+        self._tasks.kill()
 
     def wake(self, uid: str, seconds: float = 0.0) -> None:
         """Has the pod looked at, now or after a while."""
@@ -153,7 +166,7 @@ class Agent:
         if record is None:
             self.records[uid] = self._admitted(PodRecord(new))
             self.wake(uid)
-        elif record.take(new) or type == "ADDED":
+        elif record.take(new) or type == "ADDED" or _is_wanted_otherwise(old, new):
             if old is not None:
                 self._refresh_if_described_anew(record, old, new)
             self.wake(uid)
@@ -195,10 +208,14 @@ class Agent:
         record = self.records.get(uid)
         if record is None:
             return
+        if record.is_doubtful:
+            await self._ask_for(record)
         now = self.parts.clock.now()
         self._look_for_images(record)
         observed = self._observe(record, now)
         pod = record.as_deleted(now)
+        if objects.is_deleting(pod):
+            self.hands.let_go(record)
         status, commands = lifecycle.advance(pod, observed, now)
         delete = None
         for command in commands:
@@ -239,6 +256,8 @@ class Agent:
     def _look_for_images(self, record: PodRecord) -> None:
         """An image that was loaded meanwhile ends the back-off at once."""
         for name, error in list(record.pull_errors.items()):
+            if error.is_remote:
+                continue
             if self.parts.images.resolve(error.image) is not None:
                 del record.pull_errors[name]
             else:
@@ -255,15 +274,33 @@ class Agent:
             if now < record.hold_until:
                 return
         patch = status_patch.patch(record.uid, old, status)
+        if not patch["status"]:
+            return
         try:
             key = objects.key(record.pod)
             answer = await self.parts.client.patch(POD, key, patch, type="strategic", subresource="status")
         except ApiError as error:
-            if error.code not in (404, 409):
+            record.is_doubtful = error.code >= 500
+            if error.code != 404 and not is_of_another(error):
                 raise
             log.info("status of pod %s was refused: %s", podspec.full_name(record.pod), error)
             return
+        except TransportError:
+            record.is_doubtful = True
+            raise
         record.take(answer)
+
+    async def _ask_for(self, record: PodRecord) -> None:
+        """Looks at what is stored, so that what was written without an answer is not told anew as a change."""
+        try:
+            found = await self.parts.client.get(POD, *reversed(objects.key(record.pod)))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        else:
+            if objects.uid(found) == record.uid:
+                record.take(found)
+        record.is_doubtful = False
 
     async def _delete(self, record: PodRecord) -> None:
         """Lets go of the object; the record goes with it."""
@@ -271,7 +308,7 @@ class Agent:
             try:
                 await self.parts.client.delete(POD, objects.key(record.pod), uid=record.uid, grace_seconds=0)
             except ApiError as error:
-                if error.code not in (404, 409):
+                if error.code != 404 and not is_of_another(error):
                     raise
         if not objects.finalizers(record.pod) or record.is_gone:
             self.records.pop(record.uid, None)
@@ -304,7 +341,7 @@ class Agent:
     async def _refresh_for_ever(self) -> None:
         """ConfigMaps, Secrets and tokens of running pods, each pod once a minute."""
         while True:
-            await self.parts.clock.sleep(REFRESH_SECONDS / 4)
+            await self.parts.clock.pulse(REFRESH_SECONDS / 4)
             due = self.parts.clock.now() - REFRESH_SECONDS
             for record in list(self.records.values()):
                 if record.volumes is None or record.refreshed_at > due or record.is_gone:
@@ -314,6 +351,15 @@ class Agent:
                     await self.hands.refresh_volumes(record)
 
 
+def _is_wanted_otherwise(old: Object | None, new: Object) -> bool:
+    """Whether more than the status changed: also what an answer of the API has told before the watch did."""
+    if old is None or old["spec"] != new["spec"]:
+        return True
+    before, now = objects.metadata(old), objects.metadata(new)
+    return any(before.get(name) != now.get(name) for name in _WANTED)
+
+
+_WANTED = ("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "finalizers")
 _REFRESHED = {"configMap", "secret", "projected", "downwardAPI"}
 
 

@@ -21,9 +21,13 @@ def after(backoff: Backoff | None, now: float) -> Backoff:
 
 
 def text(seconds: float) -> str:
-    """As messages say it: 10s, 1m20s, 5m0s."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+    """As messages say it, to the millisecond: 850ms, 10s, 1m20s, 5m0s, 1h0m0.5s."""
+    if 0 < seconds < 1:
+        return f"{int(seconds * 1000)}ms"
+    minutes, rest = divmod(int(seconds * 1000) / 1000, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    found = f"{round(rest, 3):g}s"
+    return f"{hours}h{minutes}m{found}" if hours else f"{minutes}m{found}" if minutes else found
 
 
 def _is_stale(backoff: Backoff, at: float) -> bool:

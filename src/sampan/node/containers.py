@@ -84,6 +84,7 @@ def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
         host_pid=bool(pod["spec"].get("hostPID")),
         host_ipc=bool(pod["spec"].get("hostIPC")),
         labels=_labels(pod, container),
+        pod_labels=tuple(sorted(objects.labels(pod).items())),
     )
 
 

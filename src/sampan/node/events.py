@@ -13,7 +13,7 @@ from typing import Any
 
 from sampan.client.api import Client
 from sampan.client.transport import TransportError
-from sampan.control import event_limits
+from sampan.control import event_limits, event_writing
 from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
@@ -82,7 +82,8 @@ class Recorder:
             "fieldPath": event.field_path,
         }
         when = timestamps.format(now)
-        self._last_nanos = max(int(now * 1e9), self._last_nanos + 1)  # names in the order of the events
+        nanos = int(now * 1e9) + event_writing.shift(self._node)
+        self._last_nanos = max(nanos, self._last_nanos + 1)  # names in the order of the events
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -111,7 +112,8 @@ class Recorder:
         key = objects.key(event)
         try:
             if event["count"] == 1:
-                await self._client.create(self._kind, event)
+                # Later repeats share these metadata, so that they go to the event as it is named at last.
+                event["metadata"]["name"] = await event_writing.create(self._client, event)
                 return
             patch = {name: event[name] for name in ("count", "lastTimestamp", "message")}
             await self._client.patch(self._kind, (key[0], key[1]), patch, type="merge")

@@ -32,11 +32,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The container that is asked: its id, its pod's address, and its spec (for named ports)."""
+    """The container that is asked: its id, its pod's address, and its spec (for named ports).
+
+    `purpose` is what for: startup, liveness, readiness, postStart, preStop.
+    """
 
     container_id: str
     pod_ip: str
     spec: Object
+    purpose: str = ""
 
 
 class Handlers:

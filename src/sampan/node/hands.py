@@ -12,7 +12,7 @@ from typing import Any
 
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
-from sampan.node import containers, env, logs, podfiles, podspec
+from sampan.node import backoff, containers, env, logs, podfiles, podspec
 from sampan.node.env import ConfigError
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
@@ -31,15 +31,16 @@ from sampan.node.observed import (
     StartContainer,
     Teardown,
 )
-from sampan.node.parts import AgentSettings, Handlers, Parts
+from sampan.node.parts import AgentSettings, Handlers, Parts, Puller
 from sampan.node.podfiles import PodFiles
-from sampan.node.record import PodRecord
+from sampan.node.record import PodRecord, PullError
 from sampan.node.runtime.protocol import EXITED, ContainerState, Mount, RuntimeFailure
 from sampan.node.volumes.failure import VolumeFailure
 
 log = logging.getLogger(__name__)
 
 STARTS_AT_ONCE = 8
+SIMULATED_STARTS_AT_ONCE = 1000
 RETRY_SECONDS = 10.0
 VOLUME_RETRY_SECONDS = 2.0
 SHORTEST_GRACE_SECONDS = 2.0
@@ -62,7 +63,7 @@ class Hands:
         self._settings, self._parts, self._tasks, self._wake = settings, parts, tasks, wake
         self.recorder, self._fetcher, self._handlers = helpers
         self.files = parts.files or PodFiles(settings.root)
-        self._slots = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._slots = asyncio.Semaphore(SIMULATED_STARTS_AT_ONCE if settings.is_simulated else STARTS_AT_ONCE)
         self.capacity_bytes = 0
 
     def do(self, record: PodRecord, command: Command) -> None:
@@ -141,8 +142,9 @@ class Hands:
         container = podspec.container(record.pod, name) or {}
         path = podspec.field_path(record.pod, name)
         try:
+            image = await self._image(record, container, command.attempt)
             async with self._slots:
-                state = await self._create(record, container, command)
+                state = await self._create(record, container, command, image)
         except ConfigError as error:
             self._refused(record, name, path, Failure("CreateContainerConfigError", str(error), self._later()))
         except RuntimeFailure as error:
@@ -168,9 +170,10 @@ class Hands:
         if command.backoff is not None:
             record.backoffs[command.name] = command.backoff
 
-    async def _create(self, record: PodRecord, container: Object, command: StartContainer) -> ContainerState:
+    async def _create(
+        self, record: PodRecord, container: Object, command: StartContainer, image: Image
+    ) -> ContainerState:
         pod, name = record.pod, command.name
-        image = self.find_image(record, container)
         sources = await self._fetcher.env_sources(pod, record.pod_ip or self._settings.internal_ip)
         variables = env.environment(pod, container, sources)
         is_host = podspec.is_host_network(pod)
@@ -222,8 +225,8 @@ class Hands:
             Mount(str(termination), target),
         )
 
-    def find_image(self, record: PodRecord, container: Object) -> Image:
-        """The container's image; says why not and raises _NoImage."""
+    async def _image(self, record: PodRecord, container: Object, attempt: int) -> Image:
+        """The container's image, got from elsewhere if it must be; says why not and raises _NoImage."""
         ref, name = podspec.image(container), container["name"]
         path = podspec.field_path(record.pod, name)
         try:
@@ -233,26 +236,56 @@ class Hands:
             record.failures[name] = Failure("InvalidImageName", text, self._later())
             self.recorder.emit(record.pod, Emit("Warning", "InspectFailed", text, path))
             raise _NoImage from error
+        puller, is_never = self._parts.puller, container.get("imagePullPolicy") == "Never"
+        text = f'Container image "{ref}" already present on machine and can be accessed by the pod'
+        if image is not None and puller is not None and puller.is_needed(record.pod, container, attempt):
+            image, text = (None, "") if is_never else (image, await self._pull(record, container, attempt, puller))
         if image is not None:
             record.pull_errors.pop(name, None)
             record.pull_backoffs.pop(name, None)
-            text = f'Container image "{ref}" already present on machine and can be accessed by the pod'
             self._say(record, "Pulled", text, path)
             return image
-        if container.get("imagePullPolicy") == "Never":
+        if is_never:
             text = f'Container image "{ref}" is not present with pull policy of Never'
             record.failures[name] = Failure("ErrImageNeverPull", text, self._later())
             self.recorder.emit(record.pod, Emit("Warning", "ErrImageNeverPull", text, path))
             self.recorder.emit(record.pod, Emit("Warning", "Failed", "Error: ErrImageNeverPull", path))
             raise _NoImage
-        self._pull_failed(record, name, ref, path)
+        self._pull_failed(record, container, NO_PULL)
         raise _NoImage
 
-    def _pull_failed(self, record: PodRecord, name: str, ref: str, path: str) -> None:
-        message = f'failed to pull image "{ref}": {NO_PULL}'
+    async def _pull(self, record: PodRecord, container: Object, attempt: int, puller: Puller) -> str:
+        """Gets the image; returns what is to be said. Raises _NoImage, also when the pod is to go meanwhile."""
+        ref, name = podspec.image(container), container["name"]
+        self._say(record, "Pulling", f'Pulling image "{ref}"', podspec.field_path(record.pod, name))
+        number = record.pulls_begun[name] = record.pulls_begun.get(name, 0) + 1
+        began = self._parts.clock.monotonic()
+        task = self._tasks.spawn(puller.pull(record.pod, container, attempt, number), "pull", critical=False)
+        record.pulling[name] = task
+        try:
+            await asyncio.wait((task,))
+        finally:
+            record.pulling.pop(name, None)
+        if task.cancelled():
+            raise _NoImage
+        if error := task.result():
+            self._pull_failed(record, container, error, is_remote=True)
+            raise _NoImage
+        seconds = backoff.text(self._parts.clock.monotonic() - began)
+        return f'Successfully pulled image "{ref}" in {seconds} ({seconds} including waiting). Image size: 0 bytes.'
+
+    def let_go(self, record: PodRecord) -> None:
+        """Gives up getting images for a pod that is to go."""
+        for task in record.pulling.values():
+            task.cancel()
+
+    def _pull_failed(self, record: PodRecord, container: Object, why: str, *, is_remote: bool = False) -> None:
+        ref, name = podspec.image(container), container["name"]
+        path = podspec.field_path(record.pod, name)
+        message = f'failed to pull image "{ref}": {why}'
         was_known = name in record.pull_errors
-        record.pull_failed(name, ref, message, self._parts.clock.now())
-        self.recorder.emit(record.pod, Emit("Warning", "Failed", f'Failed to pull image "{ref}": {NO_PULL}', path))
+        record.pull_failed(name, PullError(ref, message, self._parts.clock.now(), is_remote=is_remote))
+        self.recorder.emit(record.pod, Emit("Warning", "Failed", f'Failed to pull image "{ref}": {why}', path))
         self.recorder.emit(record.pod, Emit("Warning", "Failed", "Error: ErrImagePull", path))
         if was_known:
             self.recorder.emit(record.pod, Emit("Normal", "BackOff", f'Back-off pulling image "{ref}"', path))
@@ -273,7 +306,8 @@ class Hands:
         record.hooking.add(state.name)
         record.starting.discard(state.name)
         try:
-            outcome = await self._handlers.run(hook, self._target(record, container, state.id), POST_START_SECONDS)
+            target = self._target(record, container, state.id, "postStart")
+            outcome = await self._handlers.run(hook, target, POST_START_SECONDS)
         finally:
             record.hooking.discard(state.name)
         if not (outcome.success or outcome.answered):
@@ -290,7 +324,7 @@ class Hands:
         container = podspec.container(record.pod, command.name) or {}
         hook = (container.get("lifecycle") or {}).get("preStop")
         if hook and command.grace_seconds > 0:
-            target = self._target(record, container, command.id)
+            target = self._target(record, container, command.id, "preStop")
             outcome = await self._handlers.run(hook, target, command.grace_seconds)
             if not (outcome.success or outcome.answered):
                 self.recorder.emit(record.pod, Emit("Warning", "FailedPreStopHook", "PreStopHook failed", path))
@@ -323,8 +357,8 @@ class Hands:
         finally:
             record.teardown_pending = False
 
-    def _target(self, record: PodRecord, container: Object, container_id: str) -> Target:
-        return Target(container_id, record.pod_ip or self._settings.internal_ip, container)
+    def _target(self, record: PodRecord, container: Object, container_id: str, purpose: str) -> Target:
+        return Target(container_id, record.pod_ip or self._settings.internal_ip, container, purpose)
 
     def _say(self, record: PodRecord, reason: str, message: str, path: str) -> None:
         self.recorder.emit(record.pod, Emit("Normal", reason, message, path))
@@ -336,8 +370,10 @@ class Hands:
         """An ended container's state with its last words, from its file or else, if wished, its log."""
         container = podspec.container(record.pod, state.name) or {}
         words = self.files.last_words(record.uid, state.name, state.attempt)
-        if not words and state.exit_code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            tail = logs.tail(state.log_path, logs.Options(tail_lines=80))
+        is_silent = not (words or state.message)
+        if is_silent and state.exit_code and container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            kept, options = self._parts.logs, logs.Options(tail_lines=80)
+            tail = logs.tail(state.log_path, options) if kept is None else kept.tail(state, options)
             words = tail[-podfiles.TERMINATION_LOG_BYTES :].decode("utf-8", "replace")
         return dataclasses.replace(state, message=words) if words else state
 

@@ -64,6 +64,11 @@ class Heartbeat:
                 log.warning("registering node %s: %s; trying again", self._settings.node, error)
                 await self._parts.clock.sleep(RETRY_SECONDS)
 
+    def continue_from(self, other: "Heartbeat") -> None:
+        """The node is registered, and all is said that another one has said."""
+        self.port, self._node, self._lease = other.port, other._node, other._lease
+        self._said, self._said_at = other._said, other._said_at
+
     def start(self, tasks: Tasks) -> None:
         """Keeps lease and status fresh."""
         tasks.spawn(self._renew_for_ever(), "lease")
@@ -89,7 +94,7 @@ class Heartbeat:
 
     async def _renew_for_ever(self) -> None:
         while True:
-            await self._parts.clock.sleep(RENEW_SECONDS)
+            await self._parts.clock.pulse(RENEW_SECONDS)
             while not await self._try(self._renew, "lease"):
                 await self._parts.clock.sleep(RETRY_SECONDS)
 
@@ -115,7 +120,7 @@ class Heartbeat:
 
     async def _say_for_ever(self) -> None:
         while True:
-            await self._parts.clock.sleep(LOOK_SECONDS)
+            await self._parts.clock.pulse(LOOK_SECONDS)
             is_due = self._parts.clock.monotonic() - self._said_at >= STATUS_SECONDS
             if is_due or self._offer() != self._said:
                 await self._try(self._say, "status")

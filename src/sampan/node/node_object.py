@@ -36,6 +36,8 @@ def node(settings: AgentSettings, facts: Facts) -> Object:
     spec: Object = {}
     if settings.pod_cidr:
         spec = {"podCIDR": settings.pod_cidr, "podCIDRs": [settings.pod_cidr]}
+    if settings.taints:
+        spec["taints"] = list(settings.taints)
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": settings.node, "labels": labels}, "spec": spec}
 
 

@@ -1,6 +1,6 @@
 """What a node agent is made of: its settings, and the parts that it is handed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +11,9 @@ from sampan.kit.ids import Ids
 from sampan.node.facts import Facts
 from sampan.node.handlers import Outcome, Target
 from sampan.node.images.model import Image
+from sampan.node.logs import Options
 from sampan.node.podfiles import PodFiles
-from sampan.node.runtime.protocol import Runtime
+from sampan.node.runtime.protocol import ContainerState, Runtime
 
 Object = dict[str, Any]
 
@@ -30,6 +31,7 @@ class AgentSettings:
     dns_ip: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
     labels: dict[str, str] = field(default_factory=dict)
+    taints: tuple[Object, ...] = ()
     max_pods: int = 110
     is_simulated: bool = False
 
@@ -82,6 +84,30 @@ class Images(Protocol):
     def list(self) -> Sequence[Image]: ...
 
 
+class Puller(Protocol):
+    """Who gets images from elsewhere. `attempt` is the container's that is to be started, from 0."""
+
+    def is_needed(self, pod: Object, container: Object, attempt: int) -> bool:
+        """Whether the image must be got first, though one of its name may be there. Raises ConfigError."""
+        ...
+
+    async def pull(self, pod: Object, container: Object, attempt: int, number: int) -> str:
+        """The container's so many-th pull: why it failed, or nothing."""
+        ...
+
+
+class Logs(Protocol):
+    """Who keeps containers' logs where there are no files."""
+
+    def read(self, state: ContainerState, options: Options, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """As `logs.read`. Raises RuntimeFailure when there are none."""
+        ...
+
+    def tail(self, state: ContainerState, options: Options) -> bytes:
+        """As `logs.tail`."""
+        ...
+
+
 class Handlers(Protocol):
     """Who carries out probes and hooks."""
 
@@ -91,7 +117,10 @@ class Handlers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything that touches the world. Facts, files and handlers are this machine's where none are given."""
+    """Everything that touches the world. Facts, files and handlers are this machine's where none are given.
+
+    Without a puller, only images that are there already can be run.
+    """
 
     client: Client
     runtime: Runtime
@@ -105,3 +134,5 @@ class Parts:
     facts: Facts | None = None
     files: PodFiles | None = None
     handlers: Handlers | None = None
+    puller: Puller | None = None
+    logs: Logs | None = None

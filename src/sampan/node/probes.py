@@ -80,7 +80,7 @@ class Prober:
         last, run = None, 0
         while True:
             began = self._clock.monotonic()
-            outcome = await self._try(watched, probe)
+            outcome = await self._try(watched, kind, probe)
             run = run + 1 if outcome.success == last else 1
             last = outcome.success
             if not outcome.success:
@@ -91,8 +91,8 @@ class Prober:
                 return
             await self._clock.sleep(max(period - (self._clock.monotonic() - began), 0.01))
 
-    async def _try(self, watched: _Watched, probe: Object) -> Outcome:
-        target = Target(watched.state.id, watched.pod_ip, watched.spec)
+    async def _try(self, watched: _Watched, kind: str, probe: Object) -> Outcome:
+        target = Target(watched.state.id, watched.pod_ip, watched.spec, kind)
         return await self._handlers.run(probe, target, float(probe.get("timeoutSeconds") or 1))
 
     def _judge(self, watched: _Watched, kind: str, probe: Object, streak: tuple[bool, int]) -> None:

@@ -208,7 +208,7 @@ def build(config: Config, tasks: Tasks) -> Parts:
     client = Client(HttpTransport(access), USER_AGENT)
     clock, ids = SystemClock(), SystemIds()
     if config.runtime == "simulated":
-        return simulated.parts(client, config.network["pod_cidr"], clock, ids, tasks)
+        return simulated.parts(client, config.network["pod_cidr"], simulated.World(clock, ids, tasks))
     from sampan.node.network.dns import DnsServer
     from sampan.node.network.service_proxy import ServiceProxy
     from sampan.node.volumes.volumes import Volumes

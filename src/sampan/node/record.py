@@ -1,6 +1,7 @@
 """What the agent remembers of one pod: the object, what it holds on the node, what is under way."""
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sampan.meta import objects, timestamps
@@ -14,12 +15,16 @@ PULL_SETTLES_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class PullError:
-    """An image that could not be had, and when that was found."""
+    """An image that could not be had, and when that was found.
+
+    `is_remote`: it was asked for elsewhere, so only asking again tells whether it can be had now.
+    """
 
     image: str
     message: str
     at: float
-    retry_at: float
+    retry_at: float = 0.0
+    is_remote: bool = False
 
     def failure(self, now: float) -> Failure:
         """As the waiting state says it."""
@@ -46,6 +51,8 @@ class PodRecord:
     pull_errors: dict[str, PullError] = field(default_factory=dict)
     backoffs: dict[str, Backoff] = field(default_factory=dict)
     pull_backoffs: dict[str, Backoff] = field(default_factory=dict)
+    pulls_begun: dict[str, int] = field(default_factory=dict)
+    pulling: dict[str, asyncio.Task[str]] = field(default_factory=dict)
     network_pending: bool = False
     volumes_pending: bool = False
     teardown_pending: bool = False
@@ -54,6 +61,8 @@ class PodRecord:
     hold_until: float = 0.0
     rejected: tuple[str, str] | None = None
     needs: dict[str, int] = field(default_factory=dict)
+    is_doubtful: bool = False
+    """What was written last may be stored or not."""
 
     @property
     def uid(self) -> str:
@@ -74,10 +83,10 @@ class PodRecord:
         if state.state == EXITED:
             self.stopping.discard(state.id)
 
-    def pull_failed(self, name: str, image: str, message: str, now: float) -> None:
+    def pull_failed(self, name: str, error: PullError) -> None:
         """Remembers that an image is missing, with back-off."""
-        waited = self.pull_backoffs[name] = backoff.after(self.pull_backoffs.get(name), now)
-        self.pull_errors[name] = PullError(image, message, now, now + waited.seconds)
+        waited = self.pull_backoffs[name] = backoff.after(self.pull_backoffs.get(name), error.at)
+        self.pull_errors[name] = replace(error, retry_at=error.at + waited.seconds)
 
     def observe(self, runtime: str, host_ip: str, probes: dict[str, Probes], now: float) -> Observed:
         """A snapshot for the rule."""

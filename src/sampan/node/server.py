@@ -9,27 +9,18 @@ from functools import partial
 from typing import Any
 
 from sampan.client.transport import TransportError
-from sampan.meta import timestamps
 from sampan.meta.status import ApiError, failure
-from sampan.node import logs, podspec, streams
+from sampan.node import log_requests, streams
 from sampan.node.access import Access
 from sampan.node.agent import Agent
-from sampan.node.record import PodRecord
-from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState, RuntimeFailure
+from sampan.node.log_requests import Refusal
+from sampan.node.runtime.protocol import RUNNING, RuntimeFailure
 from sampan.web.listener import Address, Listener, Upgrade, server_context
 from sampan.web.message import Request, Response
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
-
-
-class Refusal(Exception):
-    """An answer other than success, in plain text as upstream's kubelet gives it."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code, self.text = code, text
 
 
 class NodeServer:
@@ -79,7 +70,7 @@ class NodeServer:
         if first == "pods" and not rest:
             return Response(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods()})
         if first == "containerLogs" and len(rest) == 3:
-            return self._logs(request, rest)
+            return Response(200, log_requests.read(self._agent, request, rest), content_type="text/plain")
         if first in ("exec", "attach") and len(rest) in (3, 4):
             if len(rest) == 4:  # NAMESPACE/POD/UID/CONTAINER
                 rest = [rest[0], rest[1], rest[3]]
@@ -89,33 +80,11 @@ class NodeServer:
     def _pods(self) -> list[Object]:
         return [record.pod for record in self._agent.records.values()]
 
-    def _record(self, namespace: str, name: str, container: str) -> PodRecord:
-        record = self._agent.running(namespace, name)
-        if record is None:
-            raise Refusal(404, f'pod "{name}" not found')
-        if podspec.container(record.pod, container) is None:
-            raise Refusal(404, f'container "{container}" not found in pod "{name}"')
-        return record
-
-    def _logs(self, request: Request, names: list[str]) -> Response:
-        namespace, name, container = names
-        record = self._record(namespace, name, container)
-        options = _options(request, self._agent.parts.clock.now())
-        state = _attempt(record, container, is_previous=_flag(request, "previous"))
-        if not state.log_path:
-            raise Refusal(400, f'container "{container}" in pod "{name}" keeps no log')
-
-        def is_over() -> bool:
-            now = record.states.get(state.id)
-            return now is None or now.state == EXITED
-
-        return Response(200, logs.read(state.log_path, options, is_over), content_type="text/plain")
-
     async def _open(self, request: Request, verb: str, names: list[str]) -> Response:
         namespace, name, container = names
         if self._agent.running(namespace, name) is None:
             raise Refusal(404, "pod does not exist")
-        record = self._record(namespace, name, container)
+        record = log_requests.find(self._agent, namespace, name, container)
         if "upgrade" not in request.headers.get("connection", "").lower():
             raise Refusal(400, "Upgrade request required")
         state = next((s for s in record.states.values() if s.name == container and s.state == RUNNING), None)
@@ -134,7 +103,7 @@ class NodeServer:
                 raise Refusal(400, "you must specify at least one command for the container")
             stdin = streams.STDIN in wanted
             try:
-                session = await runtime.exec(state.id, command, tty=_flag(request, "tty"), stdin=stdin)
+                session = await runtime.exec(state.id, command, tty=log_requests.is_set(request, "tty"), stdin=stdin)
             except RuntimeFailure as error:
                 text = f"error executing command in container: {error.message}"
                 return Response(101, hijack=Upgrade(streams.PROTOCOLS, partial(streams.refuse, text)))
@@ -147,74 +116,12 @@ class NodeServer:
         return Response(101, hijack=Upgrade(streams.PROTOCOLS, serve))
 
 
-def _attempt(record: PodRecord, container: str, *, is_previous: bool) -> ContainerState:
-    """The newest attempt, or the one before it."""
-    found = sorted((s for s in record.states.values() if s.name == container), key=lambda s: -s.attempt)
-    name = record.pod["metadata"]["name"]
-    if is_previous:
-        if len(found) < 2 or found[0].attempt == 0:
-            raise Refusal(400, f'previous terminated container "{container}" in pod "{name}" not found')
-        return found[1]
-    if not found:
-        waiting = _waiting(record, container)
-        raise Refusal(400, f'container "{container}" in pod "{name}" is waiting to start: {waiting}')
-    return found[0]
-
-
-def _waiting(record: PodRecord, container: str) -> str:
-    status = record.pod.get("status") or {}
-    for found in (status.get("containerStatuses") or []) + (status.get("initContainerStatuses") or []):
-        if found["name"] == container and (reason := found.get("state", {}).get("waiting", {}).get("reason")):
-            if reason in ("ErrImagePull", "ImagePullBackOff"):
-                return "trying and failing to pull image"
-            if reason == "ErrImageNeverPull":
-                return "image can't be pulled"
-            return str(reason)
-    return "ContainerCreating"
-
-
-def _options(request: Request, now: float) -> logs.Options:
-    since = None
-    seconds = _number(request, "sinceSeconds")
-    if seconds is not None:
-        since = now - seconds
-    elif text := request.param("sinceTime"):
-        try:
-            since = timestamps.parse(text)
-        except ValueError as error:
-            raise Refusal(400, str(error)) from error
-    stream = request.param("stream") or "All"
-    if stream not in ("All", "Stdout", "Stderr"):
-        raise Refusal(400, f'invalid stream "{stream}"')
-    return logs.Options(
-        follow=_flag(request, "follow"),
-        tail_lines=_number(request, "tailLines"),
-        since=since,
-        timestamps=_flag(request, "timestamps"),
-        limit_bytes=_number(request, "limitBytes"),
-        stream=stream,
-    )
-
-
-def _flag(request: Request, name: str) -> bool:
-    return request.param(name).lower() in ("true", "1")
-
-
-def _number(request: Request, name: str) -> int | None:
-    text = request.param(name)
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise Refusal(400, f"{name} must be a number that is not negative")
-    return int(text)
-
-
 def _streams(request: Request) -> frozenset[int]:
     """The streams that are asked for, by either of the names in use."""
     numbers = {"stdin": streams.STDIN, "stdout": streams.STDOUT, "stderr": streams.STDERR}
-    chosen = {n for name, n in numbers.items() if _flag(request, name)}
+    chosen = {n for name, n in numbers.items() if log_requests.is_set(request, name)}
     short = {"input": streams.STDIN, "output": streams.STDOUT, "error": streams.STDERR}
-    return frozenset(chosen | {n for name, n in short.items() if _flag(request, name)})
+    return frozenset(chosen | {n for name, n in short.items() if log_requests.is_set(request, name)})
 
 
 def _refused(code: int, text: str) -> Response:

@@ -5,8 +5,9 @@ For `--runtime simulated`, tests and simulation. It says so in the node's contai
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,23 @@ from sampan.client.api import Client
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
+from sampan.meta import timestamps
+from sampan.node import podspec
+from sampan.node.agent import Agent
+from sampan.node.env import ConfigError
 from sampan.node.facts import Facts
 from sampan.node.handlers import Outcome, Target
 from sampan.node.images import reference
 from sampan.node.images.model import Image, ImageError
+from sampan.node.logs import Options
 from sampan.node.parts import Parts
 from sampan.node.podfiles import PodFiles
+from sampan.node.runtime import orders, stages
+from sampan.node.runtime.behaviour import BehaviourError
+from sampan.node.runtime.orders import Rules
+from sampan.node.runtime.protocol import ContainerState, RuntimeFailure
 from sampan.node.runtime.simulated import SimulatedRuntime
+from sampan.node.runtime.stages import Moment
 
 FACTS = Facts(
     cpus=32,
@@ -37,24 +48,74 @@ FACTS = Facts(
 """The same on every machine, so that nothing about the host shows."""
 
 Object = dict[str, Any]
+FOLLOW_SECONDS = 1.0
 
 
-def parts(client: Client, pod_cidr: str, clock: Clock, ids: Ids, tasks: Tasks) -> Parts:
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a simulated node shares with the others: time, ids, an owner for its tasks, rules of behaviour."""
+
+    clock: Clock
+    ids: Ids
+    tasks: Tasks
+    rules: Rules = field(default_factory=Rules)
+
+
+def parts(client: Client, pod_cidr: str, world: World) -> Parts:
     """All of a simulated node."""
+    runtime = SimulatedRuntime(world.clock, world.tasks, world.ids, world.rules)
     return Parts(
         client=client,
-        runtime=SimulatedRuntime(clock, tasks, ids),
+        runtime=runtime,
         images=SimulatedImages(),
         network=SimulatedNetwork(pod_cidr),
         proxy=SimulatedProxy(),
         dns=SimulatedDns(),
         volumes=SimulatedVolumes(),
-        clock=clock,
-        ids=ids,
+        clock=world.clock,
+        ids=world.ids,
         facts=FACTS,
         files=SimulatedFiles(Path("/simulated")),
-        handlers=SimulatedHandlers(clock),
+        handlers=SimulatedHandlers(world.clock, runtime),
+        puller=SimulatedPuller(world.clock, world.rules),
+        logs=SimulatedLogs(world.clock, runtime),
     )
+
+
+def continue_from(mine: Parts, before: Parts) -> None:
+    """What runs on a node, its addresses and its images are as another's are."""
+    for here, there in zip(_moving(mine), _moving(before), strict=True):
+        here.continue_from(there)
+
+
+def reconsider(parts: Parts) -> None:
+    """Has what runs on the node do as the rules now say."""
+    assert isinstance(parts.runtime, SimulatedRuntime)
+    parts.runtime.reconsider()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A simulated container from outside: its state, what it uses (None unless it runs), what it logged.
+
+    `lines` have their times (unix seconds); None where its behaviour says nothing of logs.
+    """
+
+    state: ContainerState
+    moment: Moment | None
+    lines: list[tuple[float, str]] | None
+
+
+def containers(agent: Agent, namespace: str, pod: str) -> dict[str, Seen]:
+    """The newest attempt of each container of a pod, by name; none if the pod is not on this node."""
+    runtime, record = agent.parts.runtime, agent.running(namespace, pod)
+    assert isinstance(runtime, SimulatedRuntime)
+    states = sorted(record.states.values(), key=lambda state: state.attempt) if record is not None else []
+    return {state.name: Seen(state, runtime.moment(state.id), runtime.lines(state.id)) for state in states}
+
+
+def _moving(parts: Parts) -> tuple[Any, ...]:
+    return parts.runtime, parts.network, parts.puller
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +142,88 @@ class SimulatedImages:
         return ()
 
 
+class SimulatedPuller:
+    """Behaves as if images came from somewhere: the first time on this node, or always, as the pull policy has it."""
+
+    def __init__(self, clock: Clock, rules: Rules) -> None:
+        self._clock, self._rules = clock, rules
+        self._here: set[str] = set()
+
+    def continue_from(self, other: "SimulatedPuller") -> None:
+        """The same images are here."""
+        self._here = set(other._here)
+
+    def is_needed(self, pod: Object, container: Object, attempt: int) -> bool:
+        """Whether the container's behaviour says something of pulls, and the image is not here."""
+        is_here = podspec.image(container) in self._here and container.get("imagePullPolicy") != "Always"
+        return not is_here and self._behaviour(pod, container, attempt) is not None
+
+    async def pull(self, pod: Object, container: Object, attempt: int, number: int) -> str:
+        """Takes its time, and then fails or not."""
+        wanted = self._behaviour(pod, container, attempt) or stages.Pull()
+        share = orders.subject(pod, container).draw(f"pull {number}")("takes")
+        await self._clock.sleep(wanted.takes.at(share))
+        if number <= wanted.fails and wanted.error:
+            return wanted.error
+        self._here.add(podspec.image(container))
+        return ""
+
+    def _behaviour(self, pod: Object, container: Object, attempt: int) -> stages.Pull | None:
+        subject = orders.subject(pod, container)
+        try:
+            behaviour = self._rules.behaviour(subject)
+        except BehaviourError as error:
+            raise ConfigError(str(error)) from error
+        return stages.case_of(behaviour, attempt, subject.draw(attempt)).pull
+
+
+class SimulatedLogs:
+    """What containers' behaviours write, for whoever asks as for any log."""
+
+    def __init__(self, clock: Clock, runtime: SimulatedRuntime) -> None:
+        self._clock, self._runtime = clock, runtime
+
+    def read(self, state: ContainerState, options: Options, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """Raises RuntimeFailure for a container that is said nothing of logs."""
+        if self._runtime.lines(state.id) is None:
+            text = f'container "{state.name}" is simulated, and its behaviour says nothing of a log'
+            raise RuntimeFailure("Unsupported", text)
+        return self._read(state.id, options, is_over)
+
+    def tail(self, state: ContainerState, options: Options) -> bytes:
+        """As of now."""
+        return _text(_newest(self._runtime.lines(state.id) or [], options.tail_lines), options)
+
+    async def _read(self, container_id: str, options: Options, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
+        left = math.inf if options.limit_bytes is None else options.limit_bytes
+        tail, last = options.tail_lines, -math.inf
+        while True:
+            is_last = is_over() or not options.follow
+            lines = [each for each in self._runtime.lines(container_id) or () if each[0] > last]
+            text = _text(_newest(lines, tail), options)
+            piece = text if left == math.inf else text[: int(left)]
+            left -= len(piece)
+            if piece:
+                yield piece
+            if is_last or left <= 0:
+                return
+            tail, last = None, max((at for at, _ in lines), default=last)
+            await self._clock.sleep(FOLLOW_SECONDS)
+
+
+def _newest(lines: list[tuple[float, str]], count: int | None) -> list[tuple[float, str]]:
+    return lines if count is None else lines[max(len(lines) - count, 0) :]
+
+
+def _text(lines: Iterable[tuple[float, str]], options: Options) -> bytes:
+    """The wanted ones of some lines; all of them are written to stdout."""
+    if options.stream == "Stderr":
+        return b""
+    wanted = [each for each in lines if options.since is None or each[0] >= options.since]
+    shown = (f"{timestamps.format_micro(at)} {line}" if options.timestamps else line for at, line in wanted)
+    return "".join(line + "\n" for line in shown).encode()
+
+
 class SimulatedNetwork:
     """Hands out the addresses of a pod CIDR, in order; a freed one comes again last."""
 
@@ -88,6 +231,10 @@ class SimulatedNetwork:
         hosts = list(ipaddress.IPv4Network(pod_cidr).hosts())
         self._free = [str(host) for host in reversed(hosts[1:])]
         self._given: dict[str, SimulatedAttachment] = {}
+
+    def continue_from(self, other: "SimulatedNetwork") -> None:
+        """The same addresses are given."""
+        self._free, self._given = list(other._free), dict(other._given)
 
     async def setup(self) -> None:
         """Nothing to set up."""
@@ -175,16 +322,18 @@ class SimulatedFiles(PodFiles):
 
 
 class SimulatedHandlers:
-    """Probes and hooks succeed at once, for want of anything that could be asked; a sleep takes its time."""
+    """Probes say what the container's behaviour says; hooks succeed at once; a sleep takes its time."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, runtime: SimulatedRuntime) -> None:
+        self._clock, self._runtime = clock, runtime
 
     async def run(self, handler: Object, target: Target, timeout_seconds: float) -> Outcome:
-        """A success."""
+        """A success, unless the container's stage has its probe fail."""
         if "sleep" in handler:
             await self._clock.sleep(min(float(handler["sleep"]["seconds"]), timeout_seconds))
-        return Outcome(True)
+        moment = self._runtime.moment(target.container_id)
+        output = getattr(moment, target.purpose, "") if moment is not None else ""
+        return Outcome(not output, output)
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -27,14 +27,18 @@ def _addresses(old: list[Object], new: list[Object]) -> list[Object]:
 
 
 def _conditions(old: list[Object], new: list[Object]) -> list[Object]:
-    """Each changed condition whole, with null for the fields that went away."""
+    """Each changed condition whole, with null for the fields that went away; null is the same as absent."""
     before = {condition["type"]: condition for condition in old}
     found = []
     for condition in new:
         known = before.get(condition["type"], {})
-        if known != condition:
+        if _said(known) != _said(condition):
             found.append({**{key: None for key in known if key not in condition}, **condition})
     return found
+
+
+def _said(condition: Object) -> Object:
+    return {key: value for key, value in condition.items() if value is not None}
 
 
 def is_merely_starting(status: Object) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sampan.client.api import Client
 from sampan.client.transport import TransportError
+from sampan.control import event_writing
 from sampan.kinds.core.event import EVENT
 from sampan.kit.clock import Clock
 from sampan.meta import objects, timestamps
@@ -39,8 +40,7 @@ class Recorder:
             if told in self._told and await self._count(pod, told):
                 return
             event = self._event(pod, kind, reason, message)
-            await self._client.create(EVENT, event)
-            self._remember(told, event["metadata"]["name"], 1)
+            self._remember(told, await event_writing.create(self._client, event), 1)
         except (ApiError, TransportError) as error:
             log.debug("event %s about %s not written: %s", reason, objects.name(pod), error)
 
@@ -65,7 +65,8 @@ class Recorder:
     def _event(self, pod: Mapping[str, Any], kind: str, reason: str, message: str) -> dict[str, Any]:
         """In the new style, with eventTime alone: clients show it before those of the node of the same second."""
         now = self._clock.now()
-        self._last_nanos = max(int(now * 1e9), self._last_nanos + 1)
+        nanos = int(now * 1e9) + event_writing.shift(self._component)
+        self._last_nanos = max(nanos, self._last_nanos + 1)
         namespace, name = objects.key(pod)
         about = {"kind": "Pod", "apiVersion": "v1", "namespace": namespace, "name": name, "uid": objects.uid(pod)}
         about["resourceVersion"] = objects.resource_version(pod)

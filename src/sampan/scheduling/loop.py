@@ -30,6 +30,7 @@ from sampan.scheduling.snapshot import Snapshot
 
 NAME = "default-scheduler"
 MAX_BINDING = 64
+ASK_AGAIN_SECONDS = 1.0
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 Object = dict[str, Any]
@@ -55,8 +56,11 @@ class Scheduler:
         self._binding = asyncio.Semaphore(MAX_BINDING)
         self._running: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Returns when the caches are filled and pods are being scheduled."""
+    async def start(self, before: "Scheduler | None" = None) -> None:
+        """Returns when the caches are filled and pods are being scheduled. What another one saw `before` is known."""
+        if before is not None:
+            self._nodes.continue_from(before._nodes)
+            self._pods.continue_from(before._pods)
         await self._nodes.wait_synced()
         await self._pods.wait_synced()
         self._nodes.subscribe(self._node_changed)
@@ -171,11 +175,26 @@ class Scheduler:
         try:
             await self._client.create_subresource(POD, key, "binding", _binding(pod.pod, node))
         except (ApiError, TransportError) as error:
-            self._undo(pod, error)
-            return
+            is_known = isinstance(error, ApiError) and error.code < 500
+            if is_known or not await self._is_bound(pod):
+                self._undo(pod, error)
+                return
         self._pending.remove(pod.uid)
         message = f"Successfully assigned {key[0]}/{key[1]} to {node}"
         await self._recorder.tell(pod.pod, "Normal", "Scheduled", message)
+
+    async def _is_bound(self, pod: Demand) -> bool:
+        """Whether a binding without an answer was made. Until that is known, nobody gets the pod's room."""
+        namespace, name = objects.key(pod.pod)
+        while True:
+            try:
+                found = await self._client.get(POD, name, namespace)
+            except (ApiError, TransportError) as error:
+                if isinstance(error, ApiError) and error.code < 500 and error.code != 429:
+                    return False
+            else:
+                return objects.uid(found) == pod.uid and bool(found["spec"].get("nodeName"))
+            await self._clock.sleep(ASK_AGAIN_SECONDS)
 
     def _undo(self, pod: Demand, error: Exception) -> None:
         """The binding failed: the node is free again, the pod comes back unless the cache knows better."""

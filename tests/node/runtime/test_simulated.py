@@ -8,8 +8,9 @@ import pytest
 from sampan.kit.ids import SeededIds
 from sampan.kit.tasks import Tasks
 from sampan.node.images.model import Image
+from sampan.node.runtime.orders import EXIT_CODE, RUN_SECONDS, START_ERROR
 from sampan.node.runtime.protocol import ContainerConfig, Runtime, RuntimeFailure
-from sampan.node.runtime.simulated import EXIT_CODE, RUN_SECONDS, START_ERROR, SimulatedRuntime
+from sampan.node.runtime.simulated import SimulatedRuntime
 
 
 class Now:

@@ -5,6 +5,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-sy
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -65,6 +66,7 @@ class Schedule:
         return day in self.days or weekday in self.weekdays
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Schedule:
     """The schedule a text says. ValueError in upstream's words."""
     if not text:
@@ -112,8 +114,12 @@ def _duration(text: str) -> float | None:
 
 
 def _is_star(field: str) -> bool:
-    """Whether any part of the field is a star, with or without a step of one."""
-    return any(part in ("*", "?", "*/1", "?/1") for part in field.split(","))
+    """Whether any part of the field (which has been read) is a star, with or without a step of one."""
+    for part in field.split(","):
+        whole, _, step = part.partition("/")
+        if whole.split("-")[0] in ("*", "?") and (not step or int(step) == 1):
+            return True
+    return False
 
 
 def _field(text: str, bounds: Bounds) -> frozenset[int]:

@@ -8,7 +8,6 @@ from typing import Any
 
 _UNATTENDED = frozenset(
     (
-        "cronjobs.batch",
         "daemonsets.apps",
         "horizontalpodautoscalers.autoscaling",
         "persistentvolumeclaims",
@@ -19,7 +18,7 @@ _UNATTENDED = frozenset(
 
 
 def warnings(resource: str, obj: Mapping[str, Any]) -> list[str]:
-    """For a new object of a resource, such as "cronjobs.batch"."""
+    """For a new object of a resource, such as "statefulsets.apps"."""
     if resource in _UNATTENDED:
         return [f"no controller attends to {resource} yet in this version of Sampan"]
     if resource == "services" and any(port.get("nodePort") for port in obj["spec"].get("ports") or ()):

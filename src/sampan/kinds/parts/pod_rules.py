@@ -78,9 +78,9 @@ def warnings(spec: Spec, path: str) -> list[str]:
         )
     for index, volume in enumerate(spec.get("volumes") or ()):
         found += [
-            f"{path}.volumes[{index}].{kind}: {text}"
-            for kind, text in _DEPRECATED.items()
-            if volume.get(kind) is not None
+            f"{path}.volumes[{index}].{kind}: {_DEPRECATED[kind]}"
+            for kind in volume
+            if kind in _DEPRECATED and volume[kind] is not None
         ]
     return found
 

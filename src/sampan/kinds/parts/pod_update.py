@@ -31,7 +31,7 @@ def causes(new: Object, old: Object) -> list[Cause]:
         found += _image_causes(spec.get(group) or (), f"spec.{group}", found)
     found += _deadline_causes(spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds"))
     tolerations, had = spec.get("tolerations") or [], before.get("tolerations") or []
-    if any(not any(_covers(given, t) for given in tolerations) for t in had):
+    if not {_lasting(t) for t in had} <= {_lasting(t) for t in tolerations}:
         text = "existing toleration can not be modified except its tolerationSeconds"
         found.append(forbidden_field("spec.tolerations", text))
     found += _gate_causes(spec.get("schedulingGates") or (), before.get("schedulingGates") or ())
@@ -69,10 +69,9 @@ def _deadline_causes(value: int | None, before: int | None) -> list[Cause]:
     return []
 
 
-def _covers(given: Spec, had: Spec) -> bool:
-    return {k: v for k, v in given.items() if k != "tolerationSeconds"} == {
-        k: v for k, v in had.items() if k != "tolerationSeconds"
-    }
+def _lasting(toleration: Spec) -> frozenset[tuple[str, Any]]:
+    """What may not change about a toleration."""
+    return frozenset((name, value) for name, value in toleration.items() if name != "tolerationSeconds")
 
 
 def _gate_causes(gates: Sequence[Spec], before: Sequence[Spec]) -> list[Cause]:

@@ -4,6 +4,7 @@ https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sampan.kinds.parts import pod_resources
@@ -129,6 +130,7 @@ def _name_causes(name: str, path: str) -> list[Cause]:
     return found
 
 
+@lru_cache(maxsize=2048)
 def is_extended(name: str) -> bool:
     """Whether it may name a resource that nodes advertise beside the standard ones, such as example.com/gpu."""
     return not _is_native(name) and not name.startswith(_REQUESTS) and not names.qualified_name(_REQUESTS + name)

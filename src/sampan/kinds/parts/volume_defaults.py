@@ -16,10 +16,8 @@ _EMPTY_COUNTS = frozenset(("iscsi", "rbd", "scaleIO"))  # there, an empty text i
 
 def fill(holder: Tree) -> None:
     """Fills in the sources that the holder (a pod's volume, or a PersistentVolume's spec) has, in place."""
-    for kind, values in _DEFAULTS.items():
-        source = holder.get(kind)
-        if source is None:
-            continue
-        for field, value in values.items():
+    for kind in holder.keys() & _DEFAULTS:
+        source = holder[kind]
+        for field, value in _DEFAULTS[kind].items() if source is not None else ():
             if source.get(field) is None or (kind in _EMPTY_COUNTS and not source[field]):
                 source[field] = value

@@ -95,6 +95,8 @@ class ContainerConfig:
     """Container id whose IPC namespace is joined; empty: its own."""
     labels: tuple[tuple[str, str], ...] = ()
     """Kept with the container and given back in its state; the simulated runtime reads its orders here."""
+    pod_labels: tuple[tuple[str, str], ...] = ()
+    """Its pod's labels."""
 
 
 @dataclass(frozen=True, slots=True)

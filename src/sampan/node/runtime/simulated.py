@@ -1,20 +1,26 @@
-"""A runtime that runs nothing: containers are records that start at once and end as they are told to.
+"""A runtime that runs nothing: containers are records that take the course their behaviour says.
 
-Its version is `simulated://...`, so a node never hides what it is. What a container does is told by labels
-of its configuration (the agent passes the pod's annotations of these names on); without them it runs until
-it is stopped. What needs a real process (exec, attach) is refused by name.
+Its version is `simulated://...`, so a node never hides what it is. Without a behaviour (see orders.py) a
+container starts at once and runs until it is stopped. What needs a real process (exec, attach) is refused
+by name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
+from sampan.node.runtime import orders, stages
+from sampan.node.runtime.behaviour import BehaviourError
+from sampan.node.runtime.orders import Rules, Subject
 from sampan.node.runtime.protocol import (
     EXITED,
     RUNNING,
@@ -24,92 +30,112 @@ from sampan.node.runtime.protocol import (
     ExecSession,
     RuntimeFailure,
 )
+from sampan.node.runtime.stages import Course, Exit, Moment
 
-RUN_SECONDS = "simulated.sampan.dev/run-seconds"
-"""How long a container runs; `<name>.<container>` speaks of one container of the pod."""
-EXIT_CODE = "simulated.sampan.dev/exit-code"
-"""With what it then ends; 0 if not given."""
-START_ERROR = "simulated.sampan.dev/start-error"
-"""The message with which its start fails."""
+KILL = Exit(stages.KILLED)
+
+
+@cache
+def _version() -> str:
+    try:
+        return "simulated://" + metadata.version("sampan")
+    except metadata.PackageNotFoundError:
+        return "simulated://unknown"
+
+
+@dataclass(eq=False)
+class _Life:
+    """A container, and the course that its life takes from `began` (unix seconds) on."""
+
+    state: ContainerState
+    subject: Subject
+    memory_limit: float
+    course: Course
+    began: float
+    ending: asyncio.Task[None] | None = None
 
 
 class SimulatedRuntime:
     """Containers in memory only: they go with the process."""
 
-    def __init__(self, clock: Clock, tasks: Tasks, ids: Ids) -> None:
+    def __init__(self, clock: Clock, tasks: Tasks, ids: Ids, rules: Rules | None = None) -> None:
         self._clock = clock
         self._tasks = tasks
         self._ids = ids
-        self._states: dict[str, ContainerState] = {}
+        self._rules = rules or Rules()
+        self._lives: dict[str, _Life] = {}
         self._ended: asyncio.Queue[ContainerState] = asyncio.Queue()
 
     @property
     def version(self) -> str:
         """`simulated://` and this package's version."""
-        try:
-            return "simulated://" + metadata.version("sampan")
-        except metadata.PackageNotFoundError:
-            return "simulated://unknown"
+        return _version()
 
     async def open(self) -> None:
         """Nothing is there to be taken over."""
 
+    def continue_from(self, other: SimulatedRuntime) -> None:
+        """The same containers run, and end when they would have."""
+        for container_id, known in other._lives.items():
+            life = self._lives[container_id] = dataclasses.replace(known, ending=None)
+            if life.state.state == RUNNING:
+                self._schedule(life)
+
     async def start(self, config: ContainerConfig) -> ContainerState:
-        """A running container, at once."""
+        """A running container, as soon as its behaviour wants it to run."""
+        container_id = (self._ids.uid() + self._ids.uid()).replace("-", "")
+        subject = orders.subject_of(config)
+        memory_limit = config.resources.memory_limit
+        course = self._decide(subject, config.attempt, memory_limit)
+        created = self._clock.now()
+        if course.start_seconds > 0:
+            await self._clock.sleep(course.start_seconds)
+            course = self._decide(subject, config.attempt, memory_limit)  # more may have been said meanwhile
         now = self._clock.now()
-        state = ContainerState(
-            id=(self._ids.uid() + self._ids.uid()).replace("-", ""),
-            pod_uid=config.pod_uid,
-            pod_namespace=config.pod_namespace,
-            pod_name=config.pod_name,
-            name=config.name,
-            attempt=config.attempt,
-            image_ref=config.image.reference,
-            image_id=next(iter(config.image.repo_digests), config.image.id),
-            state=RUNNING,
-            created_at=now,
-            started_at=now,
-            log_path=config.log_path,
-            labels=config.labels,
-        )
-        error = _order(config, START_ERROR)
-        if error is not None:
-            state = dataclasses.replace(
+        state = _running(config, container_id, created, now)
+        life = self._lives[container_id] = _Life(state, subject, memory_limit, course, now)
+        if error := course.start_error:
+            life.state = dataclasses.replace(
                 state, state=EXITED, exit_code=128, reason="StartError", message=error, started_at=0.0, finished_at=now
             )
-            self._states[state.id] = state
-            raise RuntimeFailure("RunContainerError", error, state)
-        seconds = _number(config, RUN_SECONDS)
-        code = _number(config, EXIT_CODE) or 0.0
-        self._states[state.id] = state
-        if seconds is not None:
-            self._tasks.spawn(self._end_later(state.id, seconds, int(code)), f"simulated {config.name}")
+            raise RuntimeFailure("RunContainerError", error, life.state)
+        self._schedule(life)
         return state
 
     async def kill(self, container_id: str, signal: str) -> None:
-        """SIGKILL and SIGTERM end it; other signals do nothing."""
+        """SIGKILL ends it, SIGTERM asks it to end; other signals do nothing."""
         name = signal.upper().removeprefix("SIG")
-        if container_id not in self._states:
+        life = self._lives.get(container_id)
+        if life is None:
             raise RuntimeFailure(
                 "NotFound", f'an error occurred when try to find container "{container_id}": not found'
             )
         if name in ("KILL", "9"):
-            self._end(container_id, 137)
-        elif name in ("TERM", "15"):
-            self._end(container_id, 0)
+            self._end(life, KILL)
+        elif name in ("TERM", "15") and life.course.stop_seconds < math.inf:
+            stopped = self._end_later(life, life.course.stop_seconds, life.course.stop_exit)
+            self._tasks.spawn(stopped, f"simulated {life.state.name} stops")
 
     async def stop(self, container_id: str, signal: str, grace_seconds: float) -> None:
-        """It ends at once, and well, unless there is no grace."""
-        self._end(container_id, 0 if grace_seconds > 0 else 137)
+        """It ends as its behaviour says, or is killed when the grace is over."""
+        life = self._lives.get(container_id)
+        if life is None or life.state.state == EXITED:
+            return
+        is_soon = life.course.stop_seconds <= grace_seconds and grace_seconds > 0
+        seconds = life.course.stop_seconds if is_soon else max(grace_seconds, 0.0)
+        if seconds > 0:
+            await self._clock.sleep(seconds)
+        self._end(life, life.course.stop_exit if is_soon else KILL)
 
     async def remove(self, container_id: str) -> None:
         """Forgets it."""
-        self._end(container_id, 137)
-        self._states.pop(container_id, None)
+        life = self._lives.pop(container_id, None)
+        if life is not None:
+            self._end(life, KILL)
 
     async def containers(self) -> list[ContainerState]:
         """All, sorted by id."""
-        return [state for _, state in sorted(self._states.items())]
+        return [life.state for _, life in sorted(self._lives.items())]
 
     async def exits(self) -> AsyncIterator[ContainerState]:
         """Each end, once."""
@@ -142,39 +168,95 @@ class SimulatedRuntime:
 
     async def cleanup_all(self) -> None:
         """Forgets all."""
-        self._states.clear()
+        self._lives.clear()
 
-    async def _end_later(self, container_id: str, seconds: float, code: int) -> None:
+    # What only simulated containers can be asked
+
+    def moment(self, container_id: str) -> Moment | None:
+        """What its probes say and what it uses now; None for one that does not run."""
+        life = self._lives.get(container_id)
+        if life is None or life.state.state != RUNNING:
+            return None
+        return stages.state(life.course, self._age(life))
+
+    def lines(self, container_id: str) -> list[tuple[float, str]] | None:
+        """What it has logged, each line with its time (unix seconds); None where its behaviour says nothing of logs."""
+        life = self._lives.get(container_id)
+        if life is None or not any(stage.log for stage in life.course.life.stages):
+            return None
+        until = life.state.finished_at if life.state.state == EXITED else self._clock.now()
+        return [(life.began + at, line) for at, line in stages.lines(life.course, until - life.began)]
+
+    def reconsider(self) -> None:
+        """Has running containers live, from now on, as the rules now say; those of which nothing new is said go on."""
+        for life in list(self._lives.values()):
+            if life.state.state != RUNNING:
+                continue
+            course = self._decide(life.subject, life.state.attempt, life.memory_limit)
+            is_new = course.life != life.course.life
+            life.course = course
+            if is_new:
+                life.began = self._clock.now()
+                self._schedule(life)
+
+    def _decide(self, subject: Subject, attempt: int, memory_limit: float) -> Course:
+        try:
+            behaviour = self._rules.behaviour(subject)
+        except BehaviourError as error:
+            raise RuntimeFailure("CreateContainerConfigError", str(error)) from error
+        chance = subject.draw(attempt)
+        return stages.course(stages.case_of(behaviour, attempt, chance), chance, memory_limit)
+
+    def _schedule(self, life: _Life) -> None:
+        """Ends it when its course does."""
+        if life.ending is not None:
+            life.ending.cancel()
+        if life.course.ends < math.inf:
+            ended = self._end_later(life, life.course.ends - self._age(life), life.course.exit)
+            life.ending = self._tasks.spawn(ended, f"simulated {life.state.name}")
+
+    def _age(self, life: _Life) -> float:
+        """For how long it has lived, in seconds; no finer than wall time can tell."""
+        return round(self._clock.now() - life.began, 6)
+
+    async def _end_later(self, life: _Life, seconds: float, exit: Exit) -> None:
         await self._clock.sleep(seconds)
-        self._end(container_id, code)
+        self._end(life, exit)
 
-    def _end(self, container_id: str, code: int) -> None:
-        state = self._states.get(container_id)
-        if state is None or state.state == EXITED:
+    def _end(self, life: _Life, exit: Exit) -> None:
+        if life.state.state == EXITED:
             return
-        reason = "Error" if code else "Completed"
-        ended = dataclasses.replace(state, state=EXITED, exit_code=code, reason=reason, finished_at=self._clock.now())
-        self._states[container_id] = ended
-        self._ended.put_nowait(ended)
+        if life.ending is not None and life.ending is not asyncio.current_task():
+            life.ending.cancel()
+        life.state = dataclasses.replace(
+            life.state,
+            state=EXITED,
+            exit_code=exit.code,
+            oom_killed=exit.is_oom,
+            reason="OOMKilled" if exit.is_oom else "Error" if exit.code else "Completed",
+            message=exit.message,
+            finished_at=self._clock.now(),
+        )
+        self._ended.put_nowait(life.state)
+
+
+def _running(config: ContainerConfig, container_id: str, created: float, now: float) -> ContainerState:
+    return ContainerState(
+        id=container_id,
+        pod_uid=config.pod_uid,
+        pod_namespace=config.pod_namespace,
+        pod_name=config.pod_name,
+        name=config.name,
+        attempt=config.attempt,
+        image_ref=config.image.reference,
+        image_id=next(iter(config.image.repo_digests), config.image.id),
+        state=RUNNING,
+        created_at=created,
+        started_at=now,
+        log_path=config.log_path,
+        labels=config.labels,
+    )
 
 
 def _refusal(what: str) -> RuntimeFailure:
     return RuntimeFailure("Unsupported", f"{what} is not available: this node's containers are simulated")
-
-
-def _order(config: ContainerConfig, key: str) -> str | None:
-    labels = dict(config.labels)
-    return labels.get(f"{key}.{config.name}", labels.get(key))
-
-
-def _number(config: ContainerConfig, key: str) -> float | None:
-    text = _order(config, key)
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise RuntimeFailure("CreateContainerConfigError", f"annotation {key}: {text!r} is not a number") from error
-    if not 0 <= value < 1e12:
-        raise RuntimeFailure("CreateContainerConfigError", f"annotation {key}: {text!r} is out of range")
-    return value

@@ -1,0 +1,112 @@
+"""Requests for logs: which attempt of which container is meant, and what of its log is wanted.
+
+https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.36/#read-log-pod-v1-core
+"""
+
+from collections.abc import AsyncIterator
+
+from sampan.meta import timestamps
+from sampan.node import logs, podspec
+from sampan.node.agent import Agent
+from sampan.node.record import PodRecord
+from sampan.node.runtime.protocol import EXITED, ContainerState
+from sampan.web.message import Request
+
+
+class Refusal(Exception):
+    """An answer other than success, in plain text as upstream's kubelet gives it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code, self.text = code, text
+
+
+def read(agent: Agent, request: Request, names: list[str]) -> AsyncIterator[bytes]:
+    """The log of NAMESPACE, POD, CONTAINER as text. Raises Refusal, and RuntimeFailure where there are no logs."""
+    namespace, name, container = names
+    record = find(agent, namespace, name, container)
+    options = _options(request, agent.parts.clock.now())
+    state = _attempt(record, container, is_previous=is_set(request, "previous"))
+    if not state.log_path:
+        raise Refusal(400, f'container "{container}" in pod "{name}" keeps no log')
+
+    def is_over() -> bool:
+        now = record.states.get(state.id)
+        return now is None or now.state == EXITED
+
+    if agent.parts.logs is not None:
+        return agent.parts.logs.read(state, options, is_over)
+    return logs.read(state.log_path, options, is_over)
+
+
+def find(agent: Agent, namespace: str, name: str, container: str) -> PodRecord:
+    """The pod on this node, which has such a container. Raises Refusal."""
+    record = agent.running(namespace, name)
+    if record is None:
+        raise Refusal(404, f'pod "{name}" not found')
+    if podspec.container(record.pod, container) is None:
+        raise Refusal(404, f'container "{container}" not found in pod "{name}"')
+    return record
+
+
+def _attempt(record: PodRecord, container: str, *, is_previous: bool) -> ContainerState:
+    """The newest attempt, or the one before it."""
+    found = sorted((s for s in record.states.values() if s.name == container), key=lambda s: -s.attempt)
+    name = record.pod["metadata"]["name"]
+    if is_previous:
+        if len(found) < 2 or found[0].attempt == 0:
+            raise Refusal(400, f'previous terminated container "{container}" in pod "{name}" not found')
+        return found[1]
+    if not found:
+        waiting = _waiting(record, container)
+        raise Refusal(400, f'container "{container}" in pod "{name}" is waiting to start: {waiting}')
+    return found[0]
+
+
+def _waiting(record: PodRecord, container: str) -> str:
+    status = record.pod.get("status") or {}
+    for found in (status.get("containerStatuses") or []) + (status.get("initContainerStatuses") or []):
+        if found["name"] == container and (reason := found.get("state", {}).get("waiting", {}).get("reason")):
+            if reason in ("ErrImagePull", "ImagePullBackOff"):
+                return "trying and failing to pull image"
+            if reason == "ErrImageNeverPull":
+                return "image can't be pulled"
+            return str(reason)
+    return "ContainerCreating"
+
+
+def _options(request: Request, now: float) -> logs.Options:
+    since = None
+    seconds = _number(request, "sinceSeconds")
+    if seconds is not None:
+        since = now - seconds
+    elif text := request.param("sinceTime"):
+        try:
+            since = timestamps.parse(text)
+        except ValueError as error:
+            raise Refusal(400, str(error)) from error
+    stream = request.param("stream") or "All"
+    if stream not in ("All", "Stdout", "Stderr"):
+        raise Refusal(400, f'invalid stream "{stream}"')
+    return logs.Options(
+        follow=is_set(request, "follow"),
+        tail_lines=_number(request, "tailLines"),
+        since=since,
+        timestamps=is_set(request, "timestamps"),
+        limit_bytes=_number(request, "limitBytes"),
+        stream=stream,
+    )
+
+
+def is_set(request: Request, name: str) -> bool:
+    """Whether a parameter says yes."""
+    return request.param(name).lower() in ("true", "1")
+
+
+def _number(request: Request, name: str) -> int | None:
+    text = request.param(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise Refusal(400, f"{name} must be a number that is not negative")
+    return int(text)

@@ -1,0 +1,193 @@
+"""Report: what a failed test should tell of its cluster, short enough to be read.
+
+The seed and the time, the objects that the test dealt with and what came of them, the last events about
+anything else, and what the API refused. All of it is read from the history, so that it can be told of a
+cluster in any state.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sampan.cluster import naming, story
+from sampan.cluster.doors import Send
+from sampan.cluster.history import Change
+from sampan.meta import objects, timestamps
+from sampan.testing.cluster import Cluster
+from sampan.web.message import Request, Response
+
+Object = dict[str, Any]
+
+MAX_OBJECTS = 4
+MAX_EVENTS = 8
+MAX_CHANGES = 8
+MAX_OWNED = 6
+MAX_REFUSALS = 6
+MAX_WIDTH = 200
+USUAL = frozenset((401, 404, 409, 410))
+"""What clients are refused every day, and know how to go on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was not granted. `time` counts virtual seconds from the start."""
+
+    time: float
+    user: str
+    request: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{story.clock(self.time)} {self.user}: {self.request}: {self.why}"
+
+
+class Witness:
+    """What is not to be read from the history: where a test began, and the last unusual refusals since."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.began = len(cluster.sim.history)
+        self.refusals: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
+        cluster.sim.doors.interceptors.insert(0, self)
+
+    async def __call__(self, request: Request, user: str, send: Send) -> Response:
+        """See doors.Interceptor."""
+        response = await send(request)
+        if response.status >= 400 and response.status not in USUAL:
+            why = f"{response.status} {_message(response)}".rstrip()
+            self.refusals.append(Refusal(self.cluster.time, user, f"{request.method} {request.path}", why))
+        return response
+
+
+class Report:
+    """Of a test's cluster, which may be closed already."""
+
+    def __init__(self, witness: Witness) -> None:
+        self._cluster = witness.cluster
+        self._refusals = witness.refusals
+        self._changes: dict[tuple[str, str], list[Change]] = {}
+        for change in self._cluster.sim.history:
+            self._changes.setdefault((change.resource, change.key), []).append(change)
+        news = self._cluster.sim.history[witness.began :]
+        events = [change for change in news if change.resource == "events" and change.type != "DELETED"]
+        self._news = {change.key: change for change in events}
+
+    def __str__(self) -> str:
+        """The whole text."""
+        touched = list(self._cluster.touched)
+        shown, others = touched[-MAX_OBJECTS:], touched[:-MAX_OBJECTS]
+        lines = [self._head()]
+        for named in shown:
+            lines += ["", *self._object(named)]
+        if others:
+            lines += ["", f"touched before: {', '.join(str(named) for named in others)}"]
+        if found := self._events(lambda about: about not in {_about(named) for named in shown}):
+            lines += ["", "events about others:", *_indented(found)]
+        if self._refusals:
+            lines += ["", "refused:", *_indented(str(refusal) for refusal in self._refusals)]
+        return "\n".join(_cut(line, MAX_WIDTH) for line in lines)
+
+    def _head(self) -> str:
+        cluster = self._cluster
+        nodes = len(cluster.sim.machines)
+        moment = timestamps.format(cluster.sim.clock.now())
+        return f"seed {cluster.seed}, {nodes} node{'' if nodes == 1 else 's'}, {story.clock(cluster.time)} ({moment})"
+
+    def _object(self, named: naming.Named) -> list[str]:
+        key = f"{named.namespace}/{named.name}" if named.namespace else named.name
+        changes = self._changes.get((named.kind.resource, key), [])
+        obj = _last(changes)
+        lines = [str(named)]
+        if obj is None or obj.get("status"):
+            lines += _indented(story.state_lines(obj))
+        if obj is not None and (owned := self._owned(objects.uid(obj))):
+            lines += ["  owned by it:", *_indented(owned, 4)]
+        if events := self._events(lambda about: about == _about(named)):
+            lines += ["  events:", *_indented(events, 4)]
+        if changes:
+            lines += ["  changes:", *_indented(story.change_lines(changes, MAX_CHANGES), 4)]
+        return lines
+
+    def _owned(self, uid: str) -> list[str]:
+        """One line for each object that exists because of this one; those of which something is untrue first."""
+        everything = [obj for changes in self._changes.values() if (obj := _last(changes)) is not None]
+        found: dict[str, Object] = {}
+        owners = {uid}
+        while owners:
+            owned = {objects.uid(obj): obj for obj in everything if _owner_uids(obj) & owners}
+            owners = owned.keys() - found.keys()
+            found |= owned
+        lines = sorted((_brief(obj) for obj in found.values()), key=lambda line: ("=False" not in line, line))
+        return lines if len(lines) <= MAX_OWNED else [*lines[:MAX_OWNED], f"and {len(lines) - MAX_OWNED} more"]
+
+    def _events(self, is_told: Callable[[tuple[str, str, str]], bool]) -> list[str]:
+        """The last of the events about what is told, warnings rather than others; what is said of many stands once."""
+        alike: dict[tuple[str, ...], list[Change]] = {}
+        for change in self._news.values():
+            event = change.tree
+            if is_told(_involved(event)):
+                said = (event.get("type", ""), event.get("reason", ""), event.get("message", ""))
+                alike.setdefault((*said, _involved(event)[0]), []).append(change)
+        found = sorted(alike.values(), key=lambda changes: (_is_warning(changes[0]), changes[-1].time))
+        left_out = len(found[:-MAX_EVENTS])
+        shown = sorted(found[-MAX_EVENTS:], key=lambda changes: changes[-1].time)
+        return [*([f"{left_out} more, and"] if left_out else ()), *(_event_line(changes) for changes in shown)]
+
+
+def _last(changes: list[Change]) -> Object | None:
+    """What the object is like after them."""
+    return None if not changes or changes[-1].type == "DELETED" else changes[-1].tree
+
+
+def _about(named: naming.Named) -> tuple[str, str, str]:
+    return named.kind.name, named.namespace, named.name
+
+
+def _involved(event: Object) -> tuple[str, str, str]:
+    about = event.get("involvedObject") or event.get("regarding") or {}
+    return about.get("kind", ""), about.get("namespace") or "", about.get("name", "")
+
+
+def _is_warning(change: Change) -> bool:
+    return bool(change.tree.get("type") == "Warning")
+
+
+def _event_line(changes: list[Change]) -> str:
+    """Of events that say the same about several objects: the last one's."""
+    line = f"{story.clock(changes[-1].time)} {story.event_lines([changes[-1].tree])[0]}"
+    return _cut(line, MAX_WIDTH - 30) + f" (and {len(changes) - 1} like it)" if len(changes) > 1 else line
+
+
+def _owner_uids(obj: Object) -> set[str]:
+    return {reference["uid"] for reference in objects.owner_references(obj)}
+
+
+def _brief(obj: Object) -> str:
+    status = obj.get("status") or {}
+    untrue = [
+        f"{condition.get('type')}={condition.get('status')} {condition.get('reason') or ''}".rstrip()
+        for condition in status.get("conditions") or ()
+        if condition.get("status") != "True"
+    ]
+    state = ", ".join(filter(None, (status.get("phase"), *untrue)))
+    return f"{obj['kind'].lower()}/{objects.name(obj)} {state}".rstrip()
+
+
+def _message(response: Response) -> str:
+    """That of the Status in its body."""
+    try:
+        body = orjson.loads(response.body) if isinstance(response.body, bytes) else response.body
+    except orjson.JSONDecodeError:
+        return ""
+    return str(body.get("message", "")) if isinstance(body, dict) else ""
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def _indented(lines: Iterable[str], by: int = 2) -> list[str]:
+    return [" " * by + line for line in lines]
