@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.sim import trees
 
 from sampan.client.transport import TransportError
 from sampan.cluster import invariants
@@ -21,6 +20,7 @@ from sampan.kinds.core.pod import POD
 from sampan.meta import conditions, objects
 from sampan.meta.status import ApiError
 from sampan.web.message import Request, Response
+from tests.sim import trees
 
 Tree = dict[str, Any]
 ADMIN = ("kubernetes-admin",)

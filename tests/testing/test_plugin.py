@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.testing import plugged
 
 from sampan.testing import case, report, setups, traces  # noqa: F401 (runs inside this process share what is loaded)
+from tests.testing import plugged
 
 pytest_plugins = ["pytester"]
 

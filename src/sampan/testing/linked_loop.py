@@ -62,7 +62,7 @@ class LinkedLoop(asyncio.SelectorEventLoop):
             self.call_soon_threadsafe(_nothing)
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]  # chosen at run time
+class _Selector(selectors.DefaultSelector):
     """Leaves the waiting to somebody else."""
 
     def __init__(self, wait: Callable[..., Events]) -> None:
@@ -71,7 +71,7 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]  #
 
     def select(self, timeout: float | None = None) -> Events:
         if timeout is not None and timeout <= 0:
-            return super().select(timeout)  # type: ignore[no-any-return]
+            return super().select(timeout)
         return self._wait(super().select, self.fileno(), timeout)
 
 

@@ -198,7 +198,7 @@ def read(self: Any, *arguments: Any) -> Any:
 class CountedQueue:
     """queue.SimpleQueue, of which one can tell that somebody is about to get something."""
 
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     def __init__(self) -> None:
         self._queue: Any = _SimpleQueue()
