@@ -155,3 +155,13 @@ def test_a_server_configuration_is_checked_first(capsys: Capture, tmp_path: Path
     assert f"{path}: Policy: rules[0].level is 'Everything': use one of None, Metadata" in told
     assert main.run(["up", "--runtime", "simulated", "--server-config", str(tmp_path / "missing")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_scheduler_configuration_is_checked_first(capsys: Capture, tmp_path: Path, home: Path) -> None:
+    """What is wrong in it is said with its place, and nothing is started."""
+    path = tmp_path / "scheduler.yaml"
+    path.write_text("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofile: []\n")
+    assert main.run(["up", "--runtime", "simulated", "--scheduler-config", str(path)]) == 1
+    assert f'{path}: unknown field "profile"' in capsys.readouterr().err
+    assert main.run(["up", "--runtime", "simulated", "--scheduler-config", str(tmp_path / "missing")]) == 1
+    assert "cannot be read" in capsys.readouterr().err

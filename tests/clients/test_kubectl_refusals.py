@@ -29,10 +29,6 @@ def test_what_nobody_attends_to_yet_is_told(cluster: Cluster, ns: str) -> None:
     """The API keeps them as upstream does; a warning says what does not happen in this version."""
     made = cluster.run("kubectl", "create", "service", "nodeport", "np", "--tcp=80:80")
     assert "Warning: node ports are allocated, but no node forwards them yet in this version of Sampan" in made.stderr
-    head = "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: r}\nspec:\n  selector: {a: b}\n"
-    rest = "  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: x, image: x}]}}\n"
-    made = cluster.run("kubectl", "apply", "-f", "-", stdin=head + rest)
-    assert "Warning: no controller attends to replicationcontrollers yet in this version of Sampan" in made.stderr
 
 
 def test_bad_manifests(cluster: Cluster, ns: str) -> None:

@@ -263,7 +263,68 @@ def test_duplicate_controllers(cluster: SimulatedCluster, faults: Faults) -> Non
     watching.settled()
 
 
+def test_rivals_need_no_control_plane(cluster: SimulatedCluster, faults: Faults) -> None:
+    """They begin while it is down, outlive its crashes, and are gone when they end."""
+    faults.crash_control_plane(back_after=10)
+    rivals = faults.duplicate_controllers()
+    faults.after(20, lambda: faults.crash_control_plane(back_after=5))
+    cluster.advance(11)
+    restart(cluster)
+    cluster.advance(30)
+    assert len(watches_of_rivals(cluster)) > 20
+    rivals.end()
+    assert_well(cluster)
+    assert watches_of_rivals(cluster) == []
+
+
+def watches_of_rivals(cluster: SimulatedCluster) -> list[Request]:
+    return [s.request for s in cluster.doors.streams if Aim(groups=("rivals",)).is_about(s.request)]
+
+
+def test_a_stale_instance_beside_the_first(cluster: SimulatedCluster, faults: Faults) -> None:
+    """It sees everything late, the first one does not; what it does in vain is put right."""
+    watching = invariants.watch(cluster, faults=faults)
+    with faults.duplicate_controllers(late=20):
+        restart(cluster)
+        cluster.advance(60)
+        cluster.patch(DEPLOYMENT, "web", "default", {"spec": {"replicas": 1}})
+        cluster.advance(60)
+    assert_well(cluster, 1)
+    watching.settled()
+    assert [what for _, what in faults.log] == [
+        "duplicate controllers, stale by 20 s", "end of duplicate controllers, stale by 20 s",
+    ]  # fmt: skip
+
+
+def test_controllers_stand_still(cluster: SimulatedCluster, faults: Faults) -> None:
+    """Nothing is done while they are frozen; then they go on, and nothing is done twice."""
+    watching = invariants.watch(cluster, faults=faults)
+    restart(cluster)
+    assert_well(cluster)
+    with faults.freeze(*CONTROLLERS):
+        cluster.patch(DEPLOYMENT, "web", "default", {"spec": {"replicas": 2}})
+        cluster.advance(100)
+        assert len(cluster.list(POD)) == 4
+        cluster.patch(DEPLOYMENT, "web", "default", {"spec": {"replicas": 3}})
+    assert_well(cluster, 3)
+    watching.settled()
+    assert [what for _, what in faults.log] == [f"{what}freeze {CONTROLLERS[0]}" for what in ("", "end of ")]
+
+
 # Nodes
+
+
+def test_a_frozen_node(cluster: SimulatedCluster, faults: Faults) -> None:
+    """It says nothing, and is taken for lost; then it is there again with what it had."""
+    restart(cluster)
+    assert_well(cluster)
+    before = containers(cluster, "sampan-2")
+    with faults.freeze("sampan-2"):
+        cluster.advance(60)
+        assert not conditions.is_true(cluster.get(NODE, "sampan-2"), "Ready")
+    cluster.advance(30)
+    assert conditions.is_true(cluster.get(NODE, "sampan-2"), "Ready")
+    assert containers(cluster, "sampan-2") == before
 
 
 def test_a_node_crashes_and_returns(cluster: SimulatedCluster, faults: Faults) -> None:
@@ -307,6 +368,46 @@ def test_containers(cluster: SimulatedCluster, faults: Faults) -> None:
         cluster.advance(30)
         assert {waiting(p) for p in cluster.list(POD)} <= {"ErrImagePull", "ImagePullBackOff"}
     assert_well(cluster)
+
+
+def test_slow_pulls(cluster: SimulatedCluster, faults: Faults) -> None:
+    """The container waits for its image."""
+    with faults.containers("web", {"pull": "90s"}):
+        restart(cluster)
+        cluster.advance(60)
+        assert {waiting(p) for p in cluster.list(POD)} == {"ContainerCreating"}
+        assert_well(cluster)
+    assert cluster.time >= 90
+
+
+def test_exit_codes(cluster: SimulatedCluster, faults: Faults) -> None:
+    """Containers that run, too, end with the code, and are restarted until it is over."""
+    restart(cluster)
+    assert_well(cluster)
+    with faults.containers("app=web", {"run": "5s", "exit": 3}):
+        cluster.advance(60)
+        found = [p["status"]["containerStatuses"][0] for p in cluster.list(POD)]
+        assert {each["lastState"]["terminated"]["exitCode"] for each in found} == {3}
+        assert all(each["restartCount"] > 1 for each in found)
+    assert_well(cluster)
+
+
+def test_probe_failures(cluster: SimulatedCluster, faults: Faults) -> None:
+    """A readiness probe takes the pods out, a liveness probe kills the containers; both end with the fault."""
+    probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 2, "failureThreshold": 2}
+    made = trees.deployment(2)
+    made["spec"]["template"]["spec"]["containers"][0] |= {"readinessProbe": probe, "livenessProbe": probe}
+    cluster.apply(made)
+    assert_well(cluster, 2)
+    with faults.containers("web", {"readiness": "HTTP probe failed with statuscode: 503"}):
+        cluster.advance(10)
+        assert not any(conditions.is_true(p, "Ready") for p in cluster.list(POD))
+    assert_well(cluster, 2)
+    assert sum(p["status"]["containerStatuses"][0]["restartCount"] for p in cluster.list(POD)) == 0
+    with faults.containers("web", {"liveness": False}):
+        cluster.advance(60)
+        assert all(p["status"]["containerStatuses"][0]["restartCount"] for p in cluster.list(POD))
+    assert_well(cluster, 2)
 
 
 def waiting(p: Tree) -> str:
@@ -380,6 +481,58 @@ def test_the_clock_jumps(cluster: SimulatedCluster, faults: Faults, seconds: flo
     cluster.advance(200)
     assert all(conditions.is_true(node, "Ready") for node in cluster.list(NODE))
     assert sorted(map(objects.uid, cluster.list(POD))) == pods
+
+
+# When
+
+
+def test_the_log_says_what_ended(cluster: SimulatedCluster, faults: Faults) -> None:
+    """Each entry can be read alone, and says what the fault was aimed at."""
+    with faults.partition("sampan-2"), faults.errors(500, Aim(chance=0.25, verbs=("create",), resources=("pods",))):
+        cluster.advance(3)
+    assert faults.log == [
+        (0.0, "partition of sampan-2"),
+        (0.0, "errors 500 create of pods (25%)"),
+        (3.0, "end of errors 500 create of pods (25%)"),
+        (3.0, "end of partition of sampan-2"),
+    ]
+
+
+def test_again_and_again(cluster: SimulatedCluster) -> None:
+    """As the seed says: when, and for how long; the same with the same one, until it is over."""
+
+    def play(seed: int) -> list[tuple[float, str]]:
+        faults, began = Faults(cluster, seed), cluster.time
+        many = faults.every(10, 30, lambda: faults.webhooks(status=500), lasting=(1, 5))
+        faults.after((40, 60), lambda: faults.jump_clock(1), lasting=3)
+        cluster.advance(100)
+        many.end()
+        cluster.advance(50)
+        return [(round(time - began, 6), what) for time, what in faults.log]
+
+    first = play(1)
+    begun = [time for time, what in first if what == "webhooks *: status 500"]
+    ended = [time for time, what in first if what == "end of webhooks *: status 500"]
+    assert 3 <= len(begun) <= 10
+    assert all(1 <= end - begin <= 5 for begin, end in zip(begun, ended, strict=True))
+    assert [40 <= time <= 60 for time, what in first if what == "clock jumps by 1 s"] == [True]
+    assert play(1) == first
+    assert play(2) != first
+
+
+def test_blindness_passes(cluster: SimulatedCluster, faults: Faults) -> None:
+    """What may be unknown to somebody while watches are silent is known a while after; two at once count as one."""
+    one, other = faults.silent_watches(), faults.silent_watches(Aim(resources=("pods",)))
+    cluster.advance(20)
+    one.end()
+    assert cluster.doors.lag_seconds == float("inf")
+    cluster.advance(20)
+    other.end()
+    assert cluster.doors.lag_seconds == 70
+    cluster.advance(69)
+    assert cluster.doors.lag_seconds == 70
+    cluster.advance(2)
+    assert cluster.doors.lag_seconds == 0
 
 
 # All of them

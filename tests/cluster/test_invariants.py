@@ -1,5 +1,6 @@
 """Invariants: each of them sees what breaks it, and lets pass what does not; they work in a cluster as users have them."""
 
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ import orjson
 import pytest
 
 from sampan.cluster import invariants
+from sampan.cluster.aim import Aim
+from sampan.cluster.faults import Faults
 from sampan.cluster.history import Change
 from sampan.cluster.invariants import Invariants, Violation, invariant
 from sampan.cluster.rules import settled
@@ -37,7 +40,7 @@ class Story:
             metadata["namespace"] = "default"
         metadata = {**metadata, **(old["metadata"] if old else {}), **fields.pop("metadata", {})}
         metadata["resourceVersion"] = str(fields.pop("revision", 100 + count))
-        tree = {**(old or {"kind": "", "apiVersion": "v1"}), **fields, "metadata": metadata}
+        tree = {**(old or {"kind": "Any", "apiVersion": "v1"}), **fields, "metadata": metadata}
         return self._add(resource, key, "MODIFIED" if old else "ADDED", tree)
 
     def delete(self, resource: str, name: str) -> "Story":
@@ -162,6 +165,9 @@ def condition(status: str, time: str) -> Tree:
 GOING = {"deletionTimestamp": T2}
 
 BROKEN: Sequence[tuple[str, Story, str]] = [
+    ("ObjectsAreWhole", cm(kind=""), "it has no kind"),
+    ("ObjectsAreWhole", cm(metadata={"uid": ""}), "it has no uid"),
+    ("ObjectsAreWhole", cm(metadata={"name": "y"}), "it calls itself default/y"),
     ("VersionsGrow", cm().put("configmaps", "y", revision=5), "resourceVersion 5 came after 100"),
     ("VersionsGrow", cm().put("configmaps", "x", revision=100), "not larger than the object's last one"),
     ("IdentityStays", cm().put("configmaps", "x", metadata={"uid": "other"}), "uid was"),
@@ -333,6 +339,7 @@ FINE: Sequence[tuple[str, Story]] = [
     ("DeploymentsKeepTheirSurge", old_set(old_set(deployment(Story()), "one", 4), "two", 1)),
     ("JobsKeepTheirBounds", job_pod(job_pod(job(parallelism=2, completions=2), "a", "0"), "b", "1")),
     ("BudgetsHold", evicted(budget(1, 1))),
+    ("ObjectsAreWhole", cm()),
     (
         "TaintsKeepPodsAway",
         Story().put("nodes", "n", **node(taints=[{"key": "gpu", "effect": "PreferNoSchedule"}]))
@@ -381,6 +388,26 @@ def test_nobody_is_blamed_for_what_was_so_a_moment_ago() -> None:
     assert verdict("ReplicaSetsKeepTheirSize", story) == ""
 
 
+def test_two_may_see_the_same_turn() -> None:
+    """A condition may have another time from each who saw it turn, but not from one who must know."""
+    story = Story().put("nodes", "n", **condition("True", T1)).put("nodes", "n", **condition("False", T1))
+    story.put("nodes", "n", **condition("False", T2))
+    assert "condition Ready is False as before" in verdict("ConditionsTellOfTransitions", story)
+    last = story.changes[2]
+    story.changes[2] = Change(100.5, last.resource, last.key, last.type, last.data)
+    assert verdict("ConditionsTellOfTransitions", story) == ""
+
+
+def test_an_eviction_is_judged_by_what_was_known() -> None:
+    """A pod that was ready a moment ago counts, also if it is being deleted or gone; long ago it does not."""
+    story = budget(1, 1)
+    evicted(story.delete("pods", "b"))
+    assert "which leaves 0 of the 1" in verdict("BudgetsHold", story)
+    last = story.changes[4]
+    story.changes[4] = Change(300.5, last.resource, last.key, last.type, last.data)
+    assert verdict("BudgetsHold", story) == ""
+
+
 def ready_pod(name: str, ip: str = "10.0.0.1", **more: Any) -> Tree:
     return {"resource": "pods", "name": name, **pod("n", status=ready(podIP=ip)), **more}
 
@@ -389,6 +416,14 @@ def endpoints(*addresses: str) -> Story:
     story = Story().put("services", "web", spec={"selector": APP})
     labels = {"labels": {"kubernetes.io/service-name": "web"}}
     return story.put("endpointslices.discovery.k8s.io", "web-1", metadata=labels, endpoints=[{"addresses": addresses}])
+
+
+def daemon_set(told: int, **spec: Any) -> Story:
+    """For nodes n and m, of which n has a pod of it."""
+    made = Story().put("nodes", "n", spec={}).put("nodes", "m", spec={"taints": [{"key": "k", "effect": "NoExecute"}]})
+    made.put("daemonsets.apps", "log", metadata={"uid": "ds"}, spec={"template": {"spec": spec}})
+    made.put("daemonsets.apps", "log", status={"desiredNumberScheduled": told})
+    return made.put("pods", "a", metadata=owner("DaemonSet", "log", "ds"), **pod("n", status=ready()))
 
 
 AT_REST: Sequence[tuple[str, Story, str]] = [
@@ -416,6 +451,9 @@ AT_REST: Sequence[tuple[str, Story, str]] = [
     ),
     ("DeploymentsArrive", old_set(deployment(Story()), "one", 3), "wants 4 replicas; its ReplicaSets are of [3]"),
     ("DeploymentsArrive", old_set(deployment(Story()), "one", 4), "has 0 of 4 replicas up to date"),
+    ("DaemonSetsCoverTheirNodes", daemon_set(2, tolerations=[{"operator": "Exists"}]), "log has no pod on m"),
+    ("DaemonSetsCoverTheirNodes", daemon_set(2), "says that 2 nodes should have a pod: it is 1"),
+    ("DaemonSetsCoverTheirNodes", daemon_set(0, nodeName="else"), "has a pod on n, where it may not be"),
     ("JobsAreDone", job_pod(job().put("jobs.batch", "sum", **finished()), "a"), "is over, and 1 pods of it are at work"),
     ("JobsAreDone", job_pod(job(), "a"), "has 1 pods at work and says 0"),
     ("PodsArePlaced", Story().put("pods", "a", **pod()), "has no node and does not say why"),
@@ -477,6 +515,57 @@ def test_a_violation_names_rule_object_and_change(cluster: SimulatedCluster) -> 
     assert caught.value.change.key == "default/one"
     assert str(caught.value).startswith("configmaps default/one (MODIFIED at 0 s): uid was ")
     assert "never change" in str(caught.value)
+
+
+def test_a_violation_tells_its_story(cluster: SimulatedCluster) -> None:
+    """Seed, time, what went wrong before, and what happened to the objects; printed with the exception."""
+    faults = Faults(cluster)
+
+    @invariant
+    def nothing_is_secret(shown: SimulatedCluster) -> str:
+        """Nothing is called default/secret."""
+        return "there is default/secret" if shown.get(CONFIGMAP, "secret", "default") else ""
+
+    invariants.watch(cluster, nothing_is_secret, faults=faults)
+    with faults.errors(503, Aim(chance=0.1)):
+        cluster.advance(10)
+    with pytest.raises(Violation) as caught:
+        cluster.create(config_map("secret"))
+    assert str(caught.value) == "there is default/secret\nnothing_is_secret: Nothing is called default/secret."
+    told = caught.value.story.splitlines()
+    assert told[:4] == [
+        "seed 1, 00:00:10.000 (virtual)",
+        "faults so far:",
+        "  00:00:00.000 errors 503 (10%)",
+        "  00:00:10.000 end of errors 503 (10%)",
+    ]
+    assert told[4] == "configmaps default/secret:"
+    assert told[-1] == "    00:00:10.000 ADDED    configmaps default/secret made"
+    assert "".join(traceback.format_exception_only(caught.value)).endswith(caught.value.story + "\n")
+
+
+def test_a_story_without_an_object_has_the_last_changes(cluster: SimulatedCluster) -> None:
+    """Where nothing is named, it is what happened last."""
+    invariants.watch(cluster, invariant(lambda shown: False))
+    with pytest.raises(Violation) as caught:
+        cluster.create(config_map("one"))
+    assert "last changes:\n  ... " in caught.value.story
+    assert "configmaps default/one made" in caught.value.story
+
+
+def test_nobody_asks_a_server_that_knows_nothing_yet(cluster: SimulatedCluster) -> None:
+    """While the control plane is down, or has not read everything, a user's rules about the cluster rest."""
+
+    @invariant
+    def there_is_one(shown: SimulatedCluster) -> bool:
+        return shown.get(CONFIGMAP, "one", "default") is not None
+
+    cluster.create(config_map("one"))
+    invariants.watch(cluster, there_is_one)
+    faults = Faults(cluster)
+    faults.crash_at_write(1, back_after=5)
+    cluster.advance(60)
+    assert [what for _, what in faults.log] == ["crash the control plane", "start the control plane"]
 
 
 def test_a_quiet_cluster_is_at_rest(cluster: SimulatedCluster) -> None:

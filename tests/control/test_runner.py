@@ -8,16 +8,21 @@ from typing import Any
 import pytest
 
 from sampan.client.api import Client
+from sampan.control.controller import Controller, Watch
+from sampan.control.plan import Key, Plan
 from sampan.control.runner import Runner
+from sampan.control.view import View
 from sampan.controllers import replica_set
+from sampan.kinds.apps.replica_set import REPLICASET
+from sampan.kinds.core.pod import POD
 from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SeededIds
 from sampan.kit.tasks import Tasks
-from sampan.meta import status
+from sampan.meta import objects, status
 from sampan.web.message import Request
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fake_api import FakeApi  # noqa: E402
+from fake_api import FakeApi
 
 SET = "/apis/apps/v1/namespaces/default/replicasets"
 PODS = "/api/v1/namespaces/default/pods"
@@ -123,3 +128,66 @@ async def test_own_writes_are_seen_before_the_next_look(api: FakeApi, runner: Ru
     api.watch_gate.set()
     await settled(runner, 3)
     assert pods(api) == 3
+
+
+async def test_what_does_not_matter_makes_nothing_due(api: FakeApi) -> None:
+    """A watch may leave out changes; and what a plan says to keep is there at the next look, until it is forgotten."""
+    seen: list[Any] = []
+
+    def look(view: View, key: Key, now: float) -> Plan:
+        seen.append(view.memory.get("looks", 0))
+        forgets = seen[-1] == 2
+        return Plan(memory={} if forgets else {"looks": seen[-1] + 1})
+
+    def is_labelled(old: Any, new: Any) -> bool:
+        return old is None or new is None or objects.labels(old) != objects.labels(new)
+
+    watch = Watch(POD, lambda view, p: [("default", "web")], is_labelled)
+    controller = Controller(name="looker", parent=REPLICASET, reconcile=look, watches=(watch,))
+    tasks = Tasks("test")
+    runner = Runner(Client(api, "test"), (controller,), SystemClock(), SeededIds(1), tasks)
+    await runner.start()
+    await runner.wait_synced()
+    for number, phase, label in ((1, "Pending", "a"), (2, "Running", "a"), (3, "Running", "b"), (4, "Failed", "b")):
+        metadata = {"name": "web-a", "namespace": "default", "uid": "p", "labels": {"app": label}}
+        made = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": {"phase": phase}}
+        stored = await api.put(f"{PODS}/web-a", made)
+        await runner.caches["pods"].wait_seen(stored["metadata"]["resourceVersion"])
+        await _quiet()
+        assert len(seen) == (1 if number < 3 else 2)
+    for _ in range(2):
+        runner.workers[0].queue.add(("default", "web"))
+        await _quiet()
+    assert seen == [0, 1, 2, 0]
+    await runner.stop()
+    await tasks.close()
+
+
+async def test_what_was_gone_already_is_not_told_as_deleted(api: FakeApi, runner: Runner) -> None:
+    """Somebody was faster: there is an event for the pod that was deleted, and none for the other."""
+    faster: list[str] = []
+
+    def refuse(request: Request) -> Any:
+        if request.method != "DELETE" or faster:
+            return None
+        faster.append(request.path)
+        gone = api.objects.pop(request.path)
+        api.revision += 1
+        metadata = {**gone["metadata"], "resourceVersion": str(api.revision)}
+        api.log.append((api.revision, "DELETED", request.path, {**gone, "metadata": metadata}))
+        return status.not_found("", "pods", gone["metadata"]["name"])
+
+    await api.put(f"{SET}/web", a_set(2))
+    await settled(runner, 2)
+    api.refuse = refuse
+    await api.put(f"{SET}/web", a_set(0) | {"metadata": a_set(0)["metadata"] | {"generation": 2}})
+    await settled(runner, 0)
+    await runner.recorder.wait_written()
+    events = [o["message"] for p, o in api.objects.items() if "/events/" in p and o["reason"] == "SuccessfulDelete"]
+    assert len(events) == 1
+    assert not events[0].endswith(faster[0].rpartition("/")[2])
+
+
+async def _quiet() -> None:
+    for _ in range(50):
+        await SystemClock().sleep(0)

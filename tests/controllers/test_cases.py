@@ -12,13 +12,16 @@ from sampan.control.plan import (
     Ask,
     AskKinds,
     AskList,
+    AskMetrics,
     AskScale,
+    AskTarget,
     Create,
     Delete,
     DeleteCollection,
     Outcome,
     Patch,
     Plan,
+    Target,
     Update,
 )
 from sampan.control.view import Snapshot, View
@@ -86,7 +89,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         plan = controller.reconcile(view, key, timestamps.parse(str(case["now"])))
         if not plan.ask:
             return show(plan, given)
-        answers |= {question: _answer(question, live) for question in plan.ask}
+        answers |= {question: _answer(question, live, case.get("metrics", {})) for question in plan.ask}
     raise AssertionError("endless questions")
 
 
@@ -99,11 +102,20 @@ def _view(case: dict[str, Any], controller: Any, given: list[Any], answers: dict
     }
     refused = [Outcome(Create(KINDS["Pod"], {}), "", {"message": text}) for text in case.get("refused", ())]
     kinds = {k.resource: k for k in builtin.KINDS if not k.not_stored}
-    return View(sources, tuple(refused), answers, kinds)
+    return View(sources, tuple(refused), answers, kinds, case.get("memory", {}))
 
 
-def _answer(question: Any, live: list[Any]) -> Any:
+def _answer(question: Any, live: list[Any], metrics: dict[str, Any]) -> Any:
+    """From the objects; metrics are written in the case, by what is asked for."""
     match question:
+        case AskTarget(_, kind, key):
+            found = next((o for o in live if o["kind"] == kind and objects.key(o) == key), None)
+            return (
+                f'{KINDS[kind].resource} "{key[1]}" not found' if found is None else Target(KINDS[kind], scale(found))
+            )
+        case AskMetrics(_, _, selector, metric):
+            answer = metrics[metric or selector]
+            return answer if isinstance(answer, str) else tuple(answer)
         case Ask(kind, key):
             return next((o for o in live if o["kind"] == kind.name and objects.key(o) == key), None)
         case AskList(kind, namespace):
@@ -115,6 +127,23 @@ def _answer(question: Any, live: list[Any]) -> Any:
         case AskKinds():
             return Discovered(tuple(k for k in builtin.KINDS if not k.not_stored))
     raise AssertionError(question)
+
+
+def scale(obj: dict[str, Any]) -> dict[str, Any]:
+    """The Scale of a workload."""
+    metadata = {field: obj["metadata"][field] for field in ("name", "namespace", "uid", "resourceVersion")}
+    labels = obj["spec"].get("selector", {}).get("matchLabels", {})
+    status = {
+        "replicas": obj.get("status", {}).get("replicas", 0),
+        "selector": ",".join(f"{k}={v}" for k, v in labels.items()),
+    }
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": obj["spec"].get("replicas", 0)},
+        "status": status,
+    }
 
 
 def complete(obj: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +171,8 @@ def show(plan: Plan, given: list[Any]) -> dict[str, Any]:
         shown["events"] = [f"{e.type} {e.reason} {e.message}" for e in plan.events]
     if plan.again is not None:
         shown["again"] = round(plan.again, 3)
+    if plan.memory:
+        shown["memory"] = dict(plan.memory)
     return objects.copy(shown)
 
 
@@ -153,6 +184,7 @@ def _write(write: Any, given: list[Any]) -> dict[str, Any]:
             shown = {"create": name, "object": {k: v for k, v in write.obj.items() if k not in ("apiVersion", "kind")}}
         case Update():
             old = next(o for o in given if o["kind"] == name and objects.key(o) == objects.key(write.obj))
+            old = scale(old) if write.subresource == "scale" else old
             part = f" {write.subresource}" if write.subresource else ""
             shown = {f"update{part}": f"{name}/{objects.name(write.obj)}", "changes": _changes(old, write.obj)}
         case Patch():

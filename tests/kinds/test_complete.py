@@ -7,6 +7,8 @@ import pytest
 
 from sampan.kinds import builtin
 from sampan.kinds.kind import Kind
+from sampan.kinds.metrics.node_metrics import NODEMETRICS
+from sampan.kinds.metrics.pod_metrics import PODMETRICS
 from sampan.meta import fields, objects, schema
 
 META = "io.k8s.apimachinery."
@@ -44,7 +46,7 @@ NOT_SERVED = frozenset(
     }
 )
 
-KINDS = (*builtin.KINDS, *builtin.BODIES)
+KINDS = (*builtin.KINDS, *builtin.BODIES, NODEMETRICS, PODMETRICS)
 
 
 def _defined() -> dict[tuple[str, str, str], str]:

@@ -101,3 +101,29 @@ def test_queue_and_tasks_run_in_virtual_time(loop: SimLoop) -> None:
     loop.run_until_complete(main())
     assert seen == [(0.0, "a"), (0.005, "a"), (0.015, "a"), (0.035, "a"), (0.075, "a")]
     assert loop.failures == []
+
+
+def test_asides_end_no_lull(loop: SimLoop) -> None:
+    """They come together, at multiples of their delay, and heartbeats are left out on."""
+    seen: list[tuple[str, float]] = []
+
+    def beat() -> None:
+        seen.append(("beat", loop.time()))
+        loop.pulse_later(10, beat)
+
+    def told(name: str) -> None:
+        seen.append((name, loop.time()))
+        loop.aside_later(60, told, name)
+
+    loop.pulse_later(10, beat)
+    loop.aside_later(60, told, "one")
+    loop.advance(5)
+    loop.aside_later(60, told, "two")
+    loop.call_later(200, seen.append, ("timer", 205))
+    loop.advance(210)
+    assert seen == [
+        *((name, when) for when in (60, 120, 180) for name in ("one", "two")),
+        ("beat", 204),
+        ("timer", 205),
+        ("beat", 214),
+    ]

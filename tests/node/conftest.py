@@ -89,6 +89,11 @@ class FakeClient:
         new = objects.copy(old)
         if kind.plural == "events":
             return self.put(kind, {**new, **patch})
+        for name, value in ((patch.get("metadata") or {}).get("annotations") or {}).items():
+            marks = new["metadata"].setdefault("annotations", {})
+            marks.pop(name, None)
+            if value is not None:
+                marks[name] = value
         changes = dict(patch.get("status") or {})
         order = changes.pop("$setElementOrder/conditions", None)
         now = new.setdefault("status", {})

@@ -1,7 +1,11 @@
 """The agent with fakes in virtual time: what the API sees of a pod, from creation to its end."""
 
 from sampan.kinds.core.config_map import CONFIGMAP
+from sampan.kinds.core.node import NODE
+from sampan.kinds.core.persistent_volume import PERSISTENTVOLUME
+from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.core.pod import POD
+from sampan.kinds.parts import local_volumes
 from sampan.meta import objects, timestamps
 from sampan.node.observed import Emit
 
@@ -273,3 +277,54 @@ def test_similar_events_are_combined(node):
     told = [event["message"] for event in node.agent.recorder._queue if event["reason"] == "Unhealthy"]
     assert told[:9] == [f"probe {number}" for number in range(9)]
     assert told[9:] == ["(combined from similar events): probe 9"]
+
+
+CLAIMED = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+FAILED = (
+    "Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[], "
+    "failed to process volumes=[data]: error processing PVC default/data: "
+)
+
+
+def put_claim(node, **spec):
+    marks = {"pv.kubernetes.io/bind-completed": "yes"} if spec.get("volumeName") else {}
+    metadata = {"name": "data", "namespace": "default", "annotations": marks}
+    return node.client.put(PERSISTENTVOLUMECLAIM, {"metadata": metadata, "spec": spec})
+
+
+def test_a_pod_waits_for_its_claims_volume(node):
+    """It is said what is missing, until the claim is bound to a volume that is its own."""
+    make_pod(node, volumes=CLAIMED)
+    node.loop.advance(1)
+    assert ("FailedMount", FAILED + 'failed to fetch PVC from API server: persistentvolumeclaims "data" not found') in (
+        node.client.events()
+    )
+    put_claim(node)
+    node.loop.advance(8)
+    assert ("FailedMount", FAILED + "PVC is not bound") in node.client.events()
+    claim = put_claim(node, volumeName="v")
+    reference = {"namespace": "default", "name": "data", "uid": objects.uid(claim)}
+    node.client.put(PERSISTENTVOLUME, {"metadata": {"name": "v"}, "spec": {"claimRef": reference}})
+    node.loop.advance(15)
+    assert seen(node)["phase"] == "Running"
+
+
+def test_folders_of_volumes_that_are_over_are_taken_away(node):
+    """The Node says which, and no more when it is done."""
+    gone = []
+
+    async def discard(name):
+        gone.append(name)
+        if len(gone) == 1:
+            raise OSError("busy")
+
+    node.agent.parts.volumes.discard = discard
+    asked = objects.copy(node.client.find("nodes", "node-1", ""))
+    assert local_volumes.root(asked) == str(node.root / "local-volumes")
+    asked["metadata"]["annotations"]["over.local.sampan.dev/v"] = ""
+    node.client.put(NODE, asked)
+    node.loop.advance(1)
+    assert gone == ["v"]
+    node.loop.advance(15)
+    assert gone == ["v", "v"]
+    assert local_volumes.over(node.client.find("nodes", "node-1", "")) == []

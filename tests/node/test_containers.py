@@ -31,7 +31,7 @@ def test_what_the_node_cannot_do_is_refused_by_name(spec: dict[str, Any], contai
         containers.refuse_unsupported({"spec": spec}, container)
 
 
-@pytest.mark.parametrize("kind", ["csi", "nfs", "persistentVolumeClaim", "ephemeral", "image", "iscsi"])
+@pytest.mark.parametrize("kind", ["csi", "nfs", "image", "iscsi"])
 def test_volumes_of_other_types_are_refused_by_name(kind: str) -> None:
     """The mount fails, with an event that names the type."""
     assert payload.unsupported([{"name": "v", kind: {}}]) == f'volume "v": volumes of type {kind} are not supported'

@@ -16,7 +16,7 @@ def node(name: str, *, labels: dict[str, str] | None = None, spec: Any = None, *
 
 
 def pod(name: str, requests: dict[str, str] | None = None, *, owner: str = "", **spec: Any) -> Any:
-    references = [{"uid": owner, "controller": True}] if owner else []
+    references = [{"uid": owner, "kind": "ReplicaSet", "controller": True}] if owner else []
     containers = [{"name": "c", "resources": {"requests": requests or {}}}]
     metadata = {"name": name, "namespace": "default", "uid": f"uid-{name}", "ownerReferences": references}
     return freeze({"metadata": metadata, "spec": {"containers": containers, **spec}})

@@ -5,7 +5,9 @@ from making import Field, node, of, pod
 
 from sampan.scheduling import cycle
 
-NOT_HELPFUL = "preemption: 0/{0} nodes are available: {0} Preemption is not helpful for scheduling."
+NOT_HELPFUL = (
+    "no new claims to deallocate, preemption: 0/{0} nodes are available: {0} Preemption is not helpful for scheduling."
+)
 TAINT = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
 
 
@@ -112,7 +114,7 @@ def test_what_leaving_pods_could_free_says_no_victims(field: Field) -> None:
     """Where another pod's leaving would help but none has a lower priority, no victims were found."""
     field.add(node("a", cpu="1"), node("b", spec={"unschedulable": True})).place("a", pod("x", {"cpu": "1"}))
     assert decide(field, pod("p", {"cpu": "1"})).message == (
-        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. preemption: 0/2 nodes are available: "
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/2 nodes are available: "
         "1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
     )
 
@@ -203,7 +205,7 @@ def test_anti_affinity_works_both_ways(field: Field) -> None:
     """A pod is not put near those it shuns, nor near those that shun it."""
     field.add(node("a", labels={"host": "a"})).place("a", labelled("x", affinity=near("podAntiAffinity")))
     assert decide(field, labelled("p", affinity=near("podAntiAffinity"))).message == (
-        "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. preemption: 0/1 nodes are available: "
+        "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. no new claims to deallocate, preemption: 0/1 nodes are available: "
         "1 No preemption victims found for incoming pod."
     )
     assert "didn't satisfy existing pods anti-affinity rules" in decide(field, labelled("p")).message

@@ -1,6 +1,7 @@
 """The scheduler over a small fake of the API, in virtual time."""
 
 import asyncio
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sampan.kit.ids import SeededIds
 from sampan.kit.simloop import SimLoop, VirtualClock
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
+from sampan.scheduling import config
 from sampan.scheduling.loop import Scheduler
 
 
@@ -19,7 +21,7 @@ class FakeApi:
     """Lists, watches, binds and patches as far as the scheduler asks."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, dict[Any, Any]] = {"pods": {}, "nodes": {}, "events": {}}
+        self.objects: dict[str, dict[Any, Any]] = defaultdict(dict)
         self.streams: dict[str, asyncio.Queue[WatchEvent]] = {}
         self.revision = 1
         self.bindings: list[tuple[str, str]] = []
@@ -43,7 +45,7 @@ class FakeApi:
         self.streams[plural].put_nowait(WatchEvent("DELETED", freeze(obj)))
 
     async def list(self, kind, namespace="", *, labels="", fields=""):
-        return Listing(tuple(self.objects[kind.plural].values()), str(self.revision))
+        return Listing(tuple(self.objects.get(kind.plural, {}).values()), str(self.revision))
 
     async def watch(self, kind, namespace="", *, resource_version="", labels="", fields=""):
         stream = self.streams[kind.plural] = asyncio.Queue()
@@ -78,7 +80,9 @@ class FakeApi:
 def sim():
     loop = SimLoop()
     api, clock, tasks = FakeApi(), VirtualClock(loop), Tasks("test")
-    scheduler = Scheduler(api, clock, tasks, SeededIds(1))
+    profiles = {"profiles": [{}, {"schedulerName": "packing"}]}
+    configuration = config.read({"apiVersion": config.API_VERSION, "kind": config.KIND, **profiles})
+    scheduler = Scheduler(api, clock, tasks, SeededIds(1), configuration)
     yield loop, api, scheduler
     loop.run_until_complete(scheduler.stop())
     loop.run_until_complete(tasks.close())
@@ -131,7 +135,9 @@ def test_a_pod_that_fits_nowhere_is_told_and_placed_when_room_comes(sim) -> None
     loop.advance(20)
     told = condition(api, "p")
     assert (told["type"], told["status"], told["reason"]) == ("PodScheduled", "False", "Unschedulable")
-    assert told["message"].startswith("0/1 nodes are available: 1 Insufficient cpu. preemption: ")
+    assert told["message"].startswith(
+        "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: "
+    )
     warnings = [e for e in api.objects["events"].values() if e["reason"] == "FailedScheduling"]
     assert [e["message"] for e in warnings] == [told["message"]]
     assert api.patches == 1
@@ -143,13 +149,36 @@ def test_a_pod_that_fits_nowhere_is_told_and_placed_when_room_comes(sim) -> None
 def test_a_failed_binding_is_tried_again(sim) -> None:
     """The node is free again and the pod comes back after its back-off."""
     loop, api = start(sim, node("a", cpu="1"))
-    api.refuse = status.internal("no")
+    error = api.refuse = status.internal("no")
     api.put("pods", pod("p", {"cpu": "1"}))
     loop.advance(0.5)
     api.refuse = None
     assert api.bindings == []
+    told = condition(api, "p")
+    assert (told["reason"], told["message"]) == ("SchedulerError", f'running Bind plugin "DefaultBinder": {error}')
     loop.advance(5)
     assert api.bindings == [("p", "a")]
+
+
+def test_each_profile_speaks_for_itself(sim) -> None:
+    """A pod is placed by the profile that it names, which its events name too."""
+    loop, api = start(sim, node("a"))
+    api.put("pods", pod("p", schedulerName="packing"))
+    loop.advance(1)
+    assert api.bindings == [("p", "a")]
+    (event,) = api.objects["events"].values()
+    assert (event["reason"], event["reportingComponent"]) == ("Scheduled", "packing")
+
+
+def test_what_is_said_again_and_again_is_written_now_and_then(sim) -> None:
+    """The first and the second time, and then no more than every six minutes."""
+    loop, api = start(sim, node("a", cpu="1"))
+    api.put("pods", pod("p", {"cpu": "2"}))
+    for _ in range(20):
+        loop.advance(300)
+    (event,) = api.objects["events"].values()
+    assert event["series"]["count"] >= 19
+    assert api.patches <= 1 + 2 + 6000 / 360
 
 
 def test_pods_that_are_not_ours_are_left_alone(sim) -> None:

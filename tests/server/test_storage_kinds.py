@@ -231,7 +231,8 @@ async def test_a_claim_without_a_class_gets_the_default_one(api: Api) -> None:
     answer = await api.send("GET", CLASSES, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
     names = [column["name"] for column in answer.tree["columnDefinitions"]]
     assert names == ["Name", "Provisioner", "ReclaimPolicy", "VolumeBindingMode", "AllowVolumeExpansion", "Age"]
-    assert [row["cells"][0] for row in answer.tree["rows"]] == ["new (default)", "old (default)"]
+    defaults = [row["cells"][0] for row in answer.tree["rows"]]
+    assert defaults == ["new (default)", "old (default)", "standard (default)"]
 
 
 async def test_a_claims_two_data_sources_say_the_same(api: Api) -> None:
@@ -258,7 +259,7 @@ async def test_tables_look_as_the_reference_servers(api: Api) -> None:
     ]  # fmt: skip
     await api.create(CLAIMS, claim("c"))
     answer = await api.send("GET", CLAIMS, **table)
-    assert answer.tree["rows"][0]["cells"] == ["c", "Pending", "", "", "", "", "<unset>", "0s", "Filesystem"]
+    assert answer.tree["rows"][0]["cells"] == ["c", "Pending", "", "", "", "standard", "<unset>", "0s", "Filesystem"]
     await api.create(ATTACHMENTS, attachment("a"))
     answer = await api.send("GET", ATTACHMENTS, **table)
     assert answer.tree["rows"][0]["cells"] == ["a", "e2e-test.storage.k8s.io", "pv-1", "n1", False, "0s"]

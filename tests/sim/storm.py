@@ -5,7 +5,6 @@ a node's crash and another one's partition, and crashes of the control plane. Al
 change, and when it is over everything is as it should be.
 """
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -115,7 +114,7 @@ class Storm:
             except (ApiError, TransportError):
                 return
 
-        asyncio.ensure_future(run(), loop=self.cluster.loop)
+        self.cluster.loop.create_task(run())
 
     def sometime(self, count: int, do: Callable[[], object]) -> None:
         for _ in range(count):

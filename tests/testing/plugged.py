@@ -1,14 +1,7 @@
-"""The arguments with which a pytest of its own has the plugin, whether the installation names it already or not."""
-
-from importlib import metadata
+"""How a pytest of its own has the plugin, and as few others as it needs: loading them all takes seconds."""
 
 MODULE = "sampan.testing.plugin"
-_IS_KNOWN = any(entry.value == MODULE for entry in metadata.entry_points(group="pytest11"))
-
-ARGUMENTS = (
-    *(() if _IS_KNOWN else ("-p", MODULE)),
-    "-p",
-    "no:cacheprovider",
-    "-o",
-    "asyncio_default_fixture_loop_scope=function",
-)
+ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+ARGUMENTS = ("-p", MODULE, "-p", "no:cacheprovider")
+ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
+XDIST = ("-p", "xdist.plugin", "-p", "xdist.looponfail")

@@ -8,8 +8,13 @@ import pytest
 
 from sampan.meta.wire import yaml
 from sampan.node.runtime import behaviour
+from sampan.testing import report, setups, virtual_time  # noqa: F401 (runs inside this process share what is loaded)
+from tests.testing import plugged
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "simulated-pods.md"
+pytest_plugins = ["pytester"]
+
+GUIDES = Path(__file__).parents[2] / "docs" / "guide"
+GUIDE = GUIDES / "simulated-pods.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -46,3 +51,18 @@ def test_behaviours_of_the_guide() -> None:
     (case,) = behaviour.read(words)
     assert case.life is not None
     assert (case.life.exit.code, len(case.life.stages)) == (1, 2)
+
+
+PROJECT = re.compile(r"^```\w+\n# ([\w/.]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_an_operator_over_a_week(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project that the guide shows passes its test."""
+    for name, text in PROJECT.findall((GUIDES / "kopf-operator.md").read_text()):
+        file = pytester.path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    for name, given in plugged.ENVIRONMENT.items():
+        monkeypatch.setenv(name, given)
+    pytester.runpytest_inprocess(*plugged.ARGUMENTS).assert_outcomes(passed=1)

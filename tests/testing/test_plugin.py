@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from sampan.testing import case, report, setups, traces  # noqa: F401 (runs insi
 from tests.testing import plugged
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow
 
-
+PROJECT = Path(__file__).parents[2]
 WEB = """\
 apiVersion: apps/v1
 kind: Deployment
@@ -53,8 +55,14 @@ metadata: {name: junk}
 """
 
 
+@pytest.fixture(autouse=True)
+def _(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, given in plugged.ENVIRONMENT.items():
+        monkeypatch.setenv(name, given)
+
+
 def run(pytester: pytest.Pytester, source: str, *args: str) -> pytest.RunResult:
-    """In this process, without the plugins of this project's own tests."""
+    """In this process."""
     pytester.makepyfile(source)
     return pytester.runpytest_inprocess(*plugged.ARGUMENTS, *args)
 
@@ -137,7 +145,8 @@ def test_seeds_and_parameters(pytester: pytest.Pytester) -> None:
 
 SETTINGS = {
     "nodes=-1": "sampan: nodes is a number from 0 on, not -1",
-    "node=3": "sampan: a cluster takes seed, nodes, crds, manifests, not node",
+    "node=3": "sampan: a cluster takes seed, nodes, crds, manifests, virtual_time, not node",
+    "virtual_time=3": "sampan: virtual_time is True or False, not 3",
     "manifests=[3]": "sampan: manifests are paths, YAML texts or objects, not 3",
     "manifests='gone.yaml'": "sampan: */gone.yaml: No such file or directory",
     "manifests='empty'": "sampan: */empty: there is no manifest in this folder*",
@@ -149,7 +158,6 @@ SETTINGS = {
 }
 
 
-@pytest.mark.slow
 def test_a_setup_that_cannot_be_had(pytester: pytest.Pytester) -> None:
     """One line says which file and which object, and nothing else."""
     pytester.mkdir("empty")
@@ -267,6 +275,45 @@ def test_a_refusal_ends_where_the_test_made_the_call(pytester: pytest.Pytester) 
     result.stdout.no_fnmatch_line("*naming.py*")
 
 
+def test_what_clients_did_is_told_too(pytester: pytest.Pytester) -> None:
+    """The writes and the refusals of code that has the API and not the cluster, whoever it is; not its own Events."""
+    source = """
+        from sampan.client.api import Client
+        from sampan.kinds.core.config_map import CONFIGMAP
+        from sampan.kinds.core.event import EVENT
+        from sampan.web.message import Peer
+
+        ABOUT = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "default", "name": "made"}
+        SAID = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "default"}}
+
+        async def operate(client, nobody):
+            made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "made", "namespace": "default"}}
+            await client.create(CONFIGMAP, made)
+            await client.create(EVENT, {**SAID, "involvedObject": ABOUT, "reason": "Made", "message": "it is there"})
+            await client.patch(CONFIGMAP, ("default", "made"), {"data": {"key": "new"}})
+            await nobody.delete(CONFIGMAP, ("default", "made"))
+
+        def test(cluster):
+            nobody = Client(cluster.sim.doors.door(Peer("nobody")), "nobody")
+            cluster.run(operate(cluster.client, nobody))
+    """
+    result = run(pytester, source)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "configmap/made in default",
+            "  events:",
+            "    *Made configmap/made: it is there",
+            "  changes:",
+            "    00:00:00.000 ADDED    configmaps default/made made",
+            "    00:00:00.000 MODIFIED configmaps default/made data*",
+            "refused:",
+            "  * nobody: DELETE /api/v1/namespaces/default/configmaps/made: 403 *",
+        ]
+    )
+    result.stdout.no_fnmatch_line("event/e*")
+
+
 def test_a_passing_test_tells_nothing(pytester: pytest.Pytester) -> None:
     """Neither of itself nor, once it is over, by what it leaves in memory."""
     source = """
@@ -301,7 +348,59 @@ def test_async_tests(pytester: pytest.Pytester, mode: str) -> None:
             async with cluster.fork() as other:
                 assert other.get("deployment/web")
     """
-    run(pytester, source, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=1)
+    run(pytester, source, *plugged.ASYNCIO, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=1)
+
+
+def test_time_is_everybodys(pytester: pytest.Pytester) -> None:
+    """With the marker a test, its coroutines and its clock are in the cluster's time; after it they are not."""
+    source = """
+        import asyncio, datetime, time
+        import pytest
+
+        @pytest.mark.cluster(virtual_time=True)
+        class TestVirtual:
+            def test(self, cluster):
+                time.sleep(3600)
+                assert cluster.time >= 3600 and datetime.datetime.now(datetime.UTC).hour == 1
+
+            @pytest.mark.asyncio
+            async def test_async(self, cluster):
+                await asyncio.sleep(7200)
+                assert datetime.datetime.now(datetime.UTC).hour == 2
+
+            @pytest.mark.cluster(virtual_time=False)
+            def test_not(self, cluster):
+                assert time.time() - cluster.now.timestamp() > 86400
+
+        def test_after():
+            assert asyncio.new_event_loop is asyncio.events.new_event_loop
+            assert "sampan" not in asyncio.new_event_loop.__module__
+    """
+    run(pytester, source, *plugged.ASYNCIO).assert_outcomes(passed=4)
+
+
+def test_the_default_kubeconfig(pytester: pytest.Pytester) -> None:
+    """KUBECONFIG and libraries that remembered it have each test's own, and afterwards what was there before."""
+    source = """
+        import os
+        import pytest
+        import yaml
+        from kubernetes.config import kube_config
+
+        before = os.environ.get("KUBECONFIG"), kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+        seen = set()
+
+        @pytest.mark.parametrize("number", range(2))
+        def test(cluster, sampan_kubeconfig, number):
+            assert os.environ["KUBECONFIG"] == str(sampan_kubeconfig) == kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+            assert yaml.safe_load(sampan_kubeconfig.read_text())["clusters"][0]["cluster"]["server"] == cluster.url
+            seen.add(sampan_kubeconfig)
+
+        def test_after():
+            assert len(seen) == 2 and not any(path.exists() for path in seen)
+            assert before == (os.environ.get("KUBECONFIG"), kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+    """
+    run(pytester, source).assert_outcomes(passed=3)
 
 
 def test_the_seed_of_the_command_line(pytester: pytest.Pytester) -> None:
@@ -335,7 +434,6 @@ def test_a_seed_that_is_none(pytester: pytest.Pytester) -> None:
     result.stderr.fnmatch_lines(["*--sampan-seed is a number or 'random', not 'seven'*"])
 
 
-@pytest.mark.slow
 def test_workers_share_the_seed(pytester: pytest.Pytester) -> None:
     """Under pytest-xdist each worker has its own base, all have one random seed, and reports come through."""
     source = """
@@ -348,7 +446,7 @@ def test_workers_share_the_seed(pytester: pytest.Pytester) -> None:
             assert False, f"{worker_id} {cluster.seed}"
     """
     pytester.makepyfile(source)
-    result = pytester.runpytest_subprocess(*plugged.ARGUMENTS, "-n2", "--timeout=60", "--sampan-seed=random")
+    result = pytester.runpytest_subprocess(*plugged.ARGUMENTS, *plugged.XDIST, "-n2", "--sampan-seed=random")
     result.assert_outcomes(failed=4)
     found = {line.partition("AssertionError: ")[2] for line in result.outlines if line.startswith("E  ")} - {""}
     words = [line.split() for line in found]
@@ -359,7 +457,6 @@ def test_workers_share_the_seed(pytester: pytest.Pytester) -> None:
     )
 
 
-@pytest.mark.slow
 def test_who_does_not_use_it_pays_nothing(pytester: pytest.Pytester) -> None:
     """Nothing of the cluster is loaded before a test asks for one."""
     source = """
@@ -373,7 +470,31 @@ def test_who_does_not_use_it_pays_nothing(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess(*plugged.ARGUMENTS).assert_outcomes(passed=1)
 
 
+@pytest.fixture
+def installed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation that names what pyproject.toml names, and all plugins that are installed."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    info = pytester.mkdir("sampan-0.dist-info")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sampan\nVersion: 0\n")
+    entries = [f"{name} = {module}" for name, module in settings["project"]["entry-points"]["pytest11"].items()]
+    (info / "entry_points.txt").write_text("\n".join(("[pytest11]", *entries)))
+    pytester.syspathinsert()
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_installation_brings_it(pytester: pytest.Pytester) -> None:
+    """Without a word of the project's, and without a warning; `-p no:sampan` is without it."""
+    pytester.makepyfile("def test(cluster): assert cluster.list('nodes')")
+    quiet = ("-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function")
+    pytester.runpytest_inprocess(*quiet).assert_outcomes(passed=1)
+    without = pytester.runpytest_inprocess(*quiet, "-p", "no:sampan")
+    without.assert_outcomes(errors=1)
+    without.stdout.fnmatch_lines(["E *fixture 'cluster' not found"])
+
+
 CASE = f"""
+import asyncio
 import unittest
 from sampan.testing import ClusterTestCase
 
@@ -395,8 +516,29 @@ class TestWeb(ClusterTestCase):
     def test_refused(self):
         self.cluster.delete("deployment/nobody")
 
+    def test_parts(self):
+        for number in range(2):
+            with self.subTest("part", number=number):
+                self.assertEqual(number, 0)
+
     def test_skipped(self):
         self.skipTest("not today")
+
+
+class TestPrepared(ClusterTestCase):
+    def setUp(self):
+        super().setUp()
+        self.cluster.apply({JUNK!r})
+
+    def test_never(self): ...
+
+
+class TestTime(ClusterTestCase, unittest.IsolatedAsyncioTestCase):
+    virtual_time = True
+
+    async def test_async(self):
+        await asyncio.sleep(7200)
+        self.assertEqual(self.cluster.now.hour, 2)
 
 
 class TestAsync(ClusterTestCase, unittest.IsolatedAsyncioTestCase):
@@ -406,19 +548,22 @@ class TestAsync(ClusterTestCase, unittest.IsolatedAsyncioTestCase):
 """
 
 
-@pytest.mark.slow
 def test_unittest(tmp_path: Path) -> None:
     """A cluster for each test of a class, and the story in the failure."""
     (tmp_path / "test_web.py").write_text(CASE)
     (tmp_path / "web.yaml").write_text(WEB)
     command = [sys.executable, "-m", "unittest", "-v", "test_web"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "Ran 5 tests" in result.stderr
-    assert "FAILED (failures=1, errors=1, skipped=1)" in result.stderr
+    assert "Ran 8 tests" in result.stderr
+    assert "FAILED (failures=2, errors=2, skipped=1)" in result.stderr
     assert ", in test_two\n" in result.stderr
     assert "AssertionError: 2 != 3\n\nseed 4, 2 nodes, 00:00:00.000 (2026-01-01T00:00:00Z)\n" in result.stderr
     assert "\ndeployment/web in default\n  Available: True " in result.stderr
-    assert 'ApiError: deployments.apps "nobody" not found\n' in result.stderr
+    assert 'ApiError: deployments.apps "nobody" not found\n\nseed 4' in result.stderr
+    assert "AssertionError: 1 != 0\n\nseed 4" in result.stderr
+    assert "test_parts (test_web.TestWeb.test_parts) [part] (number=1)" in result.stderr
+    assert "LookupError: no kind is called 'example.com/v1/Ship' here" in result.stderr
+    assert result.stderr.count("\nseed ") == 4
     assert "src/sampan" not in result.stderr
 
 
@@ -426,5 +571,5 @@ def test_unittest_under_pytest(pytester: pytest.Pytester) -> None:
     """As with unittest itself."""
     pytester.makefile(".yaml", web=WEB)
     result = run(pytester, CASE)
-    result.assert_outcomes(passed=2, failed=2, skipped=1)
+    result.assert_outcomes(passed=4, failed=4, skipped=1)
     result.stdout.fnmatch_lines(["E*AssertionError: 2 != 3", "E*seed 4, 2 nodes, *", "E*deployment/web in default"])

@@ -8,13 +8,12 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sampan.sim.outcome import Failure
     from sampan.sim.scenario import Scenario
     from sampan.sim.search import Found
-    from sampan.sim.shrink import Shrunk
 
 LINES = 200
 _SEEDS = re.compile(r"(\d+)\.\.(\d+)")
@@ -33,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     seeds.add_argument("--seed", type=_seed, default=1, help="play this one and print what happens (default: 1)")
     seeds.add_argument("--seeds", type=_seeds, metavar="A..B", help="play all of them until one breaks a rule")
     run.add_argument("--all", action="store_true", help="with --seeds: go on after a failure, and count them")
-    run.add_argument("--jobs", type=_jobs, default=1, metavar="N", help="with --seeds: processes (default: 1)")
+    run.add_argument("--jobs", type=_jobs, metavar="N", help="with --seeds: processes (default: one for each core)")
     run.add_argument("--no-shrink", action="store_true", help="with --seeds: leave a failing scenario as it is")
     run.add_argument("--write", type=Path, metavar="FILE", help="with --seeds: where the shrunken scenario goes")
     run.add_argument(
@@ -48,12 +47,20 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         wanted = scenario.load(arguments.scenario)
-    except (scenario.ScenarioError, OSError) as error:
-        print(f"sampan sim: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        return _refuse(f"{arguments.scenario}: {error.strerror}")
+    except scenario.ScenarioError as error:
+        return _refuse(str(error))
+    if arguments.write is not None and not arguments.write.parent.is_dir():
+        return _refuse(f"{arguments.write.parent}: there is no such folder")
     if arguments.seeds is None:
         return _one(wanted, arguments)
     return _many(wanted, arguments)
+
+
+def _refuse(why: str) -> int:
+    print(f"sampan sim: {why}", file=sys.stderr)
+    return 2
 
 
 def _one(wanted: "Scenario", arguments: argparse.Namespace) -> int:
@@ -79,8 +86,9 @@ def _one(wanted: "Scenario", arguments: argparse.Namespace) -> int:
 def _many(wanted: "Scenario", arguments: argparse.Namespace) -> int:
     from sampan.sim.search import search
 
+    jobs = min(arguments.jobs or os.cpu_count() or 1, len(arguments.seeds))
     began, count, failed = time.perf_counter(), 0, list["Found"]()
-    with closing(search(wanted, arguments.seeds, arguments.jobs)) as results:  # type: ignore[type-var]
+    with closing(search(wanted, arguments.seeds, jobs)) as results:  # type: ignore[type-var]
         for found in results:
             count += 1
             if found.failure is not None:
@@ -106,32 +114,20 @@ def _many(wanted: "Scenario", arguments: argparse.Namespace) -> int:
 
 
 def _shrink(wanted: "Scenario", seed: int, failure: "Failure", arguments: argparse.Namespace) -> None:
-    from sampan.sim import play, timeline
+    from sampan.sim import play, scenario, timeline
     from sampan.sim.shrink import shrink
 
     file: Path | None = arguments.write
-    _progress("shrinking ...")
-    found = shrink(wanted, seed, failure)
+    found = shrink(wanted, seed, failure, lambda plays: _progress(f"shrinking: {plays} plays"))
     _progress("")
-    text = _document(found, file)
+    text = scenario.written(found.scenario, file.parent if file is not None else None)
     print(f"\nthe smallest scenario that still breaks it with this seed ({found.plays} plays):\n")
     print("\n".join(f"    {line}" for line in text.splitlines()))
     print("\nand what happens in it:\n")
     print("\n".join(timeline.lines(play.play(found.scenario, seed), arguments.lines)))
     if file is not None:
-        file.write_text(text)
+        file.write_text(f"# Breaks with seed {seed}: {failure.rule}.\n{text}")
         print(f"\nwritten to {file}")
-
-
-def _document(found: "Shrunk", file: Path | None) -> str:
-    """The scenario's text; names of files in it are relative to where it is written."""
-    from sampan.meta.wire import yaml
-    from sampan.sim.scenario import moved
-
-    tree: Any = found.scenario.tree
-    if file is not None:
-        tree = moved(found.scenario, file.parent)
-    return yaml.encode(tree).decode()
 
 
 def _tell(seed: int, failure: "Failure") -> None:

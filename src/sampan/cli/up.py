@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sampan.cli import common
 from sampan.cli.main import CommandError
-from sampan.cluster import doctor, host, kubeconfig, log_format, server_config, settings
+from sampan.cluster import doctor, host, kubeconfig, log_format, scheduler_config, server_config, settings
 from sampan.cluster.settings import Settings
 from sampan.store.etcd_address import Address
 
@@ -49,6 +49,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="authentication, encryption, admission and audit of the API server, in YAML; kept as DIR/server.yaml",
     )
+    parser.add_argument(
+        "--scheduler-config",
+        type=Path,
+        metavar="FILE",
+        help="profiles and plugins of the scheduler (KubeSchedulerConfiguration, YAML); kept as DIR/scheduler.yaml",
+    )
     parser.add_argument("--log-format", choices=log_format.FORMATS, help="of all processes' own logs (default: text)")
     parser.add_argument("--no-node", action="store_true", help="the control plane only")
     parser.add_argument("--no-switch", action="store_true", help="do not make the cluster the current context")
@@ -63,7 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
             return _show(_chosen(arguments))
         with settings.locked():
             return _up(arguments)
-    except (host.HostError, kubeconfig.KubeconfigError, server_config.ServerConfigError) as error:
+    except (
+        host.HostError,
+        kubeconfig.KubeconfigError,
+        scheduler_config.SchedulerConfigError,
+        server_config.ServerConfigError,
+    ) as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt as error:
         raise CommandError(
@@ -86,10 +97,11 @@ def _chosen(arguments: argparse.Namespace) -> Settings:
 
 def _up(arguments: argparse.Namespace) -> int:
     configured = server_config.check(arguments.server_config) if arguments.server_config else b""
+    placing = scheduler_config.check(arguments.scheduler_config) if arguments.scheduler_config else b""
     wanted = _chosen(arguments)
     before = common.load(wanted.directory)
     if before is not None and host.is_ready(before):
-        _refuse_config(wanted, configured)
+        _refuse_config(wanted, configured, placing)
         wanted.save()
         _merge(wanted, before, switch=not arguments.no_switch)
         print(f"cluster {wanted.name} is already running at {wanted.server_url}")
@@ -97,6 +109,8 @@ def _up(arguments: argparse.Namespace) -> int:
     _check_host(wanted, ask=not arguments.yes)
     if configured:
         server_config.keep(wanted, configured)
+    if placing:
+        scheduler_config.keep(wanted, placing)
     host.start(wanted, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
     _merge(wanted, before, switch=not arguments.no_switch)
     simulated = " with simulated nodes: containers are only pretended" if wanted.runtime == "simulated" else ""
@@ -157,11 +171,13 @@ def _refuse_change(known: Settings, wanted: Settings) -> None:
             )
 
 
-def _refuse_config(running: Settings, configured: bytes) -> None:
-    """The configuration of a running API server stays as it is."""
-    if configured and not server_config.is_kept(running, configured):
+def _refuse_config(running: Settings, configured: bytes, placing: bytes) -> None:
+    """The configuration of a running API server and scheduler stays as it is."""
+    other = "server" if configured and not server_config.is_kept(running, configured) else ""
+    other = other or ("scheduler" if placing and not scheduler_config.is_kept(running, placing) else "")
+    if other:
         raise CommandError(
-            f"cluster {running.name} runs with another server configuration; "
+            f"cluster {running.name} runs with another {other} configuration; "
             f"to change it: sampan down{_named(running)}, then this command again"
         )
 

@@ -20,7 +20,7 @@ WRITES = ("create", "update", "patch", "delete", "deletecollection")
 class Aim:
     """`users` are patterns of user names: by default the cluster's own components, not who tests it (`("*",)` is all).
 
-    `verbs` are those of RBAC, `resources` such as pods, pods/status or deployments.apps; () means any. Of the requests
+    Of `groups` one has to be the user's, as its certificate has them. `verbs` are those of RBAC, `resources` such as pods, pods/status or deployments.apps; () means any. Of the requests
     that it is about, each one is struck with `chance`, and at most `times` of them are.
     """
 
@@ -29,10 +29,22 @@ class Aim:
     resources: tuple[str, ...] = ()
     chance: float = 1.0
     times: int | None = None
+    groups: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """What it says beyond the usual, for people: `get, list of pods by system:node:* (20 %)`; may be empty."""
+        said = [", ".join(self.verbs)] if self.verbs else []
+        said += [f"of {', '.join(self.resources)}"] if self.resources else []
+        said += [f"by {', '.join((*self.users, *self.groups))}"] if self.users != COMPONENTS or self.groups else []
+        said += [f"({self.chance:.0%})"] if self.chance < 1 else []
+        said += [f"{self.times} times"] if self.times is not None else []
+        return " ".join(said)
 
     def is_about(self, request: Request) -> bool:
         """Whether the request is one of those that may be struck."""
         if not any(fnmatchcase(request.peer.common_name, pattern) for pattern in self.users):
+            return False
+        if self.groups and not _has(self.groups, request.peer.organizations):
             return False
         if not (self.verbs or self.resources):
             return True

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from importlib import metadata
 from pathlib import Path
 
-from sampan.cluster import kubeconfig, log_format, outward, pki, server_config, wiring
+from sampan.cluster import kubeconfig, log_format, outward, pki, scheduler_config, server_config, wiring
 from sampan.cluster.settings import Settings, load
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.core.node import NODE
@@ -122,7 +122,8 @@ class ControlPlane:
         await bootstrap.ensure(app, wiring.endpoints(settings))
         self._notifier.tell("api")
         authority = (keys / f"{pki.AUTHORITY}.crt").read_text()
-        around = wiring.Surroundings(self._clock, self._ids, self._tasks)
+        placing = scheduler_config.load(settings)
+        around = wiring.Surroundings(self._clock, self._ids, self._tasks, scheduling=placing)
         runner, scheduler = wiring.workers(app, authority, around)
         runner.sign = pki.signer(keys, self._clock.now)
         self._closers.append(runner.stop)

@@ -51,6 +51,11 @@ class Doors:
         self._changed: dict[Place, int] = {}
         self._asleep: dict[Place, list[asyncio.Future[None]]] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests get through: there are only interceptors that say of themselves `is_harmless`."""
+        return all(getattr(interceptor, "is_harmless", False) for interceptor in self.interceptors)
+
     def lead_to(self, app: App | None) -> None:
         """From now on to this server. Who is still with the one before is thrown out."""
         self._app = app
@@ -83,6 +88,21 @@ class Doors:
     def door(self, identity: Peer) -> "Door":
         """For one user."""
         return Door(self, identity)
+
+    async def admit(self, request: Request, user: str) -> Response:
+        """To the server through the interceptors, which are told that it is this user's. Raises TransportError."""
+        if not self.interceptors:
+            return await self.send(request)
+        return await self._past(0, request, user)
+
+    async def _past(self, index: int, request: Request, user: str) -> Response:
+        if index >= len(self.interceptors):
+            return await self.send(request)
+
+        async def on(passed: Request) -> Response:
+            return await self._past(index + 1, passed, user)
+
+        return await self.interceptors[index](request, user, on)
 
     async def send(self, request: Request) -> Response:
         """To the server, past the interceptors. Raises TransportError."""
@@ -131,22 +151,10 @@ class Door:
         request = replace(request, peer=self._identity, takes_trees=True)
         if (place := self._doors.place(request)) is not None:
             return Response(200, Sleeping(self._doors, request, place))
-        if not self._doors.interceptors:
-            return await self._doors.send(request)
-        return await self._past(0, request)
+        return await self._doors.admit(request, self._identity.common_name)
 
     async def close(self) -> None:
         """Nothing to let go of: streams end with whoever reads them."""
-
-    async def _past(self, index: int, request: Request) -> Response:
-        interceptors = self._doors.interceptors
-        if index >= len(interceptors):
-            return await self._doors.send(request)
-
-        async def on(passed: Request) -> Response:
-            return await self._past(index + 1, passed)
-
-        return await interceptors[index](request, self._identity.common_name, on)
 
 
 class Sleeping:

@@ -4,6 +4,7 @@
     with faults.errors(503, Aim(chance=0.2)):            # each fifth request of the cluster's own parts
         cluster.advance(60)
     faults.after(10, lambda: faults.crash_node("sampan-2", back_after=120))
+    faults.every(30, 90, lambda: faults.partition("sampan-3"), lasting=(5, 20))
     faults.crash_at_write(17, back_after=5)
     faults.end()                                         # everything is well again
 
@@ -11,45 +12,39 @@ What strikes some requests takes an Aim. What lasts is a Fault: it ends with its
 Chance is thrown from the cluster's seed, or from another one.
 """
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from sampan.client.api import CALM, Client
-from sampan.client.transport import TransportError
 from sampan.cluster.aim import WRITES, Aim
+from sampan.cluster.crashes import PLANE, AtWrite, Crashes
 from sampan.cluster.history import Change
 from sampan.cluster.interceptors import (
     Delaying,
     Disconnecting,
     Expiring,
+    Holding,
     Interceptor,
     Isolating,
     Late,
     LosingAnswers,
     Refusing,
 )
-from sampan.cluster.plane import AUTHORITY
+from sampan.cluster.rivals import GROUP, Rivals
 from sampan.cluster.simulated import SimulatedCluster
 from sampan.cluster.simulated_outbound import Trouble
-from sampan.control.runner import Runner
-from sampan.controllers.registry import controllers
 from sampan.kit.dice import Dice
-from sampan.kit.tasks import Tasks
-from sampan.meta.status import ApiError
-from sampan.scheduling.loop import Scheduler
-from sampan.store.protocol import StoreError
-from sampan.web.message import Peer
 
 ANY = Aim()
-PLANE = "the control plane"
-MANAGER = Peer("system:kube-controller-manager", ("system:masters",))
-PLANNER = Peer("system:kube-scheduler")
 WATCH_LAG_SECONDS = 30.0
 """For how long a cache may be behind that can't watch: it waits that long at most before it tries again."""
+
+RIVAL_SECONDS = (0.001, 0.01)
+"""How far away rivals are: two who write against each other at once would do so for ever, and no time would pass."""
+
+Span = float | tuple[float, float]
+"""So many seconds, or some number between two, by the seed."""
 
 
 class Fault:
@@ -85,12 +80,11 @@ class Faults:
         self._lasting: list[Fault] = []
         self._born: dict[str, float] = {}
         self._is_dating = False
-        self._writes = 0
-        self._counted = ""
-        self._crashes: list[_Crash] = []
-        self._boots: dict[str, asyncio.Future[None]] = {}
+        self._silences = 0
+        self._silent_since = 0.0
+        self._usual_lag: float | None = None
+        self._crashes = Crashes(cluster, self._tell)
         self._expiring = Expiring()
-        cluster.observe(self._count)
 
     def throw(self, dice: Dice) -> None:
         """From now on chance comes from these dice, whatever else was done before."""
@@ -98,20 +92,32 @@ class Faults:
 
     # When
 
-    def after(self, seconds: float, do: Callable[[], object]) -> None:
-        """Does it so many seconds from now, as time passes."""
-        self.cluster.loop.call_later(seconds, do)
+    def after(self, seconds: Span, do: Callable[[], object], lasting: Span | None = None) -> None:
+        """Does it so many seconds from now, as time passes; a fault that it begins ends after `lasting`."""
+        dice = self._next_dice() if isinstance(seconds, tuple) or isinstance(lasting, tuple) else self.dice
+        self.cluster.loop.call_later(_thrown(seconds, dice), self._do, do, lasting, dice)
+
+    def every(self, least: float, most: float, do: Callable[[], object], lasting: Span | None = None) -> Fault:
+        """The same again and again, each time so many seconds after the time before."""
+        dice, is_on = self._next_dice(), True
+
+        def again() -> None:
+            if is_on:
+                self.cluster.loop.call_later(dice.between(least, most), again)
+                self._do(do, lasting, dice)
+
+        def stop() -> None:
+            nonlocal is_on
+            is_on = False
+
+        self.cluster.loop.call_later(dice.between(least, most), again)
+        return self._last("", stop)
 
     def end(self) -> None:
         """Ends all that lasts; what was crashed is started again. It may take a moment until all is well."""
         for fault in list(self._lasting):
             fault.end()
-        self._crashes.clear()
-        if not self.cluster.is_up and PLANE not in self._boots:
-            self._boot(PLANE, 0.0, self.cluster.boot_control_plane)
-        for name in self.cluster.machines:
-            if not self.cluster.is_node_up(name) and name not in self._boots:
-                self._boot(name, 0.0, lambda name=name: self.cluster.boot_node(name))  # type: ignore[misc]
+        self._crashes.end()
 
     # Requests
 
@@ -160,81 +166,81 @@ class Faults:
     def late_watches(self, seconds: float, aim: Aim = ANY) -> Fault:
         """Whoever watches hears of each change so many seconds late: a stale controller acts on the past."""
         self._lag(seconds)
-        return self._make_late(f"watches late by {seconds:g} s", aim, seconds)
+        return self._make_late(_about(f"watches late by {seconds:g} s", aim), aim, seconds)
 
     def silent_watches(self, aim: Aim = ANY) -> Fault:
         """Whoever watches hears nothing more, and does not notice, until this ends."""
-        began = self.cluster.time
-        silence = self._make_late("silent watches", aim, None)
-        self._doors.lag_seconds = float("inf")
+        return self._ignorance(self._make_late(_about("silent watches", aim), aim, None))
+
+    # Parts
+
+    def freeze(self, *users: str) -> Fault:
+        """These stand still like a stopped process, until this ends: then they do what they were about to, knowing
+        nothing of what happened meanwhile. Nodes, or other users by patterns of their names (aim.CONTROLLERS).
+        """
+        aim = Aim(users=self._names(users))
+        held = Holding(aim, self._next_dice())
+        self._doors.interceptors.append(held)
+        silence = self._make_late(f"freeze {', '.join(users)}", aim, None)
 
         def end() -> None:
             silence.end()
-            self._doors.lag_seconds = WATCH_LAG_SECONDS + self.cluster.time - began
+            self._doors.interceptors.remove(held)
+            held.release()
 
-        return self._last(end)
+        return self._ignorance(self._last("", end))
+
+    def partition(self, *users: str) -> Fault:
+        """These reach nobody, until this ends; a node's containers go on. Named as for `freeze`."""
+        aim = Aim(users=self._names(users))
+        fault = self._intercept(f"partition of {', '.join(users)}", Isolating(aim, self._next_dice()), "")
+        for stream in [stream for stream in self._doors.streams if aim.is_about(stream.request)]:
+            stream.cut()
+        return fault
 
     # The control plane
 
     def crash_control_plane(self, back_after: float | None = None) -> None:
         """Kills server, controllers and scheduler at this instant; they are back after so many seconds."""
-        self._tell("crash the control plane")
-        self._stop_booting(PLANE)
-        self.cluster.crash_control_plane()
-        if back_after is not None:
-            self._boot(PLANE, back_after, self.cluster.boot_control_plane)
+        self._crashes.plane(back_after)
 
     def crash_at_write(self, number: int, back_after: float | None = None) -> None:
         """Kills the control plane when the store has done its n-th transaction from now; nobody gets an answer."""
-        self._crashes.append(_Crash(self._writes + number, back_after))
+        self._crashes.at_write(number, back_after)
 
     def crash_at_writes(self, chance: float, back_after: float = 1.0, times: int | None = None) -> Fault:
         """The same at any transaction, with a chance; at most so many times."""
-        crash = _Crash(0, back_after, self._next_dice(), chance, times)
-        self._crashes.append(crash)
-        return self._last(lambda: setattr(crash, "times", 0))
+        crash = AtWrite(0, back_after, self._next_dice(), chance, times)
+        self._crashes.at_writes(crash)
+        name = f"crashes of {PLANE} at writes ({chance:.0%})"
+        self._tell(name)
+        return self._last(name, lambda: setattr(crash, "times", 0))
 
-    def duplicate_controllers(self) -> Fault:
-        """Another set of controllers and another scheduler work beside the first: nobody elects a leader."""
-        self._tell("duplicate controllers")
-        self._doors.rivals += 1
-        cluster, tasks = self.cluster, Tasks("duplicates")
-        manager, planner = (Client(self._doors.door(who), who.common_name, watch=CALM) for who in (MANAGER, PLANNER))
-        rules = controllers(AUTHORITY, cluster.app.legacy_token)
-        runner = Runner(manager, rules, cluster.clock, cluster.ids, tasks)
-        scheduler = Scheduler(planner, cluster.clock, tasks, cluster.ids)
+    def duplicate_controllers(self, late: float = 0.0) -> Fault:
+        """Another set of controllers and another scheduler work beside the first: nobody elects a leader.
 
-        async def run() -> None:
-            await runner.start()
-            await scheduler.start()
+        `late` is by how many seconds their watches lag behind: a stale instance that should have gone.
+        """
+        name = "duplicate controllers" + (f", stale by {late:g} s" if late else "")
+        self._tell(name)
+        rivals, aim = Rivals(self.cluster), Aim(groups=(GROUP,))
+        parts = [self._intercept("", Delaying(aim, self._next_dice(), *RIVAL_SECONDS), "")]
+        if late:
+            self._lag(late)
+            parts.append(self._make_late("", aim, late))
 
         def end() -> None:
-            self._doors.rivals -= 1
-            runner.kill()
-            tasks.kill()
+            rivals.end()
+            for part in parts:
+                part.end()
 
-        cluster.loop.call_soon(lambda: tasks.spawn(run(), "start"))
-        return self._last(end)
+        return self._last(name, end)
 
     # Nodes
 
     def crash_node(self, name: str, back_after: float | None = None) -> None:
         """The node loses its power, and its containers are gone; it is back after so many seconds."""
-        self._tell(f"crash node {name}")
-        self._stop_booting(name)
-        with contextlib.suppress(KeyError):  # it was down
-            self.cluster.crash_node(name)
-        if back_after is not None:
-            self._boot(name, back_after, lambda: self.cluster.boot_node(name))
-
-    def partition(self, *users: str) -> Fault:
-        """These nodes reach nobody, until this ends; their containers go on. Also for other users, by their names."""
-        names = tuple(f"system:node:{user}" if user in self.cluster.machines else user for user in users)
-        aim = Aim(users=names)
-        fault = self._intercept(f"partition of {', '.join(users)}", Isolating(aim, self._next_dice()))
-        for stream in [stream for stream in self._doors.streams if aim.is_about(stream.request)]:
-            stream.cut()
-        return fault
+        self._crashes.node(name, back_after)
 
     # Containers
 
@@ -245,8 +251,9 @@ class Faults:
         selector, and `where` may say more, as node/runtime/orders.py has it. Those that run take it up at once.
         """
         rule = self.cluster.behave(what, behaviour, **where)
-        self._tell(f"containers of {what} do {behaviour}")
-        return self._last(lambda: self.cluster.end_behaviour(rule))
+        name = f"containers of {what}: {behaviour}"
+        self._tell(name)
+        return self._last(name, lambda: self.cluster.end_behaviour(rule))
 
     # Webhooks
 
@@ -254,8 +261,11 @@ class Faults:
         """Calls to webhooks whose URL matches are late, fail with an error of the network, or with an HTTP status."""
         trouble = Trouble(pattern, seconds, error, status)
         self.cluster.outbound.troubles.append(trouble)
-        self._tell(f"webhooks {pattern}: {seconds:g} s, {error or status or 'late'}")
-        return self._last(lambda: self.cluster.outbound.troubles.remove(trouble))
+        said = [f"late by {seconds:g} s"] if seconds else []
+        said += [error] if error else [f"status {status}"] if status else []
+        name = f"webhooks {pattern}: {', '.join(said)}"
+        self._tell(name)
+        return self._last(name, lambda: self.cluster.outbound.troubles.remove(trouble))
 
     # Time
 
@@ -264,12 +274,22 @@ class Faults:
         self._tell(f"clock jumps by {seconds:g} s")
         self.cluster.clock.jump(seconds)
 
-    def _intercept(self, name: str, interceptor: Interceptor) -> Fault:
+    def _do(self, do: Callable[[], object], lasting: Span | None, dice: Dice) -> None:
+        begun = do()
+        if isinstance(begun, Fault) and lasting is not None:
+            self.cluster.loop.call_later(_thrown(lasting, dice), begun.end)
+
+    def _names(self, users: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f"system:node:{user}" if user in self.cluster.machines else user for user in users)
+
+    def _intercept(self, what: str, interceptor: Interceptor, aim: str | None = None) -> Fault:
+        """`aim` is how to call what it is aimed at."""
+        name = f"{what} {interceptor.aim if aim is None else aim}".rstrip()
         self._tell(name)
         if not interceptor.aim.verbs or "watch" in interceptor.aim.verbs or "list" in interceptor.aim.verbs:
             self._lag(WATCH_LAG_SECONDS)
         self._doors.interceptors.append(interceptor)
-        return self._last(lambda: self._doors.interceptors.remove(interceptor))
+        return self._last(name, lambda: self._doors.interceptors.remove(interceptor))
 
     def _make_late(self, name: str, aim: Aim, seconds: float | None) -> Fault:
         self._tell(name)
@@ -283,16 +303,41 @@ class Faults:
             self._doors.late.remove(late)
             late.release()
 
-        return self._last(end)
+        return self._last(name, end)
+
+    def _ignorance(self, fault: Fault) -> Fault:
+        """Nobody can tell what is known to whom, until this ends and for a while after it."""
+        self._silent_since = self._silent_since if self._silences else self.cluster.time
+        self._silences += 1
+        self._lag(math.inf)
+
+        def end() -> None:
+            fault.end()
+            self._silences -= 1
+            if not self._silences:
+                self._doors.lag_seconds = WATCH_LAG_SECONDS + self.cluster.time - self._silent_since
+
+        return self._last("", end)
 
     def _lag(self, seconds: float) -> None:
+        if self._usual_lag is None:
+            self._usual_lag = self._doors.lag_seconds
         self._doors.lag_seconds = max(self._doors.lag_seconds, seconds)
 
-    def _last(self, end: Callable[[], object]) -> Fault:
+    def _calm(self, usual: float) -> None:
+        """What somebody could have missed, everybody knows by now; unless something is wrong again."""
+        if not self._lasting:
+            self._doors.lag_seconds, self._usual_lag = usual, None
+
+    def _last(self, name: str, end: Callable[[], object]) -> Fault:
+        """`name` "" is part of another fault, which tells of its end."""
+
         def ended() -> None:
-            self._lasting.remove(fault)
-            self._tell("end of a fault")
+            self._tell(f"end of {name}" if name else "")
             end()
+            self._lasting.remove(fault)
+            if not self._lasting and self._usual_lag is not None:
+                self.cluster.loop.call_later(self._doors.lag_seconds, self._calm, self._usual_lag)
 
         fault = Fault(ended)
         self._lasting.append(fault)
@@ -306,61 +351,16 @@ class Faults:
         return aim.chance >= 1 or self.dice.happens(aim.chance)
 
     def _tell(self, what: str) -> None:
-        self.log.append((self.cluster.time, what))
+        if what:
+            self.log.append((self.cluster.time, what))
 
     def _date(self, change: Change) -> None:
         self._born[change.tree["metadata"]["resourceVersion"]] = change.time
 
-    def _count(self, change: Change) -> None:
-        """A transaction of several writes is several changes of one resourceVersion; it counts once."""
-        revision = change.tree["metadata"]["resourceVersion"] if self._crashes else ""
-        if not revision or revision == self._counted:
-            return
-        self._counted = revision
-        self._writes += 1
-        due = [crash for crash in self._crashes if crash.is_due(self._writes)]
-        if due:
-            self._crashes = [crash for crash in self._crashes if not crash.is_over]
-            self.crash_control_plane(due[0].back_after)
 
-    def _stop_booting(self, name: str) -> None:
-        boot = self._boots.pop(name, None)
-        if boot is not None:
-            boot.cancel()
-
-    def _boot(self, name: str, seconds: float, start: Callable[[], Awaitable[None]]) -> None:
-        async def boot() -> None:
-            await asyncio.sleep(seconds)
-            self._tell(f"start {name}")
-            with contextlib.suppress(StoreError, ApiError, TransportError):  # killed again meanwhile
-                await start()
-
-        self._boots[name] = asyncio.ensure_future(boot(), loop=self.cluster.loop)
-        self._boots[name].add_done_callback(self._booted)
-
-    def _booted(self, task: asyncio.Future[None]) -> None:
-        self._boots = {name: known for name, known in self._boots.items() if known is not task}
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.cluster.fail(error)
+def _thrown(span: Span, dice: Dice) -> float:
+    return span if isinstance(span, int | float) else dice.between(*span)
 
 
-@dataclass(slots=True)
-class _Crash:
-    """A crash of the control plane at a transaction: at the one of that number, or at any, with dice."""
-
-    number: int
-    back_after: float | None
-    dice: Dice | None = None
-    chance: float = 0.0
-    times: int | None = 1
-
-    @property
-    def is_over(self) -> bool:
-        return self.times == 0
-
-    def is_due(self, number: int) -> bool:
-        if self.is_over or not (self.dice.happens(self.chance) if self.dice else number == self.number):
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
+def _about(what: str, aim: Aim) -> str:
+    return f"{what} {aim}".rstrip()

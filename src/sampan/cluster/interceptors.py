@@ -104,6 +104,22 @@ class Isolating(Interceptor):
         raise TransportError(NO_ROUTE)
 
 
+class Holding(Interceptor):
+    """The request is held back until `release`, and then goes on."""
+
+    def __init__(self, aim: Aim, dice: Dice) -> None:
+        super().__init__(aim, dice)
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        """Everything that is held back goes on now."""
+        self._released.set()
+
+    async def strike(self, request: Request, send: Send) -> Response:
+        await self._released.wait()
+        return await send(request)
+
+
 class Expiring:
     """Watches that were cut and whose next try meets a 410: what they missed is forgotten."""
 

@@ -16,11 +16,15 @@ A user's own are functions:
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from sampan.cluster import story
+from sampan.cluster.faults import Faults
 from sampan.cluster.history import Change
-from sampan.cluster.rules import allowances, metadata, placement, settled, workloads
+from sampan.cluster.rules import allowances, metadata, nodes, placement, settled, workloads
 from sampan.cluster.rules.answers import Witness
 from sampan.cluster.rules.rule import Rule, SettledRule, text
 from sampan.cluster.rules.world import LAG_SECONDS, World
@@ -32,16 +36,25 @@ SETTLED: tuple[type[SettledRule], ...] = settled.RULES
 
 Object = dict[str, Any]
 MAX_TOLD = 5
+MAX_STORIES = 3
+MAX_CHANGES = 12
+LATELY = 500  # changes, by which one knows what the last ones changed
+_WORD = re.compile(r"[\w.:/-]+")
 
 
 class Violation(AssertionError):
-    """A rule was broken: `rule` is its name, `change` by what, None when it is the state that is wrong."""
+    """A rule was broken: `rule` is its name, `change` by what, None when it is the state that is wrong.
+
+    `story` tells the seed, the time, what went wrong before, and what happened to the objects that it is about. It is
+    also a note of the exception, so that it is printed with it.
+    """
 
     def __init__(self, rule: str, demand: str, wrong: str, change: Change | None = None) -> None:
         where = f"{change.resource} {change.key} ({change.type} at {change.time:g} s): " if change else ""
         super().__init__(f"{where}{wrong}\n{rule}: {demand}")
         self.rule = rule
         self.change = change
+        self.story = ""
 
 
 class Own:
@@ -78,14 +91,21 @@ def invariant(function: Callable[..., Any]) -> Own:
 
 
 class Invariants:
-    """The rules at work in one cluster. `shown` is the cluster as a user's own rules get it."""
+    """The rules at work in one cluster. `shown` is the cluster as a user's own rules get it, `faults` are told of."""
 
-    def __init__(self, cluster: SimulatedCluster, own: Iterable[Own] = (), shown: Any = None) -> None:
+    def __init__(
+        self,
+        cluster: SimulatedCluster,
+        own: Iterable[Own] = (),
+        shown: Any = None,
+        faults: Faults | None = None,
+    ) -> None:
         self.world = World()
         self._cluster = cluster
         self._shown = cluster if shown is None else shown
         self._own = list(own)
-        self._is_due = False
+        self._faults = faults
+        self._is_due = self._are_pods_due = False
         self._rivals_at = -math.inf
         self._witness = Witness(self.world)
         cluster.doors.interceptors.insert(0, self._witness)
@@ -102,16 +122,21 @@ class Invariants:
     def settled(self) -> None:
         """What must be so at rest is so, also a user's own rules. Raises Violation with all that is not."""
         self.world.now = self._cluster.clock.now()
-        for rule in self._settled:
-            found = list(rule.judge())
-            if found:
-                more = [f"... and {len(found) - MAX_TOLD} more"] if len(found) > MAX_TOLD else []
-                raise Violation(type(rule).__name__, text(type(rule)), "\n".join(found[:MAX_TOLD] + more))
-        self._compare()
-        self._check_answers()
-        self._ask()
+        running = self._cluster.running()
+        with self._telling():
+            for rule in self._settled:
+                _none(type(rule).__name__, text(type(rule)), rule.judge())
+            _none("NodesRunWhatIsWanted", nodes.WANTED, nodes.unwanted(running, self.world))
+            _none("ContainerStatusesAreTrue", nodes.TRUE, nodes.missing(running, self.world))
+            self._compare()
+            self._check_answers()
+            self._ask()
 
     def _changed(self, change: Change) -> None:
+        with self._telling():
+            self._judge(change)
+
+    def _judge(self, change: Change) -> None:
         old = self.world.get(change.resource, change.key)
         self.world.lag_seconds = LAG_SECONDS + self._cluster.doors.lag_seconds
         self.world.now, self.world.time = self._cluster.clock.now(), change.time
@@ -126,6 +151,7 @@ class Invariants:
                     raise Violation(type(rule).__name__, text(type(rule)), wrong, change)
         finally:
             self.world.take(change)
+        self._are_pods_due = self._are_pods_due or change.resource == "pods"
         if not self._is_due:
             self._is_due = True
             self._cluster.loop.when_quiet(self._look_later)
@@ -144,12 +170,22 @@ class Invariants:
         """At the end of an instant in which something changed."""
         self._is_due = False
         try:
-            self._check_witness()
-            self._ask()
+            with self._telling():
+                self._check_witness()
+                self._check_nodes()
+                self._ask()
         except Exception as error:  # noqa: BLE001 (raised at the end of the step)
             self._cluster.fail(error)
 
+    def _check_nodes(self) -> None:
+        if self._are_pods_due:
+            self._are_pods_due = False
+            _none("ContainersRunOnce", nodes.ONCE, filter(None, (nodes.twice(self._cluster.running()),)))
+
     def _ask(self) -> None:
+        """Of a server that is down, or has yet to read what is stored, nothing can be asked."""
+        if not self._cluster.is_up or self._cluster.app.cache.revision < self.world.revision:
+            return
         for own in self._own:
             if not own.is_about_changes:
                 own.ask(self._shown)
@@ -163,6 +199,7 @@ class Invariants:
         ]
         for _, kept, key in sorted(found, key=lambda entry: (entry[0], entry[1].resource, entry[2])):
             self.world.take(Change(cluster.time, kept.resource, key, "ADDED", kept.items[key].wire))
+        self.world.began = self.world.revision
 
     def _compare(self) -> None:
         """Server and controllers have exactly what the changes add up to."""
@@ -189,10 +226,62 @@ class Invariants:
         for wrong in self._witness.wrong:
             raise Violation(*wrong)
 
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What is raised in it has its story."""
+        try:
+            yield
+        except Violation as broken:
+            if not broken.story:
+                broken.story = self._story(broken)
+                broken.add_note(broken.story)
+            raise
 
-def watch(cluster: SimulatedCluster, *own: Own, shown: Any = None) -> Invariants:
+    def _story(self, broken: Violation) -> str:
+        cluster, about = self._cluster, self._about(broken)
+        lines = [f"seed {cluster.seed}, {story.clock(cluster.time)} (virtual)"]
+        if self._faults is not None and self._faults.log:
+            lines += ["faults so far:", *(f"  {story.clock(time)} {what}" for time, what in self._faults.log)]
+        for resource, key in about:
+            changes = [c for c in cluster.history if (c.resource, c.key) == (resource, key)]
+            obj = None if changes[-1].type == "DELETED" else changes[-1].tree
+            events = [e for e in self.world.all("events") if _is_about(e, changes[-1])]
+            lines += [f"{resource} {key}:", *_indented(story.of_object(obj, events, changes))]
+        if not about:
+            lately = story.change_lines(cluster.history[-LATELY:], MAX_CHANGES)
+            lines += ["last changes:", *_indented("\n".join(lately))]
+        return "\n".join(lines)
+
+    def _about(self, broken: Violation) -> list[tuple[str, str]]:
+        """The objects that it names."""
+        if broken.change is not None:
+            return [(broken.change.resource, broken.change.key)]
+        words = dict.fromkeys(word.rstrip(".:") for word in _WORD.findall(str(broken)))
+        named = [(name, word) for word in words for name in self.world.resources() if self.world.get(name, word)]
+        return [place for place in named if "/" in place[1] or place[0] == "nodes"][:MAX_STORIES]
+
+
+def watch(cluster: SimulatedCluster, *own: Own, shown: Any = None, faults: Faults | None = None) -> Invariants:
     """All rules, and the user's own, from now on."""
-    return Invariants(cluster, own, shown)
+    return Invariants(cluster, own, shown, faults)
+
+
+def _none(rule: str, demand: str, wrong: Iterable[str]) -> None:
+    """Raises Violation when there is anything."""
+    found = list(wrong)
+    if found:
+        more = [f"... and {len(found) - MAX_TOLD} more"] if len(found) > MAX_TOLD else []
+        raise Violation(rule, demand, "\n".join(found[:MAX_TOLD] + more))
+
+
+def _is_about(event: Object, change: Change) -> bool:
+    about = event.get("involvedObject") or {}
+    key = "/".join(filter(None, (about.get("namespace"), about.get("name"))))
+    return (about.get("kind"), key) == (change.tree.get("kind"), change.key)
+
+
+def _indented(told: str) -> list[str]:
+    return [f"  {line}" for line in told.splitlines()]
 
 
 def _difference(who: str, resource: str, held: Mapping[str, str], world: World) -> str:

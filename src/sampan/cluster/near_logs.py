@@ -1,9 +1,11 @@
-"""Near logs: the logs of simulated nodes' containers, for a server in the same process."""
+"""Near logs: the logs of simulated nodes' containers, and what they use, for a server in the same process."""
 
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from sampan.node import log_requests
+import orjson
+
+from sampan.node import log_requests, stats
 from sampan.node.agent import Agent
 from sampan.node.log_requests import Refusal
 from sampan.node.runtime.protocol import RuntimeFailure
@@ -22,15 +24,17 @@ class NearLogs:
         agent = self._agent_at(parts.hostname or "")
         if agent is None:
             raise ConnectionRefusedError(f"dial tcp {parts.netloc}: connect: connection refused")
-        _, *names = unquote(parts.path).strip("/").split("/")
+        first, *names = unquote(parts.path).strip("/").split("/")
+        if (first, names) == ("stats", ["summary"]):
+            return 200, _once(orjson.dumps(stats.summary(agent)))
         request = Request("GET", parts.path, tuple(parse_qsl(parts.query)))
         try:
             return 200, log_requests.read(agent, request, names)
         except Refusal as refusal:
-            return refusal.code, _once(refusal.text)
+            return refusal.code, _once(refusal.text.encode())
         except RuntimeFailure as failure:
-            return 400, _once(failure.message)
+            return 400, _once(failure.message.encode())
 
 
-async def _once(text: str) -> AsyncIterator[bytes]:
-    yield text.encode()
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -40,6 +40,7 @@ from sampan.meta import objects
 from sampan.node import simulated
 from sampan.node.agent import Agent
 from sampan.node.runtime.orders import Rule, Rules
+from sampan.node.runtime.protocol import RUNNING, ContainerState
 from sampan.server.app import App
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Event
@@ -66,6 +67,7 @@ class SimulatedCluster:
 
     def _set_out(self, loop: SimLoop, ids: SeededIds, store: MemoryStore) -> None:
         self.loop, self._ids, self.store = loop, ids, store
+        self.loop.is_calm = self._is_calm
         self.clock = VirtualClock(self.loop)
         self.lock = threading.RLock()
         """Whoever steps the loop holds it: clients on other threads come through a bridge."""
@@ -81,6 +83,8 @@ class SimulatedCluster:
         self._nodes: dict[str, Agent] = {}
         self._kinds = {(kind.api_version, kind.name): kind for kind in KINDS}
         self._observers: list[Callable[[Change], None]] = []
+        self.unrest: list[Callable[[], bool]] = []
+        """Who may tell that heartbeats are not sure to arrive."""
         self._broken: BaseException | None = None
 
     def start(self) -> None:
@@ -272,6 +276,11 @@ class SimulatedCluster:
         found = (simulated.containers(agent, namespace, pod) for agent in self._nodes.values())
         return next(filter(None, found), {})
 
+    def running(self) -> dict[str, Sequence[ContainerState]]:
+        """The containers that run at this moment, by the names of the nodes that are up."""
+        found = {name: simulated.states(agent) for name, agent in self._nodes.items()}
+        return {name: [state for state in states if state.state == RUNNING] for name, states in found.items()}
+
     def _agent_at(self, address: str) -> Agent | None:
         return next((agent for agent in self._nodes.values() if agent.settings.internal_ip == address), None)
 
@@ -291,7 +300,7 @@ class SimulatedCluster:
         """Boots a node that was not there before: `labels`, `taints`, `cpus`, `memory_bytes`, `pods` as in Machine."""
         if name in self.machines:
             raise ValueError(f"there is a node {name} already")
-        self.machines[name] = Machine(name, len(self.machines), **given)
+        self.machines[name] = Machine(name, 1 + max((m.number for m in self.machines.values()), default=-1), **given)
         self.start_node(name)
 
     def start_node(self, name: str, before: Agent | None = None) -> None:
@@ -335,6 +344,11 @@ class SimulatedCluster:
         if self._plane is not None:
             await self._plane.stop()
         await self.store.close()
+
+    def _is_calm(self) -> bool:
+        """Whether nothing stands between the nodes' heartbeats and the control plane."""
+        is_up = self._plane is not None and len(self._nodes) == len(self.machines)
+        return is_up and self.doors.is_open and not any(is_so() for is_so in self.unrest)
 
     def _record(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -17,6 +17,7 @@ from sampan.controllers.registry import controllers
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
+from sampan.scheduling.config import DEFAULTS, Configuration
 from sampan.scheduling.loop import Scheduler
 from sampan.server.app import App
 from sampan.server.bootstrap import Endpoints
@@ -30,12 +31,13 @@ def client(app: App, identity: Peer, user_agent: str, watch: WatchTerms = WATCH)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every part is handed: time, ids, an owner for its tasks, and how it watches."""
+    """What every part is handed: time, ids, an owner for its tasks, how it watches; and how pods are placed."""
 
     clock: Clock
     ids: Ids
     tasks: Tasks
     watch: WatchTerms = WATCH
+    scheduling: Configuration = DEFAULTS
 
 
 def workers(
@@ -56,7 +58,7 @@ def workers(
     runner = Runner(manager, controllers(ca, app.legacy_token), clock, ids, tasks)
     app.components.add("controller-manager", _check(lambda: bool(runner.workers)))
     controller_metrics.add(app.metrics, runner)
-    planner = Scheduler(scheduler, clock, tasks, ids)
+    planner = Scheduler(scheduler, clock, tasks, ids, around.scheduling)
     app.components.add("scheduler", _check(lambda: planner.is_running))
     return runner, planner
 

@@ -14,14 +14,19 @@ from sampan.kinds.kind import Kind, Object
 Reconcile = Callable[[View, Key, float], Plan]
 Keys = Callable[[View, Object], Iterable[Key]]
 Postpone = Callable[[Object, Object, float], float | None]
+Matters = Callable[[Object | None, Object | None], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A kind whose changes make parents due; `keys` names them, for the object before and after a change."""
+    """A kind whose changes make parents due; `keys` names them, for the object before and after a change.
+
+    `matters(old, new)`: whether a change makes anything due, where not all do. One of the two may be None.
+    """
 
     kind: Kind
     keys: Keys
+    matters: Matters | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ async def _send(client: Client, write: Write) -> Object:
                 propagation=write.propagation,
             )
         case DeleteCollection():
-            return await client.delete_collection(write.kind, write.namespace)
+            return await client.delete_collection(write.kind, write.namespace, propagation="Background")
 
 
 def _makes(write: Write) -> bool:

@@ -18,6 +18,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 FIRST_BACKOFF_SECONDS = 10.0
 LAST_BACKOFF_SECONDS = 600.0
 UNCOUNTED_AT_ONCE = 500
+LONGEST_PREFIX = 58
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,12 @@ def index_of(p: Object) -> int | None:
     """The completion index, None for a pod without one."""
     text = objects.annotations(p).get(INDEX, "")
     return int(text) if text.isdigit() else None
+
+
+def name_prefix(job: str, index: int) -> str:
+    """What the name of an index's pod begins with; the index is there also after a long name."""
+    suffix = f"-{index}-"
+    return job[: LONGEST_PREFIX - len(suffix)] + suffix
 
 
 def parse_indexes(text: str) -> set[int]:

@@ -6,7 +6,7 @@ more is released. The parent's existence is confirmed by a live read before anyt
 https://kubernetes.io/docs/concepts/architecture/garbage-collection/#owners-dependents
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from sampan.control.controller import Keys
@@ -27,12 +27,16 @@ class Children:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a parent claims: children of `kind` by `selector`. `extra` goes into an adoption's metadata."""
+    """What a parent claims: children of `kind` by `selector`. `finalizers` go into an adoption's metadata.
+
+    Who does not count any more, such as a pod that has ended, is neither adopted nor let go.
+    """
 
     parent_kind: Kind
     kind: Kind
     selector: selectors.Selector
     finalizers: tuple[str, ...] = field(default=())
+    counts: Callable[[Object], bool] = lambda child: not objects.is_deleting(child)
 
 
 def children(view: View, parent: Object, claim: Claim) -> Children:
@@ -42,10 +46,10 @@ def children(view: View, parent: Object, claim: Claim) -> Children:
     ours = tuple(o for o in owned if selector.matches(objects.labels(o)))
     if objects.is_deleting(parent):
         return Children(ours)
-    strays = [o for o in owned if not selector.matches(objects.labels(o)) and not objects.is_deleting(o)]
+    strays = [o for o in owned if not selector.matches(objects.labels(o)) and claim.counts(o)]
     found = view.selected(claim.kind, namespace, selector)
-    orphans = [o for o in found if objects.controller_of(o) is None and not objects.is_deleting(o)]
-    releases = tuple(release(claim.kind, o, parent) for o in strays)
+    orphans = [o for o in found if objects.controller_of(o) is None and claim.counts(o)]
+    releases = tuple(release(claim.kind, o, parent, claim.finalizers) for o in strays)
     if not orphans:
         return Children(ours, releases)
     question = Ask(claim.parent_kind, objects.key(parent))
@@ -66,9 +70,13 @@ def adopt(claim: Claim, orphan: Object, parent: Object) -> Patch:
     return _metadata_patch(claim.kind, orphan, metadata)
 
 
-def release(kind: Kind, child: Object, parent: Object) -> Patch:
-    """Removes the parent's reference from a child."""
-    return without_owners(kind, child, (objects.uid(parent),))
+def release(kind: Kind, child: Object, parent: Object, finalizers: Iterable[str] = ()) -> Patch:
+    """Removes the parent's reference from a child, and the finalizers that its adoption has put there."""
+    patch, gone = without_owners(kind, child, (objects.uid(parent),)), set(finalizers)
+    if not gone:
+        return patch
+    kept = [name for name in objects.finalizers(child) if name not in gone]
+    return replaced(patch, {**patch.patch["metadata"], "finalizers": kept or None})
 
 
 def without_owners(kind: Kind, child: Object, uids: Iterable[str]) -> Patch:
@@ -85,15 +93,19 @@ def without_finalizers(kind: Kind, obj: Object, gone: Iterable[str]) -> Patch:
     return _metadata_patch(kind, obj, {"finalizers": kept or None})
 
 
-def orphan_keys(parent: Kind) -> Keys:
+def label_selector(parent: Object) -> selectors.Selector:
+    """What spec.selector picks, where it has the structure of a LabelSelector."""
+    return selectors.from_label_selector(parent["spec"].get("selector"))
+
+
+def orphan_keys(parent: Kind, selector: Callable[[Object], selectors.Selector] = label_selector) -> Keys:
     """A child without a controller -> every parent whose selector matches it."""
 
     def keys(view: View, child: Object) -> Iterable[Key]:
         if objects.controller_of(child) is not None:
             return
         for candidate in view.list(parent, objects.namespace(child)):
-            selector = selectors.from_label_selector(candidate["spec"].get("selector"))
-            if selector.matches(objects.labels(child)):
+            if selector(candidate).matches(objects.labels(child)):
                 yield objects.key(candidate)
 
     return keys

@@ -4,7 +4,7 @@ A stage runs only when the one before succeeded. Writes carry uid and resourceVe
 came of them (names, refusals) is in the next view.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +152,41 @@ class AskScale:
 
 
 @dataclass(frozen=True, slots=True)
+class AskTarget:
+    """The same for who is going to write it: the answer is a Target, or an error's text."""
+
+    api_version: str
+    kind: str
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object's Scale, and of which kind the object is, so far as its path shows it."""
+
+    kind: Kind
+    scale: Object
+
+
+RESOURCE_METRICS, CUSTOM_METRICS, EXTERNAL_METRICS = (f"{kind}metrics.k8s.io" for kind in ("", "custom.", "external."))
+
+
+@dataclass(frozen=True, slots=True)
+class AskMetrics:
+    """What a metrics API has of a namespace: of its pods, of an object there, or from outside.
+
+    `api` is one of the three above, `about` (apiVersion, kind, name) of the object; selectors are texts. The answer is a tuple, or an error's text.
+    """
+
+    api: str
+    namespace: str
+    selector: str = ""
+    metric: str = ""
+    metric_selector: str = ""
+    about: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AskSignature:
     """The cluster's signature under a certificate request (base64 of PEM), for a time from now.
 
@@ -163,7 +198,7 @@ class AskSignature:
     seconds: int
 
 
-Question = Ask | AskList | AskKinds | AskAccess | AskScale | AskSignature
+Question = Ask | AskList | AskKinds | AskAccess | AskScale | AskTarget | AskMetrics | AskSignature
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +224,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`again` asks for another look after so many seconds. With questions, nothing else is carried out yet."""
+    """`again` asks for another look after so many seconds. With questions, nothing else is carried out yet.
+
+    `is_watchdog` says that this look is only for heartbeats that fail to come. `memory` is what the next view of the
+    same key shows, as long as the process lives: for what cannot be read off the objects. None leaves what was kept
+    before; an empty one forgets it.
+    """
 
     stages: tuple[Stage, ...] = ()
     events: tuple[Event, ...] = ()
     again: float | None = None
     ask: tuple[Question, ...] = ()
+    memory: Mapping[str, Any] | None = None
+    is_watchdog: bool = False
 
     @property
     def writes(self) -> tuple[Write, ...]:

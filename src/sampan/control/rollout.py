@@ -15,6 +15,7 @@ REVISION = "deployment.kubernetes.io/revision"
 HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAXIMUM = "deployment.kubernetes.io/max-replicas"
+HISTORY_CHARACTERS = 2000
 HASH = "pod-template-hash"
 NOT_COPIED = {
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -85,9 +86,16 @@ def annotations_for(deployment: Object, replica_set: Object | None, number: int)
     before = revision(replica_set) if replica_set else 0
     wanted[REVISION] = str(max(number, before))
     if before and before < number:
-        history = [text for text in old.get(HISTORY, "").split(",") if text]
-        wanted[HISTORY] = ",".join([*history, str(before)])
+        wanted[HISTORY] = _history(old.get(HISTORY, ""), str(before))
     return wanted
+
+
+def _history(before: str, number: str) -> str:
+    """Earlier revisions with one more; the oldest go where it becomes too long."""
+    listed = [*filter(None, before.split(",")), number]
+    while len(listed) > 1 and sum(len(text) + 1 for text in listed) > HISTORY_CHARACTERS + 1:
+        del listed[0]
+    return ",".join(listed)
 
 
 def wanted_sizes(deployment: Object) -> dict[str, str]:
@@ -170,7 +178,7 @@ def proportional(deployment: Object, replica_sets: Sequence[Object]) -> Sizes:
     sizes: Sizes = {}
     added = 0
     for replica_set in ordered:
-        share = _share(replica_set, allowed, wanted) if to_add else 0
+        share = _share(deployment, replica_set, allowed) if to_add else 0
         left = to_add - added
         share = max(min(share, left), 0) if to_add > 0 else min(max(share, left), 0)
         sizes[objects.name(replica_set)] = size(replica_set) + share
@@ -181,17 +189,23 @@ def proportional(deployment: Object, replica_sets: Sequence[Object]) -> Sizes:
     return sizes
 
 
-def _share(replica_set: Object, allowed: int, wanted: int) -> int:
+def _share(deployment: Object, replica_set: Object, allowed: int) -> int:
     """What it would gain if its part of the whole stayed the same."""
-    if wanted == 0:
+    if size(deployment) == 0:
         return -size(replica_set)
     text = objects.annotations(replica_set).get(MAXIMUM, "")
-    before = int(text) if text.isdigit() and int(text) > 0 else allowed
-    return int(size(replica_set) * allowed / before + 0.5) - size(replica_set)
+    before = (int(text) if text.isdigit() else 0) or observed(deployment, "replicas")
+    return int(size(replica_set) * allowed / before + 0.5) - size(replica_set) if before else 0
+
+
+def without_hash(template: Object) -> Object:
+    """The pod template without the label that tells whose it is."""
+    metadata = template.get("metadata") or {}
+    labels = {name: value for name, value in (metadata.get("labels") or {}).items() if name != HASH}
+    return {**template, "metadata": {**metadata, "labels": labels}}
 
 
 def _bare(template: Object) -> Object:
-    metadata = dict(template.get("metadata") or {})
-    metadata["labels"] = {k: v for k, v in (metadata.get("labels") or {}).items() if k != HASH}
-    kept = {k: v for k, v in metadata.items() if v and k != "creationTimestamp"}
-    return {**template, "metadata": kept}
+    bare = without_hash(template)
+    kept = {k: v for k, v in bare["metadata"].items() if v and k != "creationTimestamp"}
+    return {**bare, "metadata": kept}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from sampan.client.api import Client
 from sampan.client.cache import Cache
-from sampan.control.controller import Controller, Keys, owner_keys
+from sampan.control.controller import Controller, Keys, Matters, owner_keys
 from sampan.control.events import Recorder
 from sampan.control.everywhere import Everywhere
 from sampan.control.following import Following
@@ -97,7 +97,7 @@ class Runner:
         for kind in controller.owns:
             self._feed(worker, kind, owner_keys(controller.parent))
         for watch in controller.watches:
-            self._feed(worker, watch.kind, watch.keys)
+            self._feed(worker, watch.kind, watch.keys, watch.matters)
         self._tasks.spawn(self._work_when_synced(worker, controller), f"{controller.name} start")
 
     def _worker(self, name: str, rule: object, parent: Kind | None) -> Worker:
@@ -122,10 +122,12 @@ class Runner:
 
         self.cache(controller.parent).subscribe(changed, replay=self._before is None)
 
-    def _feed(self, worker: Worker, kind: Kind, keys: Keys) -> None:
+    def _feed(self, worker: Worker, kind: Kind, keys: Keys, matters: Matters | None = None) -> None:
         """Changes of the kind make keys due, as the object was and as it is now."""
 
         def changed(change: str, old: Object | None, new: Object | None) -> None:
+            if matters is not None and not matters(old, new):
+                return
             view = worker.view()
             due = dict.fromkeys(key for obj in (old, new) if obj is not None for key in keys(view, obj))
             for key in due:
@@ -144,8 +146,14 @@ class Runner:
         self._employ(worker, controller.workers)
 
     def _employ(self, worker: Worker, count: int) -> None:
-        for number in range(count):
-            self._tasks.spawn(worker.run(), f"{worker.name} {number}")
+        """One to begin with, and up to so many as there is work for them."""
+        numbers = iter(range(count))
+
+        def hire() -> None:
+            if (number := next(numbers, None)) is not None:
+                self._tasks.spawn(worker.run(hire), f"{worker.name} {number}")
+
+        hire()
 
     async def _work_everywhere(self, controllers: Sequence[Everywhere], workers: Sequence[Worker]) -> None:
         """The workers begin when the first kinds' caches are complete."""

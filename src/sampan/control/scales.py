@@ -7,9 +7,9 @@ https://kubernetes.io/docs/reference/kubernetes-api/autoscaling-resources/scale-
 
 from sampan.client.api import Client
 from sampan.client.transport import TransportError
-from sampan.control.plan import AskScale
-from sampan.kinds.kind import Object
-from sampan.meta.status import ApiError
+from sampan.control.plan import AskScale, AskTarget, Target
+from sampan.kinds.kind import Kind, Object
+from sampan.meta.status import ApiError, not_found
 
 
 async def read(client: Client, question: AskScale) -> Object | str | None:
@@ -18,6 +18,32 @@ async def read(client: Client, question: AskScale) -> Object | str | None:
         return await _read(client, question)
     except (ApiError, TransportError) as error:
         return str(error)
+
+
+async def target(client: Client, question: AskTarget) -> Target | str:
+    """The Scale with what is needed to write it, or an error's text."""
+    group, _, version = question.api_version.rpartition("/")
+    namespace, name = question.key
+    if "/" in group:
+        return f"unexpected GroupVersion string: {question.api_version}"
+    try:
+        plural = await resource(client, question.api_version, question.kind)
+        if plural is None:
+            return f'no matches for kind "{question.kind}" in group "{group}"'
+        kind = Kind(group=group, versions=(version,), name=question.kind, plural=plural)
+        scale = await _found(client, kind.path(namespace, name, "scale"))
+        if scale is None:
+            return not_found(group, plural, name).message
+    except (ApiError, TransportError) as error:
+        return str(error)
+    return Target(kind, scale)
+
+
+async def resource(client: Client, api_version: str, kind: str) -> str | None:
+    """The plural of a kind in a version; None when there is none. Raises ApiError, TransportError."""
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    listed = (await _found(client, root) or {}).get("resources") or ()
+    return next((str(r["name"]) for r in listed if r["kind"] == kind and "/" not in r["name"]), None)
 
 
 async def _read(client: Client, question: AskScale) -> Object | str | None:

@@ -36,13 +36,15 @@ UNANSWERED: Final = Unanswered()
 class View:
     """Sources by kind (`kind.resource`), plus what is remembered for the key at hand.
 
-    `kinds` has every kind the server serves, for the rules that are about all kinds.
+    `kinds` has every kind the server serves, for the rules that are about all kinds. `memory` is what a plan said to
+    keep for the key.
     """
 
     sources: Mapping[str, Source]
     outcomes: tuple[Outcome, ...] = ()
     answers: Mapping[Question, Any] = field(default_factory=dict)
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    memory: Mapping[str, Any] = field(default_factory=dict)
 
     def get(self, kind: Kind, key: Key) -> Object | None:
         """The object, or None."""

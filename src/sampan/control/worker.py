@@ -13,15 +13,17 @@ from sampan.client.api import Client
 from sampan.client.cache import Cache
 from sampan.client.discovery import discover
 from sampan.client.transport import TransportError
-from sampan.control import execute, own, scales
+from sampan.control import execute, metric_reading, own, scales
 from sampan.control.events import Recorder
 from sampan.control.plan import (
     Ask,
     AskAccess,
     AskKinds,
     AskList,
+    AskMetrics,
     AskScale,
     AskSignature,
+    AskTarget,
     Event,
     Outcome,
     Plan,
@@ -39,6 +41,9 @@ log = logging.getLogger(__name__)
 ROUNDS_OF_QUESTIONS = 5
 LEAST_SECONDS_AFTER_REFUSAL = 1.0
 """A plan's wish to look again stands though a write was refused, however long the back-off has become by then."""
+
+UNTOLD = ("AlreadyExists", "Conflict")
+"""Refusals that only mean that somebody else was faster."""
 
 Rule = Callable[[View, Any, float], Plan]
 Sign = Callable[[AskSignature], str]
@@ -68,59 +73,63 @@ class Worker:
     component: str = ""
     queue: WorkQueue[Any] = field(init=False)
     _outcomes: dict[Hashable, tuple[Outcome, ...]] = field(default_factory=dict, init=False)
+    _memory: dict[Hashable, Mapping[str, Any]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.queue = WorkQueue(self.shared.clock)
 
     def view(self, key: Hashable = None, answers: Mapping[Question, Any] | None = None) -> View:
         """What the rule sees for a key, now."""
-        return View(self.caches, self._outcomes.get(key, ()), answers or {}, self.kinds)
+        memory = self._memory.get(key, {})
+        return View(self.caches, self._outcomes.get(key, ()), answers or {}, self.kinds, memory)
 
     def continue_from(self, other: "Worker") -> None:
         """Goes on where another one for the same rule was."""
         self.queue.continue_from(other.queue)
         self._outcomes.update(other._outcomes)
+        self._memory.update(other._memory)
 
-    async def run(self) -> None:
-        """Works until the queue is closed."""
+    async def run(self, hire: Callable[[], None]) -> None:
+        """Works until the queue is closed; `hire` has somebody else help while there is more than one can do."""
         while True:
             try:
                 key = await self.queue.get()
             except QueueClosed:
                 return
+            if self.queue:
+                hire()
             try:
-                again = await self._work(key)
+                await self._work(key)
             except Exception:
                 self._count("error")
                 log.exception("%s: %s failed, for the %dth time", self.name, key, self.queue.failures(key) + 1)
                 self.queue.retry(key)
-            else:
-                if again is not None:
-                    self.queue.add_after(key, again)
             finally:
                 self.queue.done(key)
 
-    async def _work(self, key: Any) -> float | None:
-        """One look at one key; returns in how many seconds to look again."""
+    async def _work(self, key: Any) -> None:
+        """One look at one key."""
         about = self._about(key)
         plan = await self._decide(key)
+        self._keep(key, plan.memory)
         for event in plan.events:
             self._record(event, about, "", "")
         done = await execute.execute(self.shared.client, plan)
         outcomes = tuple(result.outcome for result in done)
         self._remember(key, outcomes)
-        for outcome in outcomes:
-            told = outcome.write.refused if outcome.refusal else outcome.write.done
-            if told is not None and not (outcome.refusal and outcome.refusal.get("reason") == "Conflict"):
-                self._record(told, about, outcome.name, outcome.error)
+        for result in done:
+            self._tell(result, about)
         await execute.wait_seen(self.shared.client, self.caches, done)
         refused = [outcome for outcome in outcomes if outcome.refusal]
         if not refused:
             self._count("success")
             self.queue.forget(key)
-            return plan.again
+            if plan.again is not None:
+                self.queue.add_after(key, plan.again, is_watchdog=plan.is_watchdog)
+            return
         self._refused(key, refused[0])
-        return None if plan.again is None else max(plan.again, LEAST_SECONDS_AFTER_REFUSAL)
+        if plan.again is not None:
+            self.queue.add_after(key, max(plan.again, LEAST_SECONDS_AFTER_REFUSAL))
 
     async def _decide(self, key: Any) -> Plan:
         """Asks the rule, answering its questions until it has none."""
@@ -150,6 +159,10 @@ class Worker:
                 return bool((reviewed.get("status") or {}).get("allowed"))
             case AskScale():
                 return await scales.read(client, question)
+            case AskTarget():
+                return await scales.target(client, question)
+            case AskMetrics():
+                return await metric_reading.read(client, question)
             case AskSignature():
                 return self.shared.sign(question) if self.shared.sign is not None else None
             case AskList():
@@ -173,11 +186,24 @@ class Worker:
         message = event.message.replace("{name}", name).replace("{error}", error)
         self.shared.recorder.record(self.component or self.name, subject, (event.type, event.reason, message))
 
+    def _tell(self, result: execute.Done, about: Object | None) -> None:
+        """Of a refusal or a success; who finds that it was done already tells nothing."""
+        outcome = result.outcome
+        told = outcome.write.refused if outcome.refusal else outcome.write.done if result.answer is not None else None
+        if told is not None and not (outcome.refusal and outcome.refusal.get("reason") in UNTOLD):
+            self._record(told, about, outcome.name, outcome.error)
+
     def _remember(self, key: Hashable, outcomes: tuple[Outcome, ...]) -> None:
         if any(outcome.refusal for outcome in outcomes):
             self._outcomes[key] = outcomes
         else:
             self._outcomes.pop(key, None)
+
+    def _keep(self, key: Hashable, memory: Mapping[str, Any] | None) -> None:
+        if memory:
+            self._memory[key] = memory
+        elif memory is not None:
+            self._memory.pop(key, None)
 
     def _refused(self, key: Any, outcome: Outcome) -> None:
         is_conflict = (outcome.refusal or {}).get("reason") == "Conflict"

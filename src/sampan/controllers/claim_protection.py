@@ -13,6 +13,7 @@ from sampan.kinds.core import pod as pods
 from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Object
+from sampan.kinds.parts import pod_claims
 from sampan.meta import objects
 
 FINALIZER = "kubernetes.io/pvc-protection"
@@ -25,24 +26,15 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         return Plan()
     namespace, name = key
     in_use = objects.is_deleting(claim) and any(
-        name in claims(pod) for pod in view.list(POD, namespace) if pods.is_scheduled(pod) and not pods.is_terminal(pod)
+        name in pod_claims.names(pod)
+        for pod in view.list(POD, namespace)
+        if pods.is_scheduled(pod) and not pods.is_terminal(pod)
     )
     return protection.keep(PERSISTENTVOLUMECLAIM, claim, FINALIZER, in_use=in_use)
 
 
-def claims(pod: Object) -> set[str]:
-    """The names of the claims behind a pod's volumes."""
-    found = set()
-    for volume in (pod.get("spec") or {}).get("volumes") or ():
-        if volume.get("persistentVolumeClaim") is not None:
-            found.add(volume["persistentVolumeClaim"].get("claimName") or "")
-        elif volume.get("ephemeral") is not None:
-            found.add(f"{objects.name(pod)}-{volume['name']}")
-    return found
-
-
 def _keys(view: View, pod: Object) -> Iterable[Key]:
-    for name in sorted(claims(pod)):
+    for name in sorted(pod_claims.names(pod)):
         yield objects.namespace(pod), name
 
 

@@ -10,7 +10,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/deployment/
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sampan.control import decorate, own, rollout, rollout_status
+from sampan.control import decorate, own, rollback, rollout, rollout_status
 from sampan.control.controller import Controller, Watch
 from sampan.control.plan import Create, Delete, Event, Key, Patch, Plan, Update, Write, normal, plan, warning
 from sampan.control.rollout import Sizes
@@ -57,6 +57,8 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         return _status_only(step)
     if deployment["spec"].get("paused"):
         return _paused(step)
+    if rollback.wanted(deployment) is not None and new is not None:
+        return rollback.rolled_back(deployment, step.all)
     if _is_scaling(step):
         return _scaled(step, _rescaled(step))
     return _rolling(view, step) if rollout.is_rolling(deployment) else _recreating(view, step)
@@ -200,9 +202,10 @@ def _created(view: View, step: Rollout) -> Plan:
     told = _scaling(name, 0, made["spec"]["replicas"]) if made["spec"]["replicas"] else None
     failed = warning("ReplicaSetCreateError", f'Failed to create new replica set "{name}": {{error}}')
     text = ("True", "NewReplicaSetCreated", f'Created new replica set "{name}"')
-    error = next((o.error for o in view.refusals() if isinstance(o.write, Create)), "")
+    refusals = [o for o in view.refusals() if isinstance(o.write, Create)]
+    error = next((o.error for o in refusals if (o.refusal or {}).get("reason") != "AlreadyExists"), "")
     if error:
-        text = ("False", "ReplicaSetCreateError", error)
+        text = ("False", "ReplicaSetCreateError", f'Failed to create new replica set "{name}": {error}')
     status = _said(deployment, text, step.now) if rollout_status.has_deadline(deployment) else old_status
     after = {**deployment, "status": status}
     status = rollout_status.status(after, {**made, "status": {}}, step.old, step.now)

@@ -9,7 +9,7 @@ https://kubernetes.io/docs/tasks/run-application/configure-pdb/
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sampan.control import decorate, expected_pods, own
+from sampan.control import decorate, expected_pods, own, selector_text
 from sampan.control.controller import Controller, Watch
 from sampan.control.expected_pods import Expected
 from sampan.control.plan import Event, Key, Plan, Write, normal, plan, sooner, warning
@@ -131,25 +131,12 @@ def _not_deleted(budget: Object, p: Object) -> Event:
 
 def _unmanaged(spec: Object) -> Event:
     text = (
-        f"Pods selected by this PodDisruptionBudget (selector: {_selector_text(spec.get('selector') or {})}) were found"
+        f"Pods selected by this PodDisruptionBudget (selector: {selector_text.shown(spec.get('selector') or {})}) were found"
         " to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in"
         ' undefined behavior. To account for these pods please set ".spec.minAvailable" field of the PDB to an'
         " integer value."
     )
     return warning("UnmanagedPods", text)
-
-
-def _selector_text(selector: Object) -> str:
-    """A selector as upstream's events show it."""
-    labels = "".join(f"{k}: {v}," for k, v in sorted((selector.get("matchLabels") or {}).items()))
-    requirements = "".join(
-        f"LabelSelectorRequirement{{Key:{r['key']},Operator:{r['operator']},Values:[{' '.join(r.get('values') or ())}],}},"
-        for r in selector.get("matchExpressions") or ()
-    )
-    matches = (
-        f"MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},"
-    )
-    return f"&LabelSelector{{{matches}}}"
 
 
 def _pod_keys(view: View, p: Object) -> Iterable[Key]:

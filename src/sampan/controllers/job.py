@@ -9,7 +9,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sampan.control import decorate, job_indexes, job_pods, job_policies, own
+from sampan.control import decorate, job_indexes, job_pods, job_policies, own, pods
 from sampan.control.controller import Controller, Watch
 from sampan.control.plan import Ask, Create, Delete, Event, Key, Patch, Plan, Write, normal, plan, sooner, warning
 from sampan.control.view import UNANSWERED, View
@@ -20,6 +20,7 @@ from sampan.kinds.kind import Object
 from sampan.meta import conditions, objects, selectors, timestamps
 
 BURST = 500
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
 
 Verdict = tuple[str, str, str]  # condition type, reason, message
@@ -145,14 +146,14 @@ def _step(work: Work, verdict: Verdict | None) -> Plan:
 def _surplus(work: Work) -> list[Object]:
     """Pods beyond what is wanted, those with an index that another has or that there isn't any more first."""
     misplaced = _misplaced(work) if _is_indexed(work.job) else []
-    others = [p for p in sorted(work.active, key=_eagerness) if p not in misplaced]
+    others = [p for p in sorted(work.active, key=pods.progress) if p not in misplaced]
     return misplaced + others[: max(len(others) - _wanted_active(work), 0)]
 
 
 def _misplaced(work: Work) -> list[Object]:
     places = set(range(work.job["spec"]["completions"]))
     found = []
-    for p in sorted(work.active, key=_eagerness, reverse=True):
+    for p in sorted(work.active, key=pods.progress, reverse=True):
         if job_pods.index_of(p) in places:
             places.discard(job_pods.index_of(p) or 0)
         else:
@@ -276,7 +277,6 @@ def _set_suspended(work: Work, status: Object) -> list[Event]:
     """startTime and the Suspended condition, as spec.suspend wishes."""
     listed = status.get("conditions") or []
     if work.job["spec"].get("suspend"):
-        status["startTime"] = None
         if conditions.is_true(status, "Suspended"):
             return []
         status["conditions"] = _with(listed, ("Suspended", "JobSuspended", "Job suspended"), work.now)
@@ -285,6 +285,7 @@ def _set_suspended(work: Work, status: Object) -> list[Event]:
     if conditions.is_true(status, "Suspended"):
         status["conditions"] = _with(listed, ("Suspended", "JobResumed", "Job resumed"), work.now, "False")
         events = [normal("Resumed", "Job resumed")]
+        status["startTime"] = None  # the time of its deadline begins anew
     status["startTime"] = status.get("startTime") or timestamps.format(work.now)
     return events
 
@@ -301,7 +302,10 @@ def _judge(work: Work, verdict: Verdict, status: Object) -> list[Event]:
     if last == "Failed":
         return [warning(reason, message)]
     status["completionTime"] = timestamps.format(work.now)
-    return [normal("Completed", "Job completed")]
+    wanted = work.job["spec"].get("completions")
+    text = "Too many succeeded pods running after completion count reached"
+    too_many = [warning("TooManySucceededPods", text)] if wanted is not None and work.succeeded > wanted else []
+    return [*too_many, normal("Completed", "Job completed")]
 
 
 def _with(listed: Sequence[Object], verdict: Verdict, now: float, status: str = "True") -> list[Object]:
@@ -331,26 +335,24 @@ def _create(job: Object, index: int | None, notes: dict[str, str] | None = None)
     metadata, spec = made["metadata"], made["spec"]
     metadata["finalizers"] = [*metadata.get("finalizers", ()), TRACKING_FINALIZER]
     if index is not None:
-        metadata["generateName"] = f"{objects.name(job)}-{index}-"
+        metadata["generateName"] = job_pods.name_prefix(objects.name(job), index)
         metadata["annotations"] = {**metadata.get("annotations", {}), job_pods.INDEX: str(index), **(notes or {})}
         metadata["labels"] = {**metadata.get("labels", {}), job_pods.INDEX: str(index)}
-        spec.setdefault("hostname", f"{objects.name(job)}-{index}")
+        spec["hostname"] = f"{objects.name(job)}-{index}"
         reference = {"fieldRef": {"fieldPath": f"metadata.labels['{job_pods.INDEX}']"}}
         for container in (*spec.get("initContainers", ()), *spec["containers"]):
-            known = [e for e in container.get("env", ()) if e["name"] != "JOB_COMPLETION_INDEX"]
-            container["env"] = [*known, {"name": "JOB_COMPLETION_INDEX", "valueFrom": reference}]
+            known = container.get("env") or []
+            if all(e["name"] != INDEX_VARIABLE for e in known):
+                container["env"] = [*known, {"name": INDEX_VARIABLE, "valueFrom": reference}]
     told = normal("SuccessfulCreate", "Created pod: {name}")
     return Create(POD, made, told, warning("FailedCreate", "Error creating: {error}"))
 
 
 def _delete(p: Object) -> Delete:
     told = normal("SuccessfulDelete", "Deleted pod: {name}")
-    return Delete(POD, objects.key(p), objects.uid(p), done=told, refused=warning("FailedDelete", "{error}"))
-
-
-def _eagerness(p: Object) -> tuple[bool, bool, str]:
-    """Those that have done least go first."""
-    return bool(p["spec"].get("nodeName")), pod.is_ready(p), p["metadata"].get("creationTimestamp", "")
+    return Delete(
+        POD, objects.key(p), objects.uid(p), done=told, refused=warning("FailedDelete", "Error deleting: {error}")
+    )
 
 
 def _finished(job: Object) -> Object | None:

@@ -15,7 +15,7 @@ from sampan.control.view import UNANSWERED, View
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Kind, Object
-from sampan.meta import conditions, objects
+from sampan.meta import conditions, objects, timestamps
 
 FINALIZER = "kubernetes"
 AGAIN_SECONDS = 1.0
@@ -44,6 +44,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     answers = [(question.kind, view.answer(question)) for question in questions]
     found = tuple((kind, answer) for kind, answer in answers if not isinstance(answer, str) and answer)
     errors = [f"{kind.resource}: {answer}" for kind, answer in answers if isinstance(answer, str)]
+    errors += [_unexpected(namespace, kind) for kind, items in found if _is_overdue(namespace, items, now)]
     return _step(view, namespace, found, _texts(view, discovered.failures, found, errors), now)
 
 
@@ -65,6 +66,19 @@ def _step(view: View, namespace: Object, found: Found, texts: dict[str, tuple[st
     return plan([Update(NAMESPACE, {**namespace, "spec": spec}, "finalize")])
 
 
+def _is_overdue(namespace: Object, items: Sequence[Object], now: float) -> bool:
+    """Whether objects that nothing holds back should be gone by now: pods have their grace."""
+    if not all(objects.is_deleting(item) for item in items) or any(map(objects.finalizers, items)):
+        return False
+    grace = max(item["metadata"].get("deletionGracePeriodSeconds") or 0 for item in items)
+    return now - timestamps.parse(namespace["metadata"]["deletionTimestamp"]) > grace + AGAIN_SECONDS
+
+
+def _unexpected(namespace: Object, kind: Kind) -> str:
+    what = f"{kind.api_version if kind.group else '/' + kind.api_version}, Resource={kind.plural}"
+    return f"unexpected items still remain in namespace: {objects.name(namespace)} for gvr: {what}"
+
+
 def _is_content(kind: Kind) -> bool:
     return kind.namespaced and set(kind.verbs) >= NEEDED_VERBS
 
@@ -82,12 +96,12 @@ def _texts(
         discovery = ("True", "DiscoveryFailed", text)
     content = ("False", "ContentDeleted", "All content successfully deleted, may be waiting on finalization")
     if errors:
-        text = f"Failed to delete all resource types, {len(errors)} remaining: {', '.join(errors)}"
+        text = f"Failed to delete all resource types, {len(errors)} remaining: {', '.join(sorted(errors))}"
         content = ("True", "ContentDeletionFailed", text)
     remaining = ("False", "ContentRemoved", "All content successfully removed")
     if found:
-        listed = ", ".join(f"{kind.plural}.{kind.group} has {len(items)} resource instances" for kind, items in found)
-        remaining = ("True", "SomeResourcesRemain", f"Some resources are remaining: {listed}")
+        counts = sorted(f"{kind.plural}.{kind.group} has {len(items)} resource instances" for kind, items in found)
+        remaining = ("True", "SomeResourcesRemain", f"Some resources are remaining: {', '.join(counts)}")
     kept = ("False", "ContentHasNoFinalizers", "All content-preserving finalizers finished")
     if finalizers:
         listed = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))

@@ -34,7 +34,15 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     """Conditions first; taints and pods follow from what the conditions then are."""
     node = view.get(NODE, key)
     if node is None:
-        return Plan()
+        return Plan(events=_of_node(key[1], "RemovingNode", f"Removing Node {key[1]} from Controller"), memory={})
+    plan_ = _judged(view, node, now)
+    if view.memory:
+        return plan_
+    met = _of_node(key[1], "RegisteredNode", f"Registered Node {key[1]} in Controller", node)
+    return replace(plan_, events=(*met, *plan_.events), memory={"is_known": True})
+
+
+def _judged(view: View, node: Object, now: float) -> Plan:
     silence = _silence_seconds(view, node, now)
     if silence > GRACE_SECONDS:
         listed = _unknown(node, now)
@@ -43,12 +51,12 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
             return plan([Update(NODE, {**node, "status": status}, "status")], events=_told(node, listed))
     # Not sooner than its lease can expire; at least each few seconds while it is silent.
     again = max(GRACE_SECONDS - silence, 0.0) + 0.1 if silence <= GRACE_SECONDS else CHECK_SECONDS
-    taints = _taints(node, now)
+    taints = _taints(view, node, now)
     changed = (node["spec"].get("taints") or []) != taints
     spec = {**{k: v for k, v in node["spec"].items() if k != "taints"}, **({"taints": taints} if taints else {})}
     writes = [Update(NODE, {**node, "spec": spec})] if changed else []
-    pods = [] if conditions.is_true(node, "Ready") else _unready_pods(view, key[1], now)
-    return plan(writes, pods, again=again)
+    pods = [] if conditions.is_true(node, "Ready") else _unready_pods(view, objects.name(node), now)
+    return replace(plan(writes, pods, again=again), is_watchdog=silence <= GRACE_SECONDS and not pods)
 
 
 def _silence_seconds(view: View, node: Object, now: float) -> float:
@@ -81,14 +89,29 @@ def _told(node: Object, listed: Sequence[Object]) -> Iterable[Event]:
         yield normal("NodeNotReady", f"Node {name} status is now: NodeNotReady")
 
 
-def _taints(node: Object, now: float) -> list[Object]:
-    """The node's other taints, and those that its conditions mean."""
+def _of_node(name: str, reason: str, text: str, node: Object | None = None) -> tuple[Event, ...]:
+    metadata = node["metadata"] if node is not None else {"name": name}
+    about = {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+    return (normal(reason, f"Node {name} event: {text}", about),)
+
+
+def _taints(view: View, node: Object, now: float) -> list[Object]:
+    """The node's other taints, and those that its conditions mean.
+
+    When no node is ready, it is rather the control plane that hears nothing: then nobody is driven away.
+    """
     present = node["spec"].get("taints") or []
     wanted = _wanted_taints(node)
+    if any(effect == "NoExecute" for _, effect in wanted) and not _is_any_ready(view):
+        wanted = [(name, effect) for name, effect in wanted if effect != "NoExecute"]
     kept = [t for t in present if t["key"] not in OURS or (t["key"], t["effect"]) in wanted]
     there = {(t["key"], t["effect"]) for t in kept}
     missing = [pair for pair in wanted if pair not in there]
     return [*kept, *({"key": k, "effect": e, "timeAdded": timestamps.format(now)} for k, e in missing)]
+
+
+def _is_any_ready(view: View) -> bool:
+    return any(conditions.is_true(node, "Ready") for node in view.sources[NODE.resource].items())
 
 
 def _wanted_taints(node: Object) -> list[tuple[str, str]]:

@@ -1,9 +1,13 @@
-"""Pods of nodes that are gone: nobody can end them any more, so they are marked failed and deleted at once.
+"""Pods that nobody ends any more: they are marked failed and deleted at once.
+
+Those of nodes that are gone, those on their way out on a node that is out of service or without a node, and the
+oldest of very many that have ended.
 
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-garbage-collection
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from sampan.control.controller import Controller, Index, Watch
 from sampan.control.plan import Ask, Delete, Key, Patch, Plan, Write, plan
@@ -12,46 +16,110 @@ from sampan.kinds.core import pod
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Object
-from sampan.meta import objects, timestamps
+from sampan.meta import conditions, objects, timestamps
 
 REASON = "DeletionByPodGC"
 MESSAGE = "PodGC: node no longer exists"
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+QUARANTINE_SECONDS = 40.0
+ENDED_PODS = 12500
+ENDS = ("Succeeded", "Failed")
+NOWHERE: Key = ("", "")
+ENDED: Key = ("", "/ended")
 
 
 def reconcile(view: View, key: Key, now: float) -> Plan:
-    """The node's absence is confirmed by a live read first."""
-    if view.get(NODE, key) is not None:
-        return Plan()
+    """Keys are nodes, there or not; NOWHERE stands for pods without one, ENDED for those that have ended."""
+    if key == NOWHERE:
+        found = [p for p in view.list(POD) if objects.is_deleting(p) and not p["spec"].get("nodeName")]
+        return _given_up(found, now)
+    if key == ENDED:
+        return _given_up(_surplus(view), now)
+    node = view.get(NODE, key)
+    if node is None:
+        return _bereft(view, key, now)
+    return replace(_out_of_service(view, node, now), memory={})
+
+
+def _bereft(view: View, key: Key, now: float) -> Plan:
+    """A node that has been missing for a while, which a live read confirms. Memory: since when."""
     pods = view.indexed(POD, "spec.nodeName", key[1])
     if not pods:
-        return Plan()
+        return Plan(memory={})
+    since = view.memory.get("since", now)
+    if now < since + QUARANTINE_SECONDS:
+        return Plan(again=since + QUARANTINE_SECONDS - now, memory={"since": since})
     live = view.answer(Ask(NODE, key))
     if live is UNANSWERED:
         return Plan(ask=(Ask(NODE, key),))
-    if live is not None:
+    return _given_up(pods, now, MESSAGE) if live is None else Plan()
+
+
+def _out_of_service(view: View, node: Object, now: float) -> Plan:
+    """Whoever sets that taint says that the node will not end its pods itself."""
+    taints = node["spec"].get("taints") or ()
+    if conditions.is_true(node, "Ready") or not any(t["key"] == OUT_OF_SERVICE for t in taints):
         return Plan()
-    marks = [_mark(p, now) for p in pods if not pod.is_terminal(p)]
-    return plan(marks, [Delete(POD, objects.key(p), objects.uid(p), grace_seconds=0) for p in pods])
+    pods = view.indexed(POD, "spec.nodeName", objects.name(node))
+    return _given_up([p for p in pods if objects.is_deleting(p)], now)
 
 
-def _mark(p: Object, now: float) -> Write:
-    stamp = timestamps.format(now)
-    condition = {"type": "DisruptionTarget", "status": "True", "reason": REASON, "message": MESSAGE}
-    status = {"phase": "Failed", "conditions": [{**condition, "lastTransitionTime": stamp}]}
+def _surplus(view: View) -> list[Object]:
+    """Those beyond what is kept: evicted ones first, then the oldest."""
+    source = view.sources[POD.resource]
+    surplus = sum(len(source.indexed("status.phase", phase)) for phase in ENDS) - ENDED_PODS
+    if surplus <= 0:
+        return []
+    found = [p for phase in ENDS for p in view.indexed(POD, "status.phase", phase)]
+    return sorted(found, key=_worth)[:surplus]
+
+
+def _worth(p: Object) -> tuple[bool, str, str]:
+    is_evicted = p["status"]["phase"] == "Failed" and p["status"].get("reason") == "Evicted"
+    return not is_evicted, p["metadata"].get("creationTimestamp", ""), objects.name(p)
+
+
+def _given_up(pods: Sequence[Object], now: float, why: str = "") -> Plan:
+    marks = [_mark(p, now, why) for p in pods if not pod.is_terminal(p)]
+    return plan(marks, [Delete(POD, objects.key(p), objects.uid(p), grace_seconds=0) for p in pods if not _is_going(p)])
+
+
+def _is_going(p: Object) -> bool:
+    """Whether it only waits for its finalizers."""
+    return objects.is_deleting(p) and p["metadata"].get("deletionGracePeriodSeconds") == 0
+
+
+def _mark(p: Object, now: float, why: str) -> Write:
+    status: Object = {"phase": "Failed"}
+    if why:
+        condition = {"type": "DisruptionTarget", "status": "True", "reason": REASON, "message": why}
+        status["conditions"] = [{**condition, "lastTransitionTime": timestamps.format(now)}]
     patch = {"metadata": {"uid": objects.uid(p)}, "status": status}
     return Patch(POD, objects.key(p), patch, "strategic", "status")
 
 
 def _pod_keys(view: View, p: Object) -> Iterable[Key]:
     name = p["spec"].get("nodeName")
-    if name and view.get(NODE, ("", name)) is None:
+    if pod.is_terminal(p):
+        yield ENDED
+    if not name and objects.is_deleting(p):
+        yield NOWHERE
+    node = view.get(NODE, ("", name)) if name else None
+    if name and (node is None or (objects.is_deleting(p) and node["spec"].get("taints"))):
         yield "", name
+
+
+def _matters(old: Object | None, new: Object | None) -> bool:
+    """A pod comes, ends, is bound, or is to go."""
+    if new is None:
+        return False
+    return old is None or any(f(old) != f(new) for f in (pod.is_terminal, pod.is_scheduled, objects.is_deleting))
 
 
 CONTROLLER = Controller(
     name="pod-garbage-collector",
     parent=NODE,
     reconcile=reconcile,
-    watches=(Watch(POD, _pod_keys),),
-    indexes=(Index(POD, "spec.nodeName"),),
+    watches=(Watch(POD, _pod_keys, _matters),),
+    indexes=(Index(POD, "spec.nodeName"), Index(POD, "status.phase")),
 )

@@ -4,60 +4,63 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/#ta
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from sampan.control.controller import Controller, Index, Watch
-from sampan.control.plan import Delete, Key, Patch, Plan, Write, normal, plan, sooner
+from sampan.control.plan import Delete, Event, Key, Patch, Plan, Write, normal, plan
 from sampan.control.view import View
-from sampan.kinds.core import pod
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Object
-from sampan.meta import objects, timestamps
-
-NEVER = float("inf")
+from sampan.kinds.parts import node_match
+from sampan.meta import conditions, objects, timestamps
 
 
 def reconcile(view: View, key: Key, now: float) -> Plan:
-    """Deletes those whose time is over; looks again when the next one's is."""
+    """Deletes those whose time is over; looks again when the next one's is. Memory: pod's uid -> since when it waits."""
     node = view.get(NODE, key)
     taints = [t for t in (node or {}).get("spec", {}).get("taints") or () if t.get("effect") == "NoExecute"]
-    if not taints:
+    waited = view.memory
+    if not taints and not waited:
         return Plan()
     marks: list[Write] = []
     deletions: list[Write] = []
-    next_due: float | None = None
+    events: list[Event] = []
+    waiting: dict[str, float] = {}
+    dues: list[float] = []
     for p in view.indexed(POD, "spec.nodeName", key[1]):
-        if not pod.is_active(p):
+        if objects.is_deleting(p):
             continue
-        due = _due(p, taints, now)
-        if due <= now:
+        patience, uid = _patience(p, taints), objects.uid(p)
+        since = waited.get(uid, _since(p, taints, now))
+        if patience is None:
+            events += [_told(p, "Cancelling deletion of")] if uid in waited else []
+        elif since + patience <= now:
             marks.append(_mark(p, now))
             deletions.append(_evict(p))
-        elif due != NEVER:
-            next_due = sooner(next_due, due - now)
-    return plan(marks, deletions, again=next_due)
+        else:
+            waiting[uid] = since
+            dues.append(since + patience - now)
+    return replace(plan(marks, deletions, events=events, again=min(dues, default=None)), memory=waiting)
 
 
-def _due(p: Object, taints: Sequence[Object], now: float) -> float:
-    """When the pod must go: at once for a taint it doesn't tolerate, else after its shortest patience."""
-    due = NEVER
+def _patience(p: Object, taints: Sequence[Object]) -> float | None:
+    """For how long the pod stays: the shortest of what tolerates each taint first. None: for ever."""
+    found: list[float] = []
     for taint in taints:
-        tolerations = [t for t in p["spec"].get("tolerations") or () if _tolerates(t, taint)]
-        if not tolerations:
-            return now
-        patience = [t["tolerationSeconds"] for t in tolerations if t.get("tolerationSeconds") is not None]
-        if patience:
-            since = timestamps.parse(taint["timeAdded"]) if taint.get("timeAdded") else now
-            due = min(due, since + max(min(patience), 0))
-    return due
+        toleration = next((t for t in p["spec"].get("tolerations") or () if node_match.covers(t, taint)), None)
+        if toleration is None:
+            return 0.0
+        if toleration.get("tolerationSeconds") is not None:
+            found.append(max(toleration["tolerationSeconds"], 0))
+    return min(found, default=None)
 
 
-def _tolerates(toleration: Object, taint: Object) -> bool:
-    if toleration.get("effect") not in (None, "", taint["effect"]):
-        return False
-    if toleration.get("key") not in (None, "", taint["key"]):
-        return False
-    return toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")
+def _since(p: Object, taints: Sequence[Object], now: float) -> float:
+    """Since when its patience is tried: the first taint came, or the pod did, whichever was later."""
+    added = [timestamps.parse(t["timeAdded"]) if t.get("timeAdded") else now for t in taints]
+    bound = (conditions.get(p, "PodScheduled") or {}).get("lastTransitionTime") or p["metadata"]["creationTimestamp"]
+    return max(min(added, default=now), timestamps.parse(bound))
 
 
 def _mark(p: Object, now: float) -> Patch:
@@ -73,9 +76,12 @@ def _mark(p: Object, now: float) -> Patch:
 
 
 def _evict(p: Object) -> Delete:
-    where = f"{objects.namespace(p)}/{objects.name(p)}"
-    told = normal("TaintManagerEviction", f"Marking for deletion Pod {where}", {"apiVersion": "v1", "kind": "Pod", **p})
-    return Delete(POD, objects.key(p), objects.uid(p), done=told)
+    return Delete(POD, objects.key(p), objects.uid(p), done=_told(p, "Marking for deletion"))
+
+
+def _told(p: Object, what: str) -> Event:
+    text = f"{what} Pod {objects.namespace(p)}/{objects.name(p)}"
+    return normal("TaintManagerEviction", text, {"apiVersion": "v1", "kind": "Pod", **p})
 
 
 def _pod_keys(view: View, p: Object) -> Iterable[Key]:
@@ -83,10 +89,16 @@ def _pod_keys(view: View, p: Object) -> Iterable[Key]:
         yield "", p["spec"]["nodeName"]
 
 
+def _matters(old: Object | None, new: Object | None) -> bool:
+    """A pod comes or goes, or tolerates other taints."""
+    fields = ("nodeName", "tolerations")
+    return old is None or new is None or any(old["spec"].get(f) != new["spec"].get(f) for f in fields)
+
+
 CONTROLLER = Controller(
     name="taint-eviction-controller",
     parent=NODE,
     reconcile=reconcile,
-    watches=(Watch(POD, _pod_keys),),
+    watches=(Watch(POD, _pod_keys, _matters),),
     indexes=(Index(POD, "spec.nodeName"),),
 )

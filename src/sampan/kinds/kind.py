@@ -127,7 +127,8 @@ class Kind:
     ("" for its own), under `stored_as` (group, plural) where they share another resource's place
     (events.k8s.io). A `custom` kind comes from a CustomResourceDefinition and brings its `own_type`. `deprecation` is
     what every request on a version that will go is warned with. Kinds that are not `unconditional` are replaced
-    only by who says which resourceVersion they replace. `weight` is how large even an empty object becomes, in
+    only by who says which resourceVersion they replace. A deletion that says nothing of dependents leaves those of an
+    `orphaning` kind behind, and is warned with `orphaning_warning`. `weight` is how large even an empty object becomes, in
     bytes, where its defaults are many.
     Hooks see objects in this Kind's version.
 
@@ -171,6 +172,8 @@ class Kind:
     own_type: schemas.Type | None = None
     deprecation: str = ""
     unconditional: bool = True
+    orphaning: bool = False
+    orphaning_warning: str = ""
     weight: int = 0
     hooks: Hooks = Hooks()
     kept: Mapping[str, fieldset.Set] = field(init=False, repr=False)

@@ -5,6 +5,7 @@ Everything else is handed a `Clock`, or just `now`, so that tests and simulation
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -30,6 +31,10 @@ class Clock(Protocol):
         """
         ...
 
+    def watchdog_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Calls it after so many seconds, to see whether pulses still come; in virtual time later while they surely do."""
+        ...
+
 
 class SystemClock:
     """The machine's own clocks."""
@@ -44,3 +49,6 @@ class SystemClock:
 
     async def pulse(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def watchdog_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, callback)

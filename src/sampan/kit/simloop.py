@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Timers = list[tuple[float, int, asyncio.TimerHandle]]
 
 MAX_CALLBACKS = 1_000_000  # at one instant; more than that is a loop that never ends
 LULL_SECONDS = 15.0  # with nothing but pulses for longer than this, one round of them is enough
@@ -39,8 +40,12 @@ class SimLoop(asyncio.AbstractEventLoop):
     def __init__(self, now: float = 0.0) -> None:
         self._now = now
         self._ready: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
-        self._pulses: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: Timers = []
+        self._pulses: Timers = []
+        self._watchdogs: Timers = []
+        self.is_calm: Callable[[], bool] = lambda: False
+        """Whether every pulse is sure to do what watchdogs wait for."""
+        self._asides: Timers = []
         self._quiet: deque[Callable[[], None]] = deque()
         self._sequence = 0
         self._closed = False
@@ -108,19 +113,29 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """At that time of this loop."""
-        self._check_open()
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._sequence += 1
-        heapq.heappush(self._timers, (when, self._sequence, handle))
-        return handle
+        return self._wait_in(self._timers, asyncio.TimerHandle(when, callback, args, self, context))
 
     def pulse_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
         """After so many seconds, or later, when nothing but pulses would happen until then: before what ends that."""
+        return self._wait_in(self._pulses, asyncio.TimerHandle(self._now + delay, callback, args, self))
+
+    def watchdog_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+        """After so many seconds, if pulses fail to come; while all is calm, later, after those that were left out."""
+        return self._wait_in(self._watchdogs, asyncio.TimerHandle(self._now + delay, callback, args, self))
+
+    def _wait_in(self, waiting: Timers, handle: asyncio.TimerHandle) -> asyncio.TimerHandle:
         self._check_open()
-        handle = asyncio.TimerHandle(self._now + delay, callback, args, self)
         self._sequence += 1
-        heapq.heappush(self._pulses, (handle.when(), self._sequence, handle))
+        heapq.heappush(waiting, (handle.when(), self._sequence, handle))
         return handle
+
+    def aside_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+        """Within so many seconds: signs of life for others, which nothing here waits for.
+
+        They end no lull, and come together: when the time of this loop is a multiple of the delay.
+        """
+        when = (self._now // delay + 1) * delay
+        return self._wait_in(self._asides, asyncio.TimerHandle(when, callback, args, self))
 
     def when_quiet(self, callback: Callable[[], None]) -> None:
         """Calls it once, when nothing else is left to happen at this instant."""
@@ -150,6 +165,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         self._timers.clear()
         self._pulses.clear()
+        self._watchdogs.clear()
+        self._asides.clear()
         self._quiet.clear()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -175,8 +192,15 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Asked for by TimerHandle; cancelled timers are dropped when they come up."""
 
     def _next_due(self, end: float) -> float | None:
-        """When something happens next; what ends a lull is the next timer, or `end`."""
-        timer, pulse = _first(self._timers), _first(self._pulses)
+        """When something happens next."""
+        due, aside = self._next_event(end), _first(self._asides)
+        return due if aside is None else aside if due is None else min(due, aside)
+
+    def _next_event(self, end: float) -> float | None:
+        """The same without asides; what ends a lull is the next timer, or `end`."""
+        timer, pulse, watchdog = _first(self._timers), _first(self._pulses), _first(self._watchdogs)
+        if watchdog is not None and (pulse is None or not self.is_calm()):
+            timer = watchdog if timer is None else min(timer, watchdog)
         if pulse is None:
             return timer
         ends = end if timer is None else min(timer, end)
@@ -187,12 +211,25 @@ class SimLoop(asyncio.AbstractEventLoop):
         return pulse if timer is None else min(timer, max(pulse, self._now))
 
     def _jump(self, due: float) -> None:
-        """Goes to the time when something is due, and runs what happens then; timers come before pulses."""
+        """Goes to the time when something is due, and runs what happens then: timers, then pulses, then watchdogs."""
         self._now = max(self._now, due)
-        for waiting in (self._timers, self._pulses):
-            while (when := _first(waiting)) is not None and when <= self._now:
-                self._ready.append(heapq.heappop(waiting)[2])
+        aside, timer = _first(self._asides), _first(self._timers)
+        if aside is not None and aside <= self._now and (timer is None or timer > self._now):
+            self._take(self._asides)
+            self._drain()
+            return
+        self._take(self._timers)
+        self._take(self._pulses)
         self._drain()
+        if self._take(self._watchdogs):
+            self._drain()
+
+    def _take(self, waiting: Timers) -> bool:
+        """Makes ready what is due; whether there is anything."""
+        taken = len(self._ready)
+        while (when := _first(waiting)) is not None and when <= self._now:
+            self._ready.append(heapq.heappop(waiting)[2])
+        return len(self._ready) > taken
 
     def _drain(self) -> None:
         for _ in range(MAX_CALLBACKS):
@@ -213,10 +250,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         if self._running:
             raise RuntimeError("the loop is being stepped already")
         hooks = sys.get_asyncgen_hooks()
-        thresholds = gc.get_threshold()
         outer = events._get_running_loop()
         self._running = True
-        gc.set_threshold(max(thresholds[0], YOUNG_OBJECTS) if thresholds[0] else 0, *thresholds[1:])
+        _collect_seldom()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._drop_generator)
         events._set_running_loop(self)
         try:
@@ -224,7 +260,6 @@ class SimLoop(asyncio.AbstractEventLoop):
         finally:
             events._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
-            gc.set_threshold(*thresholds)
             self._running = False
 
     def _drop_generator(self, generator: Any) -> None:
@@ -236,7 +271,14 @@ class SimLoop(asyncio.AbstractEventLoop):
             raise RuntimeError("the loop is closed")
 
 
-def _first(waiting: list[tuple[float, int, asyncio.TimerHandle]]) -> float | None:
+def _collect_seldom() -> None:
+    """For the rest of the process: to collect between two steps costs more than the steps."""
+    young, *older = gc.get_threshold()
+    if 0 < young < YOUNG_OBJECTS:
+        gc.set_threshold(YOUNG_OBJECTS, *older)
+
+
+def _first(waiting: Timers) -> float | None:
     """When the first of them is due, after dropping cancelled ones."""
     while waiting and waiting[0][2].cancelled():
         heapq.heappop(waiting)
@@ -262,6 +304,9 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def watchdog_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.watchdog_later(seconds, callback)
 
     async def pulse(self, seconds: float) -> None:
         future = self._loop.create_future()

@@ -42,12 +42,10 @@ class WorkQueue(Generic[K]):
         self._ready: deque[K] = deque()
         self._wanted: set[K] = set()  # waiting in _ready, or to come again after done()
         self._working: set[K] = set()
-        self._due: dict[K, float] = {}  # earliest time of a delayed key; the heap may hold stale entries
-        self._delayed: list[tuple[float, int, K]] = []
-        self._sequence = 0
+        self._later: _Later[K] = _Later(clock, self.add, _call_later)
+        self._watched: _Later[K] = _Later(clock, self.add, clock.watchdog_later)
         self._failures: dict[K, int] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.adds = 0
         self.retries = 0
@@ -61,8 +59,10 @@ class WorkQueue(Generic[K]):
         self._failures = dict(other._failures)
         for key in (*other._ready, *other._working):
             self.add(key)
-        for key, due in other._due.items():
+        for key, due in other._later.due.items():
             self.add_after(key, due - self._clock.monotonic())
+        for key, due in other._watched.due.items():
+            self.add_after(key, due - self._clock.monotonic(), is_watchdog=True)
 
     def add(self, key: K) -> None:
         """The key is due now."""
@@ -76,20 +76,12 @@ class WorkQueue(Generic[K]):
             self._ready.append(key)
             self._wake_one()
 
-    def add_after(self, key: K, seconds: float) -> None:
-        """The key is due in so many seconds, or sooner if it already was."""
+    def add_after(self, key: K, seconds: float, *, is_watchdog: bool = False) -> None:
+        """The key is due in so many seconds, or sooner if it already was; a watchdog as in Clock.watchdog_later."""
         if seconds <= 0:
             self.add(key)
-            return
-        if self._closed:
-            return
-        due = self._clock.monotonic() + seconds
-        if self._due.get(key, due + 1) <= due:
-            return
-        self._due[key] = due
-        self._sequence += 1
-        heapq.heappush(self._delayed, (due, self._sequence, key))
-        self._arm()
+        elif not self._closed:
+            (self._watched if is_watchdog else self._later).put(key, seconds)
 
     async def get(self) -> K:
         """The next key, from now on being worked on. Raises QueueClosed."""
@@ -134,8 +126,8 @@ class WorkQueue(Generic[K]):
     def close(self) -> None:
         """Ends every `get`; keys not handed out are dropped."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._later.close()
+        self._watched.close()
         while self._waiters:
             self._wake_one()
 
@@ -166,6 +158,40 @@ class WorkQueue(Generic[K]):
                 waiter.set_result(None)
                 return
 
+
+class _Later(Generic[K]):
+    """Keys that are due later, each at its earliest time; `call_later` calls back at the first of them."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        release: Callable[[K], None],
+        call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
+    ) -> None:
+        self._clock = clock
+        self._release_one = release
+        self._call_later = call_later
+        self.due: dict[K, float] = {}
+        self._delayed: list[tuple[float, int, K]] = []  # may hold stale entries
+        self._sequence = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def put(self, key: K, seconds: float) -> None:
+        """In so many seconds, or sooner if it already was."""
+        due = self._clock.monotonic() + seconds
+        if self.due.get(key, due + 1) <= due:
+            return
+        self.due[key] = due
+        self._sequence += 1
+        heapq.heappush(self._delayed, (due, self._sequence, key))
+        if self._delayed[0][2] is key:
+            self._arm()
+
+    def close(self) -> None:
+        """Nothing is due any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _arm(self) -> None:
         """Has the loop call back at the earliest due time."""
         if self._timer is not None:
@@ -173,14 +199,18 @@ class WorkQueue(Generic[K]):
             self._timer = None
         if self._delayed:
             seconds = max(self._delayed[0][0] - self._clock.monotonic(), 0.0)
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._release)
+            self._timer = self._call_later(seconds, self._release)
 
     def _release(self) -> None:
         self._timer = None
         now = self._clock.monotonic()
         while self._delayed and self._delayed[0][0] <= now:
             due, _, key = heapq.heappop(self._delayed)
-            if self._due.get(key) == due:
-                del self._due[key]
-                self.add(key)
+            if self.due.get(key) == due:
+                del self.due[key]
+                self._release_one(key)
         self._arm()
+
+
+def _call_later(seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(seconds, callback)

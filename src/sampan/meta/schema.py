@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from sampan.meta import metrics_definitions
+
 Node = dict[str, Any]
 
 REF_PREFIX = "#/definitions/"
@@ -136,7 +138,7 @@ def definitions() -> dict[str, Node]:
     """Every definition by name, as OpenAPI v2 says it; not to be changed. Read in a few milliseconds."""
     data = resources.files("sampan.meta").joinpath("data/definitions-1.36.json.zlib").read_bytes()
     loaded: dict[str, Node] = orjson.loads(zlib.decompress(data))
-    return loaded
+    return loaded | metrics_definitions.DEFINITIONS
 
 
 def _resolve(node: Node) -> Type:

@@ -35,6 +35,10 @@ def parse(text: str) -> float:
         raise ValueError(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}"')
     year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
     moment = datetime(year, month, day, hour, minute, second, tzinfo=_zone(found[8]))
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f'parsing time "{text}": year outside of range [1,9999]') from None
     whole = (moment - _EPOCH).total_seconds()
     return whole + int((found[7] or "0").ljust(9, "0")) / 1e9
 

@@ -23,12 +23,17 @@ def needs(pod: Object) -> dict[str, int]:
 def refusal(
     wanted: Mapping[str, int], used: Iterable[Mapping[str, int]], allocatable: Mapping[str, str]
 ) -> tuple[str, str] | None:
-    """Reason and message when the node can't take it beside those that are there; else None."""
+    """Reason and message when the node can't take it beside those that are there; else None.
+
+    Extended resources that the node itself knows nothing of are the scheduler's business alone.
+    """
     taken: dict[str, int] = {}
     for needed in used:
         for name, amount in needed.items():
             taken[name] = taken.get(name, 0) + amount
     for name in sorted(wanted, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)):
+        if "/" in name and name not in allocatable:
+            continue
         capacity, before, more = _units(name, allocatable.get(name, "0")), taken.get(name, 0), wanted[name]
         if more and before + more > capacity:
             text = f"Node didn't have enough resource: {name}, requested: {more}, used: {before}, capacity: {capacity}"

@@ -25,6 +25,7 @@ from sampan.node.fetch import Fetcher
 from sampan.node.handlers import Handlers
 from sampan.node.hands import Hands
 from sampan.node.heartbeat import Heartbeat
+from sampan.node.local_folders import LocalFolders
 from sampan.node.observed import Again, DeletePod, Emit, Observed, Probes
 from sampan.node.parts import AgentSettings, Parts
 from sampan.node.probes import Prober
@@ -57,6 +58,7 @@ class Agent:
         self.recorder = Recorder(parts.client, EVENT, settings.node, clock)
         self.handlers = parts.handlers or Handlers(parts.runtime, clock)
         self.heartbeat = Heartbeat(settings, parts)
+        self.heartbeat.on_node = LocalFolders(settings.node, parts, tasks).look
         fetcher = Fetcher(parts, self._services.items, self.heartbeat.allocatable)
         self.prober = Prober(self.handlers, clock, tasks)
         self.hands = Hands(settings, parts, (self.recorder, fetcher, self.handlers), tasks, self.wake)

@@ -59,7 +59,7 @@ def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
         args=env.expand_all(container.get("args"), inputs.variables),
         env=_with_hostname(inputs),
         cwd=container.get("workingDir") or None,
-        mounts=mounts(container, inputs),
+        mounts=mounts(container, inputs, _read_only(pod)),
         netns=inputs.netns,
         hostname=inputs.hostname,
         cgroup_parent=inputs.cgroup_parent,
@@ -155,12 +155,19 @@ def subpaths(container: Object, variables: tuple[tuple[str, str], ...]) -> dict[
     return found
 
 
-def mounts(container: Object, inputs: Inputs) -> tuple[Mount, ...]:
+def _read_only(pod: Object) -> frozenset[str]:
+    """The names of the volumes that nobody may write to, whatever a mount says."""
+    volumes = pod["spec"].get("volumes") or ()
+    return frozenset(v["name"] for v in volumes if (v.get("persistentVolumeClaim") or {}).get("readOnly"))
+
+
+def mounts(container: Object, inputs: Inputs, read_only: frozenset[str] = frozenset()) -> tuple[Mount, ...]:
     """The spec's volume mounts, then the node's own files where nothing of the spec is in their place."""
     found = []
     for number, mount in enumerate(container.get("volumeMounts") or ()):
         source = inputs.subpaths.get(number) or volume_path(mount, inputs.volumes)
         propagation = _PROPAGATION.get(mount.get("mountPropagation") or "", "private")
-        found.append(Mount(source, mount["mountPath"], bool(mount.get("readOnly")), propagation=propagation))  # type: ignore[arg-type]
+        is_fixed = bool(mount.get("readOnly")) or mount["name"] in read_only
+        found.append(Mount(source, mount["mountPath"], is_fixed, propagation=propagation))  # type: ignore[arg-type]
     taken = {mount.target for mount in found}
     return tuple(found + [m for m in inputs.own_mounts if m.target not in taken])

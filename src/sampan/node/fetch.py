@@ -1,4 +1,4 @@
-"""Fetching what pods refer to: ConfigMaps, Secrets and service account tokens, each read once for many pods.
+"""Fetching what pods refer to: ConfigMaps, Secrets, claims and service account tokens, each read once for many pods.
 
 Objects are kept for a few seconds, tokens for 80 % of their life; calls for the same thing share one request.
 A pod never gets an object that was read before the pod was known here: who changes a ConfigMap and then makes
@@ -6,15 +6,18 @@ a pod finds the change in it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sampan.client.transport import TransportError
 from sampan.kinds.core.config_map import CONFIGMAP
+from sampan.kinds.core.persistent_volume import PERSISTENTVOLUME
+from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.core.secret import SECRET
 from sampan.kinds.core.service_account import SERVICEACCOUNT
 from sampan.kinds.kind import Kind
+from sampan.kinds.parts import pod_claims, volume_match
 from sampan.meta import objects, timestamps
 from sampan.meta.status import ApiError
 from sampan.node import env
@@ -78,13 +81,33 @@ class Fetcher:
     async def _fetched(self, pod: Object) -> sources.Sources:
         wanted = sources.needed(pod)
         asked = sorted({(w.audience, w.expiration_seconds) for w in wanted if w.kind == sources.TOKEN})
+        volumes = await self._volumes(pod)
         maps, secrets, texts = await asyncio.gather(
             self.named(CONFIGMAP, pod, {w.name for w in wanted if w.kind == sources.CONFIG_MAP}),
             self.named(SECRET, pod, {w.name for w in wanted if w.kind == sources.SECRET}),
             asyncio.gather(*(self.token(pod, audience, seconds) for audience, seconds in asked)),
         )
         tokens = dict(zip(asked, texts, strict=True))
-        return sources.Sources(maps, secrets, tokens)
+        return sources.Sources(maps, secrets, tokens, volumes)
+
+    async def _volumes(self, pod: Object) -> dict[str, Object]:
+        """The persistent volumes behind the pod's claims, by the claims' names. Raises VolumeFailure."""
+        claims = list(pod_claims.of(pod))
+        found = await self.named(PERSISTENTVOLUMECLAIM, pod, {name for _, name in claims})
+        since, volumes = self._known.get(objects.uid(pod), 0.0), {}
+        for volume, name in claims:
+            claim = found.get(name)
+            if claim is None:
+                raise _unclaimed(
+                    pod, volume, f'failed to fetch PVC from API server: persistentvolumeclaims "{name}" not found'
+                )
+            if not volume_match.is_bound(claim):
+                raise _unclaimed(pod, volume, "PVC is not bound")
+            bound = await self.get(PERSISTENTVOLUME, "", claim["spec"]["volumeName"], since)
+            if bound is None or not volume_match.is_for(bound, claim):
+                raise _unclaimed(pod, volume, f'PV "{claim["spec"]["volumeName"]}" is not there for it')
+            volumes[name] = bound
+        return volumes
 
     async def named(self, kind: Kind, pod: Object, names: Iterable[str]) -> dict[str, Object]:
         """The objects of these names in the pod's namespace that are there, read since the pod is known."""
@@ -176,3 +199,10 @@ class Fetcher:
             self._kept = {k: v for k, v in self._kept.items() if v.until > now}
         if answer.until > now:
             self._kept[key] = answer
+
+
+def _unclaimed(pod: Object, volume: Mapping[str, Any], why: str) -> VolumeFailure:
+    """In the kubelet's words."""
+    name, claim = volume["name"], f"{objects.namespace(pod)}/{pod_claims.name_of(pod, volume)}"
+    text = f"Unable to attach or mount volumes: unmounted volumes=[{name}], unattached volumes=[]"
+    return VolumeFailure(f"{text}, failed to process volumes=[{name}]: error processing PVC {claim}: {why}")

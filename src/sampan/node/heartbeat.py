@@ -6,6 +6,7 @@ https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from sampan.client.cache import Cache
@@ -42,6 +43,8 @@ class Heartbeat:
         self._said: Object = {}
         self._said_at = 0.0
         self._doubted = asyncio.Event()
+        self.on_node: Callable[[Object], None] = _ignore
+        """Told of each version of the Node."""
 
     @property
     def memory_bytes(self) -> int:
@@ -84,11 +87,13 @@ class Heartbeat:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-        patch: Object = {"metadata": {"labels": wanted["metadata"]["labels"]}}
+        described = {field: wanted["metadata"][field] for field in ("labels", "annotations")}
+        patch: Object = {"metadata": described}
         known = await client.get(NODE, self._settings.node)
         if not (known.get("spec") or {}).get("podCIDR") and wanted["spec"]:
             patch["spec"] = wanted["spec"]
-        if objects.labels(known).items() >= wanted["metadata"]["labels"].items() and "spec" not in patch:
+        is_so = all((known["metadata"].get(f) or {}).items() >= values.items() for f, values in described.items())
+        if is_so and "spec" not in patch:
             return known
         return await client.patch(NODE, ("", self._settings.node), patch, type="merge")
 
@@ -104,6 +109,8 @@ class Heartbeat:
         def changed(type: str, old: Object | None, new: Object | None) -> None:
             if type == "DELETED" or new is None or not conditions.is_true(new, "Ready"):
                 self._doubted.set()
+            if new is not None:
+                self.on_node(new)
 
         name = f"metadata.name={self._settings.node}"
         own = Cache(self._parts.client, NODE, fields=name, clock=self._parts.clock, tasks=tasks)
@@ -176,3 +183,7 @@ class Heartbeat:
         key = ("", self._settings.node)
         self._node = await self._parts.client.patch(NODE, key, {"status": patch}, type="merge", subresource="status")
         self._said, self._said_at = offer, self._parts.clock.monotonic()
+
+
+def _ignore(node: Object) -> None:
+    """Nobody wants to know."""

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/node/node-status/
 from collections.abc import Iterable
 from typing import Any
 
+from sampan.kinds.parts import local_volumes
 from sampan.meta import timestamps
 from sampan.node.facts import Facts
 from sampan.node.images.model import Image
@@ -38,7 +39,9 @@ def node(settings: AgentSettings, facts: Facts) -> Object:
         spec = {"podCIDR": settings.pod_cidr, "podCIDRs": [settings.pod_cidr]}
     if settings.taints:
         spec["taints"] = list(settings.taints)
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": settings.node, "labels": labels}, "spec": spec}
+    annotations = {local_volumes.FOLDER: str(settings.local_volumes.absolute())}
+    metadata = {"name": settings.node, "labels": labels, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
 
 
 def status(settings: AgentSettings, facts: Facts, runtime: str, images: Iterable[Image]) -> Object:

@@ -14,6 +14,7 @@ from sampan.node.images.model import Image
 from sampan.node.logs import Options
 from sampan.node.podfiles import PodFiles
 from sampan.node.runtime.protocol import ContainerState, Runtime
+from sampan.node.usage import Meter
 
 Object = dict[str, Any]
 
@@ -34,6 +35,11 @@ class AgentSettings:
     taints: tuple[Object, ...] = ()
     max_pods: int = 110
     is_simulated: bool = False
+
+    @property
+    def local_volumes(self) -> Path:
+        """Where the folders are that persistent volumes are made of."""
+        return self.root / "local-volumes"
 
 
 class Attachment(Protocol):
@@ -73,6 +79,7 @@ class PodVolumes(Protocol):
 
     async def prepare(self, pod: Object, given: Any) -> dict[str, str]: ...
     async def mount_subpath(self, pod_uid: str, volume_path: str, inner: str, *, slot: str) -> str: ...
+    async def discard(self, name: str) -> None: ...
     def pods(self) -> set[str]: ...
     async def teardown(self, pod_uid: str) -> None: ...
 
@@ -136,3 +143,4 @@ class Parts:
     handlers: Handlers | None = None
     puller: Puller | None = None
     logs: Logs | None = None
+    meter: Meter | None = None

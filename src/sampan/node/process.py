@@ -27,7 +27,6 @@ from sampan.node import simulated
 from sampan.node.agent import Agent
 from sampan.node.images.store import ImageStore
 from sampan.node.parts import AgentSettings, Parts
-from sampan.node.runtime.protocol import Runtime
 from sampan.node.server import NodeServer
 from sampan.web.listener import Address
 
@@ -141,7 +140,7 @@ async def tear_down(config: Config) -> int:
         runtime, network = _runtime(config, tasks), _network(config)
         from sampan.node.volumes.volumes import Volumes
 
-        volumes = Volumes(Path(config.root) / "volumes", SystemClock())
+        volumes = Volumes(Path(config.root) / "volumes", settings(config).local_volumes, SystemClock())
         steps = (
             ("containers", _cleanup_of(runtime)),
             ("volumes", _teardown_of(volumes)),
@@ -209,26 +208,31 @@ def build(config: Config, tasks: Tasks) -> Parts:
     clock, ids = SystemClock(), SystemIds()
     if config.runtime == "simulated":
         return simulated.parts(client, config.network["pod_cidr"], simulated.World(clock, ids, tasks))
+    from sampan.node.cgroup_meter import CgroupMeter
     from sampan.node.network.dns import DnsServer
     from sampan.node.network.service_proxy import ServiceProxy
     from sampan.node.volumes.volumes import Volumes
 
     network = _network_settings(config)
     upstreams = config.upstreams or _host_resolvers()
+    runtime = _runtime(config, tasks)
+    meter = CgroupMeter(clock, runtime.cgroups)
+    tasks.spawn(meter.run(), "usage")
     return Parts(
         client=client,
-        runtime=_runtime(config, tasks),
+        runtime=runtime,
         images=ImageStore(config.images),
         network=_network(config),
         proxy=ServiceProxy(network),
         dns=DnsServer(network.gateway, config.cluster_domain, upstreams),
-        volumes=Volumes(Path(config.root) / "volumes", SystemClock()),
+        volumes=Volumes(Path(config.root) / "volumes", settings(config).local_volumes, SystemClock()),
         clock=clock,
         ids=ids,
+        meter=meter,
     )
 
 
-def _runtime(config: Config, tasks: Tasks) -> Runtime:
+def _runtime(config: Config, tasks: Tasks) -> Any:
     from sampan.node.runtime.oci import OciRuntime, Settings
 
     return OciRuntime(Settings(str(Path(config.root) / "containers")), SystemClock(), tasks, SystemIds())

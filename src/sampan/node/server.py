@@ -1,4 +1,4 @@
-"""The agent's HTTPS port: logs, exec and attach of this node's containers, and its pods and health.
+"""The agent's HTTPS port: logs, exec and attach of this node's containers, what they use, its pods and health.
 
 Every path needs an authenticated and authorized caller; anything else is 401, 403 or 404.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from sampan.client.transport import TransportError
 from sampan.meta.status import ApiError, failure
-from sampan.node import log_requests, streams
+from sampan.node import log_requests, stats, streams
 from sampan.node.access import Access
 from sampan.node.agent import Agent
 from sampan.node.log_requests import Refusal
@@ -69,6 +69,10 @@ class NodeServer:
             return _text(200, "ok")
         if first == "pods" and not rest:
             return Response(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods()})
+        if (first, rest) == ("stats", ["summary"]):
+            return Response(200, stats.summary(self._agent))
+        if (first, rest) == ("metrics", ["resource"]):
+            return Response(200, stats.prometheus(self._agent), content_type=stats.PROMETHEUS)
         if first == "containerLogs" and len(rest) == 3:
             return Response(200, log_requests.read(self._agent, request, rest), content_type="text/plain")
         if first in ("exec", "attach") and len(rest) in (3, 4):

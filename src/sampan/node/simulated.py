@@ -32,6 +32,7 @@ from sampan.node.runtime.orders import Rules
 from sampan.node.runtime.protocol import ContainerState, RuntimeFailure
 from sampan.node.runtime.simulated import SimulatedRuntime
 from sampan.node.runtime.stages import Moment
+from sampan.node.usage import WINDOW_SECONDS, Figures
 
 FACTS = Facts(
     cpus=32,
@@ -79,6 +80,7 @@ def parts(client: Client, pod_cidr: str, world: World) -> Parts:
         handlers=SimulatedHandlers(world.clock, runtime),
         puller=SimulatedPuller(world.clock, world.rules),
         logs=SimulatedLogs(world.clock, runtime),
+        meter=SimulatedMeter(world.clock, runtime),
     )
 
 
@@ -112,6 +114,13 @@ def containers(agent: Agent, namespace: str, pod: str) -> dict[str, Seen]:
     assert isinstance(runtime, SimulatedRuntime)
     states = sorted(record.states.values(), key=lambda state: state.attempt) if record is not None else []
     return {state.name: Seen(state, runtime.moment(state.id), runtime.lines(state.id)) for state in states}
+
+
+def states(agent: Agent) -> list[ContainerState]:
+    """All containers of a node, those that ended and are kept too."""
+    runtime = agent.parts.runtime
+    assert isinstance(runtime, SimulatedRuntime)
+    return runtime.states()
 
 
 def _moving(parts: Parts) -> tuple[Any, ...]:
@@ -211,6 +220,30 @@ class SimulatedLogs:
             await self._clock.sleep(FOLLOW_SECONDS)
 
 
+class SimulatedMeter:
+    """What containers' behaviours use; a node uses what its containers do."""
+
+    def __init__(self, clock: Clock, runtime: SimulatedRuntime) -> None:
+        self._clock, self._runtime = clock, runtime
+        self._booted = clock.now()
+
+    def container(self, state: ContainerState) -> Figures | None:
+        """As of now."""
+        used = self._runtime.spent(state.id, WINDOW_SECONDS)
+        moment = self._runtime.moment(state.id)
+        if used is None or moment is None:
+            return None
+        memory = round(moment.memory)
+        return Figures(self._clock.now(), state.started_at, used[1], used[0], memory, memory)
+
+    def node(self) -> Figures | None:
+        """The sum of those of its containers that run."""
+        found = [figures for state in self._runtime.states() if (figures := self.container(state)) is not None]
+        memory = sum(figures.memory for figures in found)
+        cores, spent = sum(f.cores for f in found), sum(f.cpu_seconds for f in found)
+        return Figures(self._clock.now(), self._booted, cores, spent, memory, memory)
+
+
 def _newest(lines: list[tuple[float, str]], count: int | None) -> list[tuple[float, str]]:
     return lines if count is None else lines[max(len(lines) - count, 0) :]
 
@@ -292,6 +325,9 @@ class SimulatedVolumes:
     async def mount_subpath(self, pod_uid: str, volume_path: str, inner: str, *, slot: str) -> str:
         """A path at which there is nothing."""
         return f"{volume_path}/{inner}"
+
+    async def discard(self, name: str) -> None:
+        """Nothing to delete."""
 
     def pods(self) -> set[str]:
         """Nothing is kept."""

@@ -1,195 +1,242 @@
 """Cycle: one pod, one snapshot, one decision: the node that suits best, or why none does. Pure.
 
-What filters and per-node scores say about pods of one shape is remembered, and asked again only for
-the nodes that changed since; scores that depend on the whole field are made for each pod.
-
 https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sampan.scheduling.plugins import (
-    node_affinity,
-    node_name,
-    node_ports,
-    node_resources_balanced,
-    node_resources_fit,
-    node_unschedulable,
-    pod_affinity,
-    taint_toleration,
-    topology_constraints,
-    topology_spread,
-)
-from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
-
-Filter = Callable[[Demand, Nodes, Snapshot], list[Verdict | None]]
-Score = Callable[[Demand, Nodes, Snapshot], list[float]]
-
-# In upstream's order: a node is counted under the first filter that refuses it.
-FILTERS: tuple[Filter, ...] = (
-    node_unschedulable.filter,
-    node_name.filter,
-    taint_toleration.filter,
-    node_affinity.filter,
-    node_ports.filter,
-    node_resources_fit.filter,
-)
-# Filters that look at other pods too: asked for each pod, after those above.
-FIELD_FILTERS: tuple[Filter, ...] = (topology_constraints.filter, pod_affinity.filter)
-# Scores 0..100 of a node by itself, summed.
-OWN_SCORES: tuple[Score, ...] = (node_resources_fit.score, node_resources_balanced.score)
-# Scores relative to the other nodes: weight, and whether less is better.
-TAINT_WEIGHT, AFFINITY_WEIGHT, SPREAD_WEIGHT = 3, 2, 2
-MAX_SHAPES = 256
+from sampan.scheduling import memory, node_terms, preemption, ranking
+from sampan.scheduling.framework import Extra, Judge, Sight
+from sampan.scheduling.preemption import Budget, Outcome
+from sampan.scheduling.profile import DEFAULT, Profile
+from sampan.scheduling.ranking import Group, Ranking
+from sampan.scheduling.trial import Trial
+from sampan.scheduling.verdict import Demand, Snapshot, Verdict
 
 NO_NODES = "no nodes available to schedule pods"
-NOT_HELPFUL = "Preemption is not helpful for scheduling."
-NO_VICTIMS = "No preemption victims found for incoming pod."
+NO_CLAIMS = "no new claims to deallocate"
+"""What the search for devices to take back says of a pod that claims none."""
+ELSEWHERE = Verdict("NodeAffinity", ("node(s) didn't satisfy plugin(s) [NodeAffinity]",))
+
+Refused = Mapping[int, Verdict]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`node` is the choice; when it is "", `message` says why there is none."""
+    """`node` is the choice; when it is "", `message` says why there is none, and `refusers` which plugins say so.
+
+    Then pods that are in the way may be pushed out: `outcome` says which.
+    """
 
     node: str = ""
     message: str = ""
+    refusers: frozenset[str] = frozenset()
+    outcome: Outcome = field(default_factory=Outcome)
 
 
-@dataclass(slots=True)
-class Memo:
-    """What is known about pods of one shape: for each node a verdict and scores."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms it is decided: the plugins, those with knowledge of other objects, and disruption budgets."""
 
-    layout: int = -1
-    seen: int = 0
-    verdicts: list[Verdict | None] = field(default_factory=list)
-    own: list[float] = field(default_factory=list)
-    taints: list[float] = field(default_factory=list)
-    affinity: list[float] = field(default_factory=list)
-    feasible: list[int] = field(default_factory=list)
+    profile: Profile = DEFAULT
+    extras: Sequence[Extra] = ()
+    budgets: Sequence[Budget] = ()
 
 
-def decide(pod: Demand, snapshot: Snapshot) -> Decision:
+def decide(pod: Demand, snapshot: Snapshot, terms: Terms | None = None) -> Decision:
     """The best node; among equals they take turns. Only the snapshot's notes and turn change."""
+    terms = terms or Terms()
     if not len(snapshot):
         return Decision(message=NO_NODES)
-    memo = _memo(pod, snapshot)
-    refused = _verdicts(pod, memo.feasible, snapshot, FIELD_FILTERS)
-    nodes = [n for n in memo.feasible if n not in refused] if refused else memo.feasible
-    if not nodes:
-        verdicts = [refused.get(n, verdict) for n, verdict in enumerate(memo.verdicts)]
-        return Decision(message=explain(pod, verdicts, snapshot))
-    scores = _scores(pod, memo, nodes, snapshot)
-    best = max(scores)
-    equals = [n for n, score in zip(nodes, scores, strict=True) if score == best]
-    snapshot.turn += 1
-    return Decision(snapshot.names[equals[snapshot.turn % len(equals)]])
+    extras = [extra for extra in terms.extras if extra.is_concerned(pod)]
+    for extra in extras:
+        if (verdict := extra.refuse(pod)) is not None:
+            return _fail(pod, snapshot, terms, (verdict.reasons[0], [verdict] * len(snapshot), ()))
+    if not extras and (found := _of_named(pod, snapshot, terms)) is not None:
+        return found
+    rank = memory.of(snapshot).ranking(pod, snapshot, terms.profile)
+    if not extras and (known := _known_failure(pod, rank, snapshot, terms)) is not None:
+        return known
+    refused = _refused(pod, rank, snapshot, extras)
+    refused |= _crowded(pod, rank, refused, snapshot, terms.profile)
+    chosen = _choose(pod, rank, refused, snapshot)
+    if chosen is None:
+        return _explain(pod, rank, refused, snapshot, terms)
+    snapshot.last = chosen
+    return Decision(snapshot.names[chosen])
 
 
-def explain(pod: Demand, verdicts: list[Verdict | None], snapshot: Snapshot) -> str:
-    """Why no node fits, as upstream words it."""
-    counts = Counter(reason for verdict in verdicts if verdict for reason in verdict.reasons)
-    message = f"{_none_of(snapshot)}: {_listed(counts)}."
-    return " ".join(part for part in (message, _preemption(pod, verdicts, snapshot)) if part)
+def _known_failure(pod: Demand, rank: Ranking, snapshot: Snapshot, terms: Terms) -> Decision | None:
+    """What was found out for a pod like this one, if nothing has changed since and nobody makes room."""
+    if rank.failure is None or rank.failure[0] != _circumstances(pod, snapshot, terms):
+        return None
+    found: Decision = rank.failure[1]
+    return None if found.outcome.node or pod.uid in snapshot.nominations else found
 
 
-def _preemption(pod: Demand, verdicts: list[Verdict | None], snapshot: Snapshot) -> str:
-    """What pushing others out would do. Silent where it could help, since pods are not pushed out here."""
-    if pod.spec.get("preemptionPolicy") == "Never":
-        return "preemption: not eligible due to preemptionPolicy=Never."
-    counts: Counter[str] = Counter()
-    for n, verdict in enumerate(verdicts):
-        if verdict is None or verdict.is_final:
-            counts[NOT_HELPFUL] += 1
-        elif any(other.priority < pod.priority for other in snapshot.usage[n].pods.values()):
-            return ""
-        else:
-            counts[NO_VICTIMS] += 1
-    reasons = _listed(Counter({reason.removesuffix("."): count for reason, count in counts.items()}))
-    return f"preemption: {_none_of(snapshot)}: {reasons}."
+def _circumstances(pod: Demand, snapshot: Snapshot, terms: Terms) -> tuple[Any, ...]:
+    return (snapshot.version, pod.priority, pod.spec.get("preemptionPolicy"), terms.budgets)
 
 
-def _none_of(snapshot: Snapshot) -> str:
-    return f"0/{len(snapshot)} nodes are available"
+def _of_named(pod: Demand, snapshot: Snapshot, terms: Terms) -> Decision | None:
+    """For a pod that can only be on one node, as those of daemons, the others need not be looked at."""
+    named = node_terms.of(pod).names()
+    if named is None or len(named) != 1:
+        return None
+    judges = [judge for judge, _ in memory.judges_of(pod, snapshot, terms.profile)]
+    at = snapshot.index.get(next(iter(named)))
+    if any(judge.filters for judge in judges) or (at is not None and snapshot.names[at] in snapshot.nominated):
+        return None
+    verdicts = [ELSEWHERE] * len(snapshot)
+    if at is not None:
+        found = ranking.verdicts(pod, (at,), snapshot, terms.profile)
+        if not found:
+            return Decision(snapshot.names[at])
+        verdicts[at] = found[at]
+    return _fail(pod, snapshot, terms, ("", verdicts, ()))
 
 
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
-
-
-def _memo(pod: Demand, snapshot: Snapshot) -> Memo:
-    """The memo of the pod's shape, brought up to date."""
-    memo: Memo | None = snapshot.memo.get(pod.shape)
-    if memo is None:
-        if len(snapshot.memo) >= MAX_SHAPES:
-            del snapshot.memo[next(iter(snapshot.memo))]
-        memo = snapshot.memo[pod.shape] = Memo()
-    if memo.layout != snapshot.layout:
-        _ask_all(pod, memo, snapshot)
-    elif memo.seen < len(snapshot.touched):
-        _ask_again(pod, memo, sorted(set(snapshot.touched[memo.seen :])), snapshot)
-    memo.layout, memo.seen = snapshot.layout, len(snapshot.touched)
-    return memo
-
-
-def _ask_all(pod: Demand, memo: Memo, snapshot: Snapshot) -> None:
-    nodes = range(len(snapshot))
-    refused = _verdicts(pod, nodes, snapshot, FILTERS)
-    memo.verdicts = [refused.get(n) for n in nodes]
-    memo.own = _own(pod, nodes, snapshot)
-    memo.taints = taint_toleration.score(pod, nodes, snapshot)
-    memo.affinity = node_affinity.score(pod, nodes, snapshot)
-    memo.feasible = [n for n in nodes if memo.verdicts[n] is None]
-
-
-def _ask_again(pod: Demand, memo: Memo, nodes: list[int], snapshot: Snapshot) -> None:
-    refused = _verdicts(pod, nodes, snapshot, FILTERS)
-    answers = (
-        [refused.get(n) for n in nodes],
-        _own(pod, nodes, snapshot),
-        taint_toleration.score(pod, nodes, snapshot),
-        node_affinity.score(pod, nodes, snapshot),
-    )
-    is_moved = False
-    for n, verdict, own, taints, affinity in zip(nodes, *answers, strict=True):
-        is_moved = is_moved or (verdict is None) != (memo.verdicts[n] is None)
-        memo.verdicts[n], memo.own[n], memo.taints[n], memo.affinity[n] = verdict, own, taints, affinity
-    if is_moved:
-        memo.feasible = [n for n, verdict in enumerate(memo.verdicts) if verdict is None]
-
-
-def _verdicts(pod: Demand, nodes: Nodes, snapshot: Snapshot, filters: tuple[Filter, ...]) -> dict[int, Verdict]:
-    """The first refusal of each node that is refused. Each filter sees only the nodes that are still in."""
+def _refused(pod: Demand, rank: Ranking, snapshot: Snapshot, extras: Sequence[Extra]) -> dict[int, Verdict]:
+    """Nodes that are refused for what other objects say."""
     found: dict[int, Verdict] = {}
-    left = list(nodes)
-    for each in filters:
-        verdicts = each(pod, left, snapshot)
-        if not any(verdicts):
-            continue
+    for extra in extras:
+        left = sorted(n for group in rank.groups.values() for n in group.nodes() if n not in found)
+        verdicts = extra.filter(pod, left, snapshot)
         found.update((n, verdict) for n, verdict in zip(left, verdicts, strict=True) if verdict is not None)
-        left = [n for n, verdict in zip(left, verdicts, strict=True) if verdict is None]
     return found
 
 
-def _own(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[float]:
-    return [sum(scores) for scores in zip(*(score(pod, nodes, snapshot) for score in OWN_SCORES), strict=True)]
+def _crowded(pod: Demand, rank: Ranking, refused: Refused, snapshot: Snapshot, profile: Profile) -> dict[int, Verdict]:
+    """Nodes that are full when those pods come that wait for room there and are no less important."""
+    found: dict[int, Verdict] = {}
+    for name, waiting in snapshot.nominated.items():
+        at = snapshot.index.get(name)
+        if at is None or at in refused or rank.survey.verdicts[at] is not None:
+            continue
+        first = [other for other in waiting.values() if other.uid != pod.uid and other.priority >= pod.priority]
+        if not first:
+            continue
+        trial = Trial(pod, at, snapshot, _judges(rank))
+        for other in first:
+            trial.add(other)
+        verdict = trial.verdict(profile)
+        if verdict is not None:
+            found[at] = verdict
+    return found
 
 
-def _scores(pod: Demand, memo: Memo, nodes: Nodes, snapshot: Snapshot) -> list[float]:
-    """The sum of all scores for the nodes that are left."""
-    total = [memo.own[n] for n in nodes]
-    relative = (
-        (TAINT_WEIGHT, True, [memo.taints[n] for n in nodes]),
-        (AFFINITY_WEIGHT, False, [memo.affinity[n] for n in nodes]),
-        (SPREAD_WEIGHT, True, topology_spread.score(pod, nodes, snapshot)),
-    )
-    for weight, less_is_better, raw in relative:
-        low, high = min(raw), max(raw)
-        if low == high:
-            continue  # makes no difference
-        if less_is_better:
-            total = [t + weight * (100 * (high - r) // (high - low)) for t, r in zip(total, raw, strict=True)]
-        else:
-            total = [t + weight * (100 * r // high) for t, r in zip(total, raw, strict=True)]
-    return total
+def _choose(pod: Demand, rank: Ranking, refused: Refused, snapshot: Snapshot) -> int | None:
+    groups = list(rank.groups.values())
+    if refused:
+        groups = [left for group in groups if (left := group.without(refused)).size]
+    if rank.judges:
+        verdicts = _judged(rank, groups)
+        groups = [group for group, verdict in zip(groups, verdicts, strict=True) if verdict is None]
+    if not groups:
+        return None
+    awaited = snapshot.index.get(snapshot.nominations.get(pod.uid, ""))
+    if awaited is not None and any(_holds(group, awaited, rank) for group in groups):
+        return awaited
+    totals = _totals(rank, groups, snapshot)
+    best = max(totals)
+    nodes = [group.next(snapshot.last) for group, total in zip(groups, totals, strict=True) if total == best]
+    later = [n for n in nodes if n > snapshot.last]
+    return min(later or nodes)
+
+
+def _holds(group: Group, node: int, rank: Ranking) -> bool:
+    return node in group.buckets.get(rank.survey.own[node], ())
+
+
+def _judges(rank: Ranking) -> list[Judge]:
+    return [judge for judge, _ in rank.judges]
+
+
+def _judged(rank: Ranking, groups: Sequence[Group]) -> list[Verdict | None]:
+    """What the judges say of each group; the first refusal counts."""
+    found: list[Verdict | None] = [None] * len(groups)
+    start = -len(rank.facets)
+    for judge, _ in rank.judges:
+        end = start + len(judge.facets)
+        if judge.filters:
+            extents = [facet.extent() for facet in judge.facets]
+            for at, group in enumerate(groups):
+                if found[at] is None:
+                    values = group.key[start : end or None]
+                    counts = [facet.count(v) for facet, v in zip(judge.facets, values, strict=True)]
+                    found[at] = judge.filter(counts, extents)
+        start = end
+    return found
+
+
+def _totals(rank: Ranking, groups: Sequence[Group], snapshot: Snapshot) -> list[int]:
+    """The best total score of a node of each group."""
+    totals = [group.best for group in groups]
+    if len(groups) == 1:
+        return totals
+    for at, (_, weigh, weight) in enumerate(rank.survey.profile.signs):
+        signs = [group.key[at] for group in groups]
+        if len(set(signs)) > 1:
+            scores = weigh(signs, snapshot)
+            totals = [total + weight * score for total, score in zip(totals, scores, strict=True)]
+    start = -len(rank.facets)
+    for judge, weight in rank.judges:
+        end = start + len(judge.facets)
+        if weight:
+            scores = judge.score([_sight(group, judge, group.key[start : end or None]) for group in groups]) or ()
+            totals = [t + weight * s for t, s in zip(totals, scores, strict=True)] if scores else totals
+        start = end
+    return totals
+
+
+def _sight(group: Group, judge: Judge, values: tuple[Any, ...]) -> Sight:
+    counts = tuple(facet.count(value) for facet, value in zip(judge.facets, values, strict=True))
+    return Sight(values, counts, group.size)
+
+
+def _explain(pod: Demand, rank: Ranking, refused: Refused, snapshot: Snapshot, terms: Terms) -> Decision:
+    """Why no node fits, and what could be done about it."""
+    groups = list(rank.groups.values())
+    verdicts = list(rank.survey.verdicts)
+    for group, verdict in zip(groups, _judged(rank, groups), strict=True):
+        for n in group.nodes():
+            verdicts[n] = refused.get(n, verdict)
+    decision = _fail(pod, snapshot, terms, ("", verdicts, _judges(rank)))
+    if pod.uid not in snapshot.nominations and not any(extra.is_concerned(pod) for extra in terms.extras):
+        rank.failure = (_circumstances(pod, snapshot, terms), decision)
+    return decision
+
+
+def _fail(
+    pod: Demand, snapshot: Snapshot, terms: Terms, why: tuple[str, Sequence[Verdict | None], Sequence[Judge]]
+) -> Decision:
+    """No node: for one reason, or for those of each node. Others may have to make room."""
+    reason, verdicts, judges = why
+    if not reason:
+        reason = listed(Counter(each for verdict in verdicts if verdict for each in verdict.reasons))
+    outcome = Outcome()
+    if terms.profile.preempts:
+        search = preemption.Search(pod, snapshot, terms.profile, judges, terms.budgets)
+        outcome = search.run(_beyond_help(pod, verdicts, snapshot, terms.extras))
+    notes = f" {NO_CLAIMS}, preemption: {outcome.message}" if outcome.message else ""
+    message = f"{preemption.none_of(snapshot)}: {reason}.{notes}"
+    return Decision("", message, frozenset(v.plugin for v in verdicts if v is not None), outcome)
+
+
+def _beyond_help(
+    pod: Demand, verdicts: Sequence[Verdict | None], snapshot: Snapshot, extras: Sequence[Extra]
+) -> Sequence[Verdict | None]:
+    """The verdicts; those of the extras where room alone would not help."""
+    found = list(verdicts)
+    for extra in extras:
+        left = [n for n, verdict in enumerate(found) if verdict is not None and not verdict.is_final]
+        if left and extra.is_concerned(pod):
+            for n, verdict in zip(left, extra.filter(pod, left, snapshot), strict=True):
+                found[n] = verdict if verdict is not None and verdict.is_final else found[n]
+    return found
+
+
+listed = preemption.listed

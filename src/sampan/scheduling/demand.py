@@ -1,37 +1,53 @@
-"""Demand: what one pod asks of a node, read from its spec once. Pure.
+"""Demand: what one pod asks of a node and of its neighbours, read from its spec once. Pure.
 
 Requests are whole numbers: millicores for cpu, units (bytes, pieces) for the rest. Pods of the same
-`shape` ask the same of every node, so what was found out for one holds for the next.
+`shape` ask the same of every node by itself, so what was found out for one holds for the next.
 
 https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from sampan.meta import objects, quantity
+from sampan.scheduling import terms
+from sampan.scheduling.terms import Terms
 
 Object = Mapping[str, Any]
 Port = tuple[str, str, int]  # protocol, host address, port
 
 # What a container without requests counts for when nodes are compared (never when they are filtered).
 ASSUMED = {"cpu": 100, "memory": 200 * 1024 * 1024}
+SCHEDULER = "default-scheduler"
+# Owners whose pods the cluster's default constraints spread.
+_SPREADING = ("ReplicaSet", "ReplicationController", "StatefulSet")
+_PLAIN = (None, None, None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Demand:
-    """A pod as the plugins see it. `assumed` is (millicores, bytes) for scoring; `owner` the controller's uid."""
+    """A pod as the plugins see it; all but `pod`, its latest version, stays as it was read.
+
+    `assumed` is (millicores, bytes) for scoring; `owner` the uid of a controller that wants its pods spread.
+    """
 
     pod: Object
     uid: str
+    namespace: str
+    labels: Mapping[str, str]
     priority: int
     requests: Mapping[str, int]
     assumed: tuple[int, int]
     ports: tuple[Port, ...]
+    images: tuple[str, ...]
     owner: str
-    shape: str = field(repr=False)
+    is_leaving: bool
+    has_terms: bool
+    shape: bytes = field(repr=False)
+    neighbours: bytes = field(repr=False)
 
     @property
     def spec(self) -> Object:
@@ -39,15 +55,18 @@ class Demand:
         return found
 
     @property
-    def is_guarded(self) -> bool:
-        """Whether it does not want certain pods near it."""
-        affinity = (self.spec.get("affinity") or {}).get("podAntiAffinity") or {}
-        return bool(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+    def scheduler(self) -> str:
+        """Who is to place it."""
+        return str(self.spec.get("schedulerName") or SCHEDULER)
+
+    @property
+    def terms(self) -> Terms:
+        """What it says about other pods."""
+        return terms.read(self.neighbours) if self.has_terms else terms.NONE
 
     def is_like(self, other: "Demand") -> bool:
         """Whether the other, a version of the same pod, counts for the same on a node."""
-        same = self.shape == other.shape and objects.labels(self.pod) == objects.labels(other.pod)
-        return same and objects.is_deleting(self.pod) == objects.is_deleting(other.pod)
+        return self.shape == other.shape and self.neighbours == other.neighbours and self.is_leaving == other.is_leaving
 
 
 def of(pod: Object) -> Demand:
@@ -57,24 +76,42 @@ def of(pod: Object) -> Demand:
     assumed = _total(spec, ASSUMED)
     owner = objects.controller_of(pod)
     ports = tuple(sorted(_ports(spec)))
-    node_affinity = (spec.get("affinity") or {}).get("nodeAffinity")
-    amounts = (sorted(requests.items()), assumed["cpu"], assumed["memory"], ports)
-    places = (spec.get("nodeName"), spec.get("nodeSelector"), node_affinity, spec.get("tolerations"))
+    images = tuple(sorted(_images(spec)))
+    affinity = spec.get("affinity") or {}
+    amounts = (sorted(requests.items()), assumed["cpu"], assumed["memory"], ports, images)
+    places = (spec.get("nodeName"), spec.get("nodeSelector"), affinity.get("nodeAffinity"), spec.get("tolerations"))
+    others = (affinity.get("podAffinity"), affinity.get("podAntiAffinity"), spec.get("topologySpreadConstraints"))
+    namespace, labels = objects.namespace(pod), objects.labels(pod)
     return Demand(
         pod=pod,
         uid=objects.uid(pod),
+        namespace=namespace,
+        labels=labels,
         priority=int(spec.get("priority") or 0),
         requests=requests,
         assumed=(assumed["cpu"], assumed["memory"]),
         ports=ports,
-        owner=str(owner["uid"]) if owner else "",
-        shape=json.dumps((amounts, places), sort_keys=True, default=dict),
+        images=images,
+        owner=str(owner["uid"]) if owner and owner.get("kind") in _SPREADING else "",
+        is_leaving=objects.is_deleting(pod),
+        has_terms=others != _PLAIN,
+        shape=_text((amounts, places)),
+        neighbours=_text((namespace, labels, *others)),
     )
 
 
 def amount(resource: str, value: Any) -> int:
     """A quantity in whole numbers, rounded up: millicores for cpu, units for all else."""
     return quantity.to_milli(value) if resource == "cpu" else quantity.to_int(value)
+
+
+def image(name: str) -> str:
+    """An image's name as a node has it: with a tag."""
+    return name if name.rfind(":") > name.rfind("/") else f"{name}:latest"
+
+
+def _text(tree: Any) -> bytes:
+    return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)
 
 
 def _total(spec: Object, assumed: Mapping[str, int]) -> dict[str, int]:
@@ -89,7 +126,7 @@ def _total(spec: Object, assumed: Mapping[str, int]) -> dict[str, int]:
             starting = _most(starting, sidecars)
         else:
             starting = _most(starting, _sum((sidecars, needs)))
-    total = _most(_sum((running, sidecars)), starting)
+    total = _most(_sum((running, sidecars)), starting) if starting else running
     for name, value in ((spec.get("resources") or {}).get("requests") or {}).items():
         total[name] = amount(name, value)
     overhead = {name: amount(name, value) for name, value in (spec.get("overhead") or {}).items()}
@@ -121,3 +158,10 @@ def _ports(spec: Object) -> set[Port]:
         for port in container.get("ports") or ()
         if port.get("hostPort")
     }
+
+
+def _images(spec: Object) -> list[str]:
+    """The image of each container; one that is there twice counts twice."""
+    containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    volumes = [v["image"].get("reference") for v in spec.get("volumes") or () if v.get("image")]
+    return [image(str(name)) for name in (*(c.get("image") for c in containers), *volumes) if name]

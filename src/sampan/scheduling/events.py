@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sampan.client.api import Client
@@ -17,10 +18,22 @@ from sampan.meta import objects, timestamps
 from sampan.meta.status import ApiError
 
 MAX_REMEMBERED = 4096
+SERIES_SECONDS = 360.0
+ACTIONS = {"Scheduled": "Binding", "FailedScheduling": "Scheduling", "Preempted": "Preempting"}
 
 log = logging.getLogger(__name__)
 
+Object = Mapping[str, Any]
 Told = tuple[str, str, str]  # pod uid, reason, message
+
+
+@dataclass(slots=True)
+class Said:
+    """The event's name, how often it was said, and when that was last written."""
+
+    name: str
+    count: int
+    written: float
 
 
 class Recorder:
@@ -31,53 +44,63 @@ class Recorder:
         self._clock = clock
         self._last_nanos = 0
         self._component = component
-        self._told: OrderedDict[Told, tuple[str, int]] = OrderedDict()  # the event's name and count
+        self._told: OrderedDict[Told, Said] = OrderedDict()
 
-    async def tell(self, pod: Mapping[str, Any], kind: str, reason: str, message: str) -> None:
-        """An event of kind Normal or Warning about the pod."""
+    def continue_from(self, other: "Recorder") -> None:
+        """Knows what another one has told."""
+        for told, said in other._told.items():
+            self._remember(told, Said(said.name, said.count, said.written))
+
+    async def tell(self, pod: Object, kind: str, reason: str, message: str, *, related: Object | None = None) -> None:
+        """An event of kind Normal or Warning about the pod, to which another one may be related."""
         told = (objects.uid(pod), reason, message)
         try:
             if told in self._told and await self._count(pod, told):
                 return
             event = self._event(pod, kind, reason, message)
-            self._remember(told, await event_writing.create(self._client, event), 1)
+            if related is not None:
+                event["related"] = _reference(related)
+            self._remember(told, Said(await event_writing.create(self._client, event), 1, self._clock.now()))
         except (ApiError, TransportError) as error:
             log.debug("event %s about %s not written: %s", reason, objects.name(pod), error)
 
-    async def _count(self, pod: Mapping[str, Any], told: Told) -> bool:
-        name, count = self._told[told]
-        patch = {"series": {"count": count + 1, "lastObservedTime": timestamps.format_micro(self._clock.now())}}
+    async def _count(self, pod: Object, told: Told) -> bool:
+        """Counts it in the event, from the third time on only now and then. Whether there is an event to count in."""
+        said, now = self._told[told], self._clock.now()
+        said.count += 1
+        self._told.move_to_end(told)
+        if said.count > 2 and now < said.written + SERIES_SECONDS:
+            return True
+        patch = {"series": {"count": said.count, "lastObservedTime": timestamps.format_micro(now)}}
         try:
-            await self._client.patch(EVENT, (objects.namespace(pod), name), patch)
+            await self._client.patch(EVENT, (objects.namespace(pod), said.name), patch)
         except ApiError as error:
             if error.code != 404:
                 raise
             return False
-        self._remember(told, name, count + 1)
+        said.written = now
         return True
 
-    def _remember(self, told: Told, name: str, count: int) -> None:
-        self._told[told] = (name, count)
+    def _remember(self, told: Told, said: Said) -> None:
+        self._told[told] = said
         self._told.move_to_end(told)
         while len(self._told) > MAX_REMEMBERED:
             self._told.popitem(last=False)
 
-    def _event(self, pod: Mapping[str, Any], kind: str, reason: str, message: str) -> dict[str, Any]:
+    def _event(self, pod: Object, kind: str, reason: str, message: str) -> dict[str, Any]:
         """In the new style, with eventTime alone: clients show it before those of the node of the same second."""
         now = self._clock.now()
         nanos = int(now * 1e9) + event_writing.shift(self._component)
         self._last_nanos = max(nanos, self._last_nanos + 1)
         namespace, name = objects.key(pod)
-        about = {"kind": "Pod", "apiVersion": "v1", "namespace": namespace, "name": name, "uid": objects.uid(pod)}
-        about["resourceVersion"] = objects.resource_version(pod)
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": f"{name}.{self._last_nanos:x}", "namespace": namespace},
-            "involvedObject": about,
+            "involvedObject": _reference(pod),
             "type": kind,
             "reason": reason,
-            "action": "Binding" if reason == "Scheduled" else "Scheduling",
+            "action": ACTIONS[reason],
             "message": message[:1024],
             "source": {},
             "reportingComponent": self._component,
@@ -86,3 +109,9 @@ class Recorder:
             "firstTimestamp": None,
             "lastTimestamp": None,
         }
+
+
+def _reference(pod: Object) -> dict[str, Any]:
+    namespace, name = objects.key(pod)
+    about = {"kind": "Pod", "apiVersion": "v1", "namespace": namespace, "name": name, "uid": objects.uid(pod)}
+    return about | {"resourceVersion": objects.resource_version(pod)}

@@ -1,70 +1,77 @@
 """Scheduler: gives each pod without a node the node that suits it, through the API.
 
-Keeps a snapshot from the caches of pods and nodes, takes the next pending pod, asks the cycle, and
-binds. A chosen node counts as taken at once (assumed), before the API confirms it; binding goes on
-beside the next decisions. A pod that fits nowhere is told so (condition and event) and tried again
-when nodes or pods change.
+Takes the next pending pod, asks the cycle, and binds. A chosen node counts as taken at once (assumed), before the
+API confirms it; binding goes on beside the next decisions. A pod that fits nowhere is told so (condition and event),
+pods in its way may be pushed out, and it is tried again when a change may help it.
 
 https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/
 """
 
 import asyncio
 import logging
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from sampan.client.api import Client
-from sampan.client.cache import Cache
 from sampan.client.transport import TransportError
-from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
-from sampan.meta import conditions, objects
+from sampan.meta import objects
 from sampan.meta.status import ApiError
-from sampan.scheduling import cycle, demand
+from sampan.scheduling import cycle, hints
+from sampan.scheduling.config import DEFAULTS, Configuration
+from sampan.scheduling.cycle import Decision, Terms
 from sampan.scheduling.demand import Demand
 from sampan.scheduling.events import Recorder
+from sampan.scheduling.framework import Extra
+from sampan.scheduling.observer import Observer
 from sampan.scheduling.pending import Pending
-from sampan.scheduling.snapshot import Snapshot
+from sampan.scheduling.preemption import Outcome
+from sampan.scheduling.telling import Teller, is_told
+from sampan.scheduling.volumes import Volumes
 
-NAME = "default-scheduler"
 MAX_BINDING = 64
 ASK_AGAIN_SECONDS = 1.0
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 Object = dict[str, Any]
+Work = Coroutine[Any, Any, None]
 
 log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """One per cluster. Handles the pods whose schedulerName is `name`."""
+    """One per cluster. Handles the pods whose schedulerName is that of one of the configuration's profiles."""
 
-    def __init__(self, client: Client, clock: Clock, tasks: Tasks, ids: Ids, name: str = NAME) -> None:
+    def __init__(
+        self, client: Client, clock: Clock, tasks: Tasks, ids: Ids, configuration: Configuration = DEFAULTS
+    ) -> None:
         self._client = client
         self._clock = clock
         self._tasks = tasks
-        self._name = name
-        self._recorder = Recorder(client, clock, name)
-        self._pods = Cache(client, POD, clock=clock, tasks=tasks)
-        self._nodes = Cache(client, NODE, clock=clock, tasks=tasks)
-        self._snapshot = Snapshot()
-        self._pending = Pending()
-        self._assumed: set[str] = set()  # uids placed by us and not yet seen bound
-        self._changed = asyncio.Event()
+        self._pending = Pending(configuration.first_backoff_seconds, configuration.last_backoff_seconds)
+        self._known = Observer(client, clock, tasks, self._pending)
+        self._known.profiles = dict(configuration.profiles)
+        self._known.gated = self._gated
+        self._volumes = Volumes(client, clock, tasks, self.wake)
+        self.extras: Sequence[Extra] = (self._volumes,)
+        """Plugins that know objects of their own; set before `start`."""
+        self._recorders = {name: Recorder(client, clock, name) for name in configuration.profiles}
+        self._tellers = {
+            name: Teller(client, clock, recorder, self._known.pod) for name, recorder in self._recorders.items()
+        }
         self._binding = asyncio.Semaphore(MAX_BINDING)
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self, before: "Scheduler | None" = None) -> None:
         """Returns when the caches are filled and pods are being scheduled. What another one saw `before` is known."""
+        await self._volumes.start(before._volumes if before is not None else None)
+        await self._known.start(before._known if before is not None else None)
         if before is not None:
-            self._nodes.continue_from(before._nodes)
-            self._pods.continue_from(before._pods)
-        await self._nodes.wait_synced()
-        await self._pods.wait_synced()
-        self._nodes.subscribe(self._node_changed)
-        self._pods.subscribe(self._pod_changed)
+            for name, recorder in self._recorders.items():
+                recorder.continue_from(before._recorders[name])
         self._running.append(self._tasks.spawn(self._run(), "scheduler"))
 
     @property
@@ -79,50 +86,15 @@ class Scheduler:
         await asyncio.gather(*self._running, return_exceptions=True)
         self._running.clear()
 
-    def _node_changed(self, change: str, old: Object | None, new: Object | None) -> None:
-        if new is None:
-            if old is not None:
-                self._snapshot.remove_node(objects.name(old))
-        elif self._snapshot.set_node(new):
-            self._wake()
+    def wake(self, plugin: str) -> None:
+        """What only this plugin knows has changed: pods that it refused are tried again."""
+        self._known.wake(hints.of_plugin(plugin))
 
-    def _pod_changed(self, change: str, old: Object | None, new: Object | None) -> None:
-        if old is not None and (new is None or objects.uid(old) != objects.uid(new)):
-            self._forget(objects.uid(old))
-        if new is None:
-            return
-        uid, spec = objects.uid(new), new.get("spec") or {}
-        if (new.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-            self._forget(uid)
-        elif spec.get("nodeName"):
-            self._assumed.discard(uid)
-            self._pending.remove(uid)
-            self._snapshot.place(demand.of(new), spec["nodeName"])
-        elif uid not in self._assumed:
-            self._consider(new)
-
-    def _consider(self, pod: Object) -> None:
-        """A pod without a node: ours to place, or not (any more)."""
-        uid, spec = objects.uid(pod), pod.get("spec") or {}
-        if objects.is_deleting(pod) or (spec.get("schedulerName") or NAME) != self._name:
-            self._pending.remove(uid)
-        elif spec.get("schedulingGates"):
-            self._pending.remove(uid)
-            if not _is_told(pod, "SchedulingGated", GATED):
-                self._spawn(self._tell(pod, "SchedulingGated", GATED), pod)
-        else:
-            self._pending.add(demand.of(pod))
-            self._changed.set()
-
-    def _forget(self, uid: str) -> None:
-        self._pending.remove(uid)
-        self._assumed.discard(uid)
-        if self._snapshot.displace(uid):
-            self._wake()
-
-    def _wake(self) -> None:
-        self._pending.wake(self._clock.monotonic())
-        self._changed.set()
+    def _gated(self, pod: Object) -> None:
+        if not is_told(pod, "SchedulingGated", GATED):
+            name = pod["spec"].get("schedulerName")
+            teller = self._tellers.get(name) or next(iter(self._tellers.values()))
+            self._spawn(teller.condition(pod, "SchedulingGated", GATED), pod)
 
     async def _run(self) -> None:
         while True:
@@ -136,35 +108,37 @@ class Scheduler:
 
     async def _wait(self) -> None:
         """Until something changes or a back-off ends."""
-        self._changed.clear()
+        changed = self._known.changed
+        changed.clear()
         due = self._pending.next_due()
         seconds = None if due is None else max(due - self._clock.monotonic(), 0.0)
         try:
             async with asyncio.timeout(seconds):
-                await self._changed.wait()
+                await changed.wait()
         except TimeoutError:
             pass
 
     def _try(self, pod: Demand) -> None:
         """One attempt; what it has to tell or bind goes on by itself."""
-        if not self._is_current(pod):  # changed while we waited for our turn
+        if not self._known.is_current(pod):  # changed while we waited for our turn
             self._binding.release()
             return
-        decision = cycle.decide(pod, self._snapshot)
-        if decision.node:
-            self._assumed.add(pod.uid)
-            self._snapshot.place(pod, decision.node)
-            work = self._bind(pod, decision.node)
-        else:
-            self._pending.fail(pod.uid, self._clock.monotonic())
-            work = self._refuse(pod, decision.message)
+        terms = Terms(self._known.profiles[pod.scheduler], self.extras, self._known.budgets)
+        decision = cycle.decide(pod, self._known.snapshot, terms)
+        work = self._take(pod, decision.node) if decision.node else self._refuse(pod, decision)
         self._spawn(self._then_release(work), pod.pod)
 
-    def _is_current(self, pod: Demand) -> bool:
-        found = self._pods.get(objects.key(pod.pod))
-        return found is not None and objects.uid(found) == pod.uid and not objects.is_deleting(found)
+    def _take(self, pod: Demand, node: str) -> Work:
+        self._known.assumed.add(pod.uid)
+        self._known.snapshot.place(pod, node)
+        for extra in self._concerned(pod):
+            extra.reserve(pod, node)
+        return self._bind(pod, node)
 
-    async def _then_release(self, work: Any) -> None:
+    def _concerned(self, pod: Demand) -> list[Extra]:
+        return [extra for extra in self.extras if extra.is_concerned(pod)]
+
+    async def _then_release(self, work: Work) -> None:
         try:
             await work
         finally:
@@ -173,15 +147,28 @@ class Scheduler:
     async def _bind(self, pod: Demand, node: str) -> None:
         key = objects.key(pod.pod)
         try:
+            await self._prepare(pod, node)
+        except (ApiError, TransportError) as error:
+            await self._undo(pod, error)
+            return
+        try:
             await self._client.create_subresource(POD, key, "binding", _binding(pod.pod, node))
         except (ApiError, TransportError) as error:
             is_known = isinstance(error, ApiError) and error.code < 500
             if is_known or not await self._is_bound(pod):
-                self._undo(pod, error)
+                await self._undo(pod, error, 'running Bind plugin "DefaultBinder": ')
                 return
         self._pending.remove(pod.uid)
-        message = f"Successfully assigned {key[0]}/{key[1]} to {node}"
-        await self._recorder.tell(pod.pod, "Normal", "Scheduled", message)
+        await self._tellers[pod.scheduler].scheduled(pod, node)
+
+    async def _prepare(self, pod: Demand, node: str) -> None:
+        """That may take its time, in which others are bound."""
+        for extra in self._concerned(pod):
+            self._binding.release()
+            try:
+                await extra.prepare(pod, node)
+            finally:
+                await self._binding.acquire()
 
     async def _is_bound(self, pod: Demand) -> bool:
         """Whether a binding without an answer was made. Until that is known, nobody gets the pod's room."""
@@ -196,42 +183,58 @@ class Scheduler:
                 return objects.uid(found) == pod.uid and bool(found["spec"].get("nodeName"))
             await self._clock.sleep(ASK_AGAIN_SECONDS)
 
-    def _undo(self, pod: Demand, error: Exception) -> None:
+    async def _undo(self, pod: Demand, error: Exception, doing: str = "") -> None:
         """The binding failed: the node is free again, the pod comes back unless the cache knows better."""
         log.info("binding %s: %s", objects.name(pod.pod), error)
-        if pod.uid not in self._assumed:
+        for extra in self._concerned(pod):
+            extra.release(pod)
+        if pod.uid not in self._known.assumed:
             return
-        self._assumed.discard(pod.uid)
-        self._snapshot.displace(pod.uid)
-        self._pending.fail(pod.uid, self._clock.monotonic(), again=True)
-        self._wake()
+        self._known.assumed.discard(pod.uid)
+        self._pending.err(pod.uid, self._clock.monotonic())
+        self._known.free(pod.uid)
+        self._known.changed.set()
+        is_elsewhere = isinstance(error, ApiError) and error.code == 409
+        if self._known.is_current(pod) and not is_elsewhere:
+            await self._tellers[pod.scheduler].failed(pod, f"{doing}{error}")
 
-    async def _refuse(self, pod: Demand, message: str) -> None:
-        await self._tell(pod.pod, "Unschedulable", message)
-        await self._recorder.tell(pod.pod, "Warning", "FailedScheduling", message)
+    def _refuse(self, pod: Demand, decision: Decision) -> Work:
+        """Nothing is free for the pod; perhaps something will be."""
+        outcome, snapshot = decision.outcome, self._known.snapshot
+        self._pending.fail(pod.uid, self._clock.monotonic(), decision.refusers)
+        if outcome.node:
+            self._pending.hold(pod.uid, held=True)
+        if outcome.node or not outcome.is_kept:
+            snapshot.nominate(pod, outcome.node)
+        return self._make_room(pod, decision.message, outcome)
 
-    async def _tell(self, pod: Any, reason: str, message: str) -> None:
-        """PodScheduled=False with the reason, unless the pod says so already."""
-        key = objects.key(pod)
-        known = self._pods.get(key)
-        if known is None or objects.uid(known) != objects.uid(pod) or _is_told(known, reason, message):
+    async def _make_room(self, pod: Demand, message: str, outcome: Outcome) -> None:
+        teller = self._tellers[pod.scheduler]
+        await teller.refused(pod, message, None if outcome.is_kept else outcome.node)
+        if not outcome.node:
             return
-        listed = conditions.set((), "PodScheduled", "False", reason, message, self._clock.now())
-        if (old := conditions.get(known, "PodScheduled")) is not None and old.get("status") == "False":
-            listed[0]["lastTransitionTime"] = old.get("lastTransitionTime") or listed[0]["lastTransitionTime"]
-        patch = {"metadata": {"uid": objects.uid(pod)}, "status": {"conditions": listed}}
         try:
-            await self._client.patch(POD, key, patch, type="strategic", subresource="status")
+            await self._unsettle(pod, outcome.node)
+            for victim in outcome.victims:
+                await teller.push_out(victim, pod, outcome.node)
         except (ApiError, TransportError) as error:
-            log.info("condition of %s not written: %s", key[1], error)
+            log.info("making room for %s: %s", objects.name(pod.pod), error)
+            self._pending.err(pod.uid, self._clock.monotonic())
+        finally:
+            self._pending.hold(pod.uid, held=False)
+            self._known.changed.set()
 
-    def _spawn(self, work: Any, pod: Any) -> None:
+    async def _unsettle(self, pod: Demand, node: str) -> None:
+        """Less important pods that wait for room on the node look for another one."""
+        snapshot = self._known.snapshot
+        for other in list(snapshot.nominated.get(node, {}).values()):
+            if other.priority < pod.priority:
+                snapshot.nominate(other, "")
+                await self._tellers[other.scheduler].unnominate(other)
+                self._pending.activate(other.uid)
+
+    def _spawn(self, work: Work, pod: Any) -> None:
         self._tasks.spawn(work, f"schedule {objects.name(pod)}")
-
-
-def _is_told(pod: Object, reason: str, message: str) -> bool:
-    told = conditions.get(pod, "PodScheduled") or {}
-    return (told.get("status"), told.get("reason"), told.get("message")) == ("False", reason, message)
 
 
 def _binding(pod: Any, node: str) -> Object:

@@ -4,14 +4,16 @@ Kept up to date change by change rather than built for each pod; what a change t
 that results for pods of one shape stay valid for all other nodes.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.scheduling.demand import Demand, Object, amount
+from sampan.scheduling.tallies import Tallies
+from sampan.scheduling.terms import Labels
 
-ZONE = "topology.kubernetes.io/zone"
-MAX_NOTES = 10_000
+MAX_NOTES = 20_000
 
 
 @dataclass(slots=True)
@@ -23,23 +25,51 @@ class Usage:
     assumed_memory: int = 0
     pods: dict[str, Demand] = field(default_factory=dict)  # by uid
 
+    def add(self, demand: Demand) -> None:
+        """One more pod."""
+        self.pods[demand.uid] = demand
+        self._count(demand, 1)
+
+    def remove(self, demand: Demand) -> None:
+        """One pod less."""
+        del self.pods[demand.uid]
+        self._count(demand, -1)
+
+    def copy(self) -> "Usage":
+        """One to try things with."""
+        return Usage(dict(self.requested), self.assumed_cpu, self.assumed_memory, dict(self.pods))
+
+    def _count(self, demand: Demand, sign: int) -> None:
+        requested = self.requested
+        for resource, wanted in demand.requests.items():
+            requested[resource] = requested.get(resource, 0) + sign * wanted
+        self.assumed_cpu += sign * demand.assumed[0]
+        self.assumed_memory += sign * demand.assumed[1]
+
 
 class Snapshot:
-    """Nodes by index 0..n-1. `allocatable[i]`, `usage[i]`, `labels[i]`, `specs[i]` describe node i."""
+    """Nodes by index 0..n-1. `allocatable[i]`, `usage[i]`, `labels[i]`, `specs[i]`, `images[i]` describe node i."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.index: dict[str, int] = {}
-        self.labels: list[Mapping[str, str]] = []
+        self.labels: list[Labels] = []
         self.specs: list[Object] = []
         self.allocatable: list[dict[str, int]] = []
+        self.images: list[Mapping[str, int]] = []  # sizes in bytes
         self.usage: list[Usage] = []
-        self.owned: dict[str, dict[str, int]] = {}  # controller uid -> node name -> its pods there
-        self.guarded: dict[str, tuple[Demand, str]] = {}  # pods with required anti-affinity, and their nodes
+        self.tallies = Tallies()
+        self.services: dict[str, dict[str, Labels]] = {}  # namespace -> service -> its selector
+        self.spread = Counter[str]()  # on how many nodes an image is
+        self.priorities = Counter[int]()  # of placed pods
         self.layout = 0  # changes when indexes do
+        self.version = 0  # changes with everything
+        self.services_version = 0
         self.touched: list[int] = []  # indexes changed since the layout did, in order
-        self.memo: dict[str, Any] = {}  # the cycle's, by shape
-        self.turn = 0  # how many pods were placed by choice: rotates among equals
+        self.memo: dict[Any, Any] = {}  # the cycle's
+        self.last = -1  # the node that was chosen last: equals take turns
+        self.nominated: dict[str, dict[str, Demand]] = {}  # node name -> pods that wait for room there, by uid
+        self.nominations: dict[str, str] = {}  # pod uid -> node name
         self._usage: dict[str, Usage] = {}  # by node name, also of nodes that are not there (yet)
         self._where: dict[str, tuple[str, Demand]] = {}
 
@@ -48,15 +78,20 @@ class Snapshot:
         name = str(node["metadata"]["name"])
         labels = node["metadata"].get("labels") or {}
         spec = node.get("spec") or {}
-        amounts = (node.get("status") or {}).get("allocatable") or {}
-        allocatable = {resource: amount(resource, value) for resource, value in amounts.items()}
+        status = node.get("status") or {}
+        allocatable = {r: amount(r, value) for r, value in (status.get("allocatable") or {}).items()}
+        images = _images(status.get("images") or ())
         at = self.index.get(name)
         if at is None:
             self._append(name)
             at = self.index[name]
         elif (self.labels[at], self.specs[at], self.allocatable[at]) == (labels, spec, allocatable):
+            if self.images[at] != images:
+                self._set_images(at, images)
+                self._touch(name)
             return False
         self.labels[at], self.specs[at], self.allocatable[at] = labels, spec, allocatable
+        self._set_images(at, images)
         self._touch(name)
         return True
 
@@ -65,7 +100,8 @@ class Snapshot:
         at = self.index.pop(name, None)
         if at is None:
             return
-        for array in (self.names, self.labels, self.specs, self.allocatable, self.usage):
+        self._set_images(at, {})
+        for array in (self.names, self.labels, self.specs, self.allocatable, self.images, self.usage):
             del array[at]
         self.index = {name: n for n, name in enumerate(self.names)}
         self._relayout()
@@ -74,17 +110,14 @@ class Snapshot:
         """The pod is on the node (or about to be). Again is harmless; elsewhere moves it."""
         if (before := self._where.get(demand.uid)) is not None:
             if before[0] == node and before[1].is_like(demand):
+                before[1].pod = demand.pod
                 return
             self.displace(demand.uid)
+        self.nominate(demand, "")
         self._where[demand.uid] = (node, demand)
-        usage = self._usage.setdefault(node, Usage())
-        usage.pods[demand.uid] = demand
-        self._count(usage, demand, 1)
-        if demand.is_guarded:
-            self.guarded[demand.uid] = (demand, node)
-        if demand.owner:
-            counts = self.owned.setdefault(demand.owner, {})
-            counts[node] = counts.get(node, 0) + 1
+        self._usage.setdefault(node, Usage()).add(demand)
+        self.tallies.place(demand, node)
+        self.priorities[demand.priority] += 1
         self._touch(node)
 
     def displace(self, uid: str) -> bool:
@@ -93,16 +126,60 @@ class Snapshot:
         if found is None:
             return False
         node, demand = found
-        self.guarded.pop(uid, None)
         usage = self._usage[node]
-        del usage.pods[uid]
-        self._count(usage, demand, -1)
-        if demand.owner:
-            self._discount(demand.owner, node)
+        usage.remove(demand)
+        self.tallies.displace(demand, node)
+        self.priorities[demand.priority] -= 1
+        if not self.priorities[demand.priority]:
+            del self.priorities[demand.priority]
         if not usage.pods and node not in self.index:
             del self._usage[node]
         self._touch(node)
         return True
+
+    def nominate(self, demand: Demand, node: str) -> None:
+        """The pod waits for room on the node; "" for on none."""
+        uid, before = demand.uid, self.nominations.get(demand.uid, "")
+        if before == node:
+            return
+        self.version += 1
+        if before:
+            del self.nominations[uid]
+            waiting = self.nominated[before]
+            del waiting[uid]
+            if not waiting:
+                del self.nominated[before]
+        if node:
+            self.nominations[uid] = node
+            self.nominated.setdefault(node, {})[uid] = demand
+            if demand.has_terms:
+                self.tallies.bear(demand)
+
+    def set_namespace(self, name: str, labels: Labels | None) -> bool:
+        """The labels of a namespace, or that it is gone; says whether that changes whom terms mean."""
+        if not self.tallies.set_namespace(name, labels):
+            return False
+        self._relayout()
+        return True
+
+    def set_service(self, namespace: str, name: str, selector: Labels | None) -> None:
+        """Whom a service selects; None for none."""
+        known = self.services.setdefault(namespace, {})
+        if known.get(name) == selector:
+            return
+        self.services_version += 1
+        if selector:
+            known[name] = selector
+        else:
+            known.pop(name, None)
+
+    def node_of(self, uid: str) -> str:
+        """The name of the node that a pod is placed on; "" for none."""
+        return self._where[uid][0] if uid in self._where else ""
+
+    def placed(self, uid: str) -> Demand | None:
+        """A placed pod."""
+        return self._where[uid][1] if uid in self._where else None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -110,34 +187,33 @@ class Snapshot:
     def _append(self, name: str) -> None:
         self.index[name] = len(self.names)
         self.names.append(name)
-        self.labels.append({})
-        self.specs.append({})
-        self.allocatable.append({})
+        for array in (self.labels, self.specs, self.allocatable, self.images):
+            array.append({})
         self.usage.append(self._usage.setdefault(name, Usage()))
-        self._relayout()
+
+    def _set_images(self, at: int, images: Mapping[str, int]) -> None:
+        for image in self.images[at]:
+            self.spread[image] -= 1
+            if not self.spread[image]:
+                del self.spread[image]
+        for image in images:
+            self.spread[image] += 1
+        self.images[at] = images
 
     def _relayout(self) -> None:
         self.layout += 1
+        self.version += 1
         self.touched.clear()
 
     def _touch(self, node: str) -> None:
         at = self.index.get(node)
         if at is None:
             return
+        self.version += 1
         self.touched.append(at)
-        if len(self.touched) > MAX_NOTES:
+        if len(self.touched) > max(MAX_NOTES, 4 * len(self.names)):
             self._relayout()
 
-    def _count(self, usage: Usage, demand: Demand, sign: int) -> None:
-        for resource, wanted in demand.requests.items():
-            usage.requested[resource] = usage.requested.get(resource, 0) + sign * wanted
-        usage.assumed_cpu += sign * demand.assumed[0]
-        usage.assumed_memory += sign * demand.assumed[1]
 
-    def _discount(self, owner: str, node: str) -> None:
-        counts = self.owned[owner]
-        counts[node] -= 1
-        if not counts[node]:
-            del counts[node]
-        if not counts:
-            del self.owned[owner]
+def _images(listed: Any) -> Mapping[str, int]:
+    return {str(name): int(each.get("sizeBytes") or 0) for each in listed for name in each.get("names") or ()}

@@ -1,4 +1,4 @@
-"""Tolerations: whether a pod puts up with a taint. Pure.
+"""Tolerations: whether a pod puts up with a node's taints. Pure.
 
 https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/
 """
@@ -6,22 +6,12 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sampan.kinds.parts import node_match
 
-def tolerate(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
-    """Whether one of the tolerations covers the taint."""
-    return any(covers(toleration, taint) for toleration in tolerations)
+HARD = ("NoSchedule", "NoExecute")
 
 
-def covers(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    """An absent effect or key covers all; Exists covers any value."""
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    match toleration.get("operator") or "Equal":
-        case "Exists":
-            return True
-        case "Equal":
-            return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
-        case _:
-            return False
+def tolerate_node(tolerations: Iterable[Mapping[str, Any]], spec: Mapping[str, Any]) -> bool:
+    """Whether every taint of a node that keeps pods away is covered."""
+    taints = spec.get("taints") or ()
+    return all(node_match.tolerated(tolerations, taint) for taint in taints if taint.get("effect") in HARD)

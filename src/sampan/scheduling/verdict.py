@@ -13,7 +13,8 @@ Nodes = Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Reasons, in upstream's words. `is_final` when no pod's leaving could change it."""
+    """Reasons, in upstream's words, and the plugin that says so. `is_final` when no pod's leaving could change it."""
 
+    plugin: str
     reasons: tuple[str, ...]
     is_final: bool = True

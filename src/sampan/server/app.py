@@ -19,7 +19,7 @@ from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects, status
 from sampan.meta.wire import json
-from sampan.server import aside, codec, custom, documents, guards, health, routes, server_metrics
+from sampan.server import aside, codec, custom, documents, guards, health, resource_metrics, routes, server_metrics
 from sampan.server.admission import plugins
 from sampan.server.admission.admission_metrics import AdmissionMetrics
 from sampan.server.admission.chain import Chain
@@ -45,6 +45,7 @@ from sampan.server.reads import Reads
 from sampan.server.refusals import on_error
 from sampan.server.registry import Registry
 from sampan.server.request_info import RequestInfo
+from sampan.server.resource_metrics import ResourceMetrics
 from sampan.server.reviews import Reviews
 from sampan.server.served import Served
 from sampan.server.subresources import later
@@ -106,6 +107,7 @@ class App:
         server_metrics.stored_bytes(self.metrics, metered.size_bytes)
         self._parts = parts = dataclasses.replace(parts, store=guards.store(metered, parts.config))
         self.served = Served(parts.kinds)
+        self.served.replace("metrics", resource_metrics.KINDS)
         self.versions = Versions()
         self.cache = Cache(parts.store, parts.kinds, parts.tasks)
         self.registry = Registry(self.cache, parts.store, parts.ids, self.versions)
@@ -145,9 +147,11 @@ class App:
         self.health.expect(*START_STEPS)
         self.components = ComponentStatuses(parts.store)
         self._subresources = self._handlers(parts)
+        figures = ResourceMetrics(self.registry, (parts.dialer, parts.near_logs), parts.clock)
         self._unstored: dict[str, Handler] = {
             "Binding": BindingHandler(self.registry).post,
             "ComponentStatus": self.components.handle,
+            **{kind.name: figures.handle for kind in resource_metrics.KINDS},
         }
         self._check_handlers()
         self._count()

@@ -21,8 +21,10 @@ from sampan.kinds.flowcontrol import bootstrap as flow_control
 from sampan.kinds.kind import Kind
 from sampan.kinds.networking import service_cidr
 from sampan.kinds.networking.service_cidr import SERVICECIDR
+from sampan.kinds.parts import local_volumes
 from sampan.kinds.rbac import bootstrap as roles
 from sampan.kinds.scheduling.priority_class import PRIORITYCLASS, SYSTEM_CLASSES
+from sampan.kinds.storage.storage_class import STORAGECLASS
 from sampan.meta import conditions, objects, timestamps
 from sampan.server import keeper, legacy_tokens
 from sampan.server.app import START_STEPS, App
@@ -58,6 +60,7 @@ async def ensure(app: App, endpoints: Endpoints) -> None:
     await asyncio.gather(  # together, so that few commits hold them all
         *(_ensure_rbac(app, kind, obj) for kind, obj in roles.objects()),
         *(_ensure(app, PRIORITYCLASS, obj) for obj in SYSTEM_CLASSES),
+        _ensure(app, STORAGECLASS, local_volumes.default_class()),
         _ensure_flow_control(app),
         _ensure_network(app, endpoints),
         _ensure_token_tracking(app),

@@ -25,6 +25,8 @@ MAX_VIEWS = 4
 _METADATA = b'"metadata":{'
 
 Tree = dict[str, Any]
+Written = tuple[str, bytes, Tree]
+"""A key of the store, what is stored there, and the same as a tree."""
 
 
 class Item:
@@ -32,13 +34,15 @@ class Item:
 
     __slots__ = ("_labels", "_protobuf", "_tree", "_view", "_wire", "key", "revision", "stored")
 
-    def __init__(self, key: str, revision: int, stored: bytes) -> None:
+    def __init__(self, key: str, revision: int, stored: bytes, tree: Tree | None = None) -> None:
         self.key = key
         self.revision = revision
         self.stored = stored
         self._wire: bytes | None = None
         self._protobuf: bytes | None = None
-        self._tree: Tree | None = None
+        self._tree: Tree | None = tree
+        if tree is not None:
+            tree["metadata"]["resourceVersion"] = str(revision)
         self._labels: dict[str, str] | None = None
         self._view: tuple[tuple[Kind, Item], ...] = ()
 
@@ -200,10 +204,11 @@ class KindCache:
         self._order.sort()
         self.oldest = revision
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Event, tree: Tree | None = None) -> None:
+        """`tree` is what the event stored, if it is at hand."""
         key = event.key[len(self.prefix) :]
         previous = self.items.get(key)
-        item = None if event.value is None else Item(key, event.revision, event.value)
+        item = None if event.value is None else Item(key, event.revision, event.value, tree)
         if item is None:
             if previous is None:
                 return
@@ -232,6 +237,7 @@ class Cache:
         self._by_prefix = {prefix(kind): KindCache(prefix(kind)) for kind in kinds if not kind.not_stored}
         self._by_place: dict[tuple[str, str], KindCache] = {}
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._at_hand: dict[str, tuple[bytes, Tree]] = {}
         self.revision = 0
 
     def of(self, kind: Kind) -> KindCache:
@@ -263,13 +269,24 @@ class Cache:
         self.revision = page.revision
         self._tasks.spawn(self._follow(page.revision), "watch cache")
 
-    async def wait(self, revision: int) -> None:
-        """Returns once everything up to the revision is in the cache."""
+    async def wait(self, revision: int, written: Written | None = None) -> None:
+        """Returns once everything up to the revision is in the cache.
+
+        `written` is the tree that the revision stored, if it is at hand and nobody changes it any more.
+        """
         if revision <= self.revision:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((revision, future))
-        await future
+        if written is None:
+            await future
+            return
+        key, stored, tree = written
+        self._at_hand[key] = (stored, tree)
+        try:
+            await future
+        finally:
+            self._at_hand.pop(key, None)
 
     async def _follow(self, revision: int) -> None:
         async for batch in self._store.watch(ROOT, revision):
@@ -277,7 +294,8 @@ class Cache:
 
     def _apply(self, batch: Batch) -> None:
         for event in batch.events:
-            self._at(_prefix_of(event.key)).apply(event)
+            stored, tree = self._at_hand.get(event.key, (None, None)) if self._at_hand else (None, None)
+            self._at(_prefix_of(event.key)).apply(event, tree if stored is event.value else None)
         self.revision = batch.revision
         self._wake()
 

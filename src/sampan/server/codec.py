@@ -205,7 +205,7 @@ def respond(call: Call, item: Item, code: int = 200) -> Response:
     """One object in the form the client wants."""
     form = negotiate(call.request.headers.get("accept", ""), call.kind)
     if form == Form():
-        return Response(code, item.wire, warning_headers(call.warnings))
+        return Response(code, item.tree if call.request.takes_trees else item.wire, warning_headers(call.warnings))
     if form == Form(PROTOBUF):
         data = protobuf.wrap(call.api_version, call.kind.name, item.protobuf)
         return Response(code, data, warning_headers(call.warnings), form.content_type)

@@ -105,7 +105,7 @@ class Deletes:
 
     async def delete(self, call: Call) -> Response:
         """Answers with the object when it stays for a while, else with a Status."""
-        wish = await options(call)
+        wish = await self._wish(call)
         item, gone = await self.delete_one(call, wish)
         if not gone:
             return await codec.answer(call, item)
@@ -117,7 +117,7 @@ class Deletes:
 
     async def delete_collection(self, call: Call) -> Response:
         """Deletes what the selectors and the limit choose, one after another; answers with the list as it was before."""
-        wish = await options(call)
+        wish = await self._wish(call)
         chosen, revision, more = await self._reads.select(call)
         for item in chosen:
             try:
@@ -126,6 +126,12 @@ class Deletes:
                 if error.reason != "NotFound":
                     raise
         return await reads.answer(call, chosen, revision, more)
+
+    async def _wish(self, call: Call) -> Options:
+        wish = await options(call)
+        if wish.policy is None and call.kind.orphaning_warning:
+            call.warnings.append(call.kind.orphaning_warning)
+        return wish
 
     async def delete_one(self, call: Call, wish: Options) -> tuple[Item, bool]:
         """Returns the object as it was last, and whether it is gone."""
@@ -166,7 +172,7 @@ def marked(call: Call, old: Tree, wish: Options) -> Tree | None:
     kind = call.kind
     new: Tree = objects.copy(old)
     metadata = new["metadata"]
-    finalizers = _finalizers(metadata.get("finalizers", []), wish.policy)
+    finalizers = _finalizers(metadata.get("finalizers", []), wish.policy, is_orphaning=kind.orphaning)
     if finalizers:
         metadata["finalizers"] = finalizers
     else:
@@ -188,7 +194,9 @@ def marked(call: Call, old: Tree, wish: Options) -> Tree | None:
     return new if new != old or is_released(kind, new) else None
 
 
-def _finalizers(present: list[str], policy: str | None) -> list[str]:
+def _finalizers(present: list[str], policy: str | None, *, is_orphaning: bool) -> list[str]:
+    if policy is None and is_orphaning and not {ORPHAN, FOREGROUND}.intersection(present):
+        policy = "Orphan"
     if policy is None:
         return present
     kept = [name for name in present if name not in (ORPHAN, FOREGROUND)]

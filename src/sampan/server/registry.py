@@ -20,7 +20,7 @@ from sampan.meta import objects, status, timestamps, validation
 from sampan.meta.apply import managed
 from sampan.server import aside
 from sampan.server.admission import chain
-from sampan.server.cache import Cache, Item, encode, item_key
+from sampan.server.cache import Cache, Item, Written, encode, item_key
 from sampan.server.cache import Change as CacheChange
 from sampan.server.call import Call
 from sampan.server.versions import Versions
@@ -141,9 +141,9 @@ class Registry:
         if call.dry_run:
             return Item(key, 0, shown)
         result = await self._store.txn([Compare(key, 0), *attributes.compares], [Put(key, stored), *attributes.writes])
-        await self._cache.wait(result.revision)
+        await self._cache.wait(result.revision, _at_hand(call, key, stored, new))
         if result.succeeded:
-            return Item(item_key(kind, objects.namespace(new), objects.name(new)), result.revision, shown)
+            return self._now(kind, item_key(kind, objects.namespace(new), objects.name(new)), result.revision, shown)
         if result.found and result.found[0] is not None:
             raise status.already_exists(kind.group, kind.plural, objects.name(new))
         return None
@@ -243,8 +243,13 @@ class Registry:
             return Item(item.key, item.revision, shown)
         compares = [Compare(key, item.revision), *attributes.compares]
         result = await self._store.txn(compares, [write, *attributes.writes])
-        await self._cache.wait(result.revision)
-        return Item(item.key, result.revision, shown) if result.succeeded else None
+        await self._cache.wait(result.revision, _at_hand(call, key, stored, new))
+        return self._now(call.kind, item.key, result.revision, shown) if result.succeeded else None
+
+    def _now(self, kind: Kind, key: str, revision: int, shown: bytes) -> Item:
+        """What was written: the cache's own item, unless another form is shown or others have written since."""
+        kept = None if kind.is_satellite else self._cache.of(kind).get(key)
+        return kept if kept is not None and kept.revision == revision else Item(key, revision, shown)
 
     def _is_stale(self, call: Call, item: Item) -> bool:
         """Whether the object is stored in another version than its kind's: then even a no-op writes it anew."""
@@ -355,6 +360,11 @@ class Registry:
         kept = call.kind.kept.get(call.sub)
         write = managed.Write(call.field_manager, "Update", call.api_version, call.sub, call.now, kept)
         return managed.track(new, old, write, call.kind.type)
+
+
+def _at_hand(call: Call, key: str, stored: bytes, new: Tree) -> Written | None:
+    """The tree for those who read trees too, so that nobody decodes what was just encoded."""
+    return (key, stored, new) if call.request.takes_trees and not call.kind.is_satellite else None
 
 
 def _drop_empty(metadata: Tree) -> None:

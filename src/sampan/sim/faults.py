@@ -184,7 +184,8 @@ def _crash_at_writes(value: Value, names: tuple[str, ...]) -> Begin:
 
 
 def _duplicate(value: Value, names: tuple[str, ...]) -> Begin:
-    return lambda stage, terms: stage.faults.duplicate_controllers() if stage.faults.cluster.is_up else None
+    late = value.field("late").seconds()
+    return lambda stage, terms: stage.faults.duplicate_controllers(late) if stage.faults.cluster.is_up else None
 
 
 def _crash_node(value: Value, names: tuple[str, ...]) -> Begin:
@@ -193,11 +194,24 @@ def _crash_node(value: Value, names: tuple[str, ...]) -> Begin:
 
 
 def _partition(value: Value, names: tuple[str, ...]) -> Begin:
+    users = _users(value, names)
+    return lambda stage, terms: stage.faults.partition(*users(terms.dice))
+
+
+def _freeze(value: Value, names: tuple[str, ...]) -> Begin:
+    users = _users(value, names)
+    return lambda stage, terms: stage.faults.freeze(*users(terms.dice))
+
+
+def _users(value: Value, names: tuple[str, ...]) -> Callable[[Dice], tuple[str, ...]]:
+    """The users that are named, or else a node."""
     if value.has("users"):
+        if value.has("node"):
+            value.wrong("say either node or users")
         users = _texts(value.field("users"), ())
-        return lambda stage, terms: stage.faults.partition(*users)
+        return lambda dice: users
     node = _node(value.field("node"), names)
-    return lambda stage, terms: stage.faults.partition(node(terms.dice))
+    return lambda dice: (node(dice),)
 
 
 def _containers(value: Value, names: tuple[str, ...]) -> Begin:
@@ -262,9 +276,10 @@ PLACES = ("image", "labels", "namespace", "pod", "container")
 _READERS: Mapping[str, _Reader] = {
     "crashNode": _Reader(_crash_node, ("node",)),
     "partition": _Reader(_partition, ("node", "users")),
+    "freeze": _Reader(_freeze, ("node", "users")),
     "crashControlPlane": _Reader(_crash, ("atWrite",)),
     "crashAtWrites": _Reader(_crash_at_writes, ("down", "times"), strikes=True),
-    "duplicateControllers": _Reader(_duplicate),
+    "duplicateControllers": _Reader(_duplicate, ("late",)),
     "errors": _Reader(_errors, ("code", "retryAfter"), strikes=True),
     "conflicts": _Reader(_conflicts, strikes=True),
     "latency": _Reader(_latency, ("by",), strikes=True),
@@ -279,3 +294,4 @@ _READERS: Mapping[str, _Reader] = {
     "jumpClock": _Reader(_jump, ("by",), needs=("by",)),
     "killProgram": _Reader(_kill, ("program",), needs=("program",)),
 }
+WORDS = tuple(_READERS)

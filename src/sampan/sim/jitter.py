@@ -23,6 +23,8 @@ from sampan.web.message import Request, Response
 class Jitter:
     """An interceptor for all doors. `most` is how many seconds a message takes at most."""
 
+    is_harmless = True
+
     def __init__(self, most: float, dice: Dice, now: Callable[[], float]) -> None:
         self._most = most
         self._dice = dice

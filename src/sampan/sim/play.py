@@ -91,7 +91,7 @@ class Play:
         except Failed as failed:
             return Failure(failed.rule, str(failed), self._story(failed.about, failed.namespace))
         except Violation as broken:
-            return Failure(broken.rule, str(broken), self._story_of(broken.change))
+            return Failure(broken.rule, str(broken), self._story_of(broken.change) or _of_all(broken.story))
         except Exception as error:  # noqa: BLE001 (a defect in the cluster is what one looks for, too)
             return Failure(outcome.CRASH, "".join(traceback.format_exception(error)).strip())
         return None
@@ -167,6 +167,8 @@ class Play:
             self._failed = self._failed or Failed(outcome.STEP, f"{step.action}: {error}")
         except Failed as failed:
             self._failed = self._failed or failed
+        except Exception as error:  # noqa: BLE001 (a defect in the cluster)
+            self.cluster.fail(error)
 
     # Faults
 
@@ -284,6 +286,10 @@ class Play:
         about = (changes[-1].tree["kind"], key) if changes else ("", "")
         events = self.cluster.list(EVENT) if self.cluster.is_up else []
         return story.of_object(last, [event for event in events if _about(event) == about], changes)
+
+
+def _of_all(story: str) -> str:
+    return f"the cluster\n{story.partition(chr(10))[2]}" if story else ""
 
 
 def thrown(seed: int, span: Span, text: str) -> float:

@@ -25,7 +25,8 @@ class Wrong(Exception):
     def told(self, name: str, source: str) -> str:
         """With the file's name, the line and the field."""
         field = shown(self.path)
-        return f"{name}:{line_of(source, self.path)}: " + (f"{field}: " if field else "") + str(self)
+        line = line_of(source, self.path)
+        return name + (f":{line}: " if line else ": ") + (f"{field}: " if field else "") + str(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +156,11 @@ def shown(path: Path) -> str:
 
 
 def line_of(source: str, path: Path) -> int:
-    """The line of what the path leads to, or of the last thing on the way that is there."""
+    """The line of what the path leads to, or of the last thing on the way that is there; 0 where it can't be told."""
     try:
         node = yaml.compose(source, yaml.SafeLoader)
     except yaml.YAMLError:
-        return 1
+        return 0
     line = 1
     for part in path:
         if isinstance(node, yaml.MappingNode):

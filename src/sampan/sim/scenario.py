@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml as yaml_writer
+
 from sampan.meta import quantity
 from sampan.meta.status import ApiError
 from sampan.meta.wire import yaml
@@ -37,6 +39,7 @@ KIND = "Scenario"
 JITTER_SECONDS = 0.05
 SETTLE_SECONDS = 600.0
 MAX_NODES = 1000
+WIDTH = 110
 _FIELDS = (
     "apiVersion",
     "kind",
@@ -50,6 +53,12 @@ _FIELDS = (
     "invariants",
     "settle",
 )
+_ORDER = {
+    name: place
+    for place, name in enumerate(
+        (*_FIELDS, *steps.WORDS, *faults.WORDS, "name", "object", "objects", "of", "metadata", "spec", *faults.COMMON)
+    )
+}
 _NODE_FIELDS = ("name", "cpus", "memory", "pods", "labels", "taints")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -116,7 +125,7 @@ def load(file: Path) -> Scenario:
     except Wrong as error:
         raise ScenarioError(error.told(str(file), source)) from error
     except ApiError as error:
-        raise ScenarioError(f"{file}: {error}") from error
+        raise ScenarioError(f"{file}: {str(error).rpartition('yaml: ')[2]}") from error
 
 
 def of_tree(tree: Any, file: Path) -> Scenario:
@@ -145,8 +154,23 @@ def of_tree(tree: Any, file: Path) -> Scenario:
     )
 
 
-def moved(given: Scenario, where: Path) -> Object:
-    """Its document, as it must be in another folder: the names of its files lead from there."""
+def written(given: Scenario, where: Path | None = None) -> str:
+    """Its document as YAML, as it must be in the folder `where`: the names of its files lead from there."""
+    tree = _moved(given, where) if where is not None else given.tree
+    return yaml_writer.safe_dump(_ordered(tree), sort_keys=False, width=WIDTH, allow_unicode=True)
+
+
+def _ordered(tree: Any) -> Any:
+    """Fields in the order in which people write them; those of no special place by name."""
+    if isinstance(tree, list):
+        return [_ordered(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    names = sorted(tree, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+    return {name: _ordered(tree[name]) for name in names}
+
+
+def _moved(given: Scenario, where: Path) -> Object:
 
     def lead(tree: Any) -> Any:
         if not isinstance(tree, str) or "\n" in tree:
@@ -231,6 +255,3 @@ def _file(value: Value, where: Path) -> Path:
     if not file.is_file():
         value.wrong(f"there is no file {file}")
     return file
-
-
-__all__ = ["API_VERSION", "KIND", "Scenario", "ScenarioError", "load", "of_tree"]

@@ -235,3 +235,4 @@ _READERS: dict[str, Callable[[Value, Path], Action]] = {
     "advance": _advance,
     "together": _together,
 }
+WORDS = tuple(_READERS)

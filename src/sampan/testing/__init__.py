@@ -3,12 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sampan.cluster.aim import Aim
+    from sampan.cluster.invariants import Violation, invariant
     from sampan.testing.case import ClusterTestCase
     from sampan.testing.cluster import ApiError, Cluster
 
-__all__ = ["ApiError", "Cluster", "ClusterTestCase"]
+__all__ = ["Aim", "ApiError", "Cluster", "ClusterTestCase", "Violation", "invariant"]
 
-_PLACES = {"ApiError": "cluster", "Cluster": "cluster", "ClusterTestCase": "case"}
+_PLACES = {
+    "Aim": "sampan.cluster.aim",
+    "ApiError": "sampan.testing.cluster",
+    "Cluster": "sampan.testing.cluster",
+    "ClusterTestCase": "sampan.testing.case",
+    "Violation": "sampan.cluster.invariants",
+    "invariant": "sampan.cluster.invariants",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +25,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return getattr(import_module(_PLACES[name]), name)

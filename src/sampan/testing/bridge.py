@@ -11,7 +11,7 @@ import contextlib
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sampan.cluster import kubeconfig
 from sampan.cluster.simulated import ADMIN, SimulatedCluster
 from sampan.server.app import on_error
 from sampan.testing import link
-from sampan.testing.exchange import Exchange
+from sampan.testing.exchange import Action, Exchange
 from sampan.testing.linked_loop import LinkedLoop
 from sampan.web import certificates
 from sampan.web.certificates import Pair, Subject
@@ -46,6 +46,7 @@ class Bridge:
         self._started: Future[int] = Future()
         self._stop = asyncio.Event()
         self._asked: list[Exchange] = []
+        self._told: list[Action] = []
         self._open: set[Exchange] = set()
         self._is_paced = True
         self._paced_at = 0.0
@@ -126,13 +127,15 @@ class Bridge:
 
     async def _handle(self, request: Request) -> Response:
         """Answers in the cluster's loop."""
-        exchange = Exchange(self._sim, request, self._later)
+        exchange = Exchange(self._sim, request, self._later, self._back)
         self._open.add(exchange)
         if not self._asked:
             self._loop.call_soon(self._ask)
         self._asked.append(exchange)
         try:
             return await exchange.answer(self._open.discard)
+        except ConnectionError:
+            raise asyncio.CancelledError from None  # the connection ends without an answer
         except BaseException:
             self._later(exchange.cancel)
             raise
@@ -141,11 +144,22 @@ class Bridge:
         asked, self._asked = self._asked, []
         self._step(*(exchange.begin for exchange in asked))
 
-    def _later(self, action: Callable[[], None]) -> None:
+    def _later(self, action: Action) -> None:
         """Does something in the cluster's loop, soon."""
         self._loop.call_soon(self._step, action)
 
-    def _step(self, *actions: Callable[[], None]) -> None:
+    def _back(self, action: Action) -> None:
+        """Does something in this bridge's loop, with all that comes of the same instant of the cluster's."""
+        if not self._told:
+            self._sim.loop.when_quiet(self._tell)
+        self._told.append(action)
+
+    def _tell(self) -> None:
+        told, self._told = self._told, []
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self._loop.call_soon_threadsafe(_all, told)
+
+    def _step(self, *actions: Action) -> None:
         with self._sim.lock:
             for action in actions:
                 action()
@@ -165,6 +179,11 @@ class Bridge:
             due = self._sim.loop.next_due()
         lag = LAG_SECONDS if due is None else min(max(due - self._sim.time, 0.0), LAG_SECONDS)
         self._next_pace = self._loop.call_later(lag, self._pace)
+
+
+def _all(actions: list[Action]) -> None:
+    for action in actions:
+        action()
 
 
 def _keys() -> tuple[Pair, Pair, Pair]:

@@ -11,10 +11,11 @@ byte for byte.
 
 import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sampan.client.api import Client
 from sampan.cluster import naming, story
@@ -29,6 +30,11 @@ from sampan.meta.status import ApiError
 from sampan.node.runtime.orders import Rule
 from sampan.node.runtime.stages import Moment
 from sampan.node.simulated import Seen
+from sampan.testing.outside import Outside
+
+if TYPE_CHECKING:
+    from sampan.cluster.faults import Faults
+    from sampan.cluster.invariants import Invariants, Own
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -48,6 +54,9 @@ class Cluster:
 
     def __init__(self, *, seed: int = 0, nodes: int = 1) -> None:
         self.sim = SimulatedCluster(seed=seed, nodes=nodes)
+        self._outside = Outside(self.sim)
+        self._faults: Faults | None = None
+        self._invariants: Invariants | None = None
         self.touched: dict[naming.Named, None] = {}
         """The objects that were named here or came out of here, those of the latest calls last."""
         self._started = self._closed = False
@@ -70,12 +79,16 @@ class Cluster:
 
     def _forked(self, seed: int | None) -> dict[str, Any]:
         """What a fork is made of."""
-        return {**vars(self), "sim": self.sim.fork(seed), "touched": {}}
+        with self.sim.lock:
+            sim = self.sim.fork(seed)
+        own = {"sim": sim, "touched": {}, "_outside": Outside(sim), "_faults": None, "_invariants": None}
+        return {**vars(self), **own}
 
     def close(self) -> None:
         """Ends everything; what happened can still be read."""
         if self._started and not self._closed:
             self._closed = True
+            self._outside.close()
             self.sim.close()
 
     def __enter__(self) -> Self:
@@ -165,6 +178,52 @@ class Cluster:
         """Lets a coroutine on this cluster's own loop run to its end, and returns its result."""
         return self.sim.run(call)
 
+    # What goes wrong, and what must not
+
+    @property
+    def faults(self) -> "Faults":
+        """What can go wrong here: see docs/guide/faults.md."""
+        if self._faults is None:
+            from sampan.cluster.faults import Faults
+
+            self._faults = Faults(self.sim)
+        return self._faults
+
+    def invariants(self, *own: "Own") -> "Invariants":
+        """What must hold from now on, at every change, with your own rules; what is broken ends a step with a Violation."""
+        if self._invariants is None:
+            from sampan.cluster import invariants
+
+            self._invariants = invariants.watch(self.sim, shown=self, faults=self.faults)
+        for rule in own:
+            self._invariants.add(rule)
+        return self._invariants
+
+    # Other programs
+
+    @property
+    def kubeconfig(self) -> Path:
+        """A kubeconfig of the administrator, for any client in this process or outside: kubectl, an operator, a library.
+
+        The first use opens the API on a loopback port. From then on the cluster's time follows the real one, unless
+        it is virtual for everybody.
+        """
+        return self._outside.kubeconfig
+
+    @property
+    def url(self) -> str:
+        """Where the API is, for those who have the kubeconfig's certificates. The first use opens it."""
+        return self._outside.url
+
+    def virtual_time(self) -> AbstractContextManager[None]:
+        """Within it the cluster's time is that of all other code in this process too: event loops, threads, clocks.
+
+        An operator that runs here then sleeps, retries and reads the date in virtual time, which passes as ever by
+        `advance`, `run_until` and `wait_for`, and whenever this thread waits itself. Raises RuntimeError when another
+        cluster's time is this process's already.
+        """
+        return self._outside.virtual_time()
+
     # What happened
 
     def events(self, what: Reference | None = None, namespace: str = "default") -> Objects:
@@ -203,12 +262,12 @@ class Cluster:
 
     def advance(self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0) -> None:
         """Lets that much time pass."""
-        self.sim.advance(seconds + 60 * minutes + 3600 * hours + 86400 * days)
+        self._outside.advance(seconds + 60 * minutes + 3600 * hours + 86400 * days)
 
     def run_until(self, is_so: Callable[[], Any], within: float = 60) -> None:
         """Lets time pass until the condition holds. Raises TimeoutError when it does not within so many seconds."""
         try:
-            self.sim.run_until(lambda: bool(is_so()), within)
+            self._outside.run_until(is_so, within)
         except Stuck:
             raise TimeoutError(f"still not so after {within:g} virtual seconds") from None
 
@@ -230,7 +289,7 @@ class Cluster:
             return _is_so(found, condition)
 
         try:
-            self.sim.run_until(holds, within)
+            self._outside.run_until(holds, within)
         except Stuck:
             wanted = condition if isinstance(condition, str) else getattr(condition, "__name__", "so")
             error = TimeoutError(f"{named} is not {wanted} after {within:g} virtual seconds")
@@ -280,6 +339,7 @@ class Cluster:
         """Takes the node away for good: its machine and its object."""
         with contextlib.suppress(KeyError):
             self.sim.stop_node(name)
+        self.sim.machines.pop(name, None)
         self.delete(f"node/{name}")
 
     def crash_node(self, name: str) -> None:

@@ -7,28 +7,36 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from sampan.client.transport import TransportError
 from sampan.cluster.simulated import SimulatedCluster
 from sampan.web.message import Request, Response
 
 AHEAD = 1000  # chunks that wait for a client, before the cluster waits for it too
 
+UNNAMED = "bridge"
+"""Who sends a request, as interceptors are told it, when TLS does not say."""
+
 Action = Callable[[], None]
 
 
 class Exchange:
-    """`later` does something in the cluster's loop."""
+    """`later` does something in the cluster's loop, `back` in the bridge's."""
 
-    def __init__(self, sim: SimulatedCluster, request: Request, later: Callable[[Action], None]) -> None:
+    def __init__(
+        self, sim: SimulatedCluster, request: Request, later: Callable[[Action], None], back: Callable[[Action], None]
+    ) -> None:
         self._sim = sim
         self._request = request
         self._later = later
-        self._loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[Response] = self._loop.create_future()
+        self._back = back
+        self._answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Future[None] | None = None
         self._ended: Callable[[Exchange], None] = lambda _: None
         self._is_over = False
+        self._broken: ConnectionError | None = None
         self._chunks: deque[Any] = deque()
         self._sent = self._taken = 0
         self._has_news = asyncio.Event()
@@ -51,39 +59,39 @@ class Exchange:
     async def _go(self) -> None:
         body: Any = None
         try:
-            response = await self._sim.app.handle(self._request)
+            response = await self._sim.doors.admit(self._request, self._request.peer.common_name or UNNAMED)
             if isinstance(response.body, AsyncIterator):
                 body, response = response.body, replace(response, body=_Stream(self))
-            self._tell(self._settle, response)
+            self._back(partial(self._settle, response))
             if body is not None:
                 await self._pump(body)
+        except TransportError as error:
+            self._back(partial(self._fail, ConnectionResetError(str(error))))
         except Exception as error:  # noqa: BLE001 (the listener answers it)
-            self._tell(self._fail, error)
+            self._back(partial(self._fail, error))
         finally:
             if body is not None and (close := getattr(body, "aclose", None)) is not None:
                 await close()
-            self._tell(self._end)
+            self._back(self._end)
 
     async def _pump(self, body: AsyncIterator[Any]) -> None:
         async for chunk in body:
             self._has_room.clear()
             self._sent += 1
-            self._tell(self._add, chunk)
+            self._back(partial(self._add, chunk))
             if self._sent - self._taken >= AHEAD:
                 await self._has_room.wait()
-
-    def _tell(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Does it in the bridge's loop."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(action, *arguments)
 
     def _settle(self, response: Response) -> None:
         if not self._answer.done():
             self._answer.set_result(response)
 
     def _fail(self, error: Exception) -> None:
+        """An answer that has begun breaks off."""
         if not self._answer.done():
             self._answer.set_exception(error)
+        else:
+            self._broken = ConnectionResetError(str(error))
 
     def _add(self, chunk: Any) -> None:
         self._chunks.append(chunk)
@@ -97,8 +105,10 @@ class Exchange:
             self._answer.cancel()
 
     async def next(self) -> Any:
-        """The next chunk. Raises StopAsyncIteration."""
+        """The next chunk. Raises StopAsyncIteration, or ConnectionError."""
         while not self._chunks:
+            if self._broken is not None:
+                raise self._broken
             if self._is_over:
                 raise StopAsyncIteration
             self._has_news.clear()

@@ -87,7 +87,7 @@ def attach(link: Link) -> None:
     """Virtual time begins. Raises RuntimeError when there is one already."""
     global _active, _source  # noqa: PLW0603 (a process has one)
     if _active is not None:
-        raise RuntimeError("this process is under the virtual time of another cluster: only one can be at a time")
+        raise RuntimeError("time is virtual in this process already: it can follow only one cluster at a time")
     _source = (link.time, monotonic() - link.time())
     _active = link
 

@@ -16,6 +16,8 @@ from sampan.testing import link
 from sampan.testing.crowd import Wait
 
 _running: dict["LinkedLoop", Thread] = {}
+_places: dict[Any, Any] = {}  # where event loops are made, and by what when nobody asks for linked ones
+_askers: list[None] = []
 Events = list[tuple[selectors.SelectorKey, int]]
 
 
@@ -42,6 +44,16 @@ class LinkedLoop(asyncio.SelectorEventLoop):
             _running.pop(self, None)
             if thread not in link.started:
                 link.leave(thread)
+
+    def close(self) -> None:
+        """Connections that were left open end now, and not at whatever time the garbage collector finds them."""
+        left = list(getattr(self, "_transports", {}).values())
+        if left and not self.is_closed() and not self.is_running():
+            for transport in left:
+                transport.abort()
+            self.call_soon(self.stop)
+            super().run_forever()
+        super().close()
 
     def _wait(self, poll: Callable[[float | None], Events], descriptor: int, seconds: float | None) -> Events:
         """What is ready, as soon as anything is, or the time is over."""
@@ -82,13 +94,23 @@ def running() -> list[tuple[LinkedLoop, Thread]]:
 
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
-    """New event loops are linked ones: of asyncio.run, asyncio.Runner, asyncio.new_event_loop and pytest-asyncio."""
-    before: Any = asyncio.new_event_loop
-    asyncio.new_event_loop = asyncio.events.new_event_loop = LinkedLoop
+    """New event loops are linked ones: of asyncio.run, asyncio.Runner, asyncio.new_event_loop and pytest-asyncio.
+
+    Several may overlap and end in any order; after the last one all is as before the first.
+    """
+    if not _places:
+        _places.update({module: module.new_event_loop for module in (asyncio, asyncio.events)})
+        for module in _places:
+            module.new_event_loop = LinkedLoop
+    _askers.append(None)
     try:
         yield
     finally:
-        asyncio.new_event_loop = asyncio.events.new_event_loop = before
+        _askers.pop()
+        if not _askers:
+            for module, before in _places.items():
+                module.new_event_loop = before
+            _places.clear()
 
 
 def _nothing() -> None:

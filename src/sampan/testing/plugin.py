@@ -8,9 +8,11 @@ Who does not use it pays nothing: the cluster is loaded by the first test that a
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -19,14 +21,18 @@ if TYPE_CHECKING:
     from sampan.testing.report import Witness
     from sampan.testing.setups import Bases, Setup
 
+T = TypeVar("T")
+
 MARKER = "cluster"
 LINE = (
-    "cluster(seed=0, nodes=1, crds=(), manifests=(), seeds=()): what the test's cluster is like; "
-    "paths start from the test's file; seeds runs the test once for each."
+    "cluster(seed=0, nodes=1, crds=(), manifests=(), virtual_time=False, seeds=()): what the test's cluster is like; "
+    "paths start from the test's file; virtual_time makes its time everybody's; seeds runs the test once for each."
 )
 RANDOM = "random"
 SEED = "sampan_seed"
 MAX_SEED = 2**32
+KEPT_DEFAULTS = ("kubernetes.config.kube_config", "kubernetes_asyncio.config.kube_config")
+"""They read KUBECONFIG when they are loaded, and never again."""
 
 _witness = pytest.StashKey["Witness"]()
 _plain = pytest.StashKey[int]()
@@ -107,12 +113,24 @@ def _sampan_bases(pytestconfig: pytest.Config, sampan_base: Cluster) -> Iterator
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, _sampan_bases: Bases) -> Iterator[Cluster]:
     """A running Kubernetes cluster, in this process and in virtual time, for this test alone."""
-    from sampan.testing import report
+    from sampan.testing import report, setups
 
-    found = _had(lambda: _sampan_bases.fork(_setup(request)))
+    setup = _had(lambda: _setup(request))
+    found = _had(lambda: _sampan_bases.fork(setup))
     request.node.stash[_witness] = report.Witness(found)
-    yield found
-    found.close()
+    with contextlib.closing(found), setups.of_everybody(found, setup):
+        yield found
+
+
+@pytest.fixture
+def sampan_kubeconfig(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubeconfig of the test's cluster, which is the default of clients in this process, and of those that it starts."""
+    path = cluster.kubeconfig
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    for name in KEPT_DEFAULTS:
+        if name in sys.modules:
+            monkeypatch.setattr(sys.modules[name], "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    return path
 
 
 @pytest.hookimpl(wrapper=True)
@@ -166,7 +184,7 @@ def _session_setup(config: pytest.Config) -> Setup:
     return setups.Setup(int(config.option.sampan_seed or 0), int(nodes), tuple(crds), tuple(manifests))
 
 
-def _had(make: Callable[[], Cluster]) -> Cluster:
+def _had(make: Callable[[], T]) -> T:
     """What is made; a setup that cannot be had fails the test with its text alone."""
     from sampan.testing import setups
 

@@ -15,7 +15,9 @@ import orjson
 from sampan.cluster import naming, story
 from sampan.cluster.doors import Send
 from sampan.cluster.history import Change
+from sampan.kinds.core.event import EVENT
 from sampan.meta import objects, timestamps
+from sampan.server import request_info
 from sampan.testing.cluster import Cluster
 from sampan.web.message import Request, Response
 
@@ -29,6 +31,9 @@ MAX_REFUSALS = 6
 MAX_WIDTH = 200
 USUAL = frozenset((401, 404, 409, 410))
 """What clients are refused every day, and know how to go on from."""
+WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+OWN_PARTS = "system:"
+"""So the names of the cluster's own parts begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,41 @@ class Refusal:
 
 
 class Witness:
-    """What is not to be read from the history: where a test began, and the last unusual refusals since."""
+    """What is not to be read from the history: where a test began, and since then the last unusual refusals and
+    what clients of the API wrote to.
+    """
+
+    is_harmless = True
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.began = len(cluster.sim.history)
         self.refusals: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
+        self.written: dict[naming.Named, None] = {}
         cluster.sim.doors.interceptors.insert(0, self)
 
     async def __call__(self, request: Request, user: str, send: Send) -> Response:
         """See doors.Interceptor."""
         response = await send(request)
         if response.status >= 400 and response.status not in USUAL:
-            why = f"{response.status} {_message(response)}".rstrip()
+            why = f"{response.status} {_body(response).get('message', '')}".rstrip()
             self.refusals.append(Refusal(self.cluster.time, user, f"{request.method} {request.path}", why))
+        elif request.method in WRITES and response.status < 400 and not user.startswith(OWN_PARTS):
+            self._note(request, response)
         return response
+
+    def _note(self, request: Request, response: Response) -> None:
+        asked = request_info.parse(request)
+        if not (asked.is_resource and self.cluster.sim.is_up):
+            return
+        kind = self.cluster.sim.app.served.find(asked.group, asked.version, asked.resource)
+        if kind is None or kind.not_stored or kind.name == EVENT.name:
+            return
+        name = asked.name or (_body(response).get("metadata") or {}).get("name")
+        if name:
+            written = naming.Named(kind, name, asked.namespace if kind.namespaced else "")
+            self.written.pop(written, None)
+            self.written[written] = None
 
 
 class Report:
@@ -68,6 +93,7 @@ class Report:
     def __init__(self, witness: Witness) -> None:
         self._cluster = witness.cluster
         self._refusals = witness.refusals
+        self._written = witness.written
         self._changes: dict[tuple[str, str], list[Change]] = {}
         for change in self._cluster.sim.history:
             self._changes.setdefault((change.resource, change.key), []).append(change)
@@ -77,13 +103,13 @@ class Report:
 
     def __str__(self) -> str:
         """The whole text."""
-        touched = list(self._cluster.touched)
+        touched = [*(named for named in self._written if named not in self._cluster.touched), *self._cluster.touched]
         shown, others = touched[-MAX_OBJECTS:], touched[:-MAX_OBJECTS]
         lines = [self._head()]
         for named in shown:
             lines += ["", *self._object(named)]
         if others:
-            lines += ["", f"touched before: {', '.join(str(named) for named in others)}"]
+            lines += ["", f"touched too: {', '.join(str(named) for named in others)}"]
         if found := self._events(lambda about: about not in {_about(named) for named in shown}):
             lines += ["", "events about others:", *_indented(found)]
         if self._refusals:
@@ -176,13 +202,13 @@ def _brief(obj: Object) -> str:
     return f"{obj['kind'].lower()}/{objects.name(obj)} {state}".rstrip()
 
 
-def _message(response: Response) -> str:
-    """That of the Status in its body."""
+def _body(response: Response) -> Object:
+    """The object in its body, if there is one."""
     try:
         body = orjson.loads(response.body) if isinstance(response.body, bytes) else response.body
     except orjson.JSONDecodeError:
-        return ""
-    return str(body.get("message", "")) if isinstance(body, dict) else ""
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _cut(line: str, width: int) -> str:

@@ -4,8 +4,10 @@ A base is built once for all setups that differ in their seeds only, for which i
 seed: so a test's history depends on its own settings alone. A setup that adds manifests begins with a fork too.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ Manifest = Path | str
 MAX_BASES = 16
 ESTABLISHED_SECONDS = 60
 DEFINITION = "CustomResourceDefinition"
-_TAKEN = ("seed", "nodes", "crds", "manifests")
+_TAKEN = ("seed", "nodes", "crds", "manifests", "virtual_time")
 
 
 class SetupError(Exception):
@@ -31,15 +33,24 @@ class SetupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """`crds` and `manifests` are files, folders or YAML texts. Definitions come first, and are established."""
+    """`crds` and `manifests` are files, folders or YAML texts. Definitions come first, and are established.
+
+    `virtual_time` says that the cluster's time is everybody's while the test runs.
+    """
 
     seed: int = 0
     nodes: int = 1
     crds: tuple[Manifest, ...] = ()
     manifests: tuple[Manifest, ...] = ()
+    virtual_time: bool = False
+
+    @property
+    def base(self) -> "Setup":
+        """What its base is like: of one kind for all that differ only in what a fork may be given."""
+        return replace(self, seed=0, virtual_time=False)
 
     def with_(self, given: Any, directory: Path) -> "Setup":
-        """This one with another seed or number of nodes and more manifests. Raises SetupError.
+        """This one with what is given instead, and with more manifests. Raises SetupError.
 
         `given` maps the names of fields to what is given for them; `directory` is what relative paths start from.
         """
@@ -53,6 +64,7 @@ class Setup:
             nodes=_number("nodes", given.get("nodes", self.nodes)),
             crds=(*self.crds, *_placed("crds", given.get("crds", ()), directory)),
             manifests=(*self.manifests, *_placed("manifests", given.get("manifests", ()), directory)),
+            virtual_time=_truth("virtual_time", given.get("virtual_time", self.virtual_time)),
         )
 
 
@@ -63,14 +75,14 @@ class Bases:
     """
 
     def __init__(self, setup: Setup, base: Cluster, *, is_plain: bool = True) -> None:
-        self._setup = replace(setup, seed=0)
+        self._setup = setup.base
         self._base = base
         self._is_plain = is_plain
         self._others: dict[Setup, Cluster | SetupError] = {}
 
     def fork(self, setup: Setup) -> Cluster:
         """A cluster for one test, which runs. Raises SetupError."""
-        wanted = replace(setup, seed=0)
+        wanted = setup.base
         found = self._base if wanted == self._setup else self._other(wanted)
         if isinstance(found, SetupError):
             raise SetupError(str(found))
@@ -109,6 +121,11 @@ class Bases:
         found = self._others.pop(setup)
         if isinstance(found, Cluster):
             found.close()
+
+
+def of_everybody(cluster: Cluster, setup: Setup) -> AbstractContextManager[None]:
+    """Within it the cluster's time is everybody's, if the setup says so."""
+    return cluster.virtual_time() if setup.virtual_time else contextlib.nullcontext()
 
 
 def build(setup: Setup) -> Cluster:
@@ -187,6 +204,12 @@ def _placed(option: str, given: Any, directory: Path) -> Iterable[Manifest]:
 def _number(option: str, given: Any) -> int:
     if not isinstance(given, int) or isinstance(given, bool) or given < 0:
         raise SetupError(f"{option} is a number from 0 on, not {given!r}")
+    return given
+
+
+def _truth(option: str, given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise SetupError(f"{option} is True or False, not {given!r}")
     return given
 
 

@@ -39,7 +39,7 @@ class Request:
     """`path` is percent-decoded once; `query` keeps order and repeats; header names are lower case.
 
     `raw_path` and `raw_query` are what came on the wire, for those who pass them on; "" in process.
-    `takes_trees` is set by in-process transports: a stream may then yield trees that are not to be mutated.
+    `takes_trees` is set by in-process transports: a body, or what a stream yields, may then be a tree; never mutate it.
     `others_seconds` is what whoever serves it waits for others, the last time until `others_until` (monotonic).
     """
 

@@ -45,7 +45,7 @@ def b64(text: str) -> str:
 async def volumes(tmp_path: Path) -> AsyncIterator[Volumes]:
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    volumes = Volumes(tmp_path / "pods", StoppedClock())
+    volumes = Volumes(tmp_path / "pods", tmp_path / "local", StoppedClock())
     yield volumes
     await volumes.teardown("u-1")
     assert mounts.mounted_below(tmp_path) == []
@@ -129,7 +129,7 @@ async def test_an_empty_dir_outlives_its_containers(volumes: Volumes) -> None:
     [
         ({"configMap": {"name": "x"}}, 'MountVolume.SetUp failed for volume "v" : configmap "x" not found'),
         ({"secret": {"secretName": "x"}}, 'MountVolume.SetUp failed for volume "v" : secret "x" not found'),
-        ({"persistentVolumeClaim": {"claimName": "x"}}, "volumes of type persistentVolumeClaim are not supported"),
+        ({"nfs": {"server": "s", "path": "/"}}, "volumes of type nfs are not supported"),
         ({"hostPath": {"path": "/etc/hosts", "type": "Directory"}}, "type check failed: /etc/hosts is not a directory"),
         ({"configMap": {"name": "up"}}, "must not be absolute"),
         ({"configMap": {"name": "k", "items": [{"key": "no", "path": "a"}]}}, "references non-existent config key: no"),

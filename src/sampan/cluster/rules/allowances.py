@@ -66,14 +66,13 @@ class BudgetsHold(Rule):
         name, status = objects.name(budget), budget.get("status") or {}
         if (status.get("disruptionsAllowed") or 0) < 1:
             return f"it was evicted though budget {name} allows no disruption"
-        others = [p for p in selected(self.world, budget) if objects.uid(p) != objects.uid(evicted)]
-        ready = sum(1 for p in others if pod.is_active(p) and self._may_be_ready(p))
+        ready = sum(
+            any(_selects(budget, p) and pod.is_active(p) and pod.is_ready(p) for p in versions)
+            for versions in self.world.lately(PODS, objects.namespace(budget))
+            if objects.uid(versions[-1]) != objects.uid(evicted)
+        )
         needs = status.get("desiredHealthy") or 0
         return f"it was evicted, which leaves {ready} of the {needs} pods that {name} needs" if ready < needs else ""
-
-    def _may_be_ready(self, p: Object) -> bool:
-        key = f"{objects.namespace(p)}/{objects.name(p)}"
-        return any(map(pod.is_ready, self.world.versions(PODS, key)))
 
 
 class AddressesAreUnique(Rule):

@@ -13,6 +13,17 @@ _STAYS = ("uid", "creationTimestamp", "name", "namespace")
 _OF_DELETION = ("foregroundDeletion", "orphan")  # which a deletion itself brings along
 
 
+class ObjectsAreWhole(Rule):
+    """What is stored is a whole object of one kind, with a uid, under its own name."""
+
+    def judge(self, change: Change, old: Object | None) -> str:
+        tree, key = change.tree, "/".join(filter(None, objects.key(change.tree)))
+        lacking = [name for name in ("apiVersion", "kind") if not tree.get(name)]
+        if lacking or not objects.uid(tree):
+            return f"it has no {(*lacking, 'uid')[0]}"
+        return f"it calls itself {key}" if key != change.key else ""
+
+
 class VersionsGrow(Rule):
     """A change's resourceVersion is never smaller than one before, and larger than the object's last one."""
 
@@ -129,7 +140,7 @@ class DeletionIsFinal(Rule):
 
 
 class ConditionsTellOfTransitions(Rule):
-    """A condition's lastTransitionTime changes only with its status."""
+    """A condition's lastTransitionTime changes only with its status, as whoever writes it may have seen it."""
 
     def judge(self, change: Change, old: Object | None) -> str:
         before = {c.get("type"): c for c in _conditions(old or {})}
@@ -138,12 +149,19 @@ class ConditionsTellOfTransitions(Rule):
             if not was or was.get("status") != now.get("status"):
                 continue
             first, last = was.get("lastTransitionTime"), now.get("lastTransitionTime")
-            if first and first != last:
+            if first and first != last and not self._was_otherwise(change, now):
                 return f"condition {now['type']} is {now['status']} as before, but turned so at {last}, not {first}"
         return ""
 
+    def _was_otherwise(self, change: Change, now: Object) -> bool:
+        """Two who see the same at the same time may both write it, each with its own time."""
+        known = self.world.versions(change.resource, change.key)
+        found = (c for version in known for c in _conditions(version) if c.get("type") == now.get("type"))
+        return any(c.get("status") != now.get("status") for c in found)
+
 
 RULES: tuple[type[Rule], ...] = (
+    ObjectsAreWhole,
     VersionsGrow,
     TimeDoesNotGoBack,
     OneOfEachName,

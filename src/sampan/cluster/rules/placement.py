@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 from sampan.cluster.history import Change
 from sampan.cluster.rules.rule import Rule
 from sampan.kinds.core import pod
+from sampan.kinds.parts import node_match
 from sampan.meta import objects
-from sampan.scheduling import demand, tolerations
+from sampan.scheduling import demand
 
 Object = dict[str, Any]
 
@@ -66,7 +67,7 @@ class TaintsKeepPodsAway(Rule):
             spec = version.get("spec") or {}
             taints = [t for t in spec.get("taints") or () if t["effect"] in ("NoSchedule", "NoExecute")]
             taints += [CORDONED] if spec.get("unschedulable") else []
-            refusals.append([t for t in taints if not tolerations.tolerate(wanted, t)])
+            refusals.append([t for t in taints if not node_match.tolerated(wanted, t)])
         if not refusals or not all(refusals):
             return ""
         taint = refusals[-1][0]

@@ -6,6 +6,7 @@ from typing import Any
 from sampan.cluster.rules import allowances
 from sampan.cluster.rules.rule import SettledRule
 from sampan.cluster.rules.workloads import DEPLOYMENTS, JOBS, PODS, REPLICASETS, is_finished
+from sampan.control import daemon_pods
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.core import pod
 from sampan.kinds.parts import quota_usage
@@ -14,7 +15,8 @@ from sampan.meta.quantity import ZERO
 
 Object = dict[str, Any]
 
-OBSERVERS = (DEPLOYMENTS, REPLICASETS, "statefulsets.apps", "daemonsets.apps", allowances.BUDGETS)
+DAEMONSETS = "daemonsets.apps"
+OBSERVERS = (DEPLOYMENTS, REPLICASETS, "statefulsets.apps", DAEMONSETS, allowances.BUDGETS)
 _KINDS = {kind.resource: kind for kind in KINDS}
 _SERVICE_NAME = "kubernetes.io/service-name"
 
@@ -91,6 +93,26 @@ class DeploymentsArrive(SettledRule):
                 yield f"Deployment {_full(obj)} wants {wanted} replicas; its ReplicaSets are of {sizes}"
             elif (status.get("updatedReplicas") or 0) != wanted:
                 yield f"Deployment {_full(obj)} has {status.get('updatedReplicas') or 0} of {wanted} replicas up to date"
+
+
+class DaemonSetsCoverTheirNodes(SettledRule):
+    """A DaemonSet has a pod on, or for, each node that it may be on, and its status counts them."""
+
+    def judge(self) -> Iterable[str]:
+        nodes = self.world.all("nodes")
+        for obj in self.world.all(DAEMONSETS):
+            if objects.is_deleting(obj):
+                continue
+            fits = daemon_pods.fits(obj, nodes)
+            pods = daemon_pods.by_node(self.world.owned(objects.uid(obj), PODS))
+            wanted = {node for node, fit in fits.items() if fit.wanted}
+            told = objects.get_path(obj, "status.desiredNumberScheduled", 0)
+            if wanted - set(pods):
+                yield f"DaemonSet {_full(obj)} has no pod on {', '.join(sorted(wanted - set(pods)))}"
+            elif told != len(wanted):
+                yield f"DaemonSet {_full(obj)} says that {told} nodes should have a pod: it is {len(wanted)}"
+            for node in [node for node, fit in fits.items() if node in pods and not fit.kept]:
+                yield f"DaemonSet {_full(obj)} has a pod on {node}, where it may not be"
 
 
 class JobsAreDone(SettledRule):
@@ -186,6 +208,7 @@ RULES: tuple[type[SettledRule], ...] = (
     StatusesAreUpToDate,
     ReplicaSetsAreFull,
     DeploymentsArrive,
+    DaemonSetsCoverTheirNodes,
     JobsAreDone,
     PodsArePlaced,
     PodAddressesAreUnique,

@@ -13,6 +13,7 @@ Object = dict[str, Any]
 Place = tuple[str, str]  # resource, key
 
 LAG_SECONDS = 1.0
+SWEEP_CHANGES = 1000  # after so many, what nobody can have in mind any more is forgotten
 
 
 class World:
@@ -25,6 +26,8 @@ class World:
         self.time = 0.0
         self.now = 0.0
         self.revision = 0
+        self.began = 0
+        """The revision from which on all changes are known."""
         self.deleted: dict[str, None] = {}
         """The uids of what is gone."""
         self.lag_seconds = LAG_SECONDS
@@ -32,6 +35,8 @@ class World:
         self._before: dict[Place, list[tuple[float, Object]]] = {}  # until when it was so
         self._owned: dict[str, dict[Place, None]] = {}
         self._on_node: dict[str, dict[str, None]] = {}
+        self._revisions: dict[str, list[int]] = {}
+        self._count = 0
 
     def get(self, resource: str, key: str) -> Object | None:
         """The object as it is now."""
@@ -66,11 +71,29 @@ class World:
         before = [obj for until, obj in self._before.get((resource, key), ()) if until >= since]
         return before if now is None else [*before, now]
 
+    def lately(self, resource: str, namespace: str = "") -> Iterable[list[Object]]:
+        """The versions of each object that others may still have in mind, also of those that are gone."""
+        gone = [key for found, key in self._before if found == resource and key not in self._objects.get(resource, {})]
+        for key in (*self.keys(resource), *gone):
+            known = self.versions(resource, key)
+            if known and (not namespace or objects.namespace(known[0]) == namespace):
+                yield known
+
+    def revisions(self, resource: str) -> list[int]:
+        """Of all its changes, in order; several objects may have been written in one. It grows as they happen."""
+        return self._revisions.setdefault(resource, [])
+
+    def last_revision(self, resource: str) -> int:
+        """That of the last change of a resource; 0 when there was none."""
+        found = self._revisions.get(resource)
+        return found[-1] if found else 0
+
     def take(self, change: Change) -> None:
         """The change has happened."""
         place = (change.resource, change.key)
         self.time = change.time
         self.revision = int(objects.resource_version(change.tree))
+        self._revisions.setdefault(change.resource, []).append(self.revision)
         kept = self._objects.setdefault(change.resource, {})
         old = kept.pop(change.key, None) if change.type == "DELETED" else kept.get(change.key)
         if old is not None:
@@ -86,6 +109,9 @@ class World:
         since = self.time - self.lag_seconds
         kept = [entry for entry in self._before.get(place, ()) if entry[0] >= since]
         self._before[place] = [*kept, (self.time, old)]
+        self._count += 1
+        if self._count % SWEEP_CHANGES == 0:
+            self._before = {place: known for place, known in self._before.items() if known[-1][0] >= since}
 
     def _index(self, place: Place, obj: Object, *, is_there: bool) -> None:
         owner = objects.controller_of(obj)

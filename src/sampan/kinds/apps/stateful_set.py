@@ -9,7 +9,7 @@ from typing import Any
 from sampan.kinds.kind import STATUS, Column, Kind, Object
 from sampan.kinds.parts import numbers, pod_rules, pod_template, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
-from sampan.meta import names
+from sampan.meta import names, validation
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 STATEFULSET = Kind(
@@ -97,11 +97,17 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
     if spec.get("template") is None:
         causes.append(required("spec.template"))
     elif old is None or spec["template"] != (old.get("spec") or {}).get("template"):
-        causes += pod_template.causes(spec["template"], "spec.template")
+        causes += _template_causes(spec["template"].get("metadata") or {}, "spec.template")
         causes += pod_template.always_causes(spec, "StatefulSet")
     if old is not None:
         causes += _update_causes(spec, old.get("spec") or {})
     return causes
+
+
+def _template_causes(metadata: dict[str, Any], path: str) -> list[Cause]:
+    """The pod spec is judged when pods are made of it: claims may lie behind mounts that have no volume there."""
+    found = list(validation.labels(metadata.get("labels") or {}, f"{path}.labels"))
+    return found + list(validation.annotations(metadata.get("annotations") or {}, f"{path}.annotations"))
 
 
 def warn(new: Object, old: Object | None) -> Sequence[str]:

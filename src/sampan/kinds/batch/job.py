@@ -73,6 +73,9 @@ JOB = Kind(
     ),
     selectable={"status.successful": "status.succeeded"},
     has_generation=True,
+    orphaning=True,
+    orphaning_warning="child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to"
+    " remove them or set propagationPolicy=Orphan to suppress this warning",
 )
 
 

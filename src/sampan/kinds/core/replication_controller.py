@@ -29,6 +29,7 @@ REPLICATIONCONTROLLER = Kind(
     ),
     selectable={"status.replicas": "status.replicas"},
     has_generation=True,
+    orphaning=True,
 )
 
 

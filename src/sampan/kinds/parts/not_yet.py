@@ -6,21 +6,9 @@ Nobody shall wonder why nothing happens.
 from collections.abc import Mapping
 from typing import Any
 
-_UNATTENDED = frozenset(
-    (
-        "daemonsets.apps",
-        "horizontalpodautoscalers.autoscaling",
-        "persistentvolumeclaims",
-        "replicationcontrollers",
-        "statefulsets.apps",
-    )
-)
-
 
 def warnings(resource: str, obj: Mapping[str, Any]) -> list[str]:
-    """For a new object of a resource, such as "statefulsets.apps"."""
-    if resource in _UNATTENDED:
-        return [f"no controller attends to {resource} yet in this version of Sampan"]
+    """For a new object of a resource, such as "services"."""
     if resource == "services" and any(port.get("nodePort") for port in obj["spec"].get("ports") or ()):
         return ["node ports are allocated, but no node forwards them yet in this version of Sampan"]
     return []

@@ -3,12 +3,12 @@
 https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/storage-class-v1/
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sampan.kinds.kind import CLUSTER, Column, Kind, Object
 from sampan.kinds.parts import cells, storage_rules
-from sampan.meta import names
+from sampan.meta import names, objects
 from sampan.meta.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
 DEFAULT_ANNOTATIONS = (
@@ -19,10 +19,21 @@ _POLICIES = ("Delete", "Retain")
 _BINDING_MODES = ("Immediate", "WaitForFirstConsumer")
 
 
-def is_default(obj: Object) -> bool:
+def is_default(obj: Mapping[str, Any]) -> bool:
     """Whether claims that name no class get this one."""
     annotations = obj["metadata"].get("annotations") or {}
     return any(annotations.get(name) == "true" for name in DEFAULT_ANNOTATIONS)
+
+
+def newest_default(classes: Iterable[Mapping[str, Any]]) -> str | None:
+    """Of several default classes the one that counts: its name; None when there is none."""
+    marked = [found for found in classes if is_default(found)]
+    return objects.name(min(marked, key=_newest_first)) if marked else None
+
+
+def _newest_first(found: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
+    created = str(found["metadata"].get("creationTimestamp") or "")
+    return tuple(-ord(character) for character in created), objects.name(found)
 
 
 def _name_text(obj: Object, now: float) -> str:

@@ -105,6 +105,10 @@ class OciRuntime:
             await self._adopt(name)
         self._tasks.spawn(self._look_after_logs(), "container logs")
 
+    def cgroups(self) -> dict[str, str]:
+        """The cgroups (relative paths) of the containers that run, by their ids."""
+        return {name: found.cgroup for name, found in self._containers.items() if found.state.state == RUNNING}
+
     async def start(self, config: ContainerConfig) -> ContainerState:
         """Makes and starts a container. A failed start leaves an exited container (in the failure's `state`)."""
         async with self._slots:

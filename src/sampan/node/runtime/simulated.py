@@ -135,7 +135,7 @@ class SimulatedRuntime:
 
     async def containers(self) -> list[ContainerState]:
         """All, sorted by id."""
-        return [life.state for _, life in sorted(self._lives.items())]
+        return self.states()
 
     async def exits(self) -> AsyncIterator[ContainerState]:
         """Each end, once."""
@@ -172,12 +172,27 @@ class SimulatedRuntime:
 
     # What only simulated containers can be asked
 
+    def states(self) -> list[ContainerState]:
+        """All, sorted by id."""
+        return [life.state for _, life in sorted(self._lives.items())]
+
     def moment(self, container_id: str) -> Moment | None:
         """What its probes say and what it uses now; None for one that does not run."""
         life = self._lives.get(container_id)
         if life is None or life.state.state != RUNNING:
             return None
         return stages.state(life.course, self._age(life))
+
+    def spent(self, container_id: str, window: float) -> tuple[float, float] | None:
+        """The core-seconds that a running one has used as it lives now, and the average cores of the window before."""
+        life = self._lives.get(container_id)
+        if life is None or life.state.state != RUNNING:
+            return None
+        age = self._age(life)
+        whole, seconds = stages.spent(life.course, age), min(age, window)
+        if seconds <= 0:
+            return whole, stages.state(life.course, age).cpu
+        return whole, (whole - stages.spent(life.course, age - seconds)) / seconds
 
     def lines(self, container_id: str) -> list[tuple[float, str]] | None:
         """What it has logged, each line with its time (unix seconds); None where its behaviour says nothing of logs."""

@@ -206,6 +206,17 @@ def state(course: Course, elapsed: float) -> Moment:
     return Moment(stage.startup, stage.readiness, stage.liveness, *used)
 
 
+def spent(course: Course, elapsed: float) -> float:
+    """The core-seconds that were used until then."""
+    total = 0.0
+    for number in range(_stage(course, elapsed) + 1):
+        stage, length = course.life.stages[number], course.lengths[number]
+        seconds = min(elapsed - course.begins[number], length)
+        share = seconds / length if 0 < length < math.inf else 0.0
+        total += seconds * (stage.cpu.first + (stage.cpu.last - stage.cpu.first) * share / 2)
+    return total
+
+
 def lines(course: Course, elapsed: float) -> list[tuple[float, str]]:
     """What was logged until then, with its time: at most the newest so many lines."""
     found: list[tuple[float, str]] = []

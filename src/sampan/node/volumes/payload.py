@@ -136,11 +136,18 @@ def _mode(spec: Object, default: int = _DEFAULT_MODE, key: str = "defaultMode") 
     return default if mode is None else int(mode)
 
 
+_KNOWN = frozenset(
+    (
+        "name", "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected", "persistentVolumeClaim",
+        "ephemeral",
+    )
+)  # fmt: skip
+
+
 def unsupported(volumes: Iterable[Object]) -> str | None:
     """Why one of the volumes can't be had here at all, or None."""
-    known = {"name", "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected"}
     for volume in volumes:
-        other = sorted(set(volume) - known)
+        other = sorted(set(volume) - _KNOWN)
         if other:
             return f'volume "{volume["name"]}": volumes of type {other[0]} are not supported'
     return None

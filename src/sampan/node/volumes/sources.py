@@ -1,4 +1,4 @@
-"""Sources: which ConfigMaps, Secrets and tokens a pod's volumes are made from (pure).
+"""Sources: which ConfigMaps, Secrets, tokens and persistent volumes a pod's volumes are made from (pure).
 
 `needed` says what to fetch; the agent fetches and hands over `Sources`; nothing below asks the API.
 """
@@ -7,18 +7,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sampan.kinds.parts import pod_claims
+
 Object = Mapping[str, Any]
 
 CONFIG_MAP = "ConfigMap"
 SECRET = "Secret"
 TOKEN = "Token"
+CLAIM = "PersistentVolumeClaim"
 
 _DEFAULT_EXPIRATION_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Source:
-    """One thing to fetch: a ConfigMap or Secret by name, or a token for an audience.
+    """One thing to fetch: a ConfigMap, Secret or claim by name, or a token for an audience.
 
     With `optional` its absence is no error.
     """
@@ -32,11 +35,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What was fetched. Objects by name; token texts by (audience, expiration seconds)."""
+    """What was fetched. Objects by name; token texts by (audience, expiration seconds); volumes by their claims' names."""
 
     config_maps: Mapping[str, Object] = field(default_factory=dict)
     secrets: Mapping[str, Object] = field(default_factory=dict)
     tokens: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    volumes: Mapping[str, Object] = field(default_factory=dict)
 
 
 def needed(pod: Object) -> list[Source]:
@@ -45,6 +49,7 @@ def needed(pod: Object) -> list[Source]:
     Something that one place needs and another would do without is needed.
     """
     found = [*_from_volumes(pod["spec"].get("volumes") or ()), *_from_environment(pod["spec"])]
+    found += [Source(CLAIM, name) for _, name in pod_claims.of(pod)]
     merged: dict[tuple[str, str, str, int], bool] = {}
     for source in found:
         key = (source.kind, source.name, source.audience, source.expiration_seconds)

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sampan.kinds.parts import pod_claims
 from sampan.kit.clock import Clock
 from sampan.meta import quantity, timestamps
-from sampan.node.volumes import host_path, mounts, payload, subpath, writer
+from sampan.node.volumes import claimed, host_path, mounts, payload, subpath, writer
 from sampan.node.volumes.failure import VolumeFailure
 from sampan.node.volumes.sources import Sources
 
@@ -23,10 +24,10 @@ Object = Mapping[str, Any]
 
 
 class Volumes:
-    """The volumes of one node's pods below `root`, which belongs to root alone."""
+    """The volumes of one node's pods below `root`, which belongs to root alone, and those that outlive pods in `local`."""
 
-    def __init__(self, root: Path, clock: Clock) -> None:
-        self._root = root
+    def __init__(self, root: Path, local: Path, clock: Clock) -> None:
+        self._root, self._local = root, local
         self._clock = clock
         self._serial = itertools.count()
 
@@ -47,6 +48,10 @@ class Volumes:
         """Unmount and delete all of the pod's volumes. Repeating is harmless."""
         await asyncio.to_thread(self._teardown, pod_uid)
 
+    async def discard(self, name: str) -> None:
+        """Deletes the folder of a persistent volume that is over. Repeating is harmless."""
+        await asyncio.to_thread(claimed.discard, self._local, _safe(name))
+
     def pods(self) -> set[str]:
         """The uids of the pods that have something here, also after a restart."""
         return {path.name for path in self._root.iterdir()} if self._root.is_dir() else set()
@@ -63,6 +68,8 @@ class Volumes:
         try:
             if "hostPath" in volume:
                 return host_path.prepare(volume["hostPath"])
+            if (claim := pod_claims.name_of(pod, volume)) is not None:
+                return claimed.prepare(given.volumes[claim], self._local, pod)
             folder = self._pod_folder(pod["metadata"]["uid"]) / "volumes" / _safe(name)
             group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
             files = payload.of_volume(pod, volume, given)

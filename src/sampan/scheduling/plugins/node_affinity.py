@@ -3,63 +3,56 @@
 https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#affinity-and-anti-affinity
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from sampan.meta.selectors import Requirement
+from sampan.scheduling import node_terms
+from sampan.scheduling.framework import Local, normalised
+from sampan.scheduling.node_terms import NodeTerms
 from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 
-NO_MATCH = Verdict(("node(s) didn't match Pod's node affinity/selector",))
-OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": ">", "Lt": "<"}
-
-Term = tuple[tuple[Requirement, ...], tuple[Requirement, ...]]
-
-
-def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
-    """All of nodeSelector, and one of the required terms if there are any."""
-    selector = (pod.spec.get("nodeSelector") or {}).items()
-    required = _affinity(pod).get("requiredDuringSchedulingIgnoredDuringExecution")
-    if not selector and required is None:
-        return [None] * len(nodes)
-    terms = [_term(term) for term in (required or {}).get("nodeSelectorTerms") or ()]
-    return [
-        None
-        if all(snapshot.labels[n].get(k) == v for k, v in selector)
-        and (required is None or any(_matches(term, n, snapshot) for term in terms))
-        else NO_MATCH
-        for n in nodes
-    ]
+NAME = "NodeAffinity"
+NO_MATCH = Verdict(NAME, ("node(s) didn't match Pod's node affinity/selector",))
+NOT_ADDED = Verdict(NAME, ("node(s) didn't match scheduler-enforced node affinity",))
+NOT_NAMED = Verdict(NAME, (f"node(s) didn't satisfy plugin(s) [{NAME}]",))
+CONFLICT = Verdict(NAME, ("pod affinity terms conflict",))
 
 
-def score(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[float]:
-    """The weights of the preferred terms that match, summed."""
-    preferred = _affinity(pod).get("preferredDuringSchedulingIgnoredDuringExecution")
-    if not preferred:
-        return [0] * len(nodes)
-    terms = [(int(each.get("weight") or 0), _term(each.get("preference") or {})) for each in preferred]
-    return [sum(weight for weight, term in terms if _matches(term, n, snapshot)) for n in nodes]
+def plugin(args: Mapping[str, Any]) -> Local:
+    """`addedAffinity` counts for all pods."""
+    added = node_terms.affinity(args.get("addedAffinity") or {})
+
+    def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
+        """All of nodeSelector, and one of the required terms if there are any."""
+        terms = node_terms.of(pod)
+        if terms.is_indifferent and added.is_indifferent:
+            return [None] * len(nodes)
+        named = terms.names()
+        if named is not None and not named:
+            return [CONFLICT] * len(nodes)
+        labels, names = snapshot.labels, snapshot.names
+        return [
+            NOT_NAMED if named is not None and names[n] not in named else _verdict(names[n], labels[n], terms, added)
+            for n in nodes
+        ]
+
+    def sign(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[int]:
+        """The weights of the preferred terms that match."""
+        terms = node_terms.of(pod)
+        if not terms.preferred and not added.preferred:
+            return [0] * len(nodes)
+        both = NodeTerms(preferred=(*terms.preferred, *added.preferred))
+        return [both.weight(snapshot.names[n], snapshot.labels[n]) for n in nodes]
+
+    return Local(NAME, filter, sign=sign, weigh=weigh)
 
 
-def _affinity(pod: Demand) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (pod.spec.get("affinity") or {}).get("nodeAffinity") or {}
-    return found
+def weigh(signs: Sequence[Hashable], snapshot: Snapshot) -> Sequence[int]:
+    """The more the better."""
+    return normalised(signs)  # type: ignore[arg-type]  # they are what `sign` gave
 
 
-def _term(term: Mapping[str, Any]) -> Term:
-    return (_requirements(term.get("matchExpressions")), _requirements(term.get("matchFields")))
-
-
-def _requirements(expressions: Any) -> tuple[Requirement, ...]:
-    return tuple(
-        Requirement(str(e["key"]), OPERATORS[e["operator"]], tuple(e.get("values") or ())) for e in expressions or ()
-    )
-
-
-def _matches(term: Term, node: int, snapshot: Snapshot) -> bool:
-    """An empty term matches no node."""
-    labels, fields = term
-    if not labels and not fields:
-        return False
-    if not all(requirement.matches(snapshot.labels[node]) for requirement in labels):
-        return False
-    return all(requirement.matches({"metadata.name": snapshot.names[node]}) for requirement in fields)
+def _verdict(name: str, labels: Mapping[str, str], terms: NodeTerms, added: NodeTerms) -> Verdict | None:
+    if not added.matches(name, labels):
+        return NOT_ADDED
+    return None if terms.matches(name, labels) else NO_MATCH

@@ -3,11 +3,21 @@
 https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#ports
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from sampan.scheduling.demand import Port
+from sampan.scheduling.framework import Local
 from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 
-TAKEN = Verdict(("node(s) didn't have free ports for the requested pod ports",), is_final=False)
+NAME = "NodePorts"
+TAKEN = Verdict(NAME, ("node(s) didn't have free ports for the requested pod ports",), is_final=False)
 ANY = "0.0.0.0"
+
+
+def plugin(args: Mapping[str, Any]) -> Local:
+    """It has no arguments."""
+    return Local(NAME, filter, reads_pods=True)
 
 
 def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:

@@ -3,14 +3,10 @@
 https://kubernetes.io/docs/concepts/storage/storage-classes/#default-storageclass
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from sampan.kinds.core import persistent_volume_claim
 from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.storage import storage_class
 from sampan.kinds.storage.storage_class import STORAGECLASS
-from sampan.meta import objects
 from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
 
 CONCERNS = Concern(operations=(CREATE,), kinds=(PERSISTENTVOLUMECLAIM,))
@@ -21,11 +17,6 @@ async def admit(attributes: Attributes, lookup: Lookup) -> None:
     claim = attributes.obj
     if claim is None or attributes.subresource or persistent_volume_claim.has_class(claim):
         return
-    marked = [item.tree for item in lookup.all(STORAGECLASS) if storage_class.is_default(item.tree)]
-    if marked:
-        claim["spec"]["storageClassName"] = objects.name(min(marked, key=_newest_first))
-
-
-def _newest_first(found: Mapping[str, Any]) -> tuple[tuple[int, ...], str]:
-    created = str(found["metadata"].get("creationTimestamp") or "")
-    return tuple(-ord(character) for character in created), objects.name(found)
+    default = storage_class.newest_default(item.tree for item in lookup.all(STORAGECLASS))
+    if default is not None:
+        claim["spec"]["storageClassName"] = default

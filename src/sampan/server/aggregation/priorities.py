@@ -20,10 +20,10 @@ _GROUPS = {
     "networking.k8s.io": 17200, "policy": 17100, "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800,
     "apiextensions.k8s.io": 16700, "admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600,
     "coordination.k8s.io": 16500, "node.k8s.io": 16300, "discovery.k8s.io": 16200, "resource.k8s.io": 16200,
-    "flowcontrol.apiserver.k8s.io": 16100,
+    "flowcontrol.apiserver.k8s.io": 16100, "metrics.k8s.io": 100,
 }  # fmt: skip
 _VERSIONS = {("", "v1"): 1, ("autoscaling", "v2"): 30, ("flowcontrol.apiserver.k8s.io", "v1"): 21,
-             ("resource.k8s.io", "v1"): 20}  # fmt: skip
+             ("resource.k8s.io", "v1"): 20, ("metrics.k8s.io", "v1beta1"): 100}  # fmt: skip
 _USUAL_VERSION = 15
 
 

@@ -77,6 +77,7 @@ def _bound(call: Call, item: Item, binding: Tree, node: str) -> Tree:
         if given:
             pod["metadata"][field] = (pod["metadata"].get(field) or {}) | given
     state = pod.setdefault("status", {})
+    state.pop("nominatedNodeName", None)
     state["conditions"] = conditions.set(state.get("conditions", []), "PodScheduled", "True", "", "", call.now)
     return pod
 

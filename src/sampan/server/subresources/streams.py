@@ -49,7 +49,7 @@ class NodeDialer(Protocol):
 
 
 class NearLogs(Protocol):
-    """Who has the logs of simulated nodes' containers, where these are in the server's process."""
+    """Who has simulated nodes' logs and figures, where these nodes are in the server's process."""
 
     async def get(self, url: str) -> tuple[int, AsyncIterator[bytes]]:
         """As NodeDialer."""
@@ -70,7 +70,7 @@ class Streams:
         container = _container(call, pod)
         _check_log_query(call)
         node = self._node(pod)
-        near = self._near if _is_simulated(node) else None
+        near = self._near if is_simulated(node) else None
         url = _url(
             node, "containerLogs", _place(pod, container), _query(call, LOG_PARAMETERS), is_near=near is not None
         )
@@ -128,17 +128,24 @@ class Streams:
 
 
 def _url(node: Tree, verb: str, place: str, query: list[tuple[str, str]], *, is_near: bool = False) -> str:
-    if _is_simulated(node) and not is_near:
+    if is_simulated(node) and not is_near:
         name = objects.name(node)
         raise status.bad_request(f"node {name} is simulated: its pods have no logs and nothing to exec in")
+    address = agent_address(node)
+    if address is None:
+        raise status.bad_request(f"node {objects.name(node)} has no address yet")
+    return f"https://{address}/{verb}/{place}" + (f"?{urlencode(query)}" if query else "")
+
+
+def agent_address(node: Tree) -> str | None:
+    """Host and port of a node's agent; None while it says none."""
     addresses = {a["type"]: a["address"] for a in node.get("status", {}).get("addresses", ())}
     port = objects.get_path(node, "status.daemonEndpoints.kubeletEndpoint.Port")
-    if not port or "InternalIP" not in addresses:
-        raise status.bad_request(f"node {objects.name(node)} has no address yet")
-    return f"https://{addresses['InternalIP']}:{port}/{verb}/{place}" + (f"?{urlencode(query)}" if query else "")
+    return f"{addresses['InternalIP']}:{port}" if port and "InternalIP" in addresses else None
 
 
-def _is_simulated(node: Tree) -> bool:
+def is_simulated(node: Tree) -> bool:
+    """Whether nothing really runs on a node."""
     info = node.get("status", {}).get("nodeInfo", {})
     return bool(info.get("containerRuntimeVersion", "").startswith("simulated://"))
 

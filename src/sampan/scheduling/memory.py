@@ -1,0 +1,80 @@
+"""Memory: what is known about pods of one sort from those before, within bounds. Pure."""
+
+from typing import Any
+
+from sampan.scheduling.framework import Judge
+from sampan.scheduling.profile import Profile
+from sampan.scheduling.ranking import Ranking, Survey
+from sampan.scheduling.verdict import Demand, Snapshot
+
+MAX_ENTRIES = 2_000_000  # one for each node in each ranking
+FEWEST, MOST = 16, 512
+MAX_KNOWN = 4096
+MAX_TALLIES = 2048
+
+
+class Memory:
+    """Surveys by shape, rankings by shape and judges; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._surveys: dict[Any, Survey] = {}
+        self._rankings: dict[Any, Ranking] = {}
+        self._known: dict[Any, tuple[tuple[int, int], Ranking]] = {}
+        self._most_tallies = MAX_TALLIES
+
+    def ranking(self, pod: Demand, snapshot: Snapshot, profile: Profile) -> Ranking:
+        """The pod's, up to date."""
+        known = (profile, pod.shape, pod.neighbours, pod.owner)
+        versions = (snapshot.tallies.version, snapshot.services_version)
+        found = self._known.get(known)
+        if found is None or found[0] != versions:
+            made = self._ranking(pod, snapshot, profile)
+            _bound(self._known, MAX_KNOWN)
+            found = self._known[known] = ((snapshot.tallies.version, snapshot.services_version), made)
+        found[1].update(pod, snapshot)
+        return found[1]
+
+    def _ranking(self, pod: Demand, snapshot: Snapshot, profile: Profile) -> Ranking:
+        if len(snapshot.tallies) > self._most_tallies:
+            self._prune(snapshot)
+        judges = judges_of(pod, snapshot, profile)
+        key = (profile, pod.shape, tuple(judge for judge, _ in judges))
+        found = self._rankings.get(key)
+        if found is None:
+            most = min(max(MAX_ENTRIES // (len(snapshot) + 1), FEWEST), MOST)
+            _bound(self._rankings, most)
+            found = self._rankings[key] = Ranking(self._survey(pod, profile, most), judges)
+        return found
+
+    def _survey(self, pod: Demand, profile: Profile, most: int) -> Survey:
+        key = (profile, pod.shape)
+        found = self._surveys.get(key)
+        if found is None:
+            _bound(self._surveys, most)
+            found = self._surveys[key] = Survey(profile)
+        return found
+
+    def _prune(self, snapshot: Snapshot) -> None:
+        """Tallies that no ranking looks at are forgotten."""
+        rankings = [*self._rankings.values(), *(ranking for _, ranking in self._known.values())]
+        snapshot.tallies.prune({tally for each in rankings for facet in each.facets for tally, _ in facet.parts})
+        self._most_tallies = max(MAX_TALLIES, 2 * len(snapshot.tallies))
+
+
+def judges_of(pod: Demand, snapshot: Snapshot, profile: Profile) -> list[tuple[Judge, int]]:
+    """Those that have anything to say about the pod, with their weights."""
+    found = ((plugin(pod, snapshot), weight) for plugin, weight in profile.fields)
+    return [(judge, weight) for judge, weight in found if judge is not None]
+
+
+def of(snapshot: Snapshot) -> Memory:
+    """The one that goes with the snapshot."""
+    found: Memory | None = snapshot.memo.get(Memory)
+    if found is None:
+        found = snapshot.memo[Memory] = Memory()
+    return found
+
+
+def _bound(kept: dict[Any, Any], most: int) -> None:
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
