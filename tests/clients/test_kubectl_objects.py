@@ -9,7 +9,18 @@ from tests.clients.conftest import Cluster, needs_root, pod
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
 
 
-ENDS = "trap 'exit 0' TERM; sleep 1000 & wait"
+SLEEPER = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: d, labels: {app: d}}
+spec:
+  selector: {matchLabels: {app: d}}
+  template:
+    metadata: {labels: {app: d}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: busybox, image: "busybox:1.36", command: [sleep, "1000"]}]
+"""
 
 
 def maps(**data: str) -> str:
@@ -87,7 +98,7 @@ def test_patches_of_all_three_kinds(cluster: Cluster, ns: str) -> None:
 
 def test_deletes_cascade_as_asked(cluster: Cluster, ns: str) -> None:
     """Orphans stay; in the foreground the owner goes last."""
-    cluster.kubectl("create", "deployment", "d", "--image=busybox:1.36", "--", "sh", "-c", ENDS)
+    cluster.kubectl("apply", "-f", "-", stdin=SLEEPER)
     cluster.kubectl("rollout", "status", "deployment/d", "--timeout=30s")
     assert (
         cluster.kubectl("delete", "deployment", "d", "--cascade=orphan")
@@ -97,9 +108,9 @@ def test_deletes_cascade_as_asked(cluster: Cluster, ns: str) -> None:
     assert "ownerReferences" not in owned["metadata"]
     name = owned["metadata"]["name"]
     cluster.kubectl("delete", "pods", "-l", "app=d", "--force", "--grace-period=0", "--wait=false")
-    cluster.kubectl("scale", "replicaset", name, "--replicas=0")
-    cluster.kubectl("delete", "replicaset", name, "--cascade=foreground", "--timeout=30s")
-    cluster.kubectl("wait", "pod", "-l", "app=d", "--for=delete", "--timeout=40s")
+    cluster.kubectl("wait", "replicaset", name, "--for=jsonpath={.status.readyReplicas}=1", "--timeout=30s")
+    cluster.kubectl("delete", "replicaset", name, "--cascade=foreground", "--timeout=60s")
+    assert cluster.get("pods", "-l", "app=d")["items"] == []
     cluster.kubectl("create", "configmap", "a")
     cluster.kubectl("create", "configmap", "b")
     deleted = cluster.kubectl("delete", "configmap", "a", "b", "--ignore-not-found")
