@@ -35,12 +35,12 @@ make_venv() { # make_venv EXTRAS: the package itself, editable, with the named e
   touch "$stamp"
 }
 
-fetch_etcd() { # fetch_etcd DIR: Debian's etcd, unpacked and not installed, so that no service starts here
-  [ -x "$1/etcd" ] && return 0
-  say "fetching etcd for the store's tests"
+fetch_program() { # fetch_program DIR PACKAGE PATH: a Debian package's program, unpacked and not installed, so that no service starts here
+  [ -x "$1/${3##*/}" ] && return 0
+  say "fetching ${3##*/} for the tests"
   local place; place=$(mktemp -d)
-  (cd "$place" && { apt-get download -qq etcd-server 2>/dev/null ||
-    { as_root apt-get update -qq && apt-get download -qq etcd-server; }; } && dpkg -x etcd-server_*.deb .)
-  install -D "$place/usr/bin/etcd" "$1/etcd"
+  (cd "$place" && { apt-get download -qq "$2" 2>/dev/null ||
+    { as_root apt-get update -qq && apt-get download -qq "$2"; }; } && dpkg -x "$2"_*.deb .)
+  install -D "$place/$3" "$1/${3##*/}"
   rm -rf "$place"
 }

@@ -162,6 +162,6 @@ def test_a_scheduler_configuration_is_checked_first(capsys: Capture, tmp_path: P
     path = tmp_path / "scheduler.yaml"
     path.write_text("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofile: []\n")
     assert main.run(["up", "--runtime", "simulated", "--scheduler-config", str(path)]) == 1
-    assert f'{path}: unknown field "profile"' in capsys.readouterr().err
+    assert f'{path}: strict decoding error: unknown field "profile"' in capsys.readouterr().err
     assert main.run(["up", "--runtime", "simulated", "--scheduler-config", str(tmp_path / "missing")]) == 1
     assert "cannot be read" in capsys.readouterr().err

@@ -1,7 +1,9 @@
 """A real cluster with real containers for real clients, and a witness that nothing of it stays behind."""
 
+import gc
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -132,13 +134,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     before = traces()
     directory = tmp_path_factory.mktemp("cluster")
     made = Cluster(directory / "data", directory / "kubeconfig")
-    made.sampan("up", "--kubeconfig", str(made.kubeconfig), "--yes")
-    index = json.loads((made.directory / "cluster.json").read_text())["index"]
     try:
+        made.sampan("up", "--kubeconfig", str(made.kubeconfig), "--yes")
+        index = json.loads((made.directory / "cluster.json").read_text())["index"]
         busybox_image(made, directory)
         yield made
     finally:
         made.sampan("down", "--purge", check=False)
+        gc.collect()  # what client libraries left open is complained of here, and not amid the end of the session
     left = {name: sorted(found - before[name]) for name, found in traces().items()}
     if before["processes"]:  # another cluster runs here and changes things too: look at what names ours only
         marks = (str(directory), f"sampan-{NAME}", f"sampan{index}n", f"sampan-{index}-")
@@ -151,7 +154,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def ns(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of its own, gone afterwards."""
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:50]
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-")[:50].rstrip("-")
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("config", "set-context", "--current", "--namespace", name)
     yield name

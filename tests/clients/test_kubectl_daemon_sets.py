@@ -22,7 +22,11 @@ spec:
     metadata: {labels: {app: log}}
     spec:
       containers:
-      - {name: main, image: "log:1", env: [{name: LEVEL, value: info}], resources: {requests: {cpu: 10m}}}
+      - name: main
+        image: "log:1"
+        command: [sh, -c, "log < in > out 2>&1 && true"]
+        env: [{name: LEVEL, value: info}]
+        resources: {requests: {cpu: 10m}}
 """
 
 Kubectl = Callable[..., str]

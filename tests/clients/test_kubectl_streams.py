@@ -1,8 +1,14 @@
 """What a user types to look into a running container, and what is said when it cannot be done."""
 
+import base64
+import ssl
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
+import websocket
+import yaml
 
 from tests.clients.conftest import Cluster, needs_root, pod
 
@@ -94,6 +100,61 @@ def test_attach_follows_the_main_process(cluster: Cluster, ns: str) -> None:
         assert attached.wait(30) == 0
 
 
+def test_files_are_copied_both_ways(cluster: Cluster, ns: str, tmp_path: Path) -> None:
+    """A folder in, changed there, and out again."""
+    cluster.kubectl("apply", "-f", "-", stdin=pod("p", "exec sleep 1000"))
+    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "big").write_bytes(bytes(range(256)) * 20_000)
+    cluster.kubectl("cp", str(tmp_path / "in"), "p:/tmp/here")
+    cluster.kubectl("exec", "p", "--", "sh", "-c", "echo more > /tmp/here/deep/small")
+    cluster.kubectl("cp", "p:/tmp/here", str(tmp_path / "out"))
+    assert (tmp_path / "out/deep/big").read_bytes() == (tmp_path / "in/deep/big").read_bytes()
+    assert (tmp_path / "out/deep/small").read_text() == "more\n"
+
+
+def test_logs_over_a_websocket(cluster: Cluster, ns: str) -> None:
+    """As browsers read them: bytes, or texts for clients that ask for base64; errors are plain refusals."""
+    cluster.kubectl("apply", "-f", "-", stdin=pod("p", "echo one; sleep 0.1; echo two"))
+    cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+
+    def read(protocol: str, query: str) -> list[bytes]:
+        server, context = access(cluster)
+        url = f"{server.replace('https', 'wss')}/api/v1/namespaces/{ns}/pods/p/log?{query}"
+        socket = websocket.create_connection(
+            url, sslopt={"context": context}, subprotocols=[protocol] if protocol else []
+        )
+        try:
+            assert socket.subprotocol == (protocol or None)
+            found = []
+            while True:
+                found.append(socket.recv())
+        except websocket.WebSocketConnectionClosedException:
+            return [piece if isinstance(piece, bytes) else piece.encode() for piece in found]
+        finally:
+            socket.shutdown()
+
+    for protocol in ("", "binary.k8s.io"):
+        found = read(protocol, "container=main&follow=true")
+        assert b"".join(found) == b"one\ntwo\n"
+    found = read("base64.binary.k8s.io", "tailLines=1")
+    assert b"".join(map(base64.b64decode, found)) == b"two\n"
+    with pytest.raises(websocket.WebSocketBadStatusException, match="400"):
+        read("binary.k8s.io", "container=nobody")
+
+
+def access(cluster: Cluster) -> tuple[str, ssl.SSLContext]:
+    """The server's address, and what a client needs to be let in."""
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    known, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    context = ssl.create_default_context(cadata=base64.b64decode(known["certificate-authority-data"]).decode())
+    with tempfile.NamedTemporaryFile() as pair:
+        pair.write(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
+        pair.flush()
+        context.load_cert_chain(pair.name)
+    return known["server"], context
+
+
 def test_logs_of_many_containers(cluster: Cluster, ns: str) -> None:
     """The default container's, all, by label with prefixes, with times in UTC."""
     cluster.kubectl("apply", "-f", "-", stdin=TWO)
@@ -111,14 +172,3 @@ def test_logs_of_many_containers(cluster: Cluster, ns: str) -> None:
     assert cluster.kubectl("logs", "two", "-c", "i", f"--since-time={moment[:4]}-01-01T00:00:00Z") == "from-i\n"
     assert cluster.kubectl("logs", "two", "-c", "i", "--since-time=2099-01-01T00:00:00Z") == ""
     assert 'previous terminated container "a" in pod "two" not found' in cluster.refused("logs", "two", "-c", "a", "-p")
-
-
-def test_what_comes_later_is_refused_by_name_and_at_once(cluster: Cluster, ns: str) -> None:
-    """port-forward; and an ephemeral container by the node, in the pod's status."""
-    cluster.kubectl("apply", "-f", "-", stdin=pod("p", "sleep 1000"))
-    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
-    later = "is not available yet in this version of Sampan"
-    assert f"port-forward {later}" in cluster.refused("port-forward", "p", ":80")
-    cluster.kubectl("debug", "p", "--image=busybox:1.36", "-c", "guest")
-    told = "jsonpath={.status.ephemeralContainerStatuses[0].state.waiting.message}"
-    cluster.kubectl("wait", "pod/p", f"--for={told}=ephemeral containers are not supported yet", "--timeout=30s")

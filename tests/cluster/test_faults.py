@@ -1,5 +1,7 @@
 """Faults: each does what it says, can be told to end, and a Deployment is what it should be afterwards."""
 
+import gc
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -275,6 +277,19 @@ def test_rivals_need_no_control_plane(cluster: SimulatedCluster, faults: Faults)
     rivals.end()
     assert_well(cluster)
     assert watches_of_rivals(cluster) == []
+
+
+def test_rivals_end_with_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who forgets to end them hears nothing of it afterwards."""
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    with SimulatedCluster(seed=1, nodes=1) as cluster:
+        Faults(cluster).duplicate_controllers()
+        restart(cluster, 1)
+        cluster.advance(2)
+    del cluster
+    gc.collect()
+    assert ignored == []
 
 
 def watches_of_rivals(cluster: SimulatedCluster) -> list[Request]:

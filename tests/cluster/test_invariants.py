@@ -262,6 +262,13 @@ BROKEN: Sequence[tuple[str, Story, str]] = [
         "restartCount of container main fell from 2 to 1",
     ),
     (
+        "RestartsFollowEnds",
+        Story()
+        .put("pods", "a", **pod(status={"containerStatuses": [{"name": "main", "containerID": "x://1"}]}))
+        .put("pods", "a", status={"containerStatuses": [{"name": "main", "containerID": "x://2"}]}),
+        "container main was x://1 and is x://2: nothing is said of an end of it",
+    ),
+    (
         "NothingIsMadeInATerminatingNamespace",
         Story().put("namespaces", "default").put("namespaces", "default", metadata=GOING).put("configmaps", "x"),
         "though namespace default is being deleted",

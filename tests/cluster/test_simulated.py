@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sampan.client.transport import TransportError
+from sampan.cluster.doors import Nap, Stream
 from sampan.cluster.simulated import Change, SimulatedCluster, digest
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.node import NODE
@@ -211,6 +212,21 @@ def test_forks_have_one_future(cluster: SimulatedCluster) -> None:
         fork.advance(3600)
         fork.close()
     assert digest(forks[0].history) == digest(forks[1].history)
+
+
+def test_a_fork_begins_to_watch_when_something_changes(cluster: SimulatedCluster) -> None:
+    """Until then nobody has asked for a watch; then those do whom it concerns."""
+    fork = cluster.fork()
+    assert all(isinstance(stream, Nap) for stream in fork.doors.streams)
+    naps = len(fork.doors.streams)
+    assert naps > 50
+    fork.create(pod())
+    fork.advance(5)
+    assert (fork.get(POD, "web", "default") or {})["status"]["phase"] == "Running"
+    awake = [stream.request.path for stream in fork.doors.streams if isinstance(stream, Stream)]
+    assert "/api/v1/pods" in awake
+    assert len(awake) < naps / 2
+    fork.close()
 
 
 def test_a_fork_of_a_fork(cluster: SimulatedCluster) -> None:

@@ -11,6 +11,7 @@ from sampan.client.api import Client
 from sampan.control.controller import Controller, Watch
 from sampan.control.plan import Key, Plan
 from sampan.control.runner import Runner
+from sampan.control.steps import Steps
 from sampan.control.view import View
 from sampan.controllers import replica_set
 from sampan.kinds.apps.replica_set import REPLICASET
@@ -163,6 +164,41 @@ async def test_what_does_not_matter_makes_nothing_due(api: FakeApi) -> None:
     await tasks.close()
 
 
+async def test_a_parent_that_does_not_matter_is_never_due(api: FakeApi) -> None:
+    """Neither when it is there at first, nor when it changes."""
+    seen: list[str] = []
+
+    def look(view: View, key: Key, now: float) -> Plan:
+        seen.append(key[1])
+        return Plan()
+
+    controller = Controller(
+        name="looker",
+        parent=POD,
+        reconcile=look,
+        matters=lambda old, new: new is not None and objects.labels(new).get("app") == "web",
+    )
+    tasks = Tasks("test")
+    runner = Runner(Client(api, "test"), (controller,), SystemClock(), SeededIds(1), tasks)
+
+    async def put(name: str, app: str) -> str:
+        metadata = {"name": name, "namespace": "default", "uid": name, "labels": {"app": app}}
+        stored = await api.put(f"{PODS}/{name}", {"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+        return str(stored["metadata"]["resourceVersion"])
+
+    await put("old-web", "web")
+    await put("old-db", "db")
+    await runner.start()
+    await runner.wait_synced()
+    await _quiet()
+    await put("db", "db")
+    await runner.caches["pods"].wait_seen(await put("web", "web"))
+    await _quiet()
+    assert seen == ["old-web", "web"]
+    await runner.stop()
+    await tasks.close()
+
+
 async def test_what_was_gone_already_is_not_told_as_deleted(api: FakeApi, runner: Runner) -> None:
     """Somebody was faster: there is an event for the pod that was deleted, and none for the other."""
     faster: list[str] = []
@@ -191,3 +227,29 @@ async def test_what_was_gone_already_is_not_told_as_deleted(api: FakeApi, runner
 async def _quiet() -> None:
     for _ in range(50):
         await SystemClock().sleep(0)
+
+
+async def test_a_look_in_steps_gives_way(api: FakeApi) -> None:
+    """Another key is looked at between two steps; the plan at the end is carried out."""
+    seen: list[str] = []
+
+    def look(view: View, key: Key, now: float) -> Steps[Plan]:
+        for number in range(3):
+            seen.append(f"{key[1]}{number}")
+            yield
+        return Plan(memory={"is": key[1]})
+
+    controller = Controller(name="looker", parent=POD, reconcile=lambda view, key, now: Plan(), steps=look)
+    tasks = Tasks("test")
+    runner = Runner(Client(api, "test"), (controller,), SystemClock(), SeededIds(1), tasks)
+    for name in ("a", "b"):
+        metadata = {"name": name, "namespace": "default", "uid": name}
+        await api.put(f"{PODS}/{name}", {"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+    await runner.start()
+    await runner.wait_synced()
+    await _quiet()
+    assert sorted(seen) == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert seen.index("b0") < seen.index("a2")
+    assert runner.workers[0].view(("default", "b"), {}).memory == {"is": "b"}
+    await runner.stop()
+    await tasks.close()

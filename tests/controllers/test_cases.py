@@ -182,6 +182,7 @@ def _write(write: Any, given: list[Any]) -> dict[str, Any]:
     match write:
         case Create():
             shown = {"create": name, "object": {k: v for k, v in write.obj.items() if k not in ("apiVersion", "kind")}}
+            shown |= {"may exist": True} if write.may_exist else {}
         case Update():
             old = next(o for o in given if o["kind"] == name and objects.key(o) == objects.key(write.obj))
             old = scale(old) if write.subresource == "scale" else old

@@ -46,6 +46,21 @@ def test_case_holds(case: dict[str, Any]) -> None:
         assert shown == cell, name
 
 
+@pytest.mark.parametrize("case", _documents())
+def test_status_has_defaults_of_its_own(case: dict[str, Any]) -> None:
+    """Where all else has its defaults, those of status are all that is left: a write to /status asks for no more."""
+    kind = builtin.by_resource(case.get("group", ""), case["resource"])
+    assert kind is not None
+    whole = {"metadata": {"name": "x"}, **objects.copy(case.get("stored") or case["given"])}
+    kind.hooks.default(whole)
+    for said in ({}, {"status": objects.copy(case["given"].get("status") or {})}):
+        bare = {name: value for name, value in whole.items() if name != "status"} | said
+        fully, partly = objects.copy(bare), {**objects.copy(bare)}
+        kind.hooks.default(fully)
+        kind.hooks.default_status(partly)
+        assert partly == fully
+
+
 def test_every_kind_has_its_schema() -> None:
     """Each declared kind's schema is among the definitions."""
     for kind in (*builtin.KINDS, *builtin.BODIES):

@@ -129,3 +129,47 @@ def test_waiting_and_working_are_timed() -> None:
         assert (waited, worked, queue.unfinished()) == ([3], [2], [])
 
     run(scenario)
+
+
+def test_a_key_that_rests_comes_once_when_that_is_over() -> None:
+    """However often it is added meanwhile, and whether that was during the work or after it."""
+
+    async def scenario(queue, clock) -> None:
+        queue.add("a")
+        assert await queue.get() == "a"
+        queue.add("a")
+        queue.done("a", rest=3)
+        queue.add("a")
+        queue.add_after("a", 1)
+        assert await queue.get() == "a"
+        assert clock.monotonic() == 3
+        queue.done("a", rest=3)
+        await clock.sleep(2)
+        queue.add("a")
+        assert await queue.get() == "a"
+        assert clock.monotonic() == 6
+        queue.done("a", rest=3)
+        await clock.sleep(4)
+        queue.add("a")
+        assert await queue.get() == "a"
+        assert clock.monotonic() == 10
+
+    run(scenario)
+
+
+def test_the_first_worker_is_hired_when_there_is_work() -> None:
+    """Once; at once where something is due already."""
+
+    async def scenario(queue, clock) -> None:
+        hired: list[str] = []
+        queue.hire(lambda: hired.append("first"))
+        queue.add_after("a", 2)
+        await clock.sleep(1)
+        assert hired == []
+        await clock.sleep(1)
+        queue.add("b")
+        assert hired == ["first"]
+        queue.hire(lambda: hired.append("second"))
+        assert hired == ["first", "second"]
+
+    run(scenario)

@@ -125,6 +125,23 @@ def test_small_things() -> None:
     assert hashing.template_hash({"a": 1}) != hashing.template_hash({"a": 1}, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("7", 7),
+        ("-7", -7),
+        ("+7", 7),
+        ("007", 7),
+        (str(2**63 - 1), 2**63 - 1),
+        (str(2**63), None),
+        *((text, None) for text in ("", " 1", "1 ", "1e5", "0x1", "²", "٣", "1_0", "9" * 5000)),
+    ],
+)
+def test_whole_numbers_of_annotations(text: str, number: int | None) -> None:
+    """As Go reads them: plain digits that 64 bits hold."""
+    assert intstr.whole(text) == number
+
+
 def test_metadata_validation() -> None:
     """All causes at once, as upstream words them."""
     obj = {"metadata": {"name": "A_b", "labels": {"a/b/c": "x"}, "finalizers": ["orphan", "foregroundDeletion"]}}

@@ -16,7 +16,7 @@ from sampan.node import simulated
 from sampan.node.agent import Agent
 from sampan.node.images.model import Image
 from sampan.node.parts import AgentSettings, Parts
-from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState, RuntimeFailure
+from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState, Features, RuntimeFailure
 
 
 class FakeClient:
@@ -100,6 +100,8 @@ class FakeClient:
         if order is not None:
             merged = {c["type"]: dict(c) for c in now.get("conditions") or []}
             for condition in changes.pop("conditions"):
+                if condition.get("$patch") == "delete":
+                    continue
                 both = {**merged.get(condition["type"], {}), **condition}
                 merged[condition["type"]] = {k: v for k, v in both.items() if v is not None or k == "lastProbeTime"}
             now["conditions"] = [merged[e["type"]] for e in order]
@@ -117,11 +119,11 @@ class FakeClient:
 class FakeRuntime:
     """Containers that run until told to end."""
 
-    version = "runc://1.1.5"
+    version, features = "runc://1.1.5", Features()
 
     def __init__(self, clock):
         self.clock, self.states, self.queue, self.failure, self.exec_code = clock, {}, asyncio.Queue(), None, 0
-        self.configs, self.stops = [], []
+        self.configs, self.stops, self.updates = [], [], []
 
     async def open(self):
         pass
@@ -169,6 +171,12 @@ class FakeRuntime:
         await self.clock.sleep(0.05)
         self.end(container_id, 143)
 
+    async def update(self, container_id, resources, pod):
+        self.updates.append((container_id, resources))
+        await self.clock.sleep(0.02)
+        if self.failure:
+            raise RuntimeFailure(*self.failure)
+
     async def remove(self, container_id):
         self.states.pop(container_id, None)
 
@@ -196,6 +204,24 @@ class FakeImages:
         return []
 
 
+class FakePuller:
+    """Gets what it is told to have, in two seconds; `asked` has the images and the secrets that came with them."""
+
+    def __init__(self, clock, images):
+        self.clock, self.images, self.has, self.renewed, self.asked = clock, images, set(), set(), []
+
+    def is_needed(self, pod, container, attempt):
+        return container["image"] in self.renewed
+
+    async def pull(self, pod, container, number, secrets):
+        self.asked.append((container["image"], number, [objects.name(secret) for secret in secrets]))
+        await self.clock.sleep(2)
+        if container["image"] not in self.has:
+            return "not found"
+        self.images.names.add(container["image"])
+        return ""
+
+
 class Node:
     """An agent with its fakes, in virtual time."""
 
@@ -206,6 +232,7 @@ class Node:
         self.runtime = FakeRuntime(self.clock)
         self.images = FakeImages()
         self.network = simulated.SimulatedNetwork("10.244.0.0/24")
+        self.puller = None
         self.root = root
         self.begin()
 
@@ -220,6 +247,7 @@ class Node:
             volumes=simulated.SimulatedVolumes(),
             clock=self.clock,
             ids=SeededIds(1),
+            puller=self.puller,
         )
         self.agent = Agent(AgentSettings("test", "node-1", self.root, "10.244.0.1"), parts, Tasks("test"))
         self.loop.run_until_complete(self.agent.start())

@@ -1,13 +1,17 @@
 """The agent with fakes in virtual time: what the API sees of a pod, from creation to its end."""
 
+import pytest
+
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.persistent_volume import PERSISTENTVOLUME
 from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.core.pod import POD
+from sampan.kinds.core.secret import SECRET
 from sampan.kinds.parts import local_volumes
 from sampan.meta import objects, timestamps
 from sampan.node.observed import Emit
+from tests.node.conftest import FakePuller
 
 
 def make_pod(node, **spec):
@@ -140,6 +144,69 @@ def test_missing_image(node):
     assert seen(node)["phase"] == "Running"
 
 
+def with_puller(node):
+    """The node's agent anew, with somebody who gets images."""
+    node.end()
+    node.puller = FakePuller(node.clock, node.images)
+    node.begin()
+    return node.puller
+
+
+def messages(node, reason):
+    return [message for found, message in node.client.events() if found == reason]
+
+
+def test_a_missing_image_is_pulled(node):
+    """With the pod's secrets that are there; the missing ones are named."""
+    puller = with_puller(node)
+    puller.has.add("other:1")
+    node.client.put(SECRET, {"metadata": {"name": "mine", "namespace": "default"}})
+    make_pod(node, container={"image": "other:1"}, imagePullSecrets=[{"name": "mine"}, {"name": "lost"}])
+    node.loop.advance(3)
+    assert seen(node)["phase"] == "Running"
+    assert puller.asked == [("other:1", (0, 1), ["mine"])]
+    assert messages(node, "Pulling") == ['Pulling image "other:1"']
+    said = 'Successfully pulled image "other:1" in 2s (2s including waiting). Image size: 0 bytes.'
+    assert messages(node, "Pulled") == [said]
+    (told,) = messages(node, "FailedToRetrieveImagePullSecret")
+    assert told.startswith("Unable to retrieve some image pull secrets (lost);")
+
+
+def test_an_image_that_is_nowhere_is_asked_for_with_back_off(node):
+    """And is taken from here at once when somebody loads it."""
+    puller = with_puller(node)
+    make_pod(node, container={"image": "other:1"})
+    node.loop.advance(2.5)
+    assert state(node)["waiting"] == {"reason": "ErrImagePull", "message": 'failed to pull image "other:1": not found'}
+    node.loop.advance(40)
+    assert state(node)["waiting"]["reason"] == "ImagePullBackOff"
+    assert [number for _, number, _ in puller.asked] == [(0, 1), (0, 2), (0, 3)]
+    node.images.names.add("other:1")
+    node.loop.advance(3)
+    assert (seen(node)["phase"], len(puller.asked)) == ("Running", 3)
+
+
+def test_an_image_that_is_here_is_renewed_as_its_policy_says(node):
+    """A registry that fails then is a failure, though an old image is here; Never asks nobody."""
+    puller = with_puller(node)
+    puller.renewed.add("app:1")
+    make_pod(node, container={"imagePullPolicy": "Always"})
+    node.loop.advance(5)
+    assert state(node)["waiting"]["reason"] == "ImagePullBackOff"
+    puller.has.add("app:1")
+    node.loop.advance(15)
+    assert (seen(node)["phase"], len(puller.asked)) == ("Running", 2)
+
+
+def test_an_image_that_is_never_pulled(node):
+    """Is not asked for."""
+    puller = with_puller(node)
+    make_pod(node, container={"image": "other:1", "imagePullPolicy": "Never"})
+    node.loop.advance(5)
+    assert state(node)["waiting"]["reason"] == "ErrImageNeverPull"
+    assert puller.asked == []
+
+
 def test_missing_config_map(node):
     """A container waits for its ConfigMap."""
     env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "conf", "key": "a"}}}]
@@ -269,6 +336,31 @@ def test_a_pod_that_is_too_big_is_turned_away(node):
     assert [reason for reason, _ in node.client.events()].count("OutOfcpu") == 1
 
 
+def test_a_pod_with_an_unsafe_setting_is_turned_away(node):
+    """Failed, SysctlForbidden."""
+    make_pod(node, securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1"}]})
+    node.loop.advance(0.1)
+    assert (seen(node)["phase"], seen(node)["reason"]) == ("Failed", "SysctlForbidden")
+    assert seen(node)["message"] == 'Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted'
+
+
+def test_a_path_is_tried_again_when_the_pod_is_described_anew(node):
+    """At once, not when its time has come; and the host's address is not the pod's."""
+    path = {"name": "PATH_", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['path']"}}}
+    host = {"name": "HOST_", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}
+    mount = {"name": "e", "mountPath": "/e", "subPathExpr": "$(PATH_)"}
+    make_pod(node, container={"env": [path, host], "volumeMounts": [mount]}, volumes=[{"name": "e", "emptyDir": {}}])
+    node.loop.advance(0.5)
+    assert state(node)["waiting"] == {"reason": "CreateContainerConfigError", "message": "missing value for PATH_"}
+    named = objects.copy(node.client.find("pods", "web"))
+    named["metadata"]["annotations"] = {"path": "now"}
+    node.client.put(POD, named)
+    node.loop.advance(0.5)
+    assert seen(node)["phase"] == "Running"
+    assert ("HOST_", seen(node)["hostIP"]) in node.runtime.configs[0].env
+    assert seen(node)["hostIP"] != seen(node)["podIP"]
+
+
 def test_similar_events_are_combined(node):
     """Messages that never repeat do not fill the API."""
     pod = make_pod(node)
@@ -328,3 +420,31 @@ def test_folders_of_volumes_that_are_over_are_taken_away(node):
     node.loop.advance(15)
     assert gone == ["v", "v"]
     assert local_volumes.over(node.client.find("nodes", "node-1", "")) == []
+
+
+@pytest.mark.parametrize("cut", [step / 50 for step in range(16)])
+def test_a_pod_begins_anew_whenever_the_agent_dies(node, cut):
+    """Each container starts once more, init containers first, wherever the first agent was."""
+    rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]
+    watcher = {"name": "watcher", "image": "app:1", "restartPolicy": "Never", "restartPolicyRules": rules}
+    containers = [{"name": "app", "image": "app:1"}, watcher]
+    first = {"name": "first", "image": "app:1"}
+    make_pod(node, restartPolicy="Never", initContainers=[first], containers=containers)
+    uid = objects.uid(node.client.find("pods", "web"))
+    node.loop.advance(0.5)
+    node.runtime.end(f"first-0-{uid}", 0)
+    node.loop.advance(1)
+    node.runtime.end(f"watcher-0-{uid}", 88)
+    node.loop.advance(cut)
+    node.end()
+    node.begin()
+    node.loop.advance(2)
+    assert conditions(node)["AllContainersRestarting"] == "False"
+    node.runtime.end(f"first-1-{uid}", 0)
+    node.loop.advance(1)
+    assert [(c.name, c.attempt) for c in node.runtime.configs[3:]] == [("first", 1), ("app", 1), ("watcher", 1)]
+    status = seen(node)
+    found = [*status["initContainerStatuses"], *status["containerStatuses"]]
+    assert [(s["name"], s["restartCount"]) for s in found] == [("first", 1), ("app", 1), ("watcher", 1)]
+    assert [s["lastState"]["terminated"]["reason"] for s in found] == ["RestartingAllContainers"] * 3
+    assert (status["phase"], conditions(node)["Ready"]) == ("Running", "True")

@@ -46,7 +46,10 @@ def observed(given):
     failures = {name: Failure(r, m, NOW + at) for name, (r, m, at) in given.pop("failures", {}).items()}
     if given.pop("ready", False):
         given |= {"volumes_ready": True, "pod_ip": "10.244.0.2"}
-    given["starting"] = frozenset(given.get("starting", ()))
+    for field in ("starting", "resizing"):
+        given[field] = frozenset(given.get(field, ()))
+    if "unfit" in given:
+        given["unfit"] = tuple(given["unfit"])
     return Observed(
         containers=states, host_ip="10.244.0.1", probes=probes, backoffs=backoffs, failures=failures, **given
     )
@@ -77,6 +80,8 @@ def short(command):
             return f"{name} {command.reason}"
         case "Again":
             return f"{name} {command.at - NOW:g}"
+        case "ResizeContainer":
+            return f"{name} {command.name} {command.resources}"
         case "RemoveContainer":
             return f"{name} {command.id}"
         case "Teardown":
@@ -99,10 +104,13 @@ def test_case(case):
         assert found[type]["status"] == value, type
     for type, (reason, message) in then.get("reason", {}).items():
         assert (found[type].get("reason", ""), found[type].get("message", "")) == (reason, message)
+    assert not found.keys() & set(then.get("absent", ()))
     both = {s["name"]: s for s in status.get("initContainerStatuses", []) + status["containerStatuses"]}
     for name, state in then.get("states", {}).items():
         for word, fields in state.items():
             assert both[name]["state"][word].items() >= fields.items()
+    for name, fields in then.get("containers", {}).items():
+        assert both[name].items() >= fields.items()
 
 
 def test_back_off_doubles_to_five_minutes():

@@ -1,6 +1,7 @@
 """The scheduler over a small fake of the API, in virtual time."""
 
 import asyncio
+import gc
 from collections import defaultdict
 from typing import Any
 
@@ -14,6 +15,7 @@ from sampan.kit.simloop import SimLoop, VirtualClock
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
 from sampan.scheduling import config
+from sampan.scheduling.framework import Extra
 from sampan.scheduling.loop import Scheduler
 
 
@@ -80,7 +82,7 @@ class FakeApi:
 def sim():
     loop = SimLoop()
     api, clock, tasks = FakeApi(), VirtualClock(loop), Tasks("test")
-    profiles = {"profiles": [{}, {"schedulerName": "packing"}]}
+    profiles = {"profiles": [{"schedulerName": "default-scheduler"}, {"schedulerName": "packing"}]}
     configuration = config.read({"apiVersion": config.API_VERSION, "kind": config.KIND, **profiles})
     scheduler = Scheduler(api, clock, tasks, SeededIds(1), configuration)
     yield loop, api, scheduler
@@ -144,6 +146,24 @@ def test_a_pod_that_fits_nowhere_is_told_and_placed_when_room_comes(sim) -> None
     api.remove("pods", ("default", "big"))
     loop.advance(1)
     assert api.bindings[-1] == ("p", "a")
+
+
+def test_what_ends_before_its_first_step_leaves_nothing(sim, recwarn) -> None:
+    """No coroutine is lost when the scheduler is killed between a decision and its binding."""
+    loop, api, scheduler = sim
+    start(sim, node("a"))
+    begun = scheduler._tasks.spawn
+
+    def killing(work, name, **options):
+        begun(work, name, **options)
+        scheduler._tasks.kill()
+
+    scheduler._tasks.spawn = killing
+    api.put("pods", pod("p"))
+    loop.advance(1)
+    gc.collect()
+    assert api.bindings == []
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_a_failed_binding_is_tried_again(sim) -> None:
@@ -210,3 +230,41 @@ def test_finished_pods_free_their_node(sim) -> None:
     api.put("pods", done)
     loop.advance(2)
     assert api.bindings[-1] == ("q", "a")
+
+
+class Meddling(Extra):
+    """It is asked about nodes a chunk at a time, and takes one away while it is."""
+
+    names = frozenset(("VolumeBinding",))
+    reads_pods = False
+
+    def __init__(self, api: FakeApi) -> None:
+        self._api = api
+        self.seen: list[int] = []
+
+    def is_concerned(self, pod: Any) -> bool:
+        return True
+
+    def refuse(self, pod: Any) -> None:
+        return None
+
+    def filter(self, pod: Any, nodes: Any, snapshot: Any) -> list[None]:
+        self.seen.append(len(snapshot))
+        if len(self.seen) == 1:
+            self._api.remove("nodes", ("", "n0"))
+        return [None] * len(nodes)
+
+
+def test_what_changes_during_a_decision_counts_after_it(sim) -> None:
+    """The nodes stay the same as long as it is decided, although others have their turn meanwhile."""
+    _, api, scheduler = sim
+    meddling = Meddling(api)
+    scheduler.extras = (meddling,)
+    loop, _ = start(sim, *(node(f"n{n}") for n in range(300)))
+    api.put("pods", pod("p"))
+    loop.advance(1)
+    assert meddling.seen == [300, 300, 300]
+    api.put("pods", pod("q"))
+    loop.advance(1)
+    assert meddling.seen[3:] == [299, 299, 299]
+    assert [name for name, _ in api.bindings] == ["p", "q"]

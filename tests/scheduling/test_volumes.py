@@ -7,7 +7,10 @@ import making
 from making import Field
 
 from sampan.kinds.parts import local_volumes
-from sampan.scheduling.plugins import node_volume_limits, volume_binding, volume_zone
+from sampan.scheduling import cycle
+from sampan.scheduling.cycle import Terms
+from sampan.scheduling.framework import Extra
+from sampan.scheduling.plugins import node_volume_limits, volume_binding, volume_restrictions, volume_zone
 from sampan.scheduling.verdict import Demand, Verdict
 
 Tree = dict[str, Any]
@@ -22,6 +25,7 @@ class Shelf:
         self._found = {(each["kind"], each["metadata"]["name"]): each for each in found}
         self._nodes, self._taken = nodes or {}, taken
         self.counts: dict[str, Mapping[str, int]] = {}
+        self.regions: list[Tree] | None = None
 
     def claim(self, namespace: str, name: str) -> Tree | None:
         return self._found.get(("PersistentVolumeClaim", name))
@@ -45,6 +49,12 @@ class Shelf:
     def limits(self, node: str) -> Mapping[str, int]:
         return self.counts.get(node, {})
 
+    def is_measured(self, provisioner: str) -> bool:
+        return self.regions is not None
+
+    def capacities(self, storage_class: str) -> Iterable[Tree]:
+        return [each for each in self.regions or () if each["storageClassName"] == storage_class]
+
 
 def claim(name: str, size: str = "1Gi", volume: str = "", storage_class: str = "disks") -> Tree:
     marks = {"pv.kubernetes.io/bind-completed": "yes"} if volume else {}
@@ -67,8 +77,7 @@ def storage_class(provisioner: str = "kubernetes.io/no-provisioner", **more: Any
 
 
 def pod(name: str, *claims: str) -> Demand:
-    volumes = [{"name": each, "persistentVolumeClaim": {"claimName": each}} for each in claims]
-    return making.of(making.pod(name, volumes=volumes))
+    return making.of(making.pod(name, volumes=of_claims(*claims)))
 
 
 def nodes(field: Field) -> Field:
@@ -156,3 +165,88 @@ def test_volumes_of_a_driver_have_a_limit(field: Field) -> None:
         ("node(s) exceed max volume count",),
         (),
     ]
+
+
+def test_storage_that_is_measured(field: Field) -> None:
+    """A volume is made only where there is enough of it in one piece, as far as the driver tells."""
+    nodes(field)
+    shelf = Shelf(claim("x", "5Gi"), claim("y", "1Gi"), storage_class("example.com/d"))
+    short = (volume_binding.NO_SPACE,)
+    assert filtered(volume_binding, pod("p", "x"), field, shelf) == [(), ()]
+    shelf.regions = []
+    assert filtered(volume_binding, pod("p", "x"), field, shelf) == [short, short]
+    shelf.regions = [capacity("east", "10Gi"), capacity("west", "3Gi")]
+    assert filtered(volume_binding, pod("p", "x", "y"), field, shelf) == [(), short]
+    assert chosen(pod("p", "x", "y"), field, shelf, "a") == ({}, ["y", "x"])
+    shelf.regions = [capacity("east", "10Gi", maximumVolumeSize="2Gi"), capacity("west", "8Gi")]
+    assert filtered(volume_binding, pod("p", "x"), field, shelf) == [short, ()]
+    shelf.regions = [{**capacity("west", "8Gi"), "storageClassName": "other"}, {"storageClassName": "disks"}]
+    assert filtered(volume_binding, pod("p", "x"), field, shelf) == [short, short]
+
+
+def capacity(zone: str, size: str, **more: Any) -> Tree:
+    return {"storageClassName": "disks", "nodeTopology": {"matchLabels": {ZONE: zone}}, "capacity": size, **more}
+
+
+def test_a_claim_for_one_pod_alone(field: Field) -> None:
+    """While a pod has it no node is good for another; but where only that pod is in the way, it may go."""
+    nodes(field)
+    mine = claim("x", volume="v")
+    mine["spec"]["accessModes"] = ["ReadWriteOncePod"]
+    shelf = Shelf(mine, volume("v"))
+    assert filtered(volume_restrictions, pod("p", "x"), field, shelf) == [(), ()]
+    field.place("a", pod("there", "x").pod)
+    assert filtered(volume_restrictions, pod("p", "x"), field, shelf) == [volume_restrictions.IN_USE.reasons] * 2
+    assert filtered(volume_restrictions, pod("there", "x"), field, shelf) == [(), ()]
+    extra = Restricting(shelf)
+    decision = cycle.decide(important("p", "x"), field.snapshot, Terms(extras=(extra,)))
+    assert decision.outcome.node == "a"
+    assert [victim.pod["metadata"]["name"] for victim in decision.outcome.victims] == ["there"]
+    field.snapshot.displace("uid-there")
+    assert cycle.decide(important("p", "x"), field.snapshot, Terms(extras=(extra,))).node
+
+
+def test_too_many_volumes_push_out(field: Field) -> None:
+    """No more of the less important pods than are needed to come down to the limit."""
+    nodes(field)
+    csi = [volume(f"v{n}", csi={"driver": "d", "volumeHandle": f"h{n}"}) for n in range(4)]
+    shelf = Shelf(*csi, *(claim(f"c{n}", volume=f"v{n}") for n in range(4)))
+    shelf.counts["a"] = shelf.counts["b"] = {"d": 2}
+    for name, node in (("0", "a"), ("1", "a"), ("2", "b"), ("3", "b")):
+        field.place(node, making.pod(f"p{name}", volumes=of_claims(f"c{name}"), priority=0 if node == "b" else 20))
+    wanted = Shelf(
+        *shelf._found.values(), claim("new", volume="w"), volume("w", csi={"driver": "d", "volumeHandle": "w"})
+    )
+    wanted.counts = shelf.counts
+    decision = cycle.decide(important("p", "new"), field.snapshot, Terms(extras=(Restricting(wanted),)))
+    assert decision.message == "0/2 nodes are available: 2 node(s) exceed max volume count."
+    assert (decision.outcome.node, len(decision.outcome.victims)) == ("b", 1)
+
+
+class Restricting(Extra):
+    """An Extra of the two plugins that look at the pods on a node."""
+
+    names = frozenset((volume_restrictions.NAME, node_volume_limits.NAME))
+    reads_pods = True
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def is_concerned(self, pod: Demand) -> bool:
+        return bool(pod.claims)
+
+    def refuse(self, pod: Demand) -> Verdict | None:
+        return None
+
+    def filter(self, pod: Demand, nodes: Any, snapshot: Any) -> list[Verdict | None]:
+        first = volume_restrictions.filter(pod, nodes, snapshot, self._shelf)
+        second = node_volume_limits.filter(pod, nodes, snapshot, self._shelf)
+        return [one or other for one, other in zip(first, second, strict=True)]
+
+
+def of_claims(*claims: str) -> list[Tree]:
+    return [{"name": each, "persistentVolumeClaim": {"claimName": each}} for each in claims]
+
+
+def important(name: str, *claims: str) -> Demand:
+    return making.of(making.pod(name, volumes=of_claims(*claims), priority=10))

@@ -79,7 +79,7 @@ async def test_an_old_token_is_told_apart_and_renewed(api: Api) -> None:
     await asyncio.gather(*(api.create(MAPS, config_map(f"chunk-{i:04}")) for i in range(10)))
     first = await api.get(f"{MAPS}?limit=4")
     await api.create(MAPS, config_map("chunk-9999"))
-    store = api.app.registry._store
+    store = api.app.cache._store
     await store.compact(await store.revision())
     answer = await api.send("GET", f"{MAPS}?limit=4&continue={first['metadata']['continue']}")
     assert (answer.status, answer.tree["reason"]) == (410, "Expired")
@@ -215,7 +215,7 @@ async def test_exact_and_recent_revisions(api: Api) -> None:
     assert (future.status, future.tree["reason"]) == (504, "Timeout")
     assert future.tree["message"].startswith("Too large resource version: 999999999, current: ")
     assert future.tree["details"]["retryAfterSeconds"] == 1
-    store = api.app.registry._store
+    store = api.app.cache._store
     await store.compact(await store.revision())
     gone = await api.send("GET", f"{MAPS}?resourceVersion={revision}&resourceVersionMatch=Exact")
     assert (gone.status, gone.tree["reason"]) == (410, "Expired")

@@ -392,9 +392,10 @@ async def test_every_default_role_is_there(api: Api) -> None:
     system:kube-controller-manager system:kube-dns system:kube-scheduler system:kubelet-api-admin system:monitoring
     system:node system:node-bootstrapper system:node-problem-detector system:node-proxier
     system:persistent-volume-provisioner system:public-info-viewer system:service-account-issuer-discovery
-    system:volume-scheduler"""
+    system:volume-scheduler system:aggregated-metrics-reader"""
     controllers = """attachdetach-controller certificate-controller clusterrole-aggregation-controller cronjob-controller
-    daemon-set-controller deployment-controller disruption-controller endpoint-controller endpointslice-controller
+    daemon-set-controller deployment-controller device-taint-eviction-controller disruption-controller
+    endpoint-controller endpointslice-controller
     endpointslicemirroring-controller ephemeral-volume-controller expand-controller generic-garbage-collector
     horizontal-pod-autoscaler job-controller legacy-service-account-token-cleaner namespace-controller node-controller
     persistent-volume-binder pod-garbage-collector pv-protection-controller pvc-protection-controller
@@ -407,6 +408,8 @@ async def test_every_default_role_is_there(api: Api) -> None:
     assert {roles[name]["metadata"]["labels"]["kubernetes.io/bootstrapping"] for name in names} == {"rbac-defaults"}
     groups = {group for rule in roles["view"]["rules"] for group in rule["apiGroups"]}
     assert groups >= {"", "apps", "batch", "autoscaling", "policy", "networking.k8s.io", "discovery.k8s.io"}
+    for name in ("admin", "edit", "view"):
+        assert roles["system:aggregated-metrics-reader"]["rules"][0] in roles[name]["rules"]
     bindings = {b["metadata"]["name"]: b for b in (await api.get(f"{RBAC}/clusterrolebindings"))["items"]}
     assert bindings["system:volume-scheduler"]["subjects"][0]["name"] == "system:kube-scheduler"
     assert not bindings["system:node"].get("subjects")

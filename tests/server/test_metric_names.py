@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.cluster import wiring
+from sampan.cluster import wiring, workers
 from sampan.kinds.apiregistration.api_service import APISERVICE
 from sampan.kit.ids import SeededIds
 from sampan.kit.tasks import Tasks
@@ -341,11 +341,10 @@ async def test_the_process_is_told(api: Api) -> None:
 async def test_the_controllers_own_requests_are_counted(api: Api) -> None:
     """By code and method, with their durations; so are the queues that they work off."""
     tasks = Tasks("controllers")
-    runner, _ = wiring.workers(api.app, "authority", wiring.Surroundings(api.clock, SeededIds(2), tasks))
-    await runner.start()
-    await runner.wait_synced()
+    working = workers.workers(api.app, "authority", wiring.Surroundings(api.clock, SeededIds(2), tasks))
+    await working.start()
     found = await samples(api)
-    await runner.stop()
+    await working.stop()
     await tasks.close()
     what = {"method": "GET", "code": "200", "host": "in-process"}
     assert one(found, "rest_client_requests_total", **what) > 10

@@ -118,6 +118,7 @@ async def test_wrong_quotas_are_refused(api: Api) -> None:
     cases = (
         ({"hard": {"pears": "1"}}, 'spec.hard[pears]: Invalid value: "pears": must be a standard resource'),
         ({"hard": {"pods": "1.5"}}, "must be an integer"),
+        ({"hard": {"example.com/one": "1.5"}}, "must be an integer"),
         ({"hard": {"services": "1"}, "scopes": ["BestEffort"]}, "unsupported scope applied to resource"),
         ({"hard": {"pods": "1"}, "scopes": ["BestEffort", "NotBestEffort"]}, "conflicting scopes"),
         ({"hard": {"pods": "1"}, "scopes": ["Other"]}, "unsupported scope"),

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 
 from sampan.kinds.builtin import KINDS
+from sampan.kinds.core.pod import POD
+from sampan.meta import objects
+from sampan.server.cache import encode
+from sampan.store.protocol import Put
 from tests.server import custom
 from tests.server.conftest import Api, pod
 from tests.server.lifecycle import Subject, contains
@@ -224,3 +228,34 @@ async def test_nobody_owns_what_a_certificate_request_says(api: Api) -> None:
         assert applied.status == 200, applied.body
         assert set(fields(applied.tree, door, door)) == owns
         assert contains(applied.tree["status"], subject.status)
+
+
+async def test_a_write_to_status_shares_the_rest(api: Api) -> None:
+    """The stored spec is taken over as it is, and what was stored before is left alone."""
+    await api.create("/api/v1/namespaces/default/pods", pod("shared"))
+    path = "/api/v1/namespaces/default/pods/shared/status"
+    assert (await api.patch(path, {"status": {"message": "one"}})).status == 200
+    before = api.app.registry.get(POD, "default", "shared")
+    assert before is not None
+    told, spec = objects.copy(before.tree), before.tree["spec"]
+    changed = {"status": {"message": "two"}, "spec": {"nodeName": "elsewhere"}, "metadata": {"labels": {"new": "x"}}}
+    answer = (await api.patch(path, changed)).tree
+    assert (answer["status"]["message"], answer["metadata"]["labels"]["new"]) == ("two", "x")
+    assert answer["spec"] == spec == told["spec"]
+    assert before.tree == told
+
+
+async def test_what_the_store_lacks_is_not_put_into_what_others_hold(api: Api) -> None:
+    """An object of an older version, stored without a default of today, is copied before it gets one."""
+    await api.create("/api/v1/namespaces/default/pods", pod("old"))
+    item = api.app.registry.get(POD, "default", "old")
+    assert item is not None
+    tree = objects.copy(item.tree)
+    del tree["spec"]["dnsPolicy"]
+    key = api.app.registry.store_key(POD, tree)
+    result = await api.app.cache.write([], [Put(key, encode(tree))], None)
+    assert result.succeeded
+    stored = api.app.registry.get(POD, "default", "old")
+    assert stored is not None
+    assert (await api.patch("/api/v1/namespaces/default/pods/old/status", {"status": {"message": "x"}})).status == 200
+    assert "dnsPolicy" not in stored.tree["spec"]

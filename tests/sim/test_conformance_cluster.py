@@ -59,6 +59,20 @@ def test_pods_that_own_each_other_in_a_circle_go(cluster: Cluster) -> None:
     cluster.run_until(lambda: not cluster.list("pods"), within=90)
 
 
+def test_an_owner_in_another_namespace_is_none(cluster: Cluster) -> None:
+    """The object goes, and it is told why."""
+    cluster.create(trees.tree("v1", "Namespace", "team", namespace=""))
+    cluster.advance(1)
+    owner = cluster.create(trees.tree("v1", "ConfigMap", "owner", namespace="team"))
+    cluster.create(trees.config_map("child", trees.owner(owner)))
+    cluster.wait_for("cm/child", "deleted")
+    (told,) = cluster.events("cm/child")
+    where = f"[v1/ConfigMap, namespace: default, name: owner, uid: {objects.uid(owner)}]"
+    assert (told["type"], told["reason"]) == ("Warning", "OwnerRefInvalidNamespace")
+    assert told["message"] == f'ownerRef {where} does not exist in namespace "default"'
+    assert cluster.get("cm/owner", namespace="team")
+
+
 # Namespaces
 
 
@@ -98,6 +112,23 @@ def test_pods_go_before_everything_else(cluster: Cluster) -> None:
     assert trees.condition(found, "NamespaceDeletionContentFailure") == ("False", "ContentDeleted", text)
     cluster.patch("pod/held", {"metadata": {"finalizers": None}}, namespace="team")
     cluster.wait_for("namespace/team", "deleted", within=120)
+
+
+def test_what_is_gone_does_not_remain(cluster: Cluster) -> None:
+    """Content that goes at once is never told of; what somebody else wants of the namespace does not matter for that."""
+    namespace(cluster, trees.config_map("one"))
+    found = cluster.get("namespace/team") or {}
+    spec = {"finalizers": ["kubernetes", "example.com/own"]}
+    cluster.run(cluster.client.call("PUT", "/api/v1/namespaces/team/finalize", body={**found, "spec": spec}))
+    cluster.delete("namespace/team")
+    cluster.advance(10)
+    assert (cluster.get("namespace/team") or {})["spec"] == {"finalizers": ["example.com/own"]}
+    said = {trees.condition(c.tree, "NamespaceContentRemaining") for c in cluster.history("namespace/team")}
+    assert said == {None, ("False", "ContentRemoved", "All content successfully removed")}
+    found = cluster.get("namespace/team") or {}
+    assert {c["status"] for c in found["status"]["conditions"]} == {"False"}
+    cluster.run(cluster.client.call("PUT", "/api/v1/namespaces/team/finalize", body={**found, "spec": {}}))
+    cluster.wait_for("namespace/team", "deleted")
 
 
 def test_a_pod_that_outlives_its_grace_is_told_of() -> None:
@@ -247,12 +278,12 @@ def test_endpoints_do_not_take_long(cluster: Cluster) -> None:
     cluster.create(trees.replica_set(1))
     cluster.run_until(lambda: ready(cluster), within=60)
     began = cluster.time
-    for number in range(60):
+    for number in range(200):
         spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
         cluster.create(trees.tree("v1", "Service", f"latency-{number}", spec=spec))
 
     def have() -> int:
         return sum(bool(e.get("subsets")) for e in cluster.list("endpoints", "default")) - 1
 
-    cluster.run_until(lambda: have() == 60, within=20)
+    cluster.run_until(lambda: have() == 200, within=20)
     assert cluster.time - began < 20

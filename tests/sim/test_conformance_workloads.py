@@ -189,10 +189,11 @@ def test_replica_sets_are_listed_and_deleted_by_label(cluster: Cluster) -> None:
     made["metadata"]["labels"] = {"e2e": "yes"}
     cluster.create(made)
     wait_ready(cluster, "rs/web", 3)
+    cluster.create(trees.replica_set(0, "other"))
     assert trees.by_name(cluster.list("rs", labels="e2e=yes")) == ["web"]
     kind = next(k for k in cluster.kinds if k.name == "ReplicaSet")
     cluster.run(cluster.client.call("DELETE", kind.path("default"), (("labelSelector", "e2e=yes"),)))
-    cluster.run_until(lambda: not cluster.list("rs") and not cluster.list("pods"), within=120)
+    cluster.run_until(lambda: trees.by_name(cluster.list("rs")) == ["other"] and not cluster.list("pods"), within=120)
 
 
 def test_a_replica_set_has_a_status_door(cluster: Cluster) -> None:
@@ -237,7 +238,7 @@ def test_a_job_adopts_and_releases(cluster: Cluster) -> None:
 
 
 def test_a_jobs_status_is_patched_and_replaced(cluster: Cluster) -> None:
-    """128: conditions of one's own are kept."""
+    """128: conditions of one's own are kept, and an annotation is written by that door too."""
     cluster.create(job())
     cluster.run_until(lambda: status(cluster, "job/sum").get("ready") == 2, within=60)
     patch = {"metadata": {"annotations": {"patchedstatus": "true"}}}
@@ -248,7 +249,14 @@ def test_a_jobs_status_is_patched_and_replaced(cluster: Cluster) -> None:
     listed = [*(found.get("conditions") or ()), own]
     cluster.patch("job/sum", {"status": {"conditions": listed}}, subresource="status")
     cluster.advance(30)
-    assert conditions.is_true(cluster.get("job/sum") or {}, "CustomConditionType")
+    path = "/apis/batch/v1/namespaces/default/jobs/sum/status"
+    read = cluster.run(cluster.client.call("GET", path))
+    assert conditions.is_true(read, "CustomConditionType")
+    later = {**own, "lastTransitionTime": "2026-01-01T00:00:30Z"}
+    body = {**read, "status": {**read["status"], "conditions": [*listed[:-1], later]}}
+    cluster.run(cluster.client.call("PUT", path, body=body))
+    cluster.advance(30)
+    assert later in status(cluster, "job/sum")["conditions"]
 
 
 def test_a_job_is_deleted_with_its_pods(cluster: Cluster) -> None:

@@ -283,3 +283,22 @@ def test_the_same_name_again_is_another_one(cluster: SimulatedCluster) -> None:
     advance_to(cluster, 2 * MINUTE + 30)
     assert active(cluster) == [name(2)]
     assert trees.by_name(cluster.list(JOB)) == [name(2)]
+
+
+def test_what_happens_together_is_written_together(cluster: SimulatedCluster) -> None:
+    """A job's status: when it starts, when its pod is ready, when that has ended, when it is over. A pod's end: once."""
+    cluster.create(cron_job("*/5 * * * *"))
+    cluster.advance(6 * MINUTE)
+    writes: dict[str, list[str]] = {}
+    for change in cluster.history:
+        writes.setdefault(change.resource, []).append(f"{change.time:.1f} {change.type}")
+    assert writes["jobs.batch"] == [
+        "300.1 ADDED",
+        "300.1 MODIFIED",
+        "301.1 MODIFIED",
+        "311.1 MODIFIED",
+        "311.1 MODIFIED",
+    ]
+    assert writes["cronjobs.batch"][1:] == ["300.1 MODIFIED", "311.1 MODIFIED"]
+    pods = ["300.1 ADDED", "300.1 MODIFIED", "300.1 MODIFIED", "310.1 MODIFIED", "311.1 MODIFIED"]
+    assert writes["pods"] == pods  # bound, runs, has succeeded, is counted

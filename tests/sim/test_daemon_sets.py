@@ -281,16 +281,19 @@ def test_late_news_and_rivals(cluster: Cluster) -> None:
 
 
 def test_a_collection_is_listed_and_deleted(cluster: Cluster) -> None:
-    """By a label, in all namespaces, and with its pods."""
+    """By a label, in all namespaces, and with its pods; another one stays."""
     made = daemons.daemon_set()
     made["metadata"]["labels"] = {"daemonset-name": "log"}
     cluster.create(made)
+    spec = {"selector": {"matchLabels": {"app": "other"}}, "template": trees.template("other")}
+    cluster.create(trees.tree("apps/v1", "DaemonSet", "other", spec=spec))
     daemons.settle(cluster, 3)
     assert [objects.name(d) for d in cluster.list("daemonset", labels="daemonset-name=log")] == ["log"]
     kind = next(k for k in cluster.kinds if k.resource == "daemonsets.apps")
     cluster.run(cluster.client.delete_collection(kind, "default", labels="daemonset-name=log"))
-    assert cluster.list("daemonset") == []
-    cluster.run_until(lambda: not cluster.list("pod") and not cluster.list("controllerrevision"), within=60)
+    assert trees.by_name(cluster.list("daemonset")) == ["other"]
+    cluster.run_until(lambda: len(cluster.list("pod")) == 3 and len(cluster.list("controllerrevision")) == 1, within=60)
+    assert {objects.labels(p)["app"] for p in cluster.list("pod")} == {"other"}
 
 
 def test_a_failed_pod_is_created_again(cluster: Cluster) -> None:
@@ -332,10 +335,19 @@ def test_the_status_has_its_own_door(cluster: Cluster) -> None:
     """Conditions that others put there stay, whatever the controller counts afterwards."""
     cluster.create(daemons.daemon_set())
     daemons.settle(cluster, 3)
-    condition = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set from e2e test"}
-    cluster.patch("daemonset/log", {"status": {"conditions": [condition]}}, subresource="status")
+    path = "/apis/apps/v1/namespaces/default/daemonsets/log/status"
+    found = cluster.run(cluster.client.call("GET", path))
+    for type in ("StatusUpdate", "StatusPatched"):
+        condition = {"type": type, "status": "True", "reason": "E2E", "message": "Set from e2e test"}
+        if type == "StatusUpdate":
+            body = {**found, "status": {**found["status"], "conditions": [condition]}}
+            cluster.run(cluster.client.call("PUT", path, body=body))
+        else:
+            cluster.patch("daemonset/log", {"status": {"conditions": [condition]}}, subresource="status")
+        cluster.advance(30)
+        assert trees.condition(cluster.get("daemonset/log"), type) == ("True", "E2E", "Set from e2e test")
     cluster.add_node("late")
     daemons.settle(cluster, 4)
-    assert trees.condition(cluster.get("daemonset/log"), "StatusUpdate") == ("True", "E2E", "Set from e2e test")
+    assert trees.condition(cluster.get("daemonset/log"), "StatusPatched") == ("True", "E2E", "Set from e2e test")
     with pytest.raises(ApiError, match="must be greater than or equal to 0"):
         cluster.patch("daemonset/log", {"status": {"numberReady": -1}}, subresource="status")

@@ -78,7 +78,16 @@ def test_the_same_seed_is_the_same_history() -> None:
 def test_nobody_changes_what_others_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trees that all in-process readers share are never mutated: frozen ones do as well, and tell the same."""
     plain = Scenario(seed=1).play()
-    monkeypatch.setattr(Item, "tree", property(lambda item: freeze(item.copy())))
+    frozen: dict[tuple[str, int], object] = {}
+
+    def tree(item: Item) -> object:
+        """One for each version, as it is the same one that is shared by all."""
+        kept = frozen.get((item.key, item.revision))
+        if kept is None:
+            kept = frozen[item.key, item.revision] = freeze(item.copy())
+        return kept
+
+    monkeypatch.setattr(Item, "tree", property(tree))
     assert Scenario(seed=1).play() == plain
 
 

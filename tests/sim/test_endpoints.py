@@ -148,7 +148,8 @@ def test_full_slices_are_left_alone(cluster: Cluster, monkeypatch: pytest.Monkey
     cluster.create(service())
     cluster.create(trees.replica_set(25))
     cluster.run_until(lambda: len(shown(cluster).get(8080, ())) == 25, within=120)
-    assert sorted(len(s["endpoints"]) for s in slices(cluster)) == [5, 10, 10]
+    assert len(slices(cluster)) == 3
+    assert max(len(s["endpoints"]) for s in slices(cluster)) <= 10
     before = {objects.name(s): objects.resource_version(s) for s in slices(cluster)}
     one = objects.name(cluster.list("pods", "default")[0])
     cluster.patch(f"pod/{one}", {"metadata": {"labels": {"app": "debug"}}})

@@ -1,15 +1,19 @@
 """Resource quotas in virtual time: counted at once, given back, never exceeded."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from sampan.cluster.simulated import SimulatedCluster
 from sampan.kinds.apps.deployment import DEPLOYMENT
 from sampan.kinds.core.config_map import CONFIGMAP
+from sampan.kinds.core.persistent_volume import PERSISTENTVOLUME
+from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.core.pod import POD
 from sampan.kinds.core.resource_quota import RESOURCEQUOTA
 from sampan.kinds.kind import Kind
+from sampan.kinds.resource.resource_claim import RESOURCECLAIM
 from sampan.meta.status import ApiError
 from tests.sim import trees
 from tests.sim.trees import Tree
@@ -105,3 +109,90 @@ def test_a_status_that_somebody_wrote_is_put_right(cluster: SimulatedCluster) ->
     cluster.run(cluster.client.update(RESOURCEQUOTA, wrong, "status"))
     cluster.advance(1)
     assert used(cluster) == {"secrets": "0"}
+
+
+def claim(name: str, **spec: Any) -> Tree:
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": ""}
+    return trees.tree("v1", "PersistentVolumeClaim", name, spec=wanted | spec)
+
+
+def test_storage_counts_as_far_as_it_has_grown(cluster: SimulatedCluster) -> None:
+    """In whole bytes; what a volume has more than its claim asks for is taken too."""
+    cluster.create(quota(requests_storage="3Gi", persistentvolumeclaims="2"))
+    volume = {"capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}
+    cluster.create(trees.tree("v1", "PersistentVolume", "v", namespace="", spec=volume))
+    cluster.advance(1)
+    cluster.create(claim("a", volumeName="v"))
+    cluster.create(claim("b", resources={"requests": {"storage": "100m"}}))
+    cluster.advance(5)
+    assert used(cluster) == {"requests.storage": "1073741825", "persistentvolumeclaims": "2"}
+    grown = {"status": {"allocatedResources": {"storage": "2Gi"}}}
+    call = cluster.client.patch(PERSISTENTVOLUMECLAIM, ("default", "a"), grown, subresource="status")
+    cluster.run(call)
+    assert used(cluster)["requests.storage"] == "2147483649"
+    cluster.advance(1)
+    assert used(cluster)["requests.storage"] == "2147483649"
+
+
+def test_a_claim_counts_by_its_attributes_class(cluster: SimulatedCluster) -> None:
+    """For the class that it has and for the one that it wants, until it has changed."""
+    for name in ("gold", "silver"):
+        term = {"scopeName": "VolumeAttributesClass", "operator": "In", "values": [name]}
+        made = quota(persistentvolumeclaims="1")
+        made["metadata"]["name"] = name
+        made["spec"]["scopeSelector"] = {"matchExpressions": [term]}
+        cluster.create(made)
+    cluster.advance(1)
+    driver = {"driver": "csi.example.com", "volumeHandle": "1"}
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "csi": driver}
+    spec |= {"volumeAttributesClassName": "gold", "storageClassName": ""}
+    cluster.create(trees.tree("v1", "PersistentVolume", "v", namespace="", spec=spec))
+    cluster.create(claim("a", volumeAttributesClassName="gold", volumeName="v"))
+    cluster.advance(5)
+
+    def counts() -> list[str]:
+        found = (cluster.get(RESOURCEQUOTA, name, "default") or {} for name in ("gold", "silver"))
+        return [q["status"]["used"]["persistentvolumeclaims"] for q in found]
+
+    assert counts() == ["1", "0"]
+    cluster.patch(PERSISTENTVOLUMECLAIM, "a", "default", {"spec": {"volumeAttributesClassName": "silver"}})
+    cluster.advance(1)
+    assert counts() == ["1", "1"]
+    cluster.patch(PERSISTENTVOLUME, "v", "", {"spec": {"volumeAttributesClassName": "silver"}})
+    patch = {"status": {"currentVolumeAttributesClassName": "silver"}}
+    cluster.run(cluster.client.patch(PERSISTENTVOLUMECLAIM, ("default", "a"), patch, subresource="status"))
+    cluster.advance(1)
+    assert counts() == ["0", "1"]
+
+
+def test_devices_of_a_class_count(cluster: SimulatedCluster) -> None:
+    """As many as a claim may get at most, of each class."""
+    devices = "gold_deviceclass_resource_k8s_io__devices"
+    hard = {"count__resourceclaims_resource_k8s_io": "9", devices: "40", devices.replace("gold", "iron"): "9"}
+    cluster.create(quota(**hard))
+    cluster.advance(1)
+
+    def wish(name: str, *requests: Tree) -> Tree:
+        return trees.tree("resource.k8s.io/v1", "ResourceClaim", name, spec={"devices": {"requests": list(requests)}})
+
+    exactly = {"name": "r", "exactly": {"deviceClassName": "gold", "count": 2}}
+    some = [
+        {"name": "x", "deviceClassName": "iron", "count": 4},
+        {"name": "y", "deviceClassName": "iron", "count": 1},
+        {"name": "z", "deviceClassName": "gold", "count": 3},
+    ]
+    cluster.create(wish("a", exactly, {"name": "s", "firstAvailable": some}))
+    cluster.create(wish("b", {"name": "r", "exactly": {"deviceClassName": "gold", "allocationMode": "All"}}))
+    cluster.advance(1)
+    class_name = "{}.deviceclass.resource.k8s.io/devices"
+    found = {
+        class_name.format("gold"): "37",
+        class_name.format("iron"): "4",
+        "count/resourceclaims.resource.k8s.io": "2",
+    }
+    assert used(cluster) == found
+    with pytest.raises(ApiError, match="exceeded quota: q, requested: gold.deviceclass.resource.k8s.io/devices=5"):
+        cluster.create(wish("c", {**exactly, "exactly": {"deviceClassName": "gold", "count": 5}}))
+    cluster.delete(RESOURCECLAIM, "b", "default")
+    cluster.advance(1)
+    assert used(cluster)[class_name.format("gold")] == "5"

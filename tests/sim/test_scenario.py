@@ -29,7 +29,7 @@ WRONG = {
     "steps: [wait: {object: pod/a, cel: 1 + 1}]": "3: steps[0].wait.cel: ",
     "steps: [patch: {object: pod/a}]": "3: steps[0].patch: say one of merge, strategic, json",
     "steps: [together: [advance: 1m]]": "3: steps[0].together[0]: only apply, patch, scale and delete",
-    "faults: [crashNodes: {}]": "3: faults[0]: must be one of crashNode, partition",
+    "faults: [crashNodes: {}]": "3: faults[0]: must be one of crashNode, crashAgent, partition",
     "faults: [crashNode: {node: node-9}]": "3: faults[0].crashNode.node: there is no node 'node-9'; there are node-1",
     "faults: [lateWatches: {}]": "3: faults[0].lateWatches: by is missing",
     "faults: [{errors: {}, sometimes: 200%}]": "3: faults[0].sometimes: must be a chance such as 5%, not '200%'",

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from sampan.client.transport import TransportError
 from sampan.cluster.faults import Faults
 from sampan.meta import conditions, objects
+from sampan.scheduling.config import ConfigError
 from sampan.testing import Cluster
 from tests.sim import trees
 from tests.sim.trees import Tree
@@ -94,7 +96,7 @@ def test_overhead_of_a_runtime_class_counts(cluster: Cluster) -> None:
     """The overhead that a RuntimeClass adds is part of the request."""
     made = trees.tree("node.k8s.io/v1", "RuntimeClass", "heavy", "")
     cluster.create(made | {"handler": "heavy", "overhead": {"podFixed": {"cpu": "2"}}})
-    cluster.create(pod("p", "3", runtimeClassName="heavy"))
+    assert cluster.create(pod("p", "3", runtimeClassName="heavy"))["spec"]["overhead"] == {"cpu": "2"}
     assert "2 Insufficient cpu." in refusal(cluster, "p")
 
 
@@ -341,3 +343,34 @@ def test_namespaces_are_chosen_by_label(cluster: Cluster) -> None:
     cluster.patch("namespace/other", {"metadata": {"labels": {"team": "x"}}})
     cluster.wait_for("pod/p", "Ready", 20)
     assert where(cluster, "p") == (cluster.get("pod/there", namespace="other") or {})["spec"]["nodeName"]
+
+
+CONFIGURATION = """
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+- schedulerName: default-scheduler
+- schedulerName: packing
+  plugins:
+    score: {disabled: [{name: "*"}], enabled: [{name: NodeResourcesFit}]}
+  pluginConfig:
+  - name: NodeResourcesFit
+    args: {scoringStrategy: {type: MostAllocated}}
+"""
+
+
+def test_a_configuration_of_one_s_own(tmp_path: Path) -> None:
+    """As YAML or as a file; forks and the scheduler after a crash have it too; what is wrong in it is said."""
+    file = tmp_path / "scheduler.yaml"
+    file.write_text(CONFIGURATION)
+    with Cluster(nodes=3, scheduling=file) as cluster, cluster.fork() as fork:
+        fork.sim.crash_control_plane()
+        fork.sim.start_control_plane()
+        for each in (cluster, fork):
+            for name in ("one", "two", "three"):
+                each.create(pod(name, "500m", schedulerName="packing"))
+                each.wait_for(f"pod/{name}", "Ready")
+            assert len({where(each, name) for name in ("one", "two", "three")}) == 1
+            assert told(each, "one", "Scheduled")
+    with pytest.raises(ConfigError, match="percentageOfNodesToScore"):
+        Cluster(scheduling=CONFIGURATION + "percentageOfNodesToScore: 200\n")

@@ -98,6 +98,7 @@ def test_sets_are_listed_patched_and_deleted_together(cluster: Cluster) -> None:
     wanted = stateful_set(1)
     wanted["metadata"]["labels"] = {"test": "one"}
     cluster.create(wanted)
+    cluster.create({**stateful_set(0), "metadata": {"name": "other", "namespace": "default"}})
     stateful.wait_ready(cluster, 1)
     assert trees.by_name(cluster.list(STATEFULSET, labels="test=one")) == ["web"]
     stateful.set_image(cluster, "web:2", replicas=2)
@@ -105,7 +106,8 @@ def test_sets_are_listed_patched_and_deleted_together(cluster: Cluster) -> None:
     assert stateful.pods(cluster) == {"web-0": "web:2", "web-1": "web:2"}
     cluster.run(cluster.client.delete_collection(STATEFULSET, "default", labels="test=one"))
     cluster.advance(60)
-    assert [cluster.list(kind) for kind in (STATEFULSET, POD, CONTROLLERREVISION)] == [[], [], []]
+    assert [len(cluster.list(kind)) for kind in (STATEFULSET, POD, CONTROLLERREVISION)] == [1, 0, 1]
+    assert trees.by_name(cluster.list(STATEFULSET)) == ["other"]
 
 
 def test_the_status_has_its_own_door(cluster: Cluster) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sampan.client.transport import TransportError
+from sampan.cluster.aim import CONTROLLERS, Aim
 from sampan.kinds.core.persistent_volume import PERSISTENTVOLUME
 from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.core.pod import POD
@@ -351,6 +352,54 @@ def test_one_pod_alone_uses_a_claim_for_one_pod(cluster: Cluster) -> None:
     cluster.wait_for("pod/second", "Ready")
 
 
+def test_a_claim_for_one_pod_goes_to_the_more_important_one(cluster: Cluster) -> None:
+    """Who has it is pushed out, wherever it is."""
+    cluster.create(claim(mode="ReadWriteOncePod"))
+    metadata = {"name": "high"}
+    kind = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": metadata}
+    cluster.create({**kind, "value": 1000})
+    cluster.create(pod("first"))
+    cluster.wait_for("pod/first", "Ready")
+    cluster.create(pod("second", priorityClassName="high"))
+    cluster.wait_for("pod/second", "Ready", 60)
+    assert cluster.get("pod/first") is None
+    assert node_of(cluster, "second") == cluster.get("pvc/data")["metadata"]["annotations"][SELECTED]
+
+
+def test_storage_that_is_measured_decides_where_a_pod_goes(cluster: Cluster) -> None:
+    """A driver that tells how much there is gets pods only where there is enough; more of it helps at once."""
+    metadata = {"name": "csi.example.com"}
+    kind = {"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": metadata}
+    cluster.create({**kind, "spec": {"storageCapacity": True}})
+    cluster.create(storage_class("measured", "csi.example.com"))
+    cluster.create(claim(storageClassName="measured"))
+    cluster.create(pod())
+    cluster.advance(5)
+    assert refusal(cluster, "web").startswith("0/2 nodes are available: 2 node(s) did not have enough free storage.")
+    name = cluster.list("node")[1]["metadata"]["name"]
+    told = {"apiVersion": "storage.k8s.io/v1", "kind": "CSIStorageCapacity", "metadata": {"name": "there"}}
+    told |= {"storageClassName": "measured", "nodeTopology": {"matchLabels": {"kubernetes.io/hostname": name}}}
+    cluster.create({**told, "capacity": "512Mi"})
+    cluster.advance(20)
+    assert SELECTED not in cluster.get("pvc/data")["metadata"].get("annotations", {})
+    cluster.patch("csistoragecapacity/there", {"capacity": "2Gi"})
+    chosen = cluster.wait_for("pvc/data", lambda c: c["metadata"].get("annotations", {}).get(SELECTED), 30)
+    assert chosen["metadata"]["annotations"][SELECTED] == name
+
+
+def test_a_scheduler_that_does_not_look_at_volumes() -> None:
+    """Its configuration leaves the plugins out, and pods go where their volumes are not."""
+    off = {"disabled": [{"name": "VolumeBinding"}]}
+    configuration = {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "profiles": [{"plugins": {"multiPoint": off}}],
+    }
+    with Cluster(nodes=1, scheduling=configuration) as cluster:
+        cluster.create(pod(claimed="missing"))
+        cluster.wait_for("pod/web", lambda p: p["spec"].get("nodeName"))
+
+
 def test_zones_of_volumes(cluster: Cluster) -> None:
     """A volume that is labelled with a zone wants its pod there."""
     cluster.add_node("far", labels={"topology.kubernetes.io/zone": "b"})
@@ -529,11 +578,43 @@ def test_a_volume_for_one_node_is_not_attached_to_two(cluster: Cluster) -> None:
     cluster.create(pod("second", nodeName="sampan-2"))
     cluster.advance(2)
     assert [found["spec"]["nodeName"] for found in cluster.list("volumeattachments")] == ["sampan"]
-    text = (
-        'Warning FailedAttachVolume Multi-Attach error for volume "disk" Volume is already exclusively attached to one '
-        "node and can't be attached to another"
-    )
+    text = 'Warning FailedAttachVolume Multi-Attach error for volume "disk" Volume is already used by pod(s) first'
     assert text in told(cluster, "pod/second")
     cluster.delete("pod/first")
     cluster.advance(40)
     assert [found["spec"]["nodeName"] for found in cluster.list("volumeattachments")] == ["sampan-2"]
+
+
+def test_a_volume_that_is_still_being_detached_is_not_attached_to_another_node(cluster: Cluster) -> None:
+    """Nobody uses it any more, and the event names nobody."""
+    cluster.create(csi_volume("disk"))
+    cluster.create(claim(storageClassName=""))
+    cluster.create(pod("first", nodeName="sampan"))
+    cluster.advance(2)
+    [attachment] = cluster.list("volumeattachments")
+    cluster.patch(
+        f"volumeattachment/{objects.name(attachment)}", {"metadata": {"finalizers": ["example.com/attacher"]}}
+    )
+    cluster.delete("pod/first", grace_seconds=0)
+    cluster.wait_for("pod/first", "deleted")
+    cluster.create(pod("second", nodeName="sampan-2"))
+    cluster.advance(2)
+    text = "Volume is already exclusively attached to one node and can't be attached to another"
+    assert f'Warning FailedAttachVolume Multi-Attach error for volume "disk" {text}' in told(cluster, "pod/second")
+
+
+def test_a_deleted_claim_outlives_late_news_of_its_pod(cluster: Cluster) -> None:
+    """Its pod was bound a moment ago; whoever has not heard of that looks before the claim may go."""
+    cluster.create(volume("v"))
+    cluster.create(claim(storageClassName=""))
+    cluster.advance(2)
+    with cluster.faults.late_watches(5, Aim(users=CONTROLLERS, resources=("pods",))):
+        cluster.create(pod(nodeName="sampan"))
+        cluster.delete("pvc/data")
+        cluster.advance(3)
+        found = cluster.get("pvc/data")
+        cluster.advance(10)
+    assert found is not None and objects.is_deleting(found)
+    assert cluster.get("pvc/data") is not None
+    cluster.delete("pod/web")
+    cluster.wait_for("pvc/data", "deleted")

@@ -303,3 +303,17 @@ async def test_many_writers_get_distinct_revisions(store: Store) -> None:
     assert revisions == list(range(2, 102))
     events = await take(watch, 101)
     assert all(a.revision < b.revision for a, b in pairwise(events))
+
+
+async def test_a_writer_finds_its_write_published(store: Store) -> None:
+    """When a transaction is done, a watch has it ready: nobody needs to wait for his turn; and nothing comes twice."""
+    watch = store.watch("", 1)
+    reader = asyncio.ensure_future(take(watch, 3))
+    await asyncio.sleep(0)
+    revision = await put(store, "a")
+    batch = watch.take_at_once()
+    assert batch is not None
+    assert (batch.revision, [event.key for event in batch.events]) == (revision, ["a"])
+    assert watch.take_at_once() is None
+    await put(store, "b")
+    assert [event.key for event in await reader] == ["b"]

@@ -143,10 +143,37 @@ def test_seeds_and_parameters(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*::test_seeds[[]seed=2] PASSED*"])
 
 
+def test_a_scheduler_of_a_test_s_own(pytester: pytest.Pytester) -> None:
+    """Pods of its profiles are placed in the tests that say so, and wait in the others."""
+    profiles = "profiles: [{schedulerName: mine}]"
+    kind = "{apiVersion: kubescheduler.config.k8s.io/v1, kind: KubeSchedulerConfiguration"
+    Path("scheduler.yaml").write_text(f"{kind}, {profiles}}}")
+    source = """
+        import pytest
+
+        CONTAINER = {"name": "c", "image": "web"}
+        SPEC = {"schedulerName": "mine", "containers": [CONTAINER]}
+        POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": SPEC}
+
+        @pytest.mark.cluster(scheduling="scheduler.yaml")
+        def test_its_own(cluster):
+            cluster.create(POD)
+            cluster.wait_for("pod/p", "Ready")
+
+        def test_another(cluster):
+            cluster.create(POD)
+            cluster.advance(60)
+            assert not cluster.get("pod/p")["spec"].get("nodeName")
+    """
+    run(pytester, source).assert_outcomes(passed=2)
+
+
 SETTINGS = {
     "nodes=-1": "sampan: nodes is a number from 0 on, not -1",
-    "node=3": "sampan: a cluster takes seed, nodes, crds, manifests, virtual_time, not node",
+    "node=3": "sampan: a cluster takes seed, nodes, crds, manifests, virtual_time, scheduling, not node",
     "virtual_time=3": "sampan: virtual_time is True or False, not 3",
+    "scheduling={'kind': 'Pod'}": "sampan: scheduling: this is no KubeSchedulerConfiguration*",
+    "scheduling='gone.yaml'": "sampan: scheduling: *No such file or directory*",
     "manifests=[3]": "sampan: manifests are paths, YAML texts or objects, not 3",
     "manifests='gone.yaml'": "sampan: */gone.yaml: No such file or directory",
     "manifests='empty'": "sampan: */empty: there is no manifest in this folder*",

@@ -1,14 +1,13 @@
-"""Container images of a cluster: load an archive, import a root file system, list, save, remove."""
+"""Container images of a cluster: pull, push, load an archive, import a root file system, list, save, remove, prune."""
 
 import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampan.cli import common
+from sampan.cli import common, image_transfer
 from sampan.cli.main import CommandError
 from sampan.cluster import agents, host
 from sampan.cluster.settings import Settings
@@ -33,40 +32,47 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     save.add_argument("image")
     save.add_argument("-o", "--output", type=Path, required=True)
     verbs.add_parser("rm", help="remove an image").add_argument("image")
+    verbs.add_parser("prune", help="remove the images that no container uses")
+    image_transfer.arguments(verbs)
     for after in verbs.choices.values():
         common.cluster_arguments(after, default=argparse.SUPPRESS)  # they may also stand after the verb
-    for verb in ("pull", "build"):
-        later = verbs.add_parser(verb, help="(a later version)", prefix_chars="\0", add_help=False)
-        later.add_argument("rest", nargs="*")
+    later = verbs.add_parser("build", help="(a later version)", prefix_chars="\0", add_help=False)
+    later.add_argument("rest", nargs="*")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises CommandError."""
-    if arguments.verb in ("pull", "build"):
+    if arguments.verb == "build":
         raise CommandError(
-            f"image {arguments.verb} is not available yet in this version; use: sampan image load ARCHIVE, "
-            "or sampan image import DIR --tag NAME"
+            "image build is not available yet in this version; build with another tool, then: sampan image load "
+            "ARCHIVE, or sampan image import DIR --tag NAME"
         )
     cluster = common.existing(arguments)
     if cluster.runtime == "simulated":
         raise CommandError(f"cluster {cluster.name} has simulated nodes: every image is there, and none is needed")
     if os.geteuid() != 0:
-        return _as_root(cluster, arguments.command_line)
+        return _as_root(cluster, arguments)
     from sampan.node.images.model import ImageError
     from sampan.node.images.store import ImageStore
 
     store = ImageStore(agents.image_directory(cluster))
     try:
+        if of_cluster := _OF_CLUSTER.get(arguments.verb):
+            return of_cluster(cluster, store, arguments)
         return _VERBS[arguments.verb](store, arguments)
     except (ImageError, OSError) as error:
         raise CommandError(str(error)) from error
 
 
-def _as_root(cluster: Settings, command_line: Sequence[str]) -> int:
-    """The same command through sudo: the images belong to the node agents."""
+def _as_root(cluster: Settings, arguments: argparse.Namespace) -> int:
+    """The same command through sudo: the images belong to the node agents. The logins stay this user's."""
     sampan = [sys.executable, "-B", "-m", "sampan", "image", "--data-dir", str(cluster.directory)]
+    logins = []
+    if arguments.verb in _TRANSFERS and arguments.auth_file is None:
+        logins = ["--auth-file", str(image_transfer.auth_file())]
     sys.stdout.flush()
-    return subprocess.run([*host.elevation(cluster), *sampan, *command_line], check=False).returncode
+    command = [*host.elevation(cluster), *sampan, *arguments.command_line, *logins]
+    return subprocess.run(command, check=False).returncode
 
 
 def _load(store: "ImageStore", arguments: argparse.Namespace) -> int:
@@ -114,7 +120,17 @@ def _remove(store: "ImageStore", arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _prune(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) -> int:
+    removed, freed = store.prune(agents.used_images(cluster))
+    for image in removed:
+        print(f"removed {image.reference}")
+    print(f"{len(removed)} images removed, {_size(freed)} freed")
+    return 0
+
+
 _VERBS = {"load": _load, "import": _import, "list": _list, "save": _save, "rm": _remove}
+_TRANSFERS = {"pull": image_transfer.pull, "push": image_transfer.push}
+_OF_CLUSTER = {**_TRANSFERS, "prune": _prune}
 
 
 def _size(count: int) -> str:

@@ -6,13 +6,13 @@ Objects go in and come out as trees; a refusal is an `ApiError` around the serve
 https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 import orjson
 
-from sampan.client.transport import Transport, TransportError
+from sampan.client.transport import Quiet, Transport, TransportError
 from sampan.kinds.kind import Kind, Object
 from sampan.meta import status
 from sampan.meta.status import ApiError
@@ -74,8 +74,10 @@ class Client:
 
     def __init__(self, transport: Transport, user_agent: str, accept: str = "", watch: WatchTerms = WATCH) -> None:
         self.transport = transport
+        self._quiet = transport if isinstance(transport, Quiet) else None
         self.user_agent = user_agent
         self._accept = accept
+        self._accepts = [accept.format(f"PartialObjectMetadata{kind}") or JSON for kind in ("", "List")]
         self._watch = watch
 
     def metadata_only(self) -> "Client":
@@ -125,22 +127,33 @@ class Client:
         """Deletes one object: returns it when it goes later (grace, finalizers), else a Status."""
         return await self.call("DELETE", kind.path(*key), body=_delete_body(options))
 
-    async def delete_collection(self, kind: Kind, namespace: str, **options: Unpack[DeleteOptions]) -> Object:
-        """Deletes every object of the kind in the namespace."""
-        return await self.call("DELETE", kind.path(namespace), body=_delete_body(options))
+    async def delete_collection(
+        self, kind: Kind, namespace: str, *, labels: str = "", fields: str = "", **options: Unpack[DeleteOptions]
+    ) -> Object:
+        """Deletes every object of the kind in the namespace, or those that the selectors choose."""
+        query = _present((("labelSelector", labels), ("fieldSelector", fields)))
+        return await self.call("DELETE", kind.path(namespace), query, body=_delete_body(options))
 
     async def watch(
         self, kind: Kind, namespace: str = "", *, resource_version: str = "", labels: str = "", fields: str = ""
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version`, until the server ends the stream. Raises ApiError (410 Expired)."""
-        query = _present((("resourceVersion", resource_version), ("labelSelector", labels), ("fieldSelector", fields)))
-        flags = _present((("watch", "true"), ("allowWatchBookmarks", "true" if self._watch.bookmarks else "")))
-        flags = (*flags, ("timeoutSeconds", str(self._watch.seconds)))
-        response = await self._send(Request("GET", kind.path(namespace), flags + query, self._headers(JSON)))
+        response = await self._send(self.watching(kind, namespace, resource_version, labels, fields))
         async for frame in _frames(response):
             if frame["type"] == "ERROR":
                 raise ApiError(frame["object"])
             yield WatchEvent(frame["type"], typed(kind, frame["object"]))
+
+    def watching(self, kind: Kind, namespace: str, resource_version: str, labels: str, fields: str) -> Request:
+        """The request of such a watch."""
+        query = _present((("resourceVersion", resource_version), ("labelSelector", labels), ("fieldSelector", fields)))
+        flags = _present((("watch", "true"), ("allowWatchBookmarks", "true" if self._watch.bookmarks else "")))
+        flags = (*flags, ("timeoutSeconds", str(self._watch.seconds)))
+        return Request("GET", kind.path(namespace), flags + query, self._headers(JSON))
+
+    def sleep(self, kind: Kind, revision: int, ask: Callable[[], Request], wake: Callable[[], None]) -> bool:
+        """Has `wake` called once the watch that `ask` asks for would see something, where that is known; else False."""
+        return self._quiet is not None and self._quiet.sleep(kind, revision, ask, wake)
 
     async def call(
         self,
@@ -172,8 +185,7 @@ class Client:
         return response
 
     def _headers(self, content_type: str, *, listing: bool = False) -> dict[str, str]:
-        accept = self._accept.format("PartialObjectMetadata" + ("List" if listing else "")) or JSON
-        return {"accept": accept, "content-type": content_type, "user-agent": self.user_agent}
+        return {"accept": self._accepts[listing], "content-type": content_type, "user-agent": self.user_agent}
 
 
 def typed(kind: Kind, obj: Object) -> Object:
@@ -250,7 +262,7 @@ async def _frames(response: Response) -> AsyncIterator[Object]:
         yield body
         return
     rest = b""
-    async for chunk in _chunks(body):
+    async for chunk in _whole(body) if isinstance(body, bytes) else body:
         if isinstance(chunk, dict):
             yield chunk
             continue
@@ -262,9 +274,5 @@ async def _frames(response: Response) -> AsyncIterator[Object]:
         yield _decode(rest)
 
 
-async def _chunks(body: bytes | AsyncIterator[bytes | Object]) -> AsyncIterator[bytes | Object]:
-    if isinstance(body, bytes):
-        yield body
-        return
-    async for chunk in body:
-        yield chunk
+async def _whole(body: bytes) -> AsyncIterator[bytes | Object]:
+    yield body

@@ -5,12 +5,14 @@ while the server can't be reached. Readers get the objects themselves: never mut
 """
 
 import asyncio
+import functools
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from sampan.client.api import Client, Key
+from sampan.client.index import BUILT_IN, Index, Terms, of_object
 from sampan.client.transport import TransportError
 from sampan.client.waiters import Waiters
 from sampan.kinds.kind import Kind, Object
@@ -49,34 +51,30 @@ class Cache:
     _objects: dict[Key, Object] = field(default_factory=dict, init=False)
     _changed: dict[Key, float] = field(default_factory=dict, init=False)
     _subscribers: list[Callback] = field(default_factory=list, init=False)
-    _indexes: dict[str, tuple[IndexFunction, dict[str, dict[Key, None]]]] = field(default_factory=dict, init=False)
+    _indexes: dict[str, Index] = field(default_factory=dict, init=False)
     _waiters: Waiters = field(default_factory=Waiters, init=False)
     _started: bool = field(default=False, init=False)
+    _stopped: bool = field(default=False, init=False)
     _following: "asyncio.Task[None] | None" = field(default=None, init=False)
     _failures: int = field(default=0, init=False)
     _expired: bool = field(default=False, init=False)
 
-    def __post_init__(self) -> None:
-        self.add_index("owner", _owner_uids)
-        self.add_index("namespace", lambda obj: (key_of(obj)[0],))
-        self.add_index("label", _label_terms)
-
     def start(self) -> None:
-        """Begins to follow; once only."""
+        """Begins to follow; once only. Who knows all there is needs no watch before there is more."""
         if not self._started:
             self._started = True
-            self._following = self.tasks.spawn(self._follow_for_ever(), f"cache {self.kind.resource}")
+            if not (self.synced and self._sleep()):
+                self._follow()
 
     def continue_from(self, other: "Cache") -> None:
         """Knows what another one of the same kind, with the same indexes, has seen; before `start`."""
         self.resource_version = other.resource_version
         self._objects, self._changed = dict(other._objects), dict(other._changed)
-        for name, (function, terms) in other._indexes.items():
-            known = self._indexes.get(name, (function,))[0]
-            self._indexes[name] = (known, {term: dict(bucket) for term, bucket in terms.items()})
+        self._indexes = {name: index.copy() for name, index in other._indexes.items()}
 
     def stop(self) -> None:
         """Follows no longer; what was there counts as deleted."""
+        self._stopped = True
         if self._following is not None:
             self._following.cancel()
         for key in list(self._objects):
@@ -92,33 +90,55 @@ class Cache:
         return self._objects.get(key)
 
     def items(self, namespace: str = "") -> list[Object]:
-        """All objects, or those of one namespace."""
-        return self.indexed("namespace", namespace) if namespace else list(self._objects.values())
+        """All objects, or those of one namespace. These and all other lists come in the order of their keys."""
+        return self.indexed("namespace", namespace) if namespace else self.indexed("all", "")
 
     def owned_by(self, uid: str) -> list[Object]:
         """Objects with an ownerReference to this uid, controller or not."""
         return self.indexed("owner", uid)
 
+    def controlled_by(self, uid: str) -> list[Object]:
+        """Objects whose controller has this uid."""
+        return self.indexed("controller", uid)
+
+    def orphans(self, namespace: str) -> list[Object]:
+        """Objects of a namespace that have no controller."""
+        return self.indexed("orphan", namespace)
+
     def labelled(self, namespace: str, equalities: dict[str, str]) -> list[Object]:
         """Objects of a namespace that carry all these labels."""
         if not equalities:
             return self.items(namespace)
-        terms = [f"{namespace}/{name}={value}" for name, value in equalities.items()]
-        buckets = sorted((self._indexes["label"][1].get(term, {}) for term in terms), key=len)
-        smallest, others = buckets[0], buckets[1:]
-        return [self._objects[key] for key in smallest if all(key in other for other in others)]
+        index, objects = self._index("label"), self._objects
+        terms = sorted((f"{namespace}/{name}={value}" for name, value in equalities.items()), key=index.count)
+        found = index.under(terms[0])
+        for term in terms[1:]:
+            found = [key for key in found if index.has(term, key)]
+        return [objects[key] for key in found]
 
     def add_index(self, name: str, function: IndexFunction) -> None:
         """Keeps an index of the terms that `function` gives for each object. A second time is harmless."""
-        if name in self._indexes:
-            return
-        self._indexes[name] = (function, {})
-        for key, obj in self._objects.items():
-            self._index_one(name, key, obj)
+        if name not in self._indexes:
+            self._begin_index(name, of_object(function))
 
     def indexed(self, name: str, term: str) -> list[Object]:
         """Objects under one term of an index."""
-        return [self._objects[key] for key in self._indexes[name][1].get(term, {})]
+        objects = self._objects
+        return [objects[key] for key in self._index(name).under(term)]
+
+    def count(self, name: str, term: str) -> int:
+        """How many objects there are under one term of an index."""
+        return self._index(name).count(term)
+
+    def _index(self, name: str) -> Index:
+        """One that was added, or one that every cache has when it is asked for."""
+        return self._indexes.get(name) or self._begin_index(name, BUILT_IN[name])
+
+    def _begin_index(self, name: str, terms: Terms) -> Index:
+        made = self._indexes[name] = Index(terms)
+        for key, obj in self._objects.items():
+            made.put(key, None, obj)
+        return made
 
     def age_seconds(self, key: Key) -> float:
         """How long ago a change of this object was last seen here; by the monotonic clock."""
@@ -142,6 +162,15 @@ class Cache:
     async def wait_until(self, is_so: Callable[[], bool]) -> None:
         """Returns once the predicate holds; it is asked again after each change."""
         await self._waiters.wait(is_so)
+
+    def _sleep(self) -> bool:
+        about = (self.kind, self.namespace, self.resource_version, self.labels, self.fields)
+        ask = functools.partial(self.client.watching, *about)
+        return self.client.sleep(self.kind, _number(self.resource_version), ask, self._follow)
+
+    def _follow(self) -> None:
+        if not (self._stopped or self.tasks.is_closed):
+            self._following = self.tasks.spawn(self._follow_for_ever(), f"cache {self.kind.resource}")
 
     async def _follow_for_ever(self) -> None:
         while True:
@@ -205,48 +234,23 @@ class Cache:
         old = self._objects.get(key)
         if old is None and new is None:
             return
-        for function, terms in self._indexes.values():
-            _unindex(terms, key, function(old) if old is not None else ())
+        for index in self._indexes.values():
+            index.put(key, old, new)
         if new is None:
             self._objects.pop(key)
             self._changed.pop(key, None)
         else:
             self._objects[key] = new
             self._changed[key] = self.clock.monotonic()
-            for name in self._indexes:
-                self._index_one(name, key, new)
         change = "DELETED" if new is None else "ADDED" if old is None else "MODIFIED"
         for callback in self._subscribers:
             callback(change, old, new)
-
-    def _index_one(self, name: str, key: Key, obj: Object) -> None:
-        function, terms = self._indexes[name]
-        for term in function(obj):
-            terms.setdefault(term, {})[key] = None
 
     def __iter__(self) -> Iterator[Object]:
         return iter(list(self._objects.values()))
 
     def __len__(self) -> int:
         return len(self._objects)
-
-
-def _unindex(terms: dict[str, dict[Key, None]], key: Key, gone: Iterable[str]) -> None:
-    for term in gone:
-        bucket = terms.get(term)
-        if bucket is not None:
-            bucket.pop(key, None)
-            if not bucket:
-                del terms[term]
-
-
-def _owner_uids(obj: Object) -> Iterable[str]:
-    return [str(owner.get("uid", "")) for owner in obj["metadata"].get("ownerReferences") or ()]
-
-
-def _label_terms(obj: Object) -> Iterable[str]:
-    namespace = key_of(obj)[0]
-    return [f"{namespace}/{name}={value}" for name, value in (obj["metadata"].get("labels") or {}).items()]
 
 
 def _number(resource_version: str) -> int:

@@ -43,6 +43,7 @@ class HttpTransport:
                 headers=headers,
                 timeout=_timeout(request, is_stream=is_stream),
                 allow_redirects=False,
+                server_hostname=self.access.server_name or None,
             )
             content = _stream(answer) if is_stream and answer.status < 400 else await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -15,7 +15,8 @@ import yaml
 class Access:
     """Everything needed to reach a server. `ca`, `certificate` and `key` are PEM texts; empty when not used.
 
-    `token_file` is read anew for each request, since mounted tokens rotate.
+    `token_file` is read anew for each request, since mounted tokens rotate. `server_name` is the one that the server's
+    certificate must have; "" for that of its URL.
     """
 
     server: str
@@ -26,6 +27,7 @@ class Access:
     token_file: str = ""
     insecure: bool = False
     namespace: str = "default"
+    server_name: str = ""
 
     def current_token(self) -> str:
         """The bearer token to send now, or ""."""
@@ -53,6 +55,7 @@ def load(path: Path, context: str = "") -> Access:
         token_file=user.get("tokenFile", ""),
         insecure=bool(cluster.get("insecure-skip-tls-verify", False)),
         namespace=link.get("namespace") or "default",
+        server_name=cluster.get("tls-server-name") or "",
     )
 
 

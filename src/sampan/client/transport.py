@@ -3,8 +3,10 @@
 A response's stream yields chunks: bytes (parts of lines, as they came) or whole trees (in process).
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
+from sampan.kinds.kind import Kind
 from sampan.web.message import Request, Response
 
 
@@ -21,4 +23,16 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Lets go of connections; streams end."""
+        ...
+
+
+@runtime_checkable
+class Quiet(Protocol):
+    """A transport that knows when a watch has something to see, so that none needs to be open before."""
+
+    def sleep(self, kind: Kind, revision: int, ask: Callable[[], Request], wake: Callable[[], None]) -> bool:
+        """Calls `wake` once when something of the kind is younger than that; False where a watch is needed at once.
+
+        `ask` makes the request of that watch.
+        """
         ...

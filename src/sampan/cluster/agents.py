@@ -3,6 +3,7 @@
 The agent reads one JSON file: what it needs to know of the cluster, and nothing else.
 """
 
+import contextlib
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,20 @@ from sampan.cluster.settings import Settings
 def image_directory(cluster: Settings) -> Path:
     """The cluster's images, shared by all its nodes on this host."""
     return cluster.path("images")
+
+
+def registry_files(cluster: Settings) -> list[str]:
+    """The files that may say where images come from; the first that is there counts."""
+    return [str(cluster.path("registries.yaml")), "/etc/sampan/registries.yaml"]
+
+
+def used_images(cluster: Settings) -> set[str]:
+    """The images that containers of this cluster are made of, also of those that ended and may start again."""
+    used = set()
+    for record in cluster.directory.glob("node-*/containers/c/*/record.json"):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            used.add(str(orjson.loads(record.read_bytes())["state"]["image_id"]))
+    return used
 
 
 def has_image(cluster: Settings, reference: str) -> bool:
@@ -56,6 +71,7 @@ def write_config(cluster: Settings, number: int) -> Path:
         **{f"serving_{name}": str(keys / file) for name, file in pair.items()},
         "root": str(cluster.path(f"node-{node}")),
         "images": str(image_directory(cluster)),
+        "registries": registry_files(cluster),
         "runtime": cluster.runtime,
         "ready_file": str(ready_file(cluster, node)),
         "internal_ip": cluster.gateway(number) if cluster.runtime != "simulated" else "127.0.0.1",

@@ -5,7 +5,8 @@ https://kubernetes.io/docs/reference/instrumentation/metrics/
 
 from collections.abc import Callable
 
-from sampan.client.transport import Transport
+from sampan.client.transport import Quiet, Transport
+from sampan.kinds.kind import Kind
 from sampan.server.metrics import Metrics
 from sampan.web.message import Request, Response
 
@@ -31,6 +32,7 @@ class ClientMetrics:
 class _Metered:
     def __init__(self, inner: Transport, counts: ClientMetrics) -> None:
         self._inner, self._counts = inner, counts
+        self._quiet = inner if isinstance(inner, Quiet) else None
 
     async def request(self, request: Request) -> Response:
         counts = self._counts
@@ -39,6 +41,9 @@ class _Metered:
         counts.seconds.of(request.method, HOST).observe(counts.monotonic() - started)
         counts.requests.add(str(response.status), request.method, HOST)
         return response
+
+    def sleep(self, kind: Kind, revision: int, ask: Callable[[], Request], wake: Callable[[], None]) -> bool:
+        return self._quiet is not None and self._quiet.sleep(kind, revision, ask, wake)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -19,7 +19,17 @@ from collections.abc import Awaitable, Callable
 from importlib import metadata
 from pathlib import Path
 
-from sampan.cluster import kubeconfig, log_format, outward, pki, scheduler_config, server_config, wiring
+from sampan.cluster import (
+    candidate,
+    kubeconfig,
+    log_format,
+    outward,
+    pki,
+    scheduler_config,
+    server_config,
+    wiring,
+    workers,
+)
 from sampan.cluster.settings import Settings, load
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.core.node import NODE
@@ -123,14 +133,14 @@ class ControlPlane:
         self._notifier.tell("api")
         authority = (keys / f"{pki.AUTHORITY}.crt").read_text()
         placing = scheduler_config.load(settings)
-        around = wiring.Surroundings(self._clock, self._ids, self._tasks, scheduling=placing)
-        runner, scheduler = wiring.workers(app, authority, around)
-        runner.sign = pki.signer(keys, self._clock.now)
-        self._closers.append(runner.stop)
-        await runner.start()
-        self._closers.append(scheduler.stop)
-        await scheduler.start()
-        await runner.wait_synced()
+        signer = pki.signer(keys, self._clock.now)
+        name = candidate.name(settings.directory, self._ids) if is_shared(settings.store) else ""
+        around = wiring.Surroundings(
+            self._clock, self._ids, self._tasks, scheduling=placing, sign=signer, candidate=name
+        )
+        working = workers.workers(app, authority, around)
+        self._closers.append(working.stop)
+        await working.start()
         self._notifier.tell("controllers")
         self._announce_nodes(app)
         LOG.info("the control plane of %s is up at %s", settings.name, settings.server_url)
@@ -146,7 +156,7 @@ class ControlPlane:
             from sampan.store.memory import MemoryStore
 
             return MemoryStore()
-        if store.startswith("etcd://"):
+        if is_shared(store):
             from sampan.store.etcd import EtcdStore
 
             return await EtcdStore.open(store, self._clock)
@@ -222,6 +232,11 @@ def main() -> None:
     log_format.configure(settings.log_format)
     with contextlib.suppress(KeyboardInterrupt):
         _run(ControlPlane(settings, notifier))
+
+
+def is_shared(store: str) -> bool:
+    """Whether other control planes can be on the same store, so that they have to elect who works."""
+    return store.startswith("etcd://")
 
 
 def _run(control_plane: ControlPlane) -> None:

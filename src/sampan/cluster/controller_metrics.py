@@ -3,20 +3,22 @@
 https://kubernetes.io/docs/reference/instrumentation/metrics/
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from sampan.control.runner import Runner
 from sampan.control.worker import Worker
 from sampan.server.metrics import Metrics, Sample
 
 SECONDS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
-def add(metrics: Metrics, runner: Runner) -> None:
-    """Depth, additions, retries and times of each controller's queue, by the controller's name."""
+def add(metrics: Metrics, workers: Callable[[], Sequence[Worker]]) -> Callable[[Worker], None]:
+    """Depth, additions, retries and times of each controller's queue, by the controller's name.
+
+    Returns what must be told of each worker before it works.
+    """
 
     def read(value: Callable[[Worker], float]) -> Callable[[], Iterable[Sample]]:
-        return lambda: [((worker.name,), value(worker)) for worker in runner.workers]
+        return lambda: [((worker.name,), value(worker)) for worker in workers()]
 
     label = ("name",)
     metrics.read("workqueue_depth", "Current depth of workqueue", read(lambda w: len(w.queue)), label)
@@ -37,4 +39,13 @@ def add(metrics: Metrics, runner: Runner) -> None:
     def measure(worker: Worker) -> None:
         worker.queue.waited, worker.queue.worked = waited.of(worker.name).observe, worked.of(worker.name).observe
 
-    runner.on_worker = measure
+    return measure
+
+
+def add_elections(metrics: Metrics, leads: Callable[[], Iterable[tuple[str, bool]]]) -> None:
+    """Who of this control plane leads, by the lease's name."""
+    help = (
+        "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. "
+        "'name' is the string used to identify the lease. Please make sure to group by name."
+    )
+    metrics.read("leader_election_master_status", help, lambda: [((n,), float(on)) for n, on in leads()], ("name",))

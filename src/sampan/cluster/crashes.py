@@ -66,6 +66,18 @@ class Crashes:
         self._stop_booting(name)
         with contextlib.suppress(KeyError):  # it was down
             self._cluster.crash_node(name)
+        self._boot_node(name, back_after)
+
+    def agent(self, name: str, back_after: float | None) -> None:
+        """A node's agent, at this instant; its containers go on."""
+        if not self._cluster.is_node_up(name):
+            return
+        self._tell(f"crash the agent of {name}")
+        self._stop_booting(name)
+        self._cluster.crash_agent(name)
+        self._boot_node(name, back_after)
+
+    def _boot_node(self, name: str, back_after: float | None) -> None:
         if back_after is not None:
             self._boot(name, back_after, lambda: self._cluster.boot_node(name))
 

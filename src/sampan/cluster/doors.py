@@ -5,17 +5,18 @@ connection that broke; who comes while there is none, as from one that is refuse
 requests is made by interceptors.
 
 A watch is only asked for when the first change comes that it could show: a cluster has a hundred watches, most of
-which never see one.
+which never see one. Who knows all that there is yet does not even wait for one (Nap).
 """
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from sampan.client.transport import TransportError
+from sampan.kinds.kind import Kind
 from sampan.meta.status import ApiError
 from sampan.server import request_info
 from sampan.server.app import App
@@ -39,7 +40,7 @@ class Doors:
 
     def __init__(self) -> None:
         self.interceptors: list[Interceptor] = []
-        self.streams: dict[Stream | Sleeping, None] = {}
+        self.streams: dict[Stream | Sleeping | Nap, None] = {}
         self.late: list[Late] = []
         self.lag_seconds = 0.0
         """How much later than usual somebody may have heard of something."""
@@ -49,7 +50,7 @@ class Doors:
         self._inside: dict[asyncio.Task[Any], None] = {}
         self._hit: set[asyncio.Task[Any]] = set()
         self._changed: dict[Place, int] = {}
-        self._asleep: dict[Place, list[asyncio.Future[None]]] = {}
+        self._asleep: dict[Place, list[Callable[[], None]]] = {}
 
     @property
     def is_open(self) -> bool:
@@ -65,17 +66,27 @@ class Doors:
     def note(self, place: Place, revision: int) -> None:
         """Something of this group and resource has changed."""
         self._changed[place] = revision
-        for sleeper in self._asleep.pop(place, ()):
-            if not sleeper.done():
-                sleeper.set_result(None)
+        for wake in self._asleep.pop(place, ()):
+            wake()
 
     async def sleep(self, place: Place, revision: int) -> None:
         """Until something of this group and resource is younger than that. Raises TransportError."""
         if self._changed.get(place, 0) > revision:
             return
         sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asleep.setdefault(place, []).append(sleeper)
+        self._asleep.setdefault(place, []).append(functools.partial(_end, sleeper))
         await self.inside(sleeper)
+
+    def nap(self, nap: "Nap", kind: Kind, revision: int) -> bool:
+        """Ends it when something of the kind is younger than that; False where that cannot be, or is so."""
+        if self._app is None or self.interceptors:
+            return False
+        served = self._app.served.find(kind.group, kind.version, kind.plural)
+        if served is None or self._changed.get(served.place, 0) > revision:
+            return False
+        self._asleep.setdefault(served.place, []).append(nap.end)
+        self.streams[nap] = None
+        return True
 
     def place(self, request: Request) -> tuple[Place, int] | None:
         """What a watch is about, and since when, if it can wait; None for everything else."""
@@ -123,11 +134,17 @@ class Doors:
 
     async def inside(self, call: Awaitable[Any]) -> Any:
         """Waits for something of the server's. Raises TransportError when that is killed meanwhile."""
-        task = asyncio.current_task()
+        return await self.have(asyncio.current_task(), call)
+
+    async def have(self, task: "asyncio.Task[Any] | None", call: Awaitable[Any]) -> Any:
+        """The same for whoever knows in which task he is."""
         assert task is not None  # whoever sends a request is one
         self._inside[task] = None
         try:
-            return await call
+            answer = await call
+            if task in self._hit:  # by what it did itself, at the very end
+                await asyncio.sleep(0)
+            return answer
         except asyncio.CancelledError:
             if task not in self._hit:
                 raise
@@ -148,13 +165,44 @@ class Door:
 
     async def request(self, request: Request) -> Response:
         """The response, whatever its status. Raises TransportError."""
-        request = replace(request, peer=self._identity, takes_trees=True)
+        request = self._signed(request)
         if (place := self._doors.place(request)) is not None:
             return Response(200, Sleeping(self._doors, request, place))
         return await self._doors.admit(request, self._identity.common_name)
 
+    def sleep(self, kind: Kind, revision: int, ask: Callable[[], Request], wake: Callable[[], None]) -> bool:
+        """See Quiet."""
+        return self._doors.nap(Nap(self._doors, lambda: self._signed(ask()), wake), kind, revision)
+
+    def _signed(self, request: Request) -> Request:
+        of = request
+        return Request(of.method, of.path, of.query, of.headers, of.body, self._identity, takes_trees=True)
+
     async def close(self) -> None:
         """Nothing to let go of: streams end with whoever reads them."""
+
+
+class Nap:
+    """In place of a watch of somebody who knows all that there is: when there is more, or it is cut, he is woken."""
+
+    def __init__(self, doors: Doors, ask: Callable[[], Request], wake: Callable[[], None]) -> None:
+        self._doors, self._ask, self._wake = doors, ask, wake
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def request(self) -> Request:
+        """What is going to be asked for."""
+        return self._ask()
+
+    def cut(self) -> None:
+        """It is over, be it said from outside the cluster's time."""
+        self._loop.call_soon(self.end)
+
+    def end(self) -> None:
+        """It is over; once only."""
+        if self in self._doors.streams:
+            del self._doors.streams[self]
+            self._wake()
 
 
 class Sleeping:
@@ -229,11 +277,11 @@ class Stream:
         return self
 
     async def __anext__(self) -> Any:
-        self._reader = asyncio.current_task()
+        reader = self._reader = asyncio.current_task()
         try:
             if self._is_cut or self._doors._app is not self._app:
                 raise TransportError(BROKEN)
-            chunk = await self._doors.inside(anext(self._chunks))
+            chunk = await self._doors.have(reader, anext(self._chunks))
             for late in self._doors.late:
                 await self._doors.inside(late(self, chunk))
         except BaseException:
@@ -248,3 +296,8 @@ class Stream:
         close = getattr(self._body, "aclose", None)
         if close is not None:
             await close()
+
+
+def _end(sleeper: "asyncio.Future[None]") -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

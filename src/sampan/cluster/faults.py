@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from sampan.cluster.aim import WRITES, Aim
 from sampan.cluster.crashes import PLANE, AtWrite, Crashes
+from sampan.cluster.distortions import Lagging, Repeating
 from sampan.cluster.history import Change
 from sampan.cluster.interceptors import (
     Delaying,
@@ -138,9 +139,10 @@ class Faults:
         """Connections break before the server has the request."""
         return self._intercept("broken connections", Disconnecting(aim, self._next_dice()))
 
-    def lost_answers(self, aim: Aim | None = None) -> Fault:
-        """Connections break after the server has done what it was asked for."""
-        return self._intercept("lost answers", LosingAnswers(aim or Aim(verbs=WRITES), self._next_dice()))
+    def lost_answers(self, aim: Aim | None = None, code: int = 0) -> Fault:
+        """Connections break after the server has done what it was asked for; or it says 504, or another code."""
+        name = f"answers {code} to what was done" if code else "lost answers"
+        return self._intercept(name, LosingAnswers(aim or Aim(verbs=WRITES), self._next_dice(), code))
 
     # Watches
 
@@ -172,6 +174,42 @@ class Faults:
         """Whoever watches hears nothing more, and does not notice, until this ends."""
         return self._ignorance(self._make_late(_about("silent watches", aim), aim, None))
 
+    def missed_events(self, aim: Aim = ANY) -> Fault:
+        """Whoever watches hears nothing, and when this ends is told 410: of what happened meanwhile it only ever sees
+        what came of it.
+        """
+        silence = self._make_late(_about("missed events", aim), aim, None)
+
+        def end() -> None:
+            self.expire_watches(aim)
+            silence.end()
+
+        return self._ignorance(self._last("", end))
+
+    def repeated_events(self, aim: Aim = ANY) -> Fault:
+        """Watches tell the last few of their events again, and again in order, after each event or by chance."""
+        fault = self._distort(_about("repeated events", aim), Repeating(aim, self._next_dice()))
+        self._renew(aim)
+        return fault
+
+    def time_travel(self, seconds: float, aim: Aim = ANY) -> Fault:
+        """Whoever lists, or begins to watch, is shown the world of so many seconds ago, which goes on at that distance.
+
+        Together with a crash: controllers that come back to the past.
+        """
+        dice, where = self._next_dice(), (self._doors, self.cluster.history)
+        lagging = Lagging(aim, dice, seconds, where)
+        self._lag(seconds + WATCH_LAG_SECONDS)
+        fault = self._distort(_about(f"time travel by {seconds:g} s", aim), lagging)
+        self._doors.rivals += 1  # who lives in the past works beside what was done since, as another set would
+
+        def end() -> None:
+            self._doors.rivals -= 1
+            lagging.release()
+            fault.end()
+
+        return self._last("", end)
+
     # Parts
 
     def freeze(self, *users: str) -> Fault:
@@ -194,8 +232,7 @@ class Faults:
         """These reach nobody, until this ends; a node's containers go on. Named as for `freeze`."""
         aim = Aim(users=self._names(users))
         fault = self._intercept(f"partition of {', '.join(users)}", Isolating(aim, self._next_dice()), "")
-        for stream in [stream for stream in self._doors.streams if aim.is_about(stream.request)]:
-            stream.cut()
+        self._renew(aim)
         return fault
 
     # The control plane
@@ -241,6 +278,10 @@ class Faults:
     def crash_node(self, name: str, back_after: float | None = None) -> None:
         """The node loses its power, and its containers are gone; it is back after so many seconds."""
         self._crashes.node(name, back_after)
+
+    def crash_agent(self, name: str, back_after: float | None = None) -> None:
+        """The node's agent alone is killed, and its containers go on; it is back after so many seconds."""
+        self._crashes.agent(name, back_after)
 
     # Containers
 
@@ -290,6 +331,17 @@ class Faults:
             self._lag(WATCH_LAG_SECONDS)
         self._doors.interceptors.append(interceptor)
         return self._last(name, lambda: self._doors.interceptors.remove(interceptor))
+
+    def _distort(self, name: str, interceptor: Interceptor) -> Fault:
+        """What stands before all others."""
+        self._tell(name)
+        self._doors.interceptors.insert(0, interceptor)
+        return self._last(name, lambda: self._doors.interceptors.remove(interceptor))
+
+    def _renew(self, aim: Aim) -> None:
+        """Watches that were begun before are asked for again."""
+        for stream in [stream for stream in self._doors.streams if aim.is_about(stream.request)]:
+            stream.cut()
 
     def _make_late(self, name: str, aim: Aim, seconds: float | None) -> Fault:
         self._tell(name)

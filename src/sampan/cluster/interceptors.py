@@ -10,7 +10,7 @@ from typing import Any
 
 from sampan.client.transport import TransportError
 from sampan.cluster.aim import Aim, is_watch
-from sampan.cluster.doors import Send, Sleeping, Stream
+from sampan.cluster.doors import Nap, Send, Sleeping, Stream
 from sampan.kit.dice import Dice
 from sampan.meta import status
 from sampan.meta.status import ApiError
@@ -87,13 +87,21 @@ class Disconnecting(Interceptor):
 
 
 class LosingAnswers(Interceptor):
-    """The server does what it is asked for, and the connection breaks before the answer is there."""
+    """The server does what it is asked for, and the connection breaks before the answer is there; or, with a code such
+    as 504, it answers that it could not tell in time.
+    """
+
+    def __init__(self, aim: Aim, dice: Dice, code: int = 0) -> None:
+        super().__init__(aim, dice)
+        self._error = refusal(code) if code else None
 
     async def strike(self, request: Request, send: Send) -> Response:
         response = await send(request)
         close = getattr(response.body, "aclose", None)
         if close is not None:
             await close()
+        if self._error is not None:
+            return refusals.refuse(self._error, request)
         raise TransportError(RESET)
 
 
@@ -126,7 +134,7 @@ class Expiring:
     def __init__(self) -> None:
         self._due: dict[tuple[str, str, str], None] = {}
 
-    def expect(self, stream: Stream | Sleeping) -> None:
+    def expect(self, stream: Stream | Sleeping | Nap) -> None:
         """The next watch like this one has expired."""
         self._due[_watch_key(stream.request)] = None
 

@@ -208,7 +208,7 @@ class Invariants:
             listed = {item.key: str(item.revision) for item in kept.range()}
             if wrong := _difference("the server", kept.resource, listed, self.world):
                 raise Violation("EverybodyAgrees", demand, wrong)
-        for resource, cache in self._cluster.plane.runner.caches.items():
+        for resource, cache in self._cluster.plane.workers.caches.items():
             held = {"/".join(filter(None, objects.key(obj))): objects.resource_version(obj) for obj in cache}
             if resource in self.world.resources() and (wrong := _difference("a cache", resource, held, self.world)):
                 raise Violation("EverybodyAgrees", demand, wrong)

@@ -14,7 +14,10 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`number` decides its addresses; what is None is as on every other one."""
+    """`number` decides its addresses; what is None is as on every other one.
+
+    Drivers of devices are all there, but those that it is `without`.
+    """
 
     name: str
     number: int
@@ -23,6 +26,7 @@ class Machine:
     cpus: int | None = None
     memory_bytes: int | None = None
     pods: int = 110
+    without: frozenset[str] = frozenset()
 
     @property
     def facts(self) -> Facts:

@@ -4,11 +4,9 @@ A new one on the same store takes up where the last one was, as a process does t
 """
 
 from collections.abc import AsyncIterator, Sequence
-from functools import cache
-from importlib import metadata
 
 from sampan.client.api import CALM
-from sampan.cluster import wiring
+from sampan.cluster import wiring, workers
 from sampan.cluster.doors import Doors
 from sampan.cluster.near_logs import NearLogs
 from sampan.cluster.settings import Settings
@@ -16,6 +14,7 @@ from sampan.kinds.builtin import KINDS
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
+from sampan.kit.version import version
 from sampan.server import bootstrap
 from sampan.server.app import App, Parts
 from sampan.server.outbound import Outbound
@@ -96,29 +95,25 @@ class Plane:
         """Puts the parts together; nothing runs yet."""
         self._settings = settings
         self.app = App(self._parts())
-        self.runner, self._scheduler = wiring.workers(self.app, AUTHORITY, self._around, self._doors.door)
+        self.workers = workers.workers(self.app, AUTHORITY, self._around, self._doors.door)
 
     async def start(self) -> None:
         """Returns when everything runs."""
         await self.app.start()
         self._doors.lead_to(self.app)
         await bootstrap.ensure(self.app, wiring.endpoints(self._settings))
-        await self.runner.start()
-        await self._scheduler.start()
-        await self.runner.wait_synced()
+        await self.workers.start()
 
     async def resume(self, before: "Plane") -> None:
         """The same where another one was, on a copy of its store."""
         await self.app.start(before.app)
         self._doors.lead_to(self.app)
         bootstrap.resume(self.app, wiring.endpoints(self._settings))
-        await self.runner.start(before.runner)
-        await self._scheduler.start(before._scheduler)
+        await self.workers.resume(before.workers)
 
     async def stop(self) -> None:
         """In peace."""
-        await self.runner.stop()
-        await self._scheduler.stop()
+        await self.workers.stop()
         await self.app.close()
         await self.tasks.close()
 
@@ -126,7 +121,7 @@ class Plane:
         """At this instant: nothing more is read or written, and whoever is under way is thrown out."""
         self._lent.revoke()
         self._doors.lead_to(None)
-        self.runner.kill()
+        self.workers.kill()
         self.tasks.kill()
 
     def _parts(self) -> Parts:
@@ -138,15 +133,10 @@ class Plane:
             tasks=self.tasks,
             token_key=self._token_key,
             service_cidr=self._settings.service_cidr,
-            version=_version(),
+            version=version(),
             outbound=self.outbound,
             near_logs=self.logs,
         )
-
-
-@cache
-def _version() -> str:
-    return metadata.version("sampan")
 
 
 def surroundings(clock: Clock, ids: Ids, name: str = "control plane") -> wiring.Surroundings:

@@ -28,13 +28,18 @@ class Rivals:
         self._tasks = Tasks(GROUP)
         manager, planner = (Client(cluster.doors.door(who), who.common_name, watch=CALM) for who in (MANAGER, PLANNER))
         self._runner = Runner(manager, controllers(AUTHORITY, self._sign), cluster.clock, cluster.ids, self._tasks)
-        self._scheduler = Scheduler(planner, cluster.clock, self._tasks, cluster.ids)
+        self._scheduler = Scheduler(planner, cluster.clock, self._tasks, cluster.ids, cluster.scheduling)
         cluster.doors.rivals += 1
+        cluster.guests.append(self._kill)
         self._beginning = cluster.loop.call_soon(self._begin)
 
     def end(self) -> None:
         """They are killed."""
         self._cluster.doors.rivals -= 1
+        self._cluster.guests.remove(self._kill)
+        self._kill()
+
+    def _kill(self) -> None:
         self._beginning.cancel()
         self._runner.kill()
         self._tasks.kill()

@@ -14,7 +14,7 @@ import copy
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,24 +23,30 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sampan.client.api import CALM, Client
-from sampan.cluster import history, plane
+from sampan.cluster import devices, history, plane
 from sampan.cluster.doors import Doors
 from sampan.cluster.history import Change, digest
 from sampan.cluster.machine import Machine
 from sampan.cluster.near_logs import NearLogs
 from sampan.cluster.plane import Plane
 from sampan.cluster.settings import DEFAULT_NAME, Settings
+from sampan.cluster.simulated_extenders import ExtenderDoor
 from sampan.cluster.simulated_outbound import SimulatedOutbound
+from sampan.cluster.wiring import Surroundings
 from sampan.kinds.builtin import KINDS
+from sampan.kinds.core.node import NODE
 from sampan.kinds.kind import Kind
+from sampan.kinds.resource.resource_slice import RESOURCESLICE
 from sampan.kit.ids import Ids, SeededIds
 from sampan.kit.simloop import SimLoop, VirtualClock
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
 from sampan.node import simulated
 from sampan.node.agent import Agent
+from sampan.node.parts import Parts
 from sampan.node.runtime.orders import Rule, Rules
 from sampan.node.runtime.protocol import RUNNING, ContainerState
+from sampan.scheduling.config import DEFAULTS, Configuration
 from sampan.server.app import App
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Event
@@ -57,7 +63,8 @@ T = TypeVar("T")
 class SimulatedCluster:
     """`start()` and `close()`, or `with`. Objects that it hands out are shared: never mutate them."""
 
-    def __init__(self, *, seed: int = 0, nodes: int = 1) -> None:
+    def __init__(self, *, seed: int = 0, nodes: int = 1, scheduling: Configuration = DEFAULTS) -> None:
+        self.scheduling = scheduling
         self.settings = Settings(DEFAULT_NAME, Path("/simulated"), nodes=nodes, runtime="simulated", store="memory")
         self.seed = seed
         ids = SeededIds(seed)
@@ -81,10 +88,14 @@ class SimulatedCluster:
         """How the server reaches webhooks: functions that are served there."""
         self._plane: Plane | None = None
         self._nodes: dict[str, Agent] = {}
+        self._alive: dict[str, Tasks] = {}  # what goes on in containers, whoever minds them
+        self._left: dict[str, Parts] = {}  # what agents that crashed left behind on their nodes
         self._kinds = {(kind.api_version, kind.name): kind for kind in KINDS}
         self._observers: list[Callable[[Change], None]] = []
         self.unrest: list[Callable[[], bool]] = []
         """Who may tell that heartbeats are not sure to arrive."""
+        self.guests: list[Callable[[], None]] = []
+        """Ends of those who work here beside its own parts; called when it is closed."""
         self._broken: BaseException | None = None
 
     def start(self) -> None:
@@ -105,6 +116,7 @@ class SimulatedCluster:
         made = SimulatedCluster.__new__(SimulatedCluster)
         made.seed = self.seed if seed is None else seed
         made.settings, made._token_key, made.machines = self.settings, self._token_key, dict(self.machines)
+        made.scheduling = self.scheduling
         loop = SimLoop(self.loop.time())  # type: ignore[abstract]
         ids = self._ids.copy() if made.seed == self.seed else SeededIds(made.seed)
         made._set_out(loop, ids, self.store.copy())
@@ -112,9 +124,19 @@ class SimulatedCluster:
         made.clock.jump(self.clock.now() - made.clock.now())
         made.history, made.behaviours = list(self.history), copy.deepcopy(self.behaviours)
         made.run(made._resume(before))
+        if self._left:
+            made.run(made._take_over(self._left))
         for name, agent in self._nodes.items():
             made.start_node(name, agent)
         return made
+
+    async def _take_over(self, left: dict[str, Parts]) -> None:
+        for name, parts in left.items():
+            here = simulated.parts(
+                parts.client, self.machines[name].settings(self.settings).pod_cidr, self._world(name)
+            )
+            simulated.continue_from(here, parts)
+            self._left[name] = here
 
     def _begin(self, template: "SimulatedCluster") -> None:
         """What every cluster has from its first second is made once for all of them."""
@@ -133,7 +155,7 @@ class SimulatedCluster:
         return self._plane
 
     async def _resume(self, before: Plane) -> None:
-        self._plane = Plane(self.store, self.doors, plane.surroundings(self.clock, self._ids), self._token_key)
+        self._plane = Plane(self.store, self.doors, self._around(), self._token_key)
         self._plane.outbound, self._plane.logs = self.outbound, NearLogs(self._agent_at)
         self._plane.make(self.settings)
         self._mind(self._plane.tasks)
@@ -142,6 +164,8 @@ class SimulatedCluster:
     def close(self) -> None:
         """Ends everything. The history stays."""
         self._observers.clear()
+        for end in self.guests:
+            end()
         stopped = asyncio.ensure_future(self._stop(), loop=self.loop)
         self.loop.run_until(stopped.done, CALL_SECONDS)
         self.loop.close()
@@ -233,6 +257,10 @@ class SimulatedCluster:
         """The server that runs. Raises RuntimeError while there is none."""
         return self.plane.app
 
+    def _around(self) -> Surroundings:
+        made = plane.surroundings(self.clock, self._ids)
+        return replace(made, scheduling=self.scheduling, extender_door=partial(ExtenderDoor, self.outbound))
+
     def start_control_plane(self) -> None:
         """Server, controllers and scheduler on what is stored; returns when they run."""
         self.run(self.boot_control_plane())
@@ -241,7 +269,7 @@ class SimulatedCluster:
         """The same from within the cluster's own time."""
         if self._plane is not None:
             raise RuntimeError("the control plane runs already")
-        made = Plane(self.store, self.doors, plane.surroundings(self.clock, self._ids), self._token_key)
+        made = Plane(self.store, self.doors, self._around(), self._token_key)
         made.outbound, made.logs = self.outbound, NearLogs(self._agent_at)
         made.make(self.settings)
         self._plane = made
@@ -277,8 +305,9 @@ class SimulatedCluster:
         return next(filter(None, found), {})
 
     def running(self) -> dict[str, Sequence[ContainerState]]:
-        """The containers that run at this moment, by the names of the nodes that are up."""
-        found = {name: simulated.states(agent) for name, agent in self._nodes.items()}
+        """The containers that run at this moment, by the names of the nodes that have power."""
+        equipped = {name: agent.parts for name, agent in self._nodes.items()} | self._left
+        found = {name: simulated.states(parts) for name, parts in equipped.items()}
         return {name: [state for state in states if state.state == RUNNING] for name, states in found.items()}
 
     def _agent_at(self, address: str) -> Agent | None:
@@ -286,8 +315,8 @@ class SimulatedCluster:
 
     def _reconsider(self) -> None:
         def all_nodes() -> None:
-            for agent in self._nodes.values():
-                simulated.reconsider(agent.parts)
+            for parts in (*(agent.parts for agent in self._nodes.values()), *self._left.values()):
+                simulated.reconsider(parts)
 
         if asyncio._get_running_loop() is self.loop:  # from within the cluster's own time
             all_nodes()
@@ -302,6 +331,24 @@ class SimulatedCluster:
             raise ValueError(f"there is a node {name} already")
         self.machines[name] = Machine(name, 1 + max((m.number for m in self.machines.values()), default=-1), **given)
         self.start_node(name)
+
+    def add_devices(self, node: str, driver: str, given: Sequence[devices.Given]) -> Sequence[Object]:
+        """Beside those that the driver tells of already: the slices in which it does. Raises KeyError for a name of none."""
+        self.machines[node] = replace(self.machines[node], without=self.machines[node].without - {driver})
+        old = devices.of_driver(self.list(RESOURCESLICE), node, driver)
+        present, generation = devices.known(old)
+        wanted = [*present, *map(devices.device, given)]
+        made = devices.slices(self.get(NODE, node) or {}, driver, wanted, generation + 1)
+        stored = [self.create(each) for each in made]
+        for each in old:
+            self.delete(RESOURCESLICE, objects.name(each))
+        return stored
+
+    def remove_devices(self, node: str, driver: str) -> None:
+        """The driver goes, with its devices. Raises KeyError for a name of none."""
+        self.machines[node] = replace(self.machines[node], without=self.machines[node].without | {driver})
+        for each in devices.of_driver(self.list(RESOURCESLICE), node, driver):
+            self.delete(RESOURCESLICE, objects.name(each))
 
     def start_node(self, name: str, before: Agent | None = None) -> None:
         """Boots a node, on which nothing runs yet, and returns when it is Ready. Raises KeyError for a name of none.
@@ -318,29 +365,55 @@ class SimulatedCluster:
         settings = machine.settings(self.settings)
         tasks = Tasks(name)
         client = Client(self.doors.door(Peer(f"system:node:{name}", ("system:nodes",))), "kubelet", watch=CALM)
-        world = simulated.World(self.clock, self._ids, tasks, self.behaviours)
-        parts = simulated.parts(client, settings.pod_cidr, world)
-        self._nodes[name] = Agent(settings, replace(parts, facts=machine.facts), tasks)
+        parts = simulated.parts(client, settings.pod_cidr, self._world(name), self._left.pop(name, None))
+        parts = replace(parts, facts=machine.facts, has_driver=lambda driver: self._has_driver(name, driver))
+        self._nodes[name] = Agent(settings, parts, tasks)
         self._mind(tasks)
         if before is not None:
             simulated.continue_from(parts, before.parts)
         await self._nodes[name].start(before)
 
+    def _has_driver(self, node: str, driver: str) -> bool:
+        machine = self.machines.get(node)
+        return machine is not None and driver not in machine.without
+
     def is_node_up(self, name: str) -> bool:
-        """Whether the node runs, or is about to."""
+        """Whether the node's agent runs, or is about to."""
         return name in self._nodes
 
     def crash_node(self, name: str) -> None:
         """Ends it at this very instant, whatever is under way, also from within. Raises KeyError when it is not up."""
+        self._left.pop(name, None)
+        self._alive.pop(name, Tasks(name)).kill()
         self._nodes.pop(name).kill()
+
+    def crash_agent(self, name: str) -> None:
+        """Ends the node's agent at this very instant; its containers go on. Raises KeyError when it is not up."""
+        agent = self._nodes.pop(name)
+        self._left[name] = agent.parts
+        agent.kill()
 
     def stop_node(self, name: str) -> None:
         """As when its power fails: nobody is told, and its containers are gone."""
-        self.run(self._nodes.pop(name).stop())
+        self.run(self._stop_node(name))
+
+    async def _stop_node(self, name: str) -> None:
+        self._left.pop(name, None)
+        await self._nodes.pop(name).stop()
+        await self._alive.pop(name).close()
+
+    def _world(self, name: str) -> simulated.World:
+        """Where a node's containers live."""
+        if name not in self._alive:
+            self._alive[name] = Tasks(f"containers of {name}")
+            self._mind(self._alive[name])
+        return simulated.World(self.clock, self._ids, self._alive[name], self.behaviours)
 
     async def _stop(self) -> None:
         for agent in self._nodes.values():
             await agent.stop()
+        for alive in self._alive.values():
+            await alive.close()
         if self._plane is not None:
             await self._plane.stop()
         await self.store.close()

@@ -104,8 +104,8 @@ class SimulatedOutbound:
 
 def _place(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        raise ValueError(f"{url} is no https URL")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url} is no URL of a web server")
     return parts.hostname, parts.path or "/"
 
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sampan.control.plan import Key, Plan
+from sampan.control.steps import Steps
 from sampan.control.view import View
 from sampan.kinds.kind import Kind, Object
 
 Reconcile = Callable[[View, Key, float], Plan]
+Look = Callable[[View, Key, float], Steps[Plan]]
 Keys = Callable[[View, Object], Iterable[Key]]
 Postpone = Callable[[Object, Object, float], float | None]
 Matters = Callable[[Object | None, Object | None], bool]
@@ -44,6 +46,9 @@ class Controller:
     `owns`: children whose controller reference names the parent make it due. `reads`: kinds that the
     rule looks at but that make nothing due. `component`: that of its events, where it is not the name.
     `postpone(old, new, now)`: in how many seconds a changed parent is due; None means at once, as without it.
+    `steps`: the same as `reconcile`, bit by bit, where a look may take long.
+    `batch_seconds`: how long after a change of anything else the parent is due, so that one look does for several.
+    `matters(old, new)`: whether a change of a parent makes it due at all, as for a Watch.
     """
 
     name: str
@@ -56,6 +61,9 @@ class Controller:
     workers: int = 5
     component: str = ""
     postpone: Postpone | None = None
+    batch_seconds: float = 0.0
+    matters: Matters | None = None
+    steps: Look | None = None
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -70,8 +78,9 @@ def owner_keys(parent: Kind) -> Keys:
     def keys(view: View, child: Object) -> Iterable[Key]:
         metadata = child["metadata"]
         for owner in metadata.get("ownerReferences") or ():
-            group = owner.get("apiVersion", "").rpartition("/")[0]
-            if owner.get("controller") and owner.get("kind") == parent.name and group == parent.group:
+            if owner.get("kind") != parent.name or not owner.get("controller"):
+                continue
+            if owner.get("apiVersion", "").rpartition("/")[0] == parent.group:
                 yield (metadata.get("namespace", "") if parent.namespaced else "", owner["name"])
 
     return keys

@@ -40,7 +40,8 @@ def read(view: View, daemon_set: Object, owned: Sequence[Object]) -> History:
     settled = revisions.settle(view, STYLE, daemon_set, owned, count)
     same = revisions.matching(owned, daemon_set["spec"]["template"])
     old = tuple(r for r in owned if r not in same)
-    return History(objects.labels(settled.revision)[STYLE.label], old, settled.collisions, settled.writes)
+    code = objects.labels(settled.revision).get(STYLE.label, "")
+    return History(code, old, settled.collisions, settled.writes)
 
 
 def twins(daemon_set: Object, owned: Sequence[Object], pods: Iterable[Object]) -> tuple[list[Write], list[Write]]:

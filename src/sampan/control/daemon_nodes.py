@@ -90,7 +90,7 @@ def _staying(there: Sequence[Object]) -> list[Object]:
 
 def _stranded(fleet: Fleet) -> list[Object]:
     """Pods for nodes that are gone, which the scheduler can't place and nobody else deletes."""
-    lost = [p for node, there in fleet.pods.items() if node not in fleet.fits for p in there]
+    lost = [p for node in sorted(fleet.pods.keys() - fleet.fits.keys()) for p in fleet.pods[node]]
     return [p for p in _staying(lost) if not pod.is_scheduled(p)]
 
 

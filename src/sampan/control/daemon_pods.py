@@ -13,7 +13,7 @@ from sampan.kinds.apps.daemon_set import DAEMONSET, TEMPLATE_GENERATION
 from sampan.kinds.core import pod
 from sampan.kinds.kind import Object
 from sampan.kinds.parts import node_match
-from sampan.meta import objects
+from sampan.meta import intstr, objects
 
 HASH = "controller-revision-hash"
 GENERATION = "pod-template-generation"
@@ -58,11 +58,14 @@ def _fit(wish: node_match.Wish, node: Object) -> Fit:
 def by_node(pods: Iterable[Object]) -> dict[str, list[Object]]:
     """Pods by the node that they are for, the oldest first but scheduled ones before others; homeless ones are left out."""
     found: dict[str, list[Object]] = {}
-    for p in sorted(pods, key=_seniority):
+    for p in pods:
         node = target(p)
         if node:
             found.setdefault(node, []).append(p)
-    return dict(sorted(found.items()))
+    for there in found.values():
+        if len(there) > 1:
+            there.sort(key=_seniority)
+    return found
 
 
 def _seniority(p: Object) -> tuple[bool, str, str]:
@@ -133,8 +136,8 @@ def _is_same(one: Object, other: Object) -> bool:
 
 def generation(daemon_set: Object) -> str | None:
     """How often the template was changed, as the annotation has it."""
-    text = objects.annotations(daemon_set).get(TEMPLATE_GENERATION)
-    return str(int(text)) if text is not None and text.lstrip("+-").isdecimal() and text.isascii() else None
+    number = intstr.whole(objects.annotations(daemon_set).get(TEMPLATE_GENERATION, ""))
+    return str(number) if number is not None else None
 
 
 def is_updated(p: Object, code: str, number: str | None) -> bool:

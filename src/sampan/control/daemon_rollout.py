@@ -39,9 +39,11 @@ def _pairs(fleet: Fleet) -> Iterator[Pair]:
     """Of all nodes that have pods or should have one, by name."""
     wanted = [node for node, fit in fleet.fits.items() if fit.wanted]
     for node in sorted({*fleet.pods, *wanted}):
-        staying = [p for p in fleet.pods.get(node, ()) if not objects.is_deleting(p)]
-        new = [p for p in staying if fleet.is_updated(p)]
-        old = [p for p in staying if p not in new]
+        new: list[Object] = []
+        old: list[Object] = []
+        for p in fleet.pods.get(node, ()):
+            if not objects.is_deleting(p):
+                (new if fleet.is_updated(p) else old).append(p)
         if len(new) > 1 or len(old) > 1:
             yield Pair(node, is_crowded=True)
         else:

@@ -14,7 +14,7 @@ from sampan.client.cache import Cache
 from sampan.client.transport import TransportError
 from sampan.control.plan import Create, Delete, DeleteCollection, Outcome, Patch, Plan, Update, Write
 from sampan.kinds.kind import Object
-from sampan.meta import status
+from sampan.meta import objects, status
 from sampan.meta.status import ApiError
 
 AT_ONCE = 16
@@ -77,17 +77,21 @@ async def _all_seen(client: Client, caches: Mapping[str, Cache], done: Sequence[
 
 
 async def _present_revision(client: Client, write: Write) -> str:
-    """Up to where a cache must have seen to know whether the write was done."""
+    """Up to where a cache must have seen to know whether the write was done: the youngest object of the kind.
+
+    Not the server's own revision: of a kind of which nothing changes, a cache may not hear for long.
+    """
+    namespace = str(write.obj["metadata"].get("namespace", "")) if isinstance(write, Create) else ""
     while True:
         try:
-            found = await client.call("GET", write.kind.path(), (("limit", "1"),), listing=True)
+            found = await client.metadata_only().list(write.kind, namespace)
         except ApiError as error:
             if error.code < 500 and error.code != 429:
                 return ""
         except TransportError:
             pass
         else:
-            return str(found.get("metadata", {}).get("resourceVersion", ""))
+            return max((objects.resource_version(obj) for obj in found.items), key=int, default="")
         await asyncio.sleep(ASK_AGAIN_SECONDS)
 
 

@@ -34,7 +34,7 @@ class Following:
     """`shared` are caches of whole objects that somebody keeps already; `is_wanted` chooses kinds."""
 
     def __init__(self, client: Client, shared: Mapping[str, Cache], clock: Clock, tasks: Tasks) -> None:
-        self._client = client
+        self._metadata_client = client.metadata_only()
         self._shared = shared
         self._clock = clock
         self._tasks = tasks
@@ -77,7 +77,7 @@ class Following:
     def _begin(self, kind: Kind, begin: Callable[[Cache], None], before: Cache | None = None) -> None:
         cache = self._shared.get(kind.resource)
         if cache is None:
-            cache = Cache(self._client.metadata_only(), kind, clock=self._clock, tasks=self._tasks)
+            cache = Cache(self._metadata_client, kind, clock=self._clock, tasks=self._tasks)
             if before is not None:
                 cache.continue_from(before)
         self.caches[kind.resource] = cache

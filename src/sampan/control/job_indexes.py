@@ -8,10 +8,10 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/#backoff-limit-per
 
 from collections.abc import Iterable, Sequence
 
-from sampan.control import job_pods, job_policies
+from sampan.control import job_backoff, job_pods, job_policies
 from sampan.kinds.core import pod
 from sampan.kinds.kind import Object
-from sampan.meta import objects
+from sampan.meta import intstr, objects
 
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
 IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
@@ -83,12 +83,11 @@ def annotations(job: Object, before: Object | None) -> dict[str, str]:
     return {FAILURES: str(counted)} | ({IGNORED_FAILURES: str(ignored)} if ignored else {})
 
 
-def backoff_seconds(job: Object, before: Object | None, now: float) -> float:
-    """How long to wait before the next pod of an index."""
+def backoff_seconds(before: Object | None, now: float) -> float:
+    """How long to wait before the next pod of an index; failures that don't count make it longer too."""
     if before is None:
         return 0.0
-    times = failures(before) + (0 if job_policies.is_ignored(job, before) else 1)
-    return job_pods.remaining_backoff(times, job_pods.finished_at(before), now)
+    return job_backoff.remaining(sum(_experience(before)) + 1, job_backoff.finished_at(before), now)
 
 
 def _has_failed(job: Object, p: Object) -> bool:
@@ -100,5 +99,4 @@ def _experience(p: Object) -> tuple[int, int]:
 
 
 def _number(p: Object, annotation: str) -> int:
-    text = objects.annotations(p).get(annotation, "0")
-    return int(text) if text.isdecimal() else 0
+    return max(intstr.whole(objects.annotations(p).get(annotation, "0")) or 0, 0)

@@ -1,4 +1,4 @@
-"""Job pods: counting ends exactly once, indexes, and how long to wait after failures.
+"""Job pods: counting ends exactly once, and indexes.
 
 A finished pod's uid is first written into status.uncountedTerminatedPods, then its finalizer is removed,
 then it is counted; so no end is lost or counted twice, whenever the controller stops.
@@ -10,13 +10,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sampan.kinds.batch.job import TRACKING_FINALIZER
-from sampan.kinds.core import pod
 from sampan.kinds.kind import Object
-from sampan.meta import objects, timestamps
+from sampan.meta import intstr, objects
 
 INDEX = "batch.kubernetes.io/job-completion-index"
-FIRST_BACKOFF_SECONDS = 10.0
-LAST_BACKOFF_SECONDS = 600.0
 UNCOUNTED_AT_ONCE = 500
 LONGEST_PREFIX = 58
 
@@ -95,8 +92,8 @@ def has_failed(p: Object, *, is_patient: bool = False) -> bool:
 
 def index_of(p: Object) -> int | None:
     """The completion index, None for a pod without one."""
-    text = objects.annotations(p).get(INDEX, "")
-    return int(text) if text.isdigit() else None
+    index = intstr.whole(objects.annotations(p).get(INDEX, ""))
+    return index if index is not None and index >= 0 else None
 
 
 def name_prefix(job: str, index: int) -> str:
@@ -125,21 +122,6 @@ def format_indexes(indexes: Iterable[int]) -> str:
     return ",".join(str(a) if a == b else f"{a},{b}" if b == a + 1 else f"{a}-{b}" for a, b in runs)
 
 
-def backoff_seconds(pods: Sequence[Object], now: float) -> float:
-    """How long to wait before the next pod: doubles with each failure since the last success."""
-    succeeded = max((finished_at(p) for p in pods if has_succeeded(p)), default=0.0)
-    failures = [finished_at(p) for p in pods if has_failed(p) and pod.is_terminal(p) and finished_at(p) > succeeded]
-    return remaining_backoff(len(failures), max(failures), now) if failures else 0.0
-
-
-def remaining_backoff(failures: int, last: float, now: float) -> float:
-    """How long to wait still after so many failures, of which the last was then."""
-    if not failures:
-        return 0.0
-    seconds = min(FIRST_BACKOFF_SECONDS * 2.0 ** (min(failures, 32) - 1), LAST_BACKOFF_SECONDS)
-    return max(last + seconds - now, 0.0)
-
-
 def restarts(pods: Sequence[Object]) -> int:
     """Restarts of containers in pods that are still running."""
     return sum(
@@ -148,12 +130,3 @@ def restarts(pods: Sequence[Object]) -> int:
         if (p.get("status") or {}).get("phase") in ("Running", "Pending")
         for s in ((p["status"].get("initContainerStatuses") or []) + (p["status"].get("containerStatuses") or []))
     )
-
-
-def finished_at(p: Object) -> float:
-    """When the pod's last container ended; when it was made, if none says."""
-    statuses = (p.get("status") or {}).get("containerStatuses") or ()
-    ends = [(s.get("state") or {}).get("terminated", {}).get("finishedAt") for s in statuses]
-    stamps = [timestamps.parse(end) for end in ends if end]
-    created = p["metadata"].get("creationTimestamp")
-    return max(stamps, default=timestamps.parse(created) if created else 0.0)

@@ -67,7 +67,7 @@ def _matched(rule: Mapping[str, Any], p: Object) -> str:
         return f"Container {found[0]} for pod {where} failed with exit code {found[1]}" if found else ""
     for pattern in rule.get("onPodConditions") or ():
         for condition in (p.get("status") or {}).get("conditions") or ():
-            if (condition["type"], condition["status"]) == (pattern["type"], pattern.get("status", "True")):
+            if (condition.get("type"), condition.get("status")) == (pattern["type"], pattern.get("status", "True")):
                 return f"Pod {where} has condition {condition['type']}"
     return ""
 
@@ -78,6 +78,6 @@ def _container(wanted: Mapping[str, Any], p: Object) -> tuple[str, int] | None:
     is_in = wanted["operator"] == "In"
     for state in (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())):
         code = ((state.get("state") or {}).get("terminated") or {}).get("exitCode")
-        if code and name in (None, state["name"]) and (code in wanted["values"]) == is_in:
-            return state["name"], code
+        if code and name in (None, state.get("name")) and (code in wanted["values"]) == is_in:
+            return state.get("name", ""), code
     return None

@@ -47,8 +47,8 @@ def children(view: View, parent: Object, claim: Claim) -> Children:
     if objects.is_deleting(parent):
         return Children(ours)
     strays = [o for o in owned if not selector.matches(objects.labels(o)) and claim.counts(o)]
-    found = view.selected(claim.kind, namespace, selector)
-    orphans = [o for o in found if objects.controller_of(o) is None and claim.counts(o)]
+    found = (o for o in view.orphans(claim.kind, namespace) if selector.matches(objects.labels(o)))
+    orphans = [o for o in found if claim.counts(o)]
     releases = tuple(release(claim.kind, o, parent, claim.finalizers) for o in strays)
     if not orphans:
         return Children(ours, releases)

@@ -226,9 +226,10 @@ class Outcome:
 class Plan:
     """`again` asks for another look after so many seconds. With questions, nothing else is carried out yet.
 
-    `is_watchdog` says that this look is only for heartbeats that fail to come. `memory` is what the next view of the
-    same key shows, as long as the process lives: for what cannot be read off the objects. None leaves what was kept
-    before; an empty one forgets it.
+    `rest` is for how many seconds this look is enough, whatever changes: where a look costs much, as each does that is
+    about a thousand children. `is_watchdog` says that the next look is only for heartbeats that fail to come. `memory`
+    is what the next view of the same key shows, as long as the process lives: for what cannot be read off the objects.
+    None leaves what was kept before; an empty one forgets it.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -237,6 +238,7 @@ class Plan:
     ask: tuple[Question, ...] = ()
     memory: Mapping[str, Any] | None = None
     is_watchdog: bool = False
+    rest: float = 0.0
 
     @property
     def writes(self) -> tuple[Write, ...]:

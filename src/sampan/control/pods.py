@@ -7,6 +7,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sampan.kinds.core import pod
@@ -14,7 +15,15 @@ from sampan.kinds.kind import Object
 from sampan.meta import conditions, objects, timestamps
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
+TARGET = "DisruptionTarget"
+MANY = 100
+REST_SECONDS = 0.0001  # for each of many
 PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+
+def rest(count: int) -> float:
+    """For how many seconds a look at so many pods is enough: what it costs must not grow with the changes of each."""
+    return count * REST_SECONDS if count >= MANY else 0.0
 
 
 def available_at(p: Object, min_ready_seconds: int) -> float | None:
@@ -33,6 +42,12 @@ def is_available(p: Object, min_ready_seconds: int, now: float) -> bool:
     return at is not None and at <= now
 
 
+def disruption_target(p: Object, reason: str, message: str, now: float) -> Object:
+    """The condition that says that it is about to be ended, by whom; since when one has been there already."""
+    listed = conditions.set((p.get("status") or {}).get("conditions"), TARGET, "True", reason, message, now)
+    return next(condition for condition in listed if condition.get("type") == TARGET)
+
+
 def least_useful(pods: Sequence[Object], crowd: Sequence[Object], count: int, now: float) -> list[Object]:
     """The `count` pods to delete first. `crowd` are the pods that share nodes with them in the same workload.
 
@@ -41,14 +56,14 @@ def least_useful(pods: Sequence[Object], crowd: Sequence[Object], count: int, no
     """
     on_node = Counter(p["spec"].get("nodeName", "") for p in crowd if pod.is_active(p))
 
-    def compared(first: tuple[Any, Object], second: tuple[Any, Object]) -> int:
-        if first[0] != second[0]:
-            return -1 if first[0] < second[0] else 1
-        return _by_age(first[1], second[1], now)
+    def compared(first: _Ranked, second: _Ranked) -> int:
+        if first.usefulness != second.usefulness:
+            return -1 if first.usefulness < second.usefulness else 1
+        return _by_age(first, second)
 
-    ranked = [(_usefulness(p, on_node), p) for p in pods]
+    ranked = [_ranked(p, on_node, now) for p in pods]
     ranked.sort(key=functools.cmp_to_key(compared))
-    return [p for _, p in ranked[:count]]
+    return [each.pod for each in ranked[:count]]
 
 
 def progress(p: Object) -> tuple[Any, ...]:
@@ -66,15 +81,36 @@ def _usefulness(p: Object, on_node: Counter[str]) -> tuple[Any, ...]:
     return bool(node), phase, pod.is_ready(p), _cost(p), -on_node[node] if node else 0
 
 
-def _by_age(a: Object, b: Object, now: float) -> int:
-    by_chance = -1 if objects.uid(a) < objects.uid(b) else 1
-    if pod.is_ready(a) and _ready_since(a) != _ready_since(b):
-        return _magnitude(_ready_since(a), now) - _magnitude(_ready_since(b), now) or by_chance
-    if _restarts(a) != _restarts(b):
-        return -1 if _restarts(a) > _restarts(b) else 1
-    if _created(a) != _created(b):
-        return _magnitude(_created(a), now) - _magnitude(_created(b), now) or by_chance
-    return -1 if objects.name(a) < objects.name(b) else 1
+@dataclass(slots=True)
+class _Ranked:
+    """What is compared of a pod, read once. Ages are orders of magnitude; `ready` is None for a pod that is not."""
+
+    pod: Object
+    usefulness: tuple[Any, ...]
+    ready: float | None
+    ready_age: int
+    restarts: tuple[int, int]
+    created: float
+    created_age: int
+    uid: str
+    name: str
+
+
+def _ranked(p: Object, on_node: Counter[str], now: float) -> _Ranked:
+    ready, created = _ready_since(p) if pod.is_ready(p) else None, _created(p)
+    ages = _magnitude(ready or 0.0, now), _magnitude(created, now)
+    names = objects.uid(p), objects.name(p)
+    return _Ranked(p, _usefulness(p, on_node), ready, ages[0], _restarts(p), created, ages[1], *names)
+
+
+def _by_age(a: _Ranked, b: _Ranked) -> int:
+    if a.ready != b.ready:
+        return a.ready_age - b.ready_age or (-1 if a.uid < b.uid else 1)
+    if a.restarts != b.restarts:
+        return -1 if a.restarts > b.restarts else 1
+    if a.created != b.created:
+        return a.created_age - b.created_age or (-1 if a.uid < b.uid else 1)
+    return -1 if a.name < b.name else 1
 
 
 def _magnitude(since: float, now: float) -> int:
@@ -97,7 +133,7 @@ def _restarts(p: Object) -> tuple[int, int]:
     """The most that one of its containers has restarted, then of its sidecars."""
     status = p.get("status") or {}
     sidecars = {c["name"] for c in p["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"}
-    inits = [s for s in status.get("initContainerStatuses") or () if s["name"] in sidecars]
+    inits = [s for s in status.get("initContainerStatuses") or () if s.get("name") in sidecars]
     return _most(status.get("containerStatuses") or ()), _most(inits)
 
 

@@ -7,7 +7,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sampan.control import decorate, own, pods
 from sampan.control.plan import Create, Delete, Key, Outcome, Plan, Write, normal, plan, sooner, warning
@@ -49,13 +49,14 @@ def reconcile(view: View, key: Key, now: float, what: Replicated) -> Plan:
     status = decorate.status(what.kind, parent, made)
     # A refusal is told before it is tried again, else the status stage would never be reached.
     stages = (status, changes) if refusals else (changes, status)
-    return plan(*stages, again=_next_available(parent, active, now))
+    planned = plan(*stages, again=_next_available(parent, active, now))
+    return planned if changes else replace(planned, rest=pods.rest(len(active)))
 
 
 def _changes(view: View, kind: Kind, parent: Object, active: Sequence[Object], now: float) -> Sequence[Write]:
     surplus = len(active) - parent["spec"].get("replicas", 1)
     if surplus < 0:
-        return [_create(kind, parent) for _ in range(min(-surplus, BURST))]
+        return [_create(kind, parent)] * min(-surplus, BURST)  # all alike: the server names them
     if surplus == 0:
         return ()
     doomed = pods.least_useful(active, _crowd(view, kind, parent), min(surplus, BURST), now)

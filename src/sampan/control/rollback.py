@@ -11,15 +11,14 @@ from sampan.control import rollout
 from sampan.control.plan import Event, Plan, Update, normal, plan, warning
 from sampan.kinds.apps.deployment import DEPLOYMENT
 from sampan.kinds.kind import Object
-from sampan.meta import objects
+from sampan.meta import intstr, objects
 
 ANNOTATION = "deprecated.deployment.rollback.to"
 
 
 def wanted(deployment: Object) -> int | None:
     """The revision that is asked for, 0 for the last one; None where none is."""
-    text = objects.annotations(deployment).get(ANNOTATION, "")
-    return int(text) if text.isdecimal() else None
+    return intstr.whole(objects.annotations(deployment).get(ANNOTATION, ""))
 
 
 def rolled_back(deployment: Object, replica_sets: Sequence[Object]) -> Plan:

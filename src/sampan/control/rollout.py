@@ -74,8 +74,7 @@ def by_age(replica_sets: Sequence[Object]) -> list[Object]:
 
 def revision(obj: Object) -> int:
     """The revision in the annotation, 0 when there is none."""
-    text = objects.annotations(obj).get(REVISION, "")
-    return int(text) if text.isdigit() else 0
+    return intstr.whole(objects.annotations(obj).get(REVISION, "")) or 0
 
 
 def annotations_for(deployment: Object, replica_set: Object | None, number: int) -> dict[str, str]:
@@ -146,7 +145,8 @@ def shrunk(deployment: Object, new: Object, old: Sequence[Object]) -> Sizes:
     if room <= 0:
         return {}
     sizes = _without_unhealthy(by_age(old), room)
-    spare = sum(map(observed, [*old, new])) - least
+    # One that was told to shrink may not have done so yet: what it has too much of is going.
+    spare = sum(min(observed(r), size(r)) for r in [*old, new]) - least
     for replica_set in by_age(old):
         present = sizes.get(objects.name(replica_set), size(replica_set))
         taken = min(present, spare)
@@ -193,8 +193,7 @@ def _share(deployment: Object, replica_set: Object, allowed: int) -> int:
     """What it would gain if its part of the whole stayed the same."""
     if size(deployment) == 0:
         return -size(replica_set)
-    text = objects.annotations(replica_set).get(MAXIMUM, "")
-    before = (int(text) if text.isdigit() else 0) or observed(deployment, "replicas")
+    before = intstr.whole(objects.annotations(replica_set).get(MAXIMUM, "")) or observed(deployment, "replicas")
     return int(size(replica_set) * allowed / before + 0.5) - size(replica_set) if before else 0
 
 

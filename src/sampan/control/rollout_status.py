@@ -68,10 +68,15 @@ def is_complete(deployment: Object, made: Object) -> bool:
 def seconds_to_deadline(deployment: Object, made: Object, now: float) -> float | None:
     """When to look again for a rollout that may be stuck; None when it can't be."""
     condition = conditions.find(made["conditions"], "Progressing")
-    if condition is None or condition["reason"] in (TIMED_OUT, COMPLETE) or not has_deadline(deployment):
+    if condition is None or condition.get("reason") in (TIMED_OUT, COMPLETE) or not has_deadline(deployment):
         return None
-    due = timestamps.parse(condition["lastUpdateTime"]) + float(deployment["spec"]["progressDeadlineSeconds"])
-    return max(due - now, 0.0) + 1.0
+    return max(_deadline(deployment, condition) - now, 0.0) + 1.0
+
+
+def _deadline(deployment: Object, condition: Object) -> float:
+    """When a rollout that has not moved since the condition was written misses its deadline."""
+    updated = condition.get("lastUpdateTime")
+    return (timestamps.parse(updated) if updated else 0.0) + float(deployment["spec"]["progressDeadlineSeconds"])
 
 
 def changed(
@@ -79,10 +84,11 @@ def changed(
 ) -> list[Object]:
     """Conditions with one saying (status, reason, message). The same status and reason change nothing."""
     current = conditions.find(listed, type)
-    if current and not force and (current["status"], current.get("reason")) == text[:2]:
+    if current and not force and (current.get("status"), current.get("reason")) == text[:2]:
         return list(listed)
     stamp = timestamps.format(now)
-    moved = current["lastTransitionTime"] if current and current["status"] == text[0] else stamp
+    moved = (current or {}).get("lastTransitionTime") if current and current.get("status") == text[0] else None
+    moved = moved or stamp
     made = {"type": type, "status": text[0], "lastUpdateTime": stamp, "lastTransitionTime": moved}
     return [*conditions.remove(listed, type), {**made, "reason": text[1], "message": text[2]}]
 
@@ -123,4 +129,4 @@ def _is_timed_out(deployment: Object, listed: list[Object], now: float) -> bool:
         return False
     if current.get("reason") == TIMED_OUT:
         return True
-    return timestamps.parse(current["lastUpdateTime"]) + float(deployment["spec"]["progressDeadlineSeconds"]) < now
+    return _deadline(deployment, current) < now

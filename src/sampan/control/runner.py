@@ -7,9 +7,9 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from sampan.client.api import Client
+from sampan.client.api import Client, Key
 from sampan.client.cache import Cache
-from sampan.control.controller import Controller, Keys, Matters, owner_keys
+from sampan.control.controller import Controller, Watch, owner_keys
 from sampan.control.events import Recorder
 from sampan.control.everywhere import Everywhere
 from sampan.control.following import Following
@@ -20,6 +20,9 @@ from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
+
+Seen = Object | None
+"""An object before or after a change."""
 
 
 class Runner:
@@ -80,25 +83,28 @@ class Runner:
 
     def cache(self, kind: Kind) -> Cache:
         """The shared cache of a kind."""
-        if kind.resource not in self.caches:
-            made = self.caches[kind.resource] = Cache(self._client, kind, clock=self._clock, tasks=self._tasks)
+        resource = kind.resource
+        found = self.caches.get(resource)
+        if found is None:
+            found = self.caches[resource] = Cache(self._client, kind, clock=self._clock, tasks=self._tasks)
             if self._before is not None:
-                made.continue_from(self._before.caches[kind.resource])
-        return self.caches[kind.resource]
+                found.continue_from(self._before.caches[resource])
+        return found
 
     def _add(self, controller: Controller) -> None:
-        worker = self._worker(controller.name, controller.reconcile, controller.parent)
+        worker = self._worker(controller.name, controller.steps or controller.reconcile, controller.parent)
         worker.component = controller.component
-        for kind in controller.kinds:
-            self.cache(kind)
+        caches = [self.cache(kind) for kind in controller.kinds]
         for index in controller.indexes:
             self.cache(index.kind).add_index(index.path, path_terms(index.path))
         self._feed_parents(worker, controller)
-        for kind in controller.owns:
-            self._feed(worker, kind, owner_keys(controller.parent))
-        for watch in controller.watches:
-            self._feed(worker, watch.kind, watch.keys, watch.matters)
-        self._tasks.spawn(self._work_when_synced(worker, controller), f"{controller.name} start")
+        owned = [Watch(kind, owner_keys(controller.parent)) for kind in controller.owns]
+        for watch in (*owned, *controller.watches):
+            self._feed(worker, watch, controller.batch_seconds)
+        if self._before is not None and all(cache.synced for cache in caches):
+            self._go_on(worker, self._before, controller.workers)
+        else:
+            self._tasks.spawn(self._work_when_synced(worker, controller), f"{controller.name} start")
 
     def _worker(self, name: str, rule: object, parent: Kind | None) -> Worker:
         shared = Surroundings(self._client, self._clock, self.recorder, self.metrics, self.sign)
@@ -111,9 +117,11 @@ class Runner:
 
     def _feed_parents(self, worker: Worker, controller: Controller) -> None:
         """A change of a parent makes it due, now or when the controller says."""
-        postpone = controller.postpone
+        postpone, matters = controller.postpone, controller.matters
 
-        def changed(change: str, old: Object | None, new: Object | None) -> None:
+        def changed(change: str, old: Seen, new: Seen) -> None:
+            if matters is not None and not matters(old, new):
+                return
             seconds = None
             if postpone is not None and old is not None and new is not None:
                 seconds = postpone(old, new, self._clock.now())
@@ -122,38 +130,47 @@ class Runner:
 
         self.cache(controller.parent).subscribe(changed, replay=self._before is None)
 
-    def _feed(self, worker: Worker, kind: Kind, keys: Keys, matters: Matters | None = None) -> None:
-        """Changes of the kind make keys due, as the object was and as it is now."""
+    def _feed(self, worker: Worker, watch: Watch, seconds: float) -> None:
+        """Changes of the kind make keys due, as the object was and as it is now; so much later."""
+        keys, matters, view, queue = watch.keys, watch.matters, worker.overview, worker.queue
 
-        def changed(change: str, old: Object | None, new: Object | None) -> None:
+        def changed(change: str, old: Seen, new: Seen) -> None:
             if matters is not None and not matters(old, new):
                 return
-            view = worker.view()
-            due = dict.fromkeys(key for obj in (old, new) if obj is not None for key in keys(view, obj))
+            due: dict[Key, None] = {}
+            for obj in (old, new):
+                if obj is not None:
+                    due |= dict.fromkeys(keys(view, obj))
             for key in due:
-                worker.queue.add(key)
+                queue.add_after(key, seconds)
 
-        self.cache(kind).subscribe(changed, replay=self._before is None)
+        self.cache(watch.kind).subscribe(changed, replay=self._before is None)
 
     async def _work_when_synced(self, worker: Worker, controller: Controller) -> None:
         for kind in controller.kinds:
             await self.cache(kind).wait_synced()
         if self._before is not None:
-            worker.continue_from(next(w for w in self._before.workers if w.name == worker.name))
-        else:  # a mapping may have looked into a cache that was still empty, so everything is due once
-            for obj in self.cache(controller.parent):
+            self._go_on(worker, self._before, controller.workers)
+            return
+        # A mapping may have looked into a cache that was still empty, so everything is due once.
+        for obj in self.cache(controller.parent):
+            if controller.matters is None or controller.matters(None, obj):
                 worker.queue.add(objects.key(obj))
         self._employ(worker, controller.workers)
 
+    def _go_on(self, worker: Worker, before: "Runner", count: int) -> None:
+        worker.continue_from(next(w for w in before.workers if w.name == worker.name))
+        self._employ(worker, count)
+
     def _employ(self, worker: Worker, count: int) -> None:
-        """One to begin with, and up to so many as there is work for them."""
+        """One as soon as there is work, and up to so many as there is more of it."""
         numbers = iter(range(count))
 
         def hire() -> None:
             if (number := next(numbers, None)) is not None:
                 self._tasks.spawn(worker.run(hire), f"{worker.name} {number}")
 
-        hire()
+        worker.queue.hire(hire)
 
     async def _work_everywhere(self, controllers: Sequence[Everywhere], workers: Sequence[Worker]) -> None:
         """The workers begin when the first kinds' caches are complete."""
@@ -178,8 +195,10 @@ class Runner:
 
 
 def _feed_everywhere(controller: Everywhere, worker: Worker, cache: Cache, *, replay: bool) -> None:
-    def changed(change: str, old: Object | None, new: Object | None) -> None:
-        for ref in controller.due(worker.view(), cache.kind.resource, old, new):
-            worker.queue.add(ref)
+    view, queue, resource = worker.overview, worker.queue, cache.kind.resource
+
+    def changed(change: str, old: Seen, new: Seen) -> None:
+        for ref in controller.due(view, resource, old, new):
+            queue.add(ref)
 
     cache.subscribe(changed, replay=replay)

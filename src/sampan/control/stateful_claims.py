@@ -27,6 +27,8 @@ def names(stateful_set: Object, number: int) -> list[str]:
 
 def existing(view: View, stateful_set: Object, number: int) -> list[Object]:
     """Those of an ordinal's claims that are there."""
+    if not _templates(stateful_set):
+        return []
     namespace = objects.namespace(stateful_set)
     found = (view.get(PERSISTENTVOLUMECLAIM, (namespace, name)) for name in names(stateful_set, number))
     return [claim for claim in found if claim is not None]

@@ -3,6 +3,7 @@
 https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#pod-identity
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -52,15 +53,22 @@ def min_ready(stateful_set: Object) -> int:
 
 def ordinal(p: Object) -> int:
     """The number at the end of the pod's name, -1 when there is none."""
-    found = _NAME.fullmatch(objects.name(p))
-    value = int(found[2]) if found else -1
-    return value if value <= HIGHEST else -1
+    return _read(objects.name(p))[1]
 
 
 def is_member(stateful_set: Object, p: Object) -> bool:
     """Whether the pod's name is one that the set gives."""
-    found = _NAME.fullmatch(objects.name(p))
-    return found is not None and found[1] == objects.name(stateful_set)
+    return _read(objects.name(p))[0] == objects.name(stateful_set)
+
+
+@functools.lru_cache(maxsize=16384)
+def _read(name: str) -> tuple[str | None, int]:
+    """The set's name and the ordinal that a pod's name says; None and -1 for one that says none."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None, -1
+    number = int(found[2])
+    return found[1], number if number <= HIGHEST else -1
 
 
 def is_wanted(stateful_set: Object, p: Object) -> bool:

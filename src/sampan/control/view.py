@@ -3,7 +3,7 @@
 Objects are the caches' own: never mutate them. Every list comes in a fixed order (namespace, name).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -15,13 +15,17 @@ Objects = list[Object]
 
 
 class Source(Protocol):
-    """Where objects of one kind come from: a cache, or a snapshot in tests."""
+    """Where objects of one kind come from: a cache, or a snapshot in tests. Lists come in the order of keys."""
 
     def get(self, key: Key) -> Object | None: ...
+    def __iter__(self) -> Iterator[Object]: ...
     def items(self, namespace: str = "") -> Objects: ...
     def owned_by(self, uid: str) -> Objects: ...
+    def controlled_by(self, uid: str) -> Objects: ...
+    def orphans(self, namespace: str) -> Objects: ...
     def labelled(self, namespace: str, equalities: dict[str, str]) -> Objects: ...
     def indexed(self, name: str, term: str) -> Objects: ...
+    def count(self, name: str, term: str) -> int: ...
     def age_seconds(self, key: Key) -> float: ...
 
 
@@ -52,27 +56,44 @@ class View:
 
     def list(self, kind: Kind, namespace: str = "") -> Objects:
         """All objects of the kind, or those in one namespace."""
-        return _ordered(self.sources[kind.resource].items(namespace))
+        return self.sources[kind.resource].items(namespace)
+
+    def each(self, kind: Kind) -> Iterator[Object]:
+        """All objects of the kind in no order that means anything, which costs less."""
+        return iter(self.sources[kind.resource])
 
     def owned(self, owner: Object, kind: Kind) -> Objects:
         """Objects whose controller is `owner`."""
         uid = owner["metadata"]["uid"]
         namespace = owner["metadata"].get("namespace", "")
-        found = self.sources[kind.resource].owned_by(uid)
-        return _ordered(o for o in found if _is_child(o, uid, namespace))
+        found = self.sources[kind.resource].controlled_by(uid)
+        if not namespace or not found or (_namespace(found[0]) == namespace == _namespace(found[-1])):
+            return found
+        return [o for o in found if _namespace(o) == namespace]
+
+    def orphans(self, kind: Kind, namespace: str) -> Objects:
+        """Objects of a namespace that have no controller."""
+        return self.sources[kind.resource].orphans(namespace)
 
     def dependents(self, kind: Kind, uid: str) -> Objects:
         """Objects with any ownerReference to this uid."""
-        return _ordered(self.sources[kind.resource].owned_by(uid))
+        return self.sources[kind.resource].owned_by(uid)
 
     def selected(self, kind: Kind, namespace: str, selector: selectors.Selector) -> Objects:
         """Objects of a namespace that a selector matches."""
-        candidates = self.sources[kind.resource].labelled(namespace, selector.equalities())
-        return _ordered(o for o in candidates if selector.matches(o["metadata"].get("labels") or {}))
+        equalities = selector.equalities()
+        candidates = self.sources[kind.resource].labelled(namespace, equalities)
+        if len(equalities) == len(selector.requirements) and not selector.nothing:
+            return candidates
+        return [o for o in candidates if selector.matches(o["metadata"].get("labels"))]
 
     def indexed(self, kind: Kind, index: str, term: str) -> Objects:
         """Objects under a term of an index that the controller declared."""
-        return _ordered(self.sources[kind.resource].indexed(index, term))
+        return self.sources[kind.resource].indexed(index, term)
+
+    def count(self, kind: Kind, index: str, term: str) -> int:
+        """How many there are."""
+        return self.sources[kind.resource].count(index, term)
 
     def age_seconds(self, kind: Kind, key: Key) -> float:
         """How long ago a change of the object was last seen; immune to wall clock jumps."""
@@ -91,17 +112,26 @@ class Snapshot:
     """A Source over a plain list of objects, for tests and dry runs."""
 
     def __init__(self, objects: Iterable[Object], ages: Mapping[Key, float] | None = None) -> None:
-        self._objects = {_key(obj): obj for obj in objects}
+        self._objects = {_key(obj): obj for obj in sorted(objects, key=_key)}
         self._ages = ages or {}
 
     def get(self, key: Key) -> Object | None:
         return self._objects.get(key)
+
+    def __iter__(self) -> Iterator[Object]:
+        return iter(self._objects.values())
 
     def items(self, namespace: str = "") -> Objects:
         return [o for key, o in self._objects.items() if not namespace or key[0] == namespace]
 
     def owned_by(self, uid: str) -> Objects:
         return [o for o in self._objects.values() if any(r.get("uid") == uid for r in _owners(o))]
+
+    def controlled_by(self, uid: str) -> Objects:
+        return [o for o in self._objects.values() if any(r.get("controller") and r["uid"] == uid for r in _owners(o))]
+
+    def orphans(self, namespace: str) -> Objects:
+        return [o for o in self.items(namespace) if not any(r.get("controller") for r in _owners(o))]
 
     def labelled(self, namespace: str, equalities: dict[str, str]) -> Objects:
         return [o for o in self.items(namespace) if equalities.items() <= (o["metadata"].get("labels") or {}).items()]
@@ -110,27 +140,31 @@ class Snapshot:
         """`name` is a dotted path here, as it is where controllers declare an index."""
         return [o for o in self._objects.values() if term in path_terms(name)(o)]
 
+    def count(self, name: str, term: str) -> int:
+        return len(self.indexed(name, term))
+
     def age_seconds(self, key: Key) -> float:
         return self._ages.get(key, 0.0)
 
 
 def path_terms(path: str) -> Any:
-    """An index by the text at a dotted path: function object -> terms."""
+    """An index by the text at a dotted path: function object -> terms. A list on the way has a term for each item."""
     parts = path.split(".")
 
     def terms(obj: Object) -> tuple[str, ...]:
         value: Any = obj
-        for part in parts:
+        for position, part in enumerate(parts):
             value = value.get(part) if isinstance(value, dict) else None
+            if isinstance(value, list):
+                rest = path_terms(".".join(parts[position + 1 :]))
+                return tuple(term for item in value for term in rest(item))
         return (str(value),) if value not in (None, "") else ()
 
     return terms
 
 
-def _is_child(obj: Object, uid: str, namespace: str) -> bool:
-    if namespace and obj["metadata"].get("namespace", "") != namespace:
-        return False
-    return any(r.get("controller") and r.get("uid") == uid for r in _owners(obj))
+def _namespace(obj: Object) -> str:
+    return str(obj["metadata"].get("namespace", ""))
 
 
 def _owners(obj: Object) -> Objects:
@@ -139,7 +173,3 @@ def _owners(obj: Object) -> Objects:
 
 def _key(obj: Object) -> Key:
     return str(obj["metadata"].get("namespace", "")), str(obj["metadata"]["name"])
-
-
-def _ordered(objects: Iterable[Object]) -> Objects:
-    return sorted(objects, key=_key)

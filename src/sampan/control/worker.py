@@ -3,6 +3,7 @@
 One bad object never stops the others: its error is logged with its story and it is tried again later.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
@@ -29,6 +30,7 @@ from sampan.control.plan import (
     Plan,
     Question,
 )
+from sampan.control.steps import Steps
 from sampan.control.view import View
 from sampan.kinds.authorization.subject_access_review import SUBJECTACCESSREVIEW
 from sampan.kinds.kind import Kind, Object
@@ -45,7 +47,7 @@ LEAST_SECONDS_AFTER_REFUSAL = 1.0
 UNTOLD = ("AlreadyExists", "Conflict")
 """Refusals that only mean that somebody else was faster."""
 
-Rule = Callable[[View, Any, float], Plan]
+Rule = Callable[[View, Any, float], Plan | Steps[Plan]]
 Sign = Callable[[AskSignature], str]
 
 
@@ -72,16 +74,19 @@ class Worker:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     component: str = ""
     queue: WorkQueue[Any] = field(init=False)
+    overview: View = field(init=False)
+    """What whoever asks for nothing in particular sees, such as those who say what is due."""
     _outcomes: dict[Hashable, tuple[Outcome, ...]] = field(default_factory=dict, init=False)
     _memory: dict[Hashable, Mapping[str, Any]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.queue = WorkQueue(self.shared.clock)
+        self.overview = View(self.caches, kinds=self.kinds)
 
-    def view(self, key: Hashable = None, answers: Mapping[Question, Any] | None = None) -> View:
+    def view(self, key: Hashable, answers: Mapping[Question, Any]) -> View:
         """What the rule sees for a key, now."""
         memory = self._memory.get(key, {})
-        return View(self.caches, self._outcomes.get(key, ()), answers or {}, self.kinds, memory)
+        return View(self.caches, self._outcomes.get(key, ()), answers, self.kinds, memory)
 
     def continue_from(self, other: "Worker") -> None:
         """Goes on where another one for the same rule was."""
@@ -98,17 +103,18 @@ class Worker:
                 return
             if self.queue:
                 hire()
+            rest = 0.0
             try:
-                await self._work(key)
+                rest = await self._work(key)
             except Exception:
                 self._count("error")
                 log.exception("%s: %s failed, for the %dth time", self.name, key, self.queue.failures(key) + 1)
                 self.queue.retry(key)
             finally:
-                self.queue.done(key)
+                self.queue.done(key, rest)
 
-    async def _work(self, key: Any) -> None:
-        """One look at one key."""
+    async def _work(self, key: Any) -> float:
+        """One look at one key; for how many seconds it is enough."""
         about = self._about(key)
         plan = await self._decide(key)
         self._keep(key, plan.memory)
@@ -126,16 +132,18 @@ class Worker:
             self.queue.forget(key)
             if plan.again is not None:
                 self.queue.add_after(key, plan.again, is_watchdog=plan.is_watchdog)
-            return
+            return plan.rest
         self._refused(key, refused[0])
         if plan.again is not None:
             self.queue.add_after(key, max(plan.again, LEAST_SECONDS_AFTER_REFUSAL))
+        return 0.0
 
     async def _decide(self, key: Any) -> Plan:
         """Asks the rule, answering its questions until it has none."""
         answers: dict[Question, Any] = {}
         for _ in range(ROUNDS_OF_QUESTIONS):
-            plan = self.rule(self.view(key, answers), key, self.shared.clock.now())
+            found = self.rule(self.view(key, answers), key, self.shared.clock.now())
+            plan = found if isinstance(found, Plan) else await _taken(found)
             if not plan.ask:
                 return plan
             for question in plan.ask:
@@ -216,6 +224,17 @@ class Worker:
 
     def _count(self, what: str) -> None:
         self.shared.metrics[self.name, what] += 1
+
+
+async def _taken(steps: Steps[Plan]) -> Plan:
+    """The plan, with a pause after each step in which others have their turn."""
+    try:
+        while True:
+            next(steps)
+            await asyncio.sleep(0)
+    except StopIteration as end:
+        found: Plan = end.value
+        return found
 
 
 def _review(asked: AskAccess) -> Object:

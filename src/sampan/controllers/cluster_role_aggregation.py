@@ -18,19 +18,23 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     role = view.get(CLUSTERROLE, key)
     if role is None or not role.get("aggregationRule") or objects.is_deleting(role):
         return Plan()
+    others = [source for source in view.list(CLUSTERROLE) if objects.name(source) != objects.name(role)]
     wanted: list[Object] = []
-    for source in view.list(CLUSTERROLE):
-        if objects.name(source) != objects.name(role) and _selects(role, source):
-            wanted += [rule for rule in source.get("rules") or () if rule not in wanted]
-    present = role.get("rules") or []
-    if len(present) == len(wanted) and all(rule in present for rule in wanted):
+    for selector in _selectors(role):
+        for source in others:
+            if selector.matches(objects.labels(source)):
+                wanted += [rule for rule in source.get("rules") or () if rule not in wanted]
+    if wanted == (role.get("rules") or []):
         return Plan()
     return plan([Update(CLUSTERROLE, {**role, "rules": wanted})])
 
 
+def _selectors(role: Object) -> list[selectors.Selector]:
+    return [selectors.from_label_selector(s) for s in role["aggregationRule"].get("clusterRoleSelectors") or ()]
+
+
 def _selects(role: Object, source: Object) -> bool:
-    chosen = role["aggregationRule"].get("clusterRoleSelectors") or ()
-    return any(selectors.from_label_selector(each).matches(objects.labels(source)) for each in chosen)
+    return any(selector.matches(objects.labels(source)) for selector in _selectors(role))
 
 
 def _aggregators(view: View, source: Object) -> Iterable[Key]:

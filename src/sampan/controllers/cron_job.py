@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sampan.control import cron_runs, decorate, own
-from sampan.control.controller import Controller
-from sampan.control.cron_runs import Timing
+from sampan.control.controller import Controller, Watch, owner_keys
 from sampan.control.plan import Ask, Create, Delete, Event, Key, Plan, Write, normal, plan, warning
 from sampan.control.view import UNANSWERED, View
 from sampan.kinds.batch import cron_job, job
@@ -52,13 +51,12 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is done about the run that is due: jobs to replace, a job to make, or a question first."""
+    """What is done about the run that is due: jobs to replace, a job to make."""
 
     again: float | None = None
     events: tuple[Event, ...] = ()
     replaced: tuple[Object, ...] = ()
     create: tuple[Create, ...] = ()
-    ask: tuple[Ask, ...] = ()
 
 
 def reconcile(view: View, key: Key, now: float) -> Plan:
@@ -72,8 +70,6 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         return Plan(ask=questions)
     noted = _noted(view, obj, jobs, now)
     run = _run(view, obj, noted, now)
-    if run.ask:
-        return Plan(ask=run.ask)
     replaced = {ref["uid"] for ref in run.replaced}
     status = {**noted.status, "active": [ref for ref in noted.active if ref["uid"] not in replaced]}
     return plan(
@@ -210,23 +206,17 @@ def _run(view: View, obj: Object, noted: Noted, now: float) -> Run:
         return Run(again, tuple(events))
     if missed.count > cron_runs.MANY:
         events.append(warning("TooManyMissedTimes", TOO_MANY))
-    return _start(view, obj, noted, timing, Due(missed.latest, again, tuple(events)))
+    return _start(view, obj, noted, Due(missed.latest, again, tuple(events)))
 
 
-def _start(view: View, obj: Object, noted: Noted, timing: Timing, due: Due) -> Run:
+def _start(view: View, obj: Object, noted: Noted, due: Due) -> Run:
     """Makes the job, as far as those that run allow it; not if there is one of that name."""
     key = (objects.namespace(obj), cron_runs.job_name(obj, due.at))
-    if any((ref["namespace"], ref["name"]) == key for ref in noted.active):
+    if view.get(JOB, key) is not None or any((ref["namespace"], ref["name"]) == key for ref in noted.active):
         return Run(due.again, due.events)
     policy = obj["spec"].get("concurrencyPolicy")
     if policy == "Forbid" and noted.active:
         return Run(due.again, (*due.events, normal("JobAlreadyActive", ACTIVE)))
-    question = Ask(JOB, key)
-    there = view.answer(question)
-    if there is UNANSWERED:
-        return Run(ask=(question,))
-    if there is not None:
-        return Run(due.again, due.events)
     replaced = tuple(noted.active) if policy == "Replace" else ()
     return Run(due.again, due.events, replaced, (_create(obj, key, due.at),))
 
@@ -246,7 +236,8 @@ def _create(obj: Object, key: Key, scheduled: float) -> Create:
     made = {"apiVersion": JOB.api_version, "kind": JOB.name, "metadata": metadata}
     made["spec"] = objects.copy(template.get("spec") or {})
     created = normal("SuccessfulCreate", "Created job {name}")
-    return Create(JOB, made, done=created, refused=warning("FailedCreate", "Error creating job: {error}"))
+    refused = warning("FailedCreate", "Error creating job: {error}")
+    return Create(JOB, made, done=created, refused=refused, may_exist=True)
 
 
 def _delete(namespace: str, name: str, uid: str) -> Write:
@@ -255,4 +246,19 @@ def _delete(namespace: str, name: str, uid: str) -> Write:
     return Delete(JOB, (namespace, name), uid, propagation="Background", done=done, refused=refused)
 
 
-CONTROLLER = Controller("cronjob-controller", CRONJOB, reconcile, owns=(JOB,), postpone=postpone)
+def _matters(old: Object | None, new: Object | None) -> bool:
+    """A job comes, goes or ends, or is another run's; how far it is does not matter."""
+    return old is None or new is None or _told(old) != _told(new)
+
+
+def _told(j: Object) -> tuple[object, ...]:
+    return job.is_finished(j), objects.owner_references(j), objects.annotations(j), objects.uid(j)
+
+
+CONTROLLER = Controller(
+    "cronjob-controller",
+    CRONJOB,
+    reconcile,
+    watches=(Watch(JOB, owner_keys(CRONJOB), _matters),),
+    postpone=postpone,
+)

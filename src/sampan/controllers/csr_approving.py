@@ -12,23 +12,36 @@ from sampan.kinds.kind import Object
 from sampan.kinds.parts import csr, csr_rules
 from sampan.meta import objects, timestamps
 
+FIRST_WAIT_SECONDS = 0.2
+LAST_WAIT_SECONDS = 1000.0
+MOST_TRIES = 13
+"""After so many the wait does not grow any more."""
+
 _SELF = ("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview.")
 _OTHER = ("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview.")
 
 
 def reconcile(view: View, key: Key, now: float) -> Plan:
-    """Asks whether the requester has the right, the narrower one first; approves on the first yes."""
+    """Asks whether the requester has the right, the narrower one first; approves on the first yes.
+
+    Who has it not may be given it: it is asked again, ever later. Memory: how often it was.
+    """
     request = view.get(CERTIFICATESIGNINGREQUEST, key)
     if request is None or objects.is_deleting(request) or _is_decided(request):
-        return Plan()
-    for subresource, message in _recognized(request):
+        return Plan(memory={}) if view.memory else Plan()
+    rights = _recognized(request)
+    for subresource, message in rights:
         question = _question(request, subresource)
         answer = view.answer(question)
         if answer is UNANSWERED:
             return Plan(ask=(question,))
         if answer:
             return plan([Update(CERTIFICATESIGNINGREQUEST, _approved(request, message, now), kind.APPROVAL)])
-    return Plan()
+    if not rights:
+        return Plan()
+    tries = view.memory.get("tries", 0)
+    wait = min(FIRST_WAIT_SECONDS * 2.0**tries, LAST_WAIT_SECONDS)
+    return Plan(again=wait, memory={"tries": min(tries + 1, MOST_TRIES)})
 
 
 def _is_decided(request: Object) -> bool:

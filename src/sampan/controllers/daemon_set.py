@@ -8,10 +8,11 @@ https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sampan.control import daemon_history, daemon_nodes, daemon_pods, daemon_rollout, decorate, own, pods
+from sampan.control import daemon_history, daemon_nodes, daemon_pods, daemon_rollout, decorate, own, pods, steps
 from sampan.control.controller import Controller, Watch, owner_keys
 from sampan.control.daemon_nodes import Changes, Fleet
 from sampan.control.plan import Create, Delete, Key, Plan, Write, normal, plan, sooner, warning
+from sampan.control.steps import Steps
 from sampan.control.view import View
 from sampan.kinds.apps.controller_revision import CONTROLLERREVISION
 from sampan.kinds.apps.daemon_set import DAEMONSET
@@ -26,6 +27,11 @@ BURST = 250
 
 def reconcile(view: View, key: Key, now: float) -> Plan:
     """Claims pods and revisions, settles the present revision, then changes pods and tells what was observed."""
+    return steps.run(look(view, key, now))
+
+
+def look(view: View, key: Key, now: float) -> Steps[Plan]:
+    """The same in steps: a large cluster has many nodes."""
     daemon_set = view.get(DAEMONSET, key)
     if daemon_set is None:
         return Plan(memory={})
@@ -33,6 +39,8 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         return Plan()
     selector = own.label_selector(daemon_set)
     found = own.children(view, daemon_set, own.Claim(DAEMONSET, POD, selector))
+    if len(found.objects) >= steps.MANY:
+        yield
     kept = own.children(view, daemon_set, own.Claim(DAEMONSET, CONTROLLERREVISION, selector))
     if found.ask or kept.ask:
         return Plan(ask=(found.ask or kept.ask))
@@ -42,38 +50,50 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     relabelled, twins = daemon_history.twins(daemon_set, kept.objects, found.objects)
     if twins:
         return plan(relabelled, twins)
-    return _step(view, daemon_set, found.objects, kept.objects, now)
+    return (yield from _step(view, daemon_set, found.objects, kept.objects, now))
 
 
-def _step(view: View, daemon_set: Object, found: Sequence[Object], kept: Sequence[Object], now: float) -> Plan:
+def _step(view: View, daemon_set: Object, found: Sequence[Object], kept: Sequence[Object], now: float) -> Steps[Plan]:
     history = daemon_history.read(view, daemon_set, kept)
     old_status = daemon_set.get("status") or {}
     if history.collisions != old_status.get("collisionCount", 0):
         counted = {**old_status, "collisionCount": history.collisions}
         return plan(decorate.status(DAEMONSET, daemon_set, counted))
-    fleet = _fleet(view, daemon_set, found, history.code, now)
-    changes = _changes(fleet, view)
-    status = decorate.status(DAEMONSET, daemon_set, _status(fleet))
+    fleet = yield from _fleet(view, daemon_set, found, history.code, now)
+    changes = yield from _changes(fleet, view)
+    status = decorate.status(DAEMONSET, daemon_set, (yield from _status(fleet)))
     gone = daemon_history.surplus(daemon_set, history.old, found)
     again = sooner(changes.again, _next_available(fleet))
     # A refusal is told before it is tried again, else the status stage would never be reached.
     stages = (status, _writes(fleet, changes)) if view.refusals() else (_writes(fleet, changes), status)
     made = plan(history.writes, *stages, gone, events=changes.events, again=again)
-    return replace(made, memory=changes.failures)
+    rest = pods.rest(len(found)) if changes.are_none else 0.0
+    return replace(made, memory=changes.failures, rest=rest)
 
 
-def _fleet(view: View, daemon_set: Object, found: Sequence[Object], code: str, now: float) -> Fleet:
+def _fleet(view: View, daemon_set: Object, found: Sequence[Object], code: str, now: float) -> Steps[Fleet]:
     """Pods that have ended and are on their way out are nobody's business any more."""
-    counted = [p for p in found if not (pod.is_terminal(p) and objects.is_deleting(p))]
-    fits, number = daemon_pods.fits(daemon_set, view.list(NODE)), daemon_pods.generation(daemon_set)
-    return Fleet(daemon_set, fits, daemon_pods.by_node(counted), code, number, now)
+    there = daemon_pods.by_node(p for p in found if not (pod.is_terminal(p) and objects.is_deleting(p)))
+    nodes, fits = view.list(NODE), dict[str, daemon_pods.Fit]()
+    for start in range(0, len(nodes), steps.MANY):
+        if start:
+            yield
+        fits |= daemon_pods.fits(daemon_set, nodes[start : start + steps.MANY])
+    return Fleet(daemon_set, fits, there, code, daemon_pods.generation(daemon_set), now)
 
 
-def _changes(fleet: Fleet, view: View) -> Changes:
+def _pause(fleet: Fleet) -> Steps[None]:
+    if len(fleet.fits) >= steps.MANY:
+        yield
+
+
+def _changes(fleet: Fleet, view: View) -> Steps[Changes]:
+    yield from _pause(fleet)
     changes = daemon_nodes.changes(fleet, view.memory)
     is_rolling = fleet.daemon_set["spec"]["updateStrategy"]["type"] == "RollingUpdate"
     if not changes.are_none or not is_rolling:
         return changes
+    yield from _pause(fleet)
     return replace(daemon_rollout.changes(fleet), again=changes.again, failures=changes.failures)
 
 
@@ -95,17 +115,20 @@ def _delete(p: Object) -> Delete:
     return Delete(POD, objects.key(p), objects.uid(p), done=told, refused=refused)
 
 
-def _status(fleet: Fleet) -> Object:
+def _status(fleet: Fleet) -> Steps[Object]:
     """Of each node only the oldest pod counts; what others keep in the status stays."""
+    yield from _pause(fleet)
     wanted = [node for node, fit in fleet.fits.items() if fit.wanted]
     first = [fleet.pods[node][0] for node in wanted if node in fleet.pods]
-    available = sum(pod.is_ready(p) and fleet.is_available(p) for p in first)
+    ready = [p for p in first if pod.is_ready(p)]
+    available = sum(map(fleet.is_available, ready))
+    yield from _pause(fleet)
     return {
         **(fleet.daemon_set.get("status") or {}),
         "desiredNumberScheduled": len(wanted),
         "currentNumberScheduled": len(first),
         "numberMisscheduled": sum(not fit.wanted and node in fleet.pods for node, fit in fleet.fits.items()),
-        "numberReady": sum(map(pod.is_ready, first)),
+        "numberReady": len(ready),
         "updatedNumberScheduled": sum(map(fleet.is_updated, first)) or None,
         "numberAvailable": available or None,
         "numberUnavailable": len(wanted) - available or None,
@@ -147,6 +170,7 @@ CONTROLLER = Controller(
     name="daemonset-controller",
     parent=DAEMONSET,
     reconcile=reconcile,
+    steps=look,
     owns=(POD,),
     watches=(
         Watch(POD, own.orphan_keys(DAEMONSET)),

@@ -7,12 +7,13 @@ https://kubernetes.io/docs/tasks/run-application/configure-pdb/
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sampan.control import decorate, expected_pods, own, selector_text
 from sampan.control.controller import Controller, Watch
 from sampan.control.expected_pods import Expected
 from sampan.control.plan import Event, Key, Plan, Write, normal, plan, sooner, warning
+from sampan.control.pods import rest
 from sampan.control.view import View
 from sampan.kinds.core import pod
 from sampan.kinds.core.pod import POD
@@ -55,7 +56,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     events += [_not_deleted(budget, p) for p in disrupted.overdue]
     status = _status(budget, members, (expected.count, _desired(spec, expected.count)), disrupted.times)
     written = decorate.status(PODDISRUPTIONBUDGET, budget, _told(budget, status, now))
-    return plan(written, events=events, again=disrupted.again)
+    return replace(plan(written, events=events, again=disrupted.again), rest=rest(len(members)))
 
 
 def _expected(view: View, spec: Object, members: Sequence[Object]) -> Expected:
@@ -121,7 +122,7 @@ def _conditions(budget: Object, verdict: tuple[str, str, str], generation: int, 
     old = (budget.get("status") or {}).get("conditions")
     found = conditions.set(old, ALLOWED, *verdict, now)
     seen = {"observedGeneration": generation} if generation else {}
-    return [{**c, "message": verdict[2], **seen} if c["type"] == ALLOWED else c for c in found]
+    return [{**c, "message": verdict[2], **seen} if c.get("type") == ALLOWED else c for c in found]
 
 
 def _not_deleted(budget: Object, p: Object) -> Event:

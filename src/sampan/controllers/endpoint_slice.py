@@ -7,13 +7,14 @@ https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sampan.control import backends, endpoint_slices, topology_hints, traffic_hints
 from sampan.control.backends import Ports
 from sampan.control.controller import Controller, Index, Watch
 from sampan.control.endpoint_slices import Endpoints, Slices
 from sampan.control.plan import Create, Delete, Event, Key, Plan, Update, Write, plan, warning
+from sampan.control.pods import rest
 from sampan.control.view import View
 from sampan.kinds.core import pod
 from sampan.kinds.core.node import NODE
@@ -54,7 +55,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         slices.add(made)
         events += told
     stamp = _trigger_time(backing, slices, [s for s in present if _is_of(s, service)])
-    return plan(_writes(service, slices, stamp), events=events)
+    return replace(plan(_writes(service, slices, stamp), events=events), rest=rest(len(backing.pods)))
 
 
 def _backing(view: View, service: Object) -> Backing:

@@ -7,10 +7,12 @@ https://kubernetes.io/docs/concepts/services-networking/service/#endpoints
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from sampan.control import backends
 from sampan.control.controller import Controller, Watch
 from sampan.control.plan import Ask, Create, Delete, Key, Plan, Update, Write, plan, warning
+from sampan.control.pods import rest
 from sampan.control.view import UNANSWERED, View
 from sampan.kinds.core import pod
 from sampan.kinds.core.endpoints import ENDPOINTS
@@ -39,13 +41,13 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     whole = endpoint_subsets.repacked(s for p in pods for s in _subsets(service, p, is_ready=shown[objects.uid(p)]))
     subsets = _truncated(whole)
     if current is not None and _says(current, service, subsets, is_truncated=subsets != whole):
-        return Plan()
+        return Plan(rest=rest(len(pods)))
     stamp = backends.trigger_time(service, pods, shown, _shown(current) if current is not None else None)
     annotations = backends.stamped(objects.annotations(current or {}), stamp)
     annotations.pop(OVER_CAPACITY, None)
     if subsets != whole:
         annotations[OVER_CAPACITY] = "truncated"
-    return plan([_write(service, current, subsets, annotations)])
+    return replace(plan([_write(service, current, subsets, annotations)]), rest=rest(len(pods)))
 
 
 def _bereft(view: View, key: Key, current: Object | None) -> Plan:

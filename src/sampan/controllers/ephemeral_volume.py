@@ -61,6 +61,10 @@ def _of_claim(view: View, claim: Object) -> Iterable[Key]:
         yield objects.namespace(claim), owner["name"]
 
 
+def _has_some(old: Object | None, new: Object | None) -> bool:
+    return new is not None and bool(_volumes(new))
+
+
 def _is_lost(old: Object | None, new: Object | None) -> bool:
     return new is None
 
@@ -70,5 +74,6 @@ CONTROLLER = Controller(
     component="ephemeral_volume",
     parent=POD,
     reconcile=reconcile,
+    matters=_has_some,
     watches=(Watch(PERSISTENTVOLUMECLAIM, _of_claim, _is_lost),),
 )

@@ -7,17 +7,19 @@ https://kubernetes.io/docs/concepts/architecture/garbage-collection/
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sampan.control import own
 from sampan.control.everywhere import Everywhere, Ref
 from sampan.control.plan import Ask, Delete, Event, Plan, Question, Write, plan, warning
 from sampan.control.view import UNANSWERED, View
+from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.kind import Kind, Object
 from sampan.meta import objects
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
+LINKS = ("uid", "ownerReferences", "finalizers", "deletionTimestamp")
 
 
 @dataclass(slots=True)
@@ -49,12 +51,23 @@ def reconcile(view: View, ref: Ref, now: float) -> Plan:
         return Plan(ask=tuple(owners.ask))
     if owners.invalid:  # such an owner can't be looked up, so nothing is known about it
         return Plan(events=tuple(_invalid(kind, obj, reference) for reference in owners.invalid))
-    return _decided(view, kind, obj, owners)
+    elsewhere = [_invalid(kind, obj, reference) for reference in owners.gone if _is_elsewhere(view, reference)]
+    return replace(_decided(view, kind, obj, owners), events=tuple(elsewhere))
+
+
+def _is_elsewhere(view: View, reference: Object) -> bool:
+    """Whether the owner that is not in the object's namespace is in another one."""
+    kind, namespaces = _kind_of(view, reference), view.sources.get(NAMESPACE.resource)
+    if kind is None or namespaces is None or not kind.namespaced:
+        return False
+    found = (view.get(kind, (objects.name(n), reference["name"])) for n in namespaces.items())
+    return any(owner is not None and objects.uid(owner) == reference["uid"] for owner in found)
 
 
 def _invalid(kind: Kind, obj: Object, reference: Object) -> Event:
-    where = f"[{reference['apiVersion']}/{reference['kind']}, namespace: , name: {reference['name']}"
-    message = f'ownerRef {where}, uid: {reference["uid"]}] does not exist in namespace ""'
+    namespace = objects.namespace(obj)
+    where = f"[{reference['apiVersion']}/{reference['kind']}, namespace: {namespace}, name: {reference['name']}"
+    message = f'ownerRef {where}, uid: {reference["uid"]}] does not exist in namespace "{namespace}"'
     about = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": obj["metadata"]}
     return warning("OwnerRefInvalidNamespace", message, about)
 
@@ -143,9 +156,9 @@ def _delete(kind: Kind, obj: Object, policy: str) -> Delete:
 def _due(view: View, resource: str, old: Object | None, new: Object | None) -> Iterable[Ref]:
     """The object itself, its dependents when it goes or waits, and owners that wait for it."""
     obj = new if new is not None else old
-    if obj is None or (old is not None and new is not None and _links(old) == _links(new)):
+    if obj is None or (old is not None and new is not None and _is_linked_alike(old, new)):
         return
-    if new is not None and (objects.owner_references(new) or objects.is_deleting(new)):
+    if new is not None and (objects.is_deleting(new) or _is_in_doubt(view, new)):
         yield Ref(resource, *objects.key(new))
     if new is None or _is_waiting(new):
         for kind, dependent in _dependents(view, obj):
@@ -153,9 +166,21 @@ def _due(view: View, resource: str, old: Object | None, new: Object | None) -> I
     yield from _waiting_owners(view, [o for o in (old, new) if o is not None])
 
 
-def _links(obj: Object) -> tuple[object, ...]:
-    """All that garbage depends on; most changes leave it as it is."""
-    return objects.owner_references(obj), objects.is_deleting(obj), objects.finalizers(obj), objects.uid(obj)
+def _is_in_doubt(view: View, obj: Object) -> bool:
+    """Whether any of its owners is not known to stay; when one that is goes, it makes its dependents due."""
+    return not all(_stays(view, objects.namespace(obj), reference) for reference in objects.owner_references(obj))
+
+
+def _stays(view: View, namespace: str, reference: Object) -> bool:
+    kind = _kind_of(view, reference)
+    owner = view.get(kind, (namespace if kind.namespaced else "", reference["name"])) if kind is not None else None
+    return owner is not None and objects.uid(owner) == reference["uid"] and not _is_waiting(owner)
+
+
+def _is_linked_alike(old: Object, new: Object) -> bool:
+    """Whether all is the same that garbage depends on, as after most changes."""
+    before, now = old["metadata"], new["metadata"]
+    return all(before.get(field) == now.get(field) for field in LINKS)
 
 
 def _waiting_owners(view: View, seen: Sequence[Object]) -> Iterable[Ref]:

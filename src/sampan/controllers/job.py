@@ -7,9 +7,9 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from sampan.control import decorate, job_indexes, job_pods, job_policies, own, pods
+from sampan.control import decorate, job_backoff, job_indexes, job_pods, job_policies, own, pods
 from sampan.control.controller import Controller, Watch
 from sampan.control.plan import Ask, Create, Delete, Event, Key, Patch, Plan, Write, normal, plan, sooner, warning
 from sampan.control.view import UNANSWERED, View
@@ -20,6 +20,8 @@ from sampan.kinds.kind import Object
 from sampan.meta import conditions, objects, selectors, timestamps
 
 BURST = 500
+BATCH_SECONDS = 1.0
+"""Pods of a job start and end together, and each write of its status is for all that happened meanwhile."""
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
 
@@ -34,6 +36,8 @@ class Work:
     pods: tuple[Object, ...]
     tally: job_pods.Tally
     now: float
+    failures: job_backoff.Failures = field(default_factory=dict)
+    """Those that the next pod waits for."""
 
     @property
     def active(self) -> list[Object]:
@@ -50,8 +54,11 @@ class Work:
 
     @property
     def completed(self) -> set[int]:
-        done = job_pods.parse_indexes((self.job.get("status") or {}).get("completedIndexes", ""))
-        seen = {job_pods.index_of(p) for p in self.pods if job_pods.has_succeeded(p) and job_pods.is_tracked(p)}
+        status = self.job.get("status") or {}
+        done = job_pods.parse_indexes(status.get("completedIndexes", ""))
+        failed = set((status.get("uncountedTerminatedPods") or {}).get("failed") or ())
+        ended = [p for p in self.pods if job_pods.has_succeeded(p) and objects.uid(p) not in failed]
+        seen = {job_pods.index_of(p) for p in ended if job_pods.is_tracked(p)}
         return {i for i in done | seen if i is not None and i < self.job["spec"].get("completions", 0)}
 
     @property
@@ -76,7 +83,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     if found.ask:
         return Plan(ask=found.ask)
     if found.writes:
-        return plan(found.writes)
+        return plan(found.writes, again=0.0)
     finished = _finished(job)
     if finished is not None:
         return _after(job, finished, found.objects, now)
@@ -84,21 +91,32 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         return plan(_releases(found.objects))
     status = job.get("status") or {}
     work = _observed(job, found.objects, now)
+    if not job_indexes.has_limit(job):
+        known = job_backoff.failures(view.memory, found.objects, is_patient=_is_patient(job))
+        work = replace(work, failures=known)
     verdict = _verdict(work)
     if verdict is not None:
-        # Now nothing is kept back any more; and what a failed job still runs has failed.
-        is_over = verdict[0] == "FailureTarget"
+        # Now nothing is kept back any more; and what a failed job still runs has failed, what another one does hasn't.
         ignored = _ignored(job, found.objects)
-        tally = job_pods.tally(status, found.objects, is_over=is_over, is_patient=_is_patient(job), ignored=ignored)
+        if verdict[0] == "SuccessCriteriaMet":
+            ignored |= {objects.uid(p) for p in work.active}
+        tally = job_pods.tally(status, found.objects, is_over=True, is_patient=_is_patient(job), ignored=ignored)
         work = replace(work, tally=tally)
-    return _step(work, verdict)
+    made = _step(view, work, verdict)
+    return replace(made, memory=work.failures) if view.memory or work.failures else made
 
 
 def _ignored(job: Object, pods: Iterable[Object]) -> set[str]:
-    """Uids of pods whose failure does not count."""
+    """Uids of pods whose failure does not count: as the policy says, and those that have no index of the job's."""
+    found = {objects.uid(p) for p in pods if not _has_place(job, p)} if _is_indexed(job) else set()
     if not job["spec"].get("podFailurePolicy"):
-        return set()
-    return {objects.uid(p) for p in pods if pod.is_terminal(p) and job_policies.is_ignored(job, p)}
+        return found
+    return found | {objects.uid(p) for p in pods if pod.is_terminal(p) and job_policies.is_ignored(job, p)}
+
+
+def _has_place(job: Object, p: Object) -> bool:
+    index = job_pods.index_of(p)
+    return index is not None and index < int(job["spec"]["completions"])
 
 
 def _observed(job: Object, pods: tuple[Object, ...], now: float) -> Work:
@@ -131,16 +149,23 @@ def _releases(pods: Iterable[Object]) -> list[Patch]:
     return [own.without_finalizers(POD, p, (TRACKING_FINALIZER,)) for p in pods if job_pods.is_tracked(p)]
 
 
-def _step(work: Work, verdict: Verdict | None) -> Plan:
+def _step(view: View, work: Work, verdict: Verdict | None) -> Plan:
     is_suspended = bool(work.job["spec"].get("suspend"))
-    status, events = _status(work, verdict)
     surplus = work.active if verdict or is_suspended else _surplus(work)
     # Those that go because they are too many are not counted: they lose the finalizer first.
     releases = _releases([*work.tally.release, *(() if verdict else surplus)])
-    changes, wait = ([_delete(p) for p in surplus], None) if verdict or is_suspended or surplus else _missing(work)
+    made, wait = ((), None) if verdict or is_suspended or surplus else _missing(work)
+    # One write of the status is for the pods that are made too, unless some were refused last time.
+    is_hopeful = not (releases or view.refusals())
+    status, events = _status(work, verdict, len(made) if is_hopeful else 0)
+    written = decorate.status(JOB, work.job, status)
     # Once judged, only the pods' ends matter, which make the job due themselves.
     again = None if verdict else sooner(wait, _seconds_to_deadline(work.job, status, work.now))
-    return plan(decorate.status(JOB, work.job, status), releases, changes, events=events, again=again)
+    if is_hopeful and made:
+        return plan(made, written, events=events, again=again)
+    # Ends are counted as soon as the finalizers are seen to be gone.
+    again = 0.0 if releases else again
+    return plan(written, releases, [*made, *map(_delete, surplus)], events=events, again=again)
 
 
 def _surplus(work: Work) -> list[Object]:
@@ -168,8 +193,7 @@ def _missing(work: Work) -> tuple[Sequence[Write], float | None]:
         return (), None
     if job_indexes.has_limit(work.job):
         return _missing_indexes(work, min(missing, BURST))
-    judged = [p for p in work.pods if not (job_pods.has_failed(p) and job_policies.is_ignored(work.job, p))]
-    wait = job_pods.backoff_seconds(judged, work.now)
+    wait = job_backoff.seconds(work.failures, work.now)
     if wait > 0:
         return (), wait
     return [_create(work.job, index) for index in _places(work, min(missing, BURST))], None
@@ -179,7 +203,7 @@ def _missing_indexes(work: Work, missing: int) -> tuple[Sequence[Write], float |
     """Where each index has its own limit, each waits for itself."""
     before = job_indexes.last_failed(work.job, work.pods)
     waits = {
-        i: job_indexes.backoff_seconds(work.job, before.get(i), work.now)
+        i: job_indexes.backoff_seconds(before.get(i), work.now)
         for i in _places(work, work.job["spec"]["completions"])
         if i is not None
     }
@@ -251,12 +275,12 @@ def _has_restarted_too_often(work: Work, limit: int) -> bool:
     return count > 0 if limit == 0 else count >= limit
 
 
-def _status(work: Work, verdict: Verdict | None) -> tuple[Object, list[Event]]:
+def _status(work: Work, verdict: Verdict | None, made: int) -> tuple[Object, list[Event]]:
     old, tally = work.job.get("status") or {}, work.tally
     uncounted = {"succeeded": list(tally.uncounted_succeeded), "failed": list(tally.uncounted_failed)}
     status: Object = {
         **old,
-        "active": len(work.active) or None,
+        "active": len(work.active) + made or None,
         "ready": sum(map(pod.is_ready, work.active)),
         "terminating": len(work.terminating),
         "succeeded": (len(work.completed) if _is_indexed(work.job) else tally.succeeded) or None,
@@ -313,7 +337,7 @@ def _with(listed: Sequence[Object], verdict: Verdict, now: float, status: str = 
     if current is not None and current["status"] == status:
         return list(listed)
     made = conditions.set(listed, verdict[0], status, verdict[1], verdict[2], now)
-    return [{**c, "lastProbeTime": timestamps.format(now)} if c["type"] == verdict[0] else c for c in made]
+    return [{**c, "lastProbeTime": timestamps.format(now)} if c.get("type") == verdict[0] else c for c in made]
 
 
 def _after(job: Object, finished: Object, pods: Sequence[Object], now: float) -> Plan:
@@ -380,6 +404,17 @@ def _orphans(view: View, p: Object) -> Iterable[Key]:
     return own.orphan_keys(JOB)(view, p)
 
 
+def postpone(old: Object, new: Object, now: float) -> float | None:
+    """What its status says is mostly our own word; only another wish is looked at at once."""
+    return BATCH_SECONDS if objects.generation(old) == objects.generation(new) else None
+
+
 CONTROLLER = Controller(
-    name="job-controller", parent=JOB, reconcile=reconcile, owns=(POD,), watches=(Watch(POD, _orphans),)
+    name="job-controller",
+    parent=JOB,
+    reconcile=reconcile,
+    owns=(POD,),
+    watches=(Watch(POD, _orphans),),
+    postpone=postpone,
+    batch_seconds=BATCH_SECONDS,
 )

@@ -10,8 +10,8 @@ import base64
 from collections.abc import Callable, Iterable
 
 from sampan.control.controller import Controller, Watch
-from sampan.control.plan import Delete, Key, Plan, Update, plan
-from sampan.control.view import View
+from sampan.control.plan import Ask, Delete, Key, Plan, Update, plan
+from sampan.control.view import UNANSWERED, View
 from sampan.kinds.core.secret import SECRET
 from sampan.kinds.core.service_account import SERVICEACCOUNT
 from sampan.kinds.kind import Object
@@ -31,8 +31,12 @@ def controller(ca: str, sign: Sign) -> Controller:
         secret = view.get(SECRET, key)
         if secret is None or secret.get("type") != TYPE or objects.is_deleting(secret):
             return Plan()
-        name = objects.annotations(secret).get(NAME, "")
-        account = view.get(SERVICEACCOUNT, (key[0], name))
+        question = Ask(SERVICEACCOUNT, (key[0], objects.annotations(secret).get(NAME, "")))
+        account = view.get(SERVICEACCOUNT, question.key)
+        if account is None or _is_of_another(secret, account):  # the cache may be behind
+            account = view.answer(question)
+            if account is UNANSWERED:
+                return Plan(ask=(question,))
         if account is None or _is_of_another(secret, account):
             return plan([Delete(SECRET, key, objects.uid(secret), secret["metadata"]["resourceVersion"])])
         return _filled(secret, account, ca, sign)

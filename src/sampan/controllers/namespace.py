@@ -49,19 +49,23 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
 
 
 def _step(view: View, namespace: Object, found: Found, texts: dict[str, tuple[str, str, str]], now: float) -> Plan:
-    status = namespace.get("status") or {}
-    listed = list(status.get("conditions") or ())
-    for type, text in texts.items():
-        listed = conditions.set(listed, type, *text, now)
-    told = decorate.status(NAMESPACE, namespace, {**status, "phase": "Terminating", "conditions": listed})
     deletions = [
         DeleteCollection(kind, objects.name(namespace))
         for kind, items in found
         if not all(objects.is_deleting(item) for item in items)
     ]
+    if deletions and not view.refusals():
+        return plan(deletions, again=0.0)  # what remains after it is told then
+    status = namespace.get("status") or {}
+    listed = list(status.get("conditions") or ())
+    for type, text in texts.items():
+        listed = conditions.set(listed, type, *text, now)
+    told = decorate.status(NAMESPACE, namespace, {**status, "phase": "Terminating", "conditions": listed})
     is_failing = any(text[0] == "True" for text in texts.values())
     if found or is_failing:
         return plan(told, deletions, again=AGAIN_SECONDS)
+    if told:
+        return plan(told, again=0.0)
     spec = {**namespace["spec"], "finalizers": [f for f in namespace["spec"]["finalizers"] if f != FINALIZER]}
     return plan([Update(NAMESPACE, {**namespace, "spec": spec}, "finalize")])
 
@@ -120,4 +124,9 @@ def _texts(
     }
 
 
-CONTROLLER = Controller(name="namespace-controller", parent=NAMESPACE, reconcile=reconcile)
+def _postpone(old: Object, new: Object, now: float) -> float | None:
+    """What is told of an end that is under way, by us as a rule, is no reason to look again at once."""
+    return AGAIN_SECONDS if objects.is_deleting(old) and objects.is_deleting(new) else None
+
+
+CONTROLLER = Controller(name="namespace-controller", parent=NAMESPACE, reconcile=reconcile, postpone=_postpone)

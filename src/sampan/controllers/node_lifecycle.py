@@ -1,5 +1,8 @@
 """A Node's health: silent for 50 s is Unknown; taints follow conditions; pods on an unready node are not ready.
 
+A node that has said nothing yet has 60 s to begin with. Which failing nodes drive their pods away, and how fast one
+after another, is node_eviction's to say.
+
 https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller
 """
 
@@ -14,9 +17,11 @@ from sampan.kinds.core import pod
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Object
+from sampan.kinds.parts import node_taints
 from sampan.meta import conditions, objects, timestamps
 
 GRACE_SECONDS = 50.0
+FIRST_GRACE_SECONDS = 60.0
 CHECK_SECONDS = 5.0
 LEASES = "kube-node-lease"
 JUDGED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
@@ -44,19 +49,20 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
 
 def _judged(view: View, node: Object, now: float) -> Plan:
     silence = _silence_seconds(view, node, now)
-    if silence > GRACE_SECONDS:
+    grace = GRACE_SECONDS if conditions.status_of(node, "Ready") else FIRST_GRACE_SECONDS
+    if silence > grace:
         listed = _unknown(node, now)
         if listed != (node.get("status") or {}).get("conditions"):
             status = {**(node.get("status") or {}), "conditions": listed}
             return plan([Update(NODE, {**node, "status": status}, "status")], events=_told(node, listed))
     # Not sooner than its lease can expire; at least each few seconds while it is silent.
-    again = max(GRACE_SECONDS - silence, 0.0) + 0.1 if silence <= GRACE_SECONDS else CHECK_SECONDS
-    taints = _taints(view, node, now)
+    again = max(grace - silence, 0.0) + 0.1 if silence <= grace else CHECK_SECONDS
+    taints = _taints(node, now)
     changed = (node["spec"].get("taints") or []) != taints
     spec = {**{k: v for k, v in node["spec"].items() if k != "taints"}, **({"taints": taints} if taints else {})}
     writes = [Update(NODE, {**node, "spec": spec})] if changed else []
     pods = [] if conditions.is_true(node, "Ready") else _unready_pods(view, objects.name(node), now)
-    return replace(plan(writes, pods, again=again), is_watchdog=silence <= GRACE_SECONDS and not pods)
+    return replace(plan(writes, pods, again=again), is_watchdog=silence <= grace and not pods)
 
 
 def _silence_seconds(view: View, node: Object, now: float) -> float:
@@ -95,33 +101,23 @@ def _of_node(name: str, reason: str, text: str, node: Object | None = None) -> t
     return (normal(reason, f"Node {name} event: {text}", about),)
 
 
-def _taints(view: View, node: Object, now: float) -> list[Object]:
-    """The node's other taints, and those that its conditions mean.
-
-    When no node is ready, it is rather the control plane that hears nothing: then nobody is driven away.
-    """
+def _taints(node: Object, now: float) -> list[Object]:
+    """The node's other taints, and those that its conditions mean; who is driven away is another rule's to say."""
     present = node["spec"].get("taints") or []
     wanted = _wanted_taints(node)
-    if any(effect == "NoExecute" for _, effect in wanted) and not _is_any_ready(view):
-        wanted = [(name, effect) for name, effect in wanted if effect != "NoExecute"]
     kept = [t for t in present if t["key"] not in OURS or (t["key"], t["effect"]) in wanted]
     there = {(t["key"], t["effect"]) for t in kept}
     missing = [pair for pair in wanted if pair not in there]
     return [*kept, *({"key": k, "effect": e, "timeAdded": timestamps.format(now)} for k, e in missing)]
 
 
-def _is_any_ready(view: View) -> bool:
-    return any(conditions.is_true(node, "Ready") for node in view.sources[NODE.resource].items())
-
-
 def _wanted_taints(node: Object) -> list[tuple[str, str]]:
     wanted = []
     ready = conditions.status_of(node, "Ready")
-    if ready != "True":
-        name = PREFIX + ("not-ready" if ready == "False" else "unreachable")
-        wanted += [(name, "NoSchedule"), (name, "NoExecute")]
-        if ready == "":  # a node that just came: not ready, but not silent
-            wanted = [(PREFIX + "not-ready", "NoSchedule"), (PREFIX + "not-ready", "NoExecute")]
+    if ready != "True":  # also of a node that just came and has said nothing yet
+        name = node_taints.of_failure(ready)
+        is_driving = any(node_taints.is_driving(taint) for taint in node["spec"].get("taints") or ())
+        wanted += [(name, "NoSchedule"), *([(name, "NoExecute")] if is_driving else [])]
     wanted += [(PREFIX + name, "NoSchedule") for type, name in PRESSURES.items() if conditions.is_true(node, type)]
     if node["spec"].get("unschedulable"):
         wanted.append((PREFIX + "unschedulable", "NoSchedule"))

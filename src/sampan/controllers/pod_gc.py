@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from sampan.control.controller import Controller, Index, Watch
 from sampan.control.plan import Ask, Delete, Key, Patch, Plan, Write, plan
+from sampan.control.pods import disruption_target
 from sampan.control.view import UNANSWERED, View
 from sampan.kinds.core import pod
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Object
-from sampan.meta import conditions, objects, timestamps
+from sampan.meta import conditions, objects
 
 REASON = "DeletionByPodGC"
 MESSAGE = "PodGC: node no longer exists"
@@ -24,15 +25,15 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 QUARANTINE_SECONDS = 40.0
 ENDED_PODS = 12500
 ENDS = ("Succeeded", "Failed")
-NOWHERE: Key = ("", "")
 ENDED: Key = ("", "/ended")
 
 
 def reconcile(view: View, key: Key, now: float) -> Plan:
-    """Keys are nodes, there or not; NOWHERE stands for pods without one, ENDED for those that have ended."""
-    if key == NOWHERE:
-        found = [p for p in view.list(POD) if objects.is_deleting(p) and not p["spec"].get("nodeName")]
-        return _given_up(found, now)
+    """Keys are nodes, there or not, and pods without one; ENDED stands for pods that have ended."""
+    if key[0]:
+        found = view.get(POD, key)
+        is_lost = found is not None and objects.is_deleting(found) and not found["spec"].get("nodeName")
+        return _given_up([found], now) if found is not None and is_lost else Plan()
     if key == ENDED:
         return _given_up(_surplus(view), now)
     node = view.get(NODE, key)
@@ -66,8 +67,7 @@ def _out_of_service(view: View, node: Object, now: float) -> Plan:
 
 def _surplus(view: View) -> list[Object]:
     """Those beyond what is kept: evicted ones first, then the oldest."""
-    source = view.sources[POD.resource]
-    surplus = sum(len(source.indexed("status.phase", phase)) for phase in ENDS) - ENDED_PODS
+    surplus = sum(view.count(POD, "status.phase", phase) for phase in ENDS) - ENDED_PODS
     if surplus <= 0:
         return []
     found = [p for phase in ENDS for p in view.indexed(POD, "status.phase", phase)]
@@ -92,8 +92,7 @@ def _is_going(p: Object) -> bool:
 def _mark(p: Object, now: float, why: str) -> Write:
     status: Object = {"phase": "Failed"}
     if why:
-        condition = {"type": "DisruptionTarget", "status": "True", "reason": REASON, "message": why}
-        status["conditions"] = [{**condition, "lastTransitionTime": timestamps.format(now)}]
+        status["conditions"] = [disruption_target(p, REASON, why, now)]
     patch = {"metadata": {"uid": objects.uid(p)}, "status": status}
     return Patch(POD, objects.key(p), patch, "strategic", "status")
 
@@ -103,7 +102,7 @@ def _pod_keys(view: View, p: Object) -> Iterable[Key]:
     if pod.is_terminal(p):
         yield ENDED
     if not name and objects.is_deleting(p):
-        yield NOWHERE
+        yield objects.key(p)
     node = view.get(NODE, ("", name)) if name else None
     if name and (node is None or (objects.is_deleting(p) and node["spec"].get("taints"))):
         yield "", name

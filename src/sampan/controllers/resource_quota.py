@@ -17,15 +17,16 @@ from sampan.kinds.core.pod import POD
 from sampan.kinds.core.resource_quota import RESOURCEQUOTA
 from sampan.kinds.core.service import SERVICE
 from sampan.kinds.kind import Kind, Object
-from sampan.kinds.parts import quota_usage
+from sampan.kinds.parts import quota_scopes, quota_usage
 from sampan.kinds.parts.quota_usage import Amounts
+from sampan.kinds.resource.resource_claim import RESOURCECLAIM
 from sampan.meta import objects, quantity
 
 RESYNC_SECONDS = 300.0
 BEHIND_SECONDS = 0.1
 
 # Kinds of which more than their number counts; the others are known by their metadata alone.
-MEASURED = (POD, SERVICE, PERSISTENTVOLUMECLAIM)
+MEASURED = (POD, SERVICE, PERSISTENTVOLUMECLAIM, RESOURCECLAIM)
 
 
 def reconcile(view: View, ref: Ref, now: float) -> Plan:
@@ -122,9 +123,10 @@ def _due(view: View, resource: str, old: Object | None, new: Object | None) -> I
         return
     if resource == RESOURCEQUOTA.resource:
         yield Ref(resource, namespace, objects.name(obj))
-    if old is not None and new is not None and not _may_take_more(resource, old, new):
+    quotas = view.list(RESOURCEQUOTA, namespace)
+    if not quotas or (old is not None and new is not None and not _may_take_more(resource, old, new)):
         return
-    for quota in view.list(RESOURCEQUOTA, namespace):
+    for quota in quotas:
         yield Ref(RESOURCEQUOTA.resource, namespace, objects.name(quota))
 
 
@@ -134,6 +136,8 @@ def _may_take_more(resource: str, old: Object, new: Object) -> bool:
     if kind is None:
         return False
     if objects.is_deleting(old) != objects.is_deleting(new) or old.get("spec") != new.get("spec"):
+        return True
+    if kind is PERSISTENTVOLUMECLAIM and quota_scopes.classes(old) != quota_scopes.classes(new):
         return True
     return quota_usage.usage(kind, old, 0.0) != quota_usage.usage(kind, new, 0.0)
 

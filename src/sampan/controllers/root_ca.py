@@ -14,6 +14,7 @@ from sampan.kinds.kind import Object
 from sampan.meta import objects
 
 NAME = "kube-root-ca.crt"
+DESCRIBED = "kubernetes.io/description"
 DESCRIPTION = (
     "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "
     "internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes "
@@ -35,12 +36,12 @@ def controller(ca: str) -> Controller:
 
 
 def _published(present: Object | None, namespace: str, ca: str) -> Plan:
-    annotations = {"kubernetes.io/description": DESCRIPTION}
+    annotations = {DESCRIBED: DESCRIPTION}
     if present is None:
         metadata = {"name": NAME, "namespace": namespace, "annotations": annotations}
         made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": ca}}
         return plan([Create(CONFIGMAP, made, may_exist=True)])
-    if present.get("data") == {"ca.crt": ca} and objects.annotations(present).items() >= annotations.items():
+    if present.get("data") == {"ca.crt": ca} and objects.annotations(present).get(DESCRIBED):
         return Plan()
     metadata = {**present["metadata"], "annotations": {**objects.annotations(present), **annotations}}
     return plan([Update(CONFIGMAP, {**present, "metadata": metadata, "data": {"ca.crt": ca}})])

@@ -19,14 +19,24 @@ BY_NODE = "TerminationByKubelet"
 def reconcile(view: View, key: Key, now: float) -> Plan:
     """A node's own announcement is never stale: it may take long to end a pod."""
     p = view.get(POD, key)
-    if p is None or not pod.is_active(p):
-        return Plan()
-    condition = conditions.get(p, TARGET)
-    if condition is None or condition.get("status") != "True" or condition.get("reason") == BY_NODE:
+    condition = _claim(p)
+    if p is None or condition is None:
         return Plan()
     since = condition.get("lastTransitionTime")
     left = timestamps.parse(since) + STALE_SECONDS - now if since else 0.0
     return Plan(again=left) if left > 0 else plan([_take_back(p, now)])
+
+
+def _claim(p: Object | None) -> Object | None:
+    """The condition that says that the pod is about to be ended."""
+    if p is None or not conditions.is_true(p, TARGET) or not pod.is_active(p):
+        return None
+    condition = conditions.get(p, TARGET)
+    return condition if condition and condition.get("reason") != BY_NODE else None
+
+
+def _is_claimed(old: Object | None, new: Object | None) -> bool:
+    return _claim(new) is not None
 
 
 def _take_back(p: Object, now: float) -> Patch:
@@ -36,4 +46,4 @@ def _take_back(p: Object, now: float) -> Patch:
     return Patch(POD, objects.key(p), patch, "strategic", "status", objects.uid(p), version)
 
 
-CONTROLLER = Controller(name="stale-pod-disruption-controller", parent=POD, reconcile=reconcile)
+CONTROLLER = Controller(name="stale-pod-disruption-controller", parent=POD, reconcile=reconcile, matters=_is_claimed)

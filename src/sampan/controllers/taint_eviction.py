@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from sampan.control.controller import Controller, Index, Watch
 from sampan.control.plan import Delete, Event, Key, Patch, Plan, Write, normal, plan
+from sampan.control.pods import disruption_target
 from sampan.control.view import View
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
@@ -18,8 +19,7 @@ from sampan.meta import conditions, objects, timestamps
 
 def reconcile(view: View, key: Key, now: float) -> Plan:
     """Deletes those whose time is over; looks again when the next one's is. Memory: pod's uid -> since when it waits."""
-    node = view.get(NODE, key)
-    taints = [t for t in (node or {}).get("spec", {}).get("taints") or () if t.get("effect") == "NoExecute"]
+    taints = _taints(view.get(NODE, key))
     waited = view.memory
     if not taints and not waited:
         return Plan()
@@ -44,6 +44,11 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     return replace(plan(marks, deletions, events=events, again=min(dues, default=None)), memory=waiting)
 
 
+def _taints(node: Object | None) -> list[Object]:
+    """Those that drive pods away."""
+    return [t for t in (node or {}).get("spec", {}).get("taints") or () if t.get("effect") == "NoExecute"]
+
+
 def _patience(p: Object, taints: Sequence[Object]) -> float | None:
     """For how long the pod stays: the shortest of what tolerates each taint first. None: for ever."""
     found: list[float] = []
@@ -64,13 +69,8 @@ def _since(p: Object, taints: Sequence[Object], now: float) -> float:
 
 
 def _mark(p: Object, now: float) -> Patch:
-    condition = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "DeletionByTaintManager",
-        "message": "Taint manager: deleting due to NoExecute taint",
-        "lastTransitionTime": timestamps.format(now),
-    }
+    message = "Taint manager: deleting due to NoExecute taint"
+    condition = disruption_target(p, "DeletionByTaintManager", message, now)
     patch = {"metadata": {"uid": objects.uid(p)}, "status": {"conditions": [condition]}}
     return Patch(POD, objects.key(p), patch, "strategic", "status")
 
@@ -85,8 +85,14 @@ def _told(p: Object, what: str) -> Event:
 
 
 def _pod_keys(view: View, p: Object) -> Iterable[Key]:
-    if p["spec"].get("nodeName"):
-        yield "", p["spec"]["nodeName"]
+    """Its node, if that has such taints: when they come, the node changes."""
+    key = ("", p["spec"].get("nodeName", ""))
+    if key[1] and _taints(view.get(NODE, key)):
+        yield key
+
+
+def _is_tainted_otherwise(old: Object | None, new: Object | None) -> bool:
+    return _taints(old) != _taints(new)
 
 
 def _matters(old: Object | None, new: Object | None) -> bool:
@@ -99,6 +105,7 @@ CONTROLLER = Controller(
     name="taint-eviction-controller",
     parent=NODE,
     reconcile=reconcile,
+    matters=_is_tainted_otherwise,
     watches=(Watch(POD, _pod_keys, _matters),),
     indexes=(Index(POD, "spec.nodeName"),),
 )

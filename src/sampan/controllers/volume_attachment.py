@@ -42,8 +42,8 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     for each in sorted(wanted.keys() - there.keys()):
         volume, users = wanted[each]
         if _is_exclusive(volume) and view.indexed(VOLUMEATTACHMENT, _VOLUME, each):
-            text = f'Multi-Attach error for volume "{each}" {ELSEWHERE}'
-            events += [warning("FailedAttachVolume", text, own.typed(user, POD)) for user in users]
+            others = _users_elsewhere(view, volume)
+            events += [_elsewhere(volume, user, others) for user in users]
         else:
             creates.append(Create(VOLUMEATTACHMENT, _attachment(volume, name), may_exist=True))
     deletes = [
@@ -73,6 +73,27 @@ def _wanted(view: View, node: str) -> Wanted:
             if volume is not None and _is_attachable(view, volume):
                 found.setdefault(objects.name(volume), (volume, []))[1].append(pod)
     return found
+
+
+def _users_elsewhere(view: View, volume: Object) -> list[Object]:
+    """Pods on the nodes that the volume is attached to."""
+    claim = volume["spec"].get("claimRef") or {}
+    nodes = [a["spec"].get("nodeName") for a in view.indexed(VOLUMEATTACHMENT, _VOLUME, objects.name(volume))]
+    found = [pod for node in nodes for pod in view.indexed(POD, _NODE, str(node))]
+    return [
+        pod
+        for pod in found
+        if objects.namespace(pod) == claim.get("namespace")
+        and claim.get("name") in pod_claims.names(pod)
+        and not pods.is_terminal(pod)
+    ]
+
+
+def _elsewhere(volume: Object, pod: Object, others: Iterable[Object]) -> Event:
+    names = ", ".join(map(objects.name, others))
+    why = f"Volume is already used by pod(s) {names}" if names else ELSEWHERE
+    text = f'Multi-Attach error for volume "{objects.name(volume)}" {why}'
+    return warning("FailedAttachVolume", text, own.typed(pod, POD))
 
 
 def _is_attachable(view: View, volume: Object) -> bool:

@@ -96,6 +96,7 @@ class Hooks:
     """What a kind adds to its declaration. All pure, all synchronous.
 
     default(obj)                    fills in absent fields, in place, on the server's own fresh copy
+    default_status(obj)             the part of `default` that is about status: all that a write to /status needs
     prepare(new, old, subresource)  drops or keeps what this write may not touch, in place
                                     (old is None on create; subresource "" for the main resource)
     validate(new, old, subresource) returns all causes
@@ -109,6 +110,7 @@ class Hooks:
     """
 
     default: Callable[[Object], None] = _same
+    default_status: Callable[[Object], None] = _same
     prepare: Callable[[Object, Object | None, str], None] = _no_prepare
     validate: Callable[[Object, Object | None, str], Sequence[Cause]] = _no_causes
     warn: Callable[[Object, Object | None], Sequence[str]] = _no_warnings
@@ -177,6 +179,7 @@ class Kind:
     weight: int = 0
     hooks: Hooks = Hooks()
     kept: Mapping[str, fieldset.Set] = field(init=False, repr=False)
+    place: tuple[str, str] = field(init=False, repr=False)
     version: str = field(init=False, repr=False)
     api_version: str = field(init=False, repr=False)
     storage_api_version: str = field(init=False, repr=False)
@@ -188,7 +191,7 @@ class Kind:
     def __post_init__(self) -> None:
         """Each write asks for these many times.
 
-        `storage_api_version` is that in which objects are stored; `is_satellite` says whether what is stored may be
+        `place` is (group, plural) under which objects are stored, `storage_api_version` that in which objects are stored; `is_satellite` says whether what is stored may be
         another version than this one, or needs a look before it is shown.
         """
         version = self.versions[0]
@@ -196,6 +199,7 @@ class Kind:
         stored_version = self.storage_version or version
         made = {
             "version": version,
+            "place": self.stored_as or (self.group, self.plural),
             "api_version": f"{self.group}/{version}" if self.group else version,
             "storage_api_version": f"{stored_group}/{stored_version}" if stored_group else stored_version,
             "namespaced": self.scope == NAMESPACED,
@@ -214,11 +218,6 @@ class Kind:
 
     def __hash__(self) -> int:
         return self._hash
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """(group, plural) under which objects are stored."""
-        return self.stored_as or (self.group, self.plural)
 
     @property
     def type(self) -> schemas.Type:

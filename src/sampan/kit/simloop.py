@@ -98,7 +98,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """At this instant, after everything that is ready already."""
-        self._check_open()
+        if self._closed:
+            self._check_open()
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -232,14 +233,15 @@ class SimLoop(asyncio.AbstractEventLoop):
         return len(self._ready) > taken
 
     def _drain(self) -> None:
+        ready = self._ready
         for _ in range(MAX_CALLBACKS):
-            if not self._ready:
+            if not ready:
                 if not self._quiet:
                     return
                 self._quiet.popleft()()
                 continue
-            handle = self._ready.popleft()
-            if not handle.cancelled():
+            handle = ready.popleft()
+            if not handle._cancelled:  # as asyncio's own loop asks; once for each of hundreds of callbacks of a job
                 handle._run()
         raise Stuck(f"more than {MAX_CALLBACKS} callbacks at {self._now:g} s: something never stops")
 
@@ -288,9 +290,12 @@ def _first(waiting: Timers) -> float | None:
 class VirtualClock:
     """The time of a SimLoop as a Clock; `start` is the wall time at the loop's second 0."""
 
+    monotonic: Callable[[], float]
+
     def __init__(self, loop: SimLoop, start: float = START) -> None:
         self._loop = loop
         self._start = start
+        self.monotonic = loop.time  # asked several times in each request: no call of ours around it
 
     def now(self) -> float:
         return self._start + self._loop.time()
@@ -298,9 +303,6 @@ class VirtualClock:
     def jump(self, seconds: float) -> None:
         """Sets the wall clock forward, or back; how long anything takes stays the same."""
         self._start += seconds
-
-    def monotonic(self) -> float:
-        return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -57,6 +57,11 @@ class Tasks:
             task.cancel()
         self._ended.set()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing starts here any more."""
+        return self._closed
+
     def __len__(self) -> int:
         return len(self._running)
 

@@ -16,10 +16,15 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_RETRY_SECONDS = 0.005
 LAST_RETRY_SECONDS = 1000.0
+LEAST_REST_SECONDS = 1e-6
 
 
 class QueueClosed(Exception):
     """The queue was closed; there is no more work."""
+
+
+LEAST_SECONDS = 0.001
+"""Less than that may be no time at all: what is due in as little would be due again and again at one instant."""
 
 
 class WorkQueue(Generic[K]):
@@ -45,8 +50,10 @@ class WorkQueue(Generic[K]):
         self._later: _Later[K] = _Later(clock, self.add, _call_later)
         self._watched: _Later[K] = _Later(clock, self.add, clock.watchdog_later)
         self._failures: dict[K, int] = {}
+        self._resting: dict[K, float] = {}  # until when a key is left alone, by the monotonic clock
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        self._hire: Callable[[], None] | None = None
         self.adds = 0
         self.retries = 0
         self.waited: Callable[[float], None] | None = None
@@ -56,7 +63,7 @@ class WorkQueue(Generic[K]):
 
     def continue_from(self, other: "WorkQueue[K]") -> None:
         """Has to do what another one had to, at the same times."""
-        self._failures = dict(other._failures)
+        self._failures, self._resting = dict(other._failures), dict(other._resting)
         for key in (*other._ready, *other._working):
             self.add(key)
         for key, due in other._later.due.items():
@@ -66,7 +73,7 @@ class WorkQueue(Generic[K]):
 
     def add(self, key: K) -> None:
         """The key is due now."""
-        if self._closed or key in self._wanted:
+        if self._closed or key in self._wanted or (key in self._resting and self._is_put_off(key)):
             return
         self._wanted.add(key)
         self.adds += 1
@@ -81,7 +88,7 @@ class WorkQueue(Generic[K]):
         if seconds <= 0:
             self.add(key)
         elif not self._closed:
-            (self._watched if is_watchdog else self._later).put(key, seconds)
+            (self._watched if is_watchdog else self._later).put(key, max(seconds, LEAST_SECONDS))
 
     async def get(self) -> K:
         """The next key, from now on being worked on. Raises QueueClosed."""
@@ -98,13 +105,26 @@ class WorkQueue(Generic[K]):
                 return key
             await self._wait()
 
-    def done(self, key: K) -> None:
-        """The work on the key ended; it comes again if it was added meanwhile."""
+    def hire(self, hire: Callable[[], None]) -> None:
+        """Has the first worker come when there is work, be it now."""
+        if self._ready:
+            hire()
+        else:
+            self._hire = hire
+
+    def done(self, key: K, rest: float = 0.0) -> None:
+        """The work on the key ended; it comes again if it was added meanwhile, but not in the next `rest` seconds."""
         self._working.discard(key)
         begun = self._begun.pop(key, None)
         if self.worked is not None and begun is not None:
             self.worked(self._clock.monotonic() - begun)
+        if rest > 0:
+            self._resting[key] = self._clock.monotonic() + rest
         if key in self._wanted and not self._closed:
+            if rest > 0:
+                self._wanted.discard(key)
+                self._later.put(key, rest)
+                return
             self._ready.append(key)
             self._wake_one()
 
@@ -139,6 +159,15 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._ready)
 
+    def _is_put_off(self, key: K) -> bool:
+        """Whether the key rests still, and comes when that is over."""
+        left = self._resting[key] - self._clock.monotonic()
+        if left < LEAST_REST_SECONDS:
+            del self._resting[key]
+            return False
+        self._later.put(key, left)
+        return True
+
     async def _wait(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -157,6 +186,9 @@ class WorkQueue(Generic[K]):
             if not waiter.done():
                 waiter.set_result(None)
                 return
+        if self._hire is not None:
+            hire, self._hire = self._hire, None
+            hire()
 
 
 class _Later(Generic[K]):

@@ -13,6 +13,7 @@ import orjson
 Object = dict[str, Any]
 
 _NOTHING: Mapping[str, Any] = {}
+_CONTAINERS = (dict, list)
 
 
 def metadata(obj: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,7 +79,10 @@ def owner_references(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def controller_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:
     """The owner reference with controller=true, if there is one."""
-    return next((owner for owner in owner_references(obj) if owner.get("controller")), None)
+    for owner in owner_references(obj):
+        if owner.get("controller"):
+            return owner
+    return None
 
 
 def is_controlled_by(obj: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
@@ -113,7 +117,7 @@ def get_path(tree: Any, path: str, default: Any = None) -> Any:
 
 def copy(tree: Any) -> Any:
     """A deep copy in plain dicts and lists, which may be changed."""
-    if not isinstance(tree, dict | list):
+    if not isinstance(tree, _CONTAINERS):
         return tree
     try:
         return orjson.loads(orjson.dumps(tree))  # twice as fast as `_copied`

@@ -30,18 +30,21 @@ class Type:
 
     `kind` is object, array, map, string, integer, number, boolean, int-or-string, quantity, time or any.
     `name` is the definition's name, "" for an inline schema. `fields` (objects) maps field names to
-    types; `items` is the type of an array's items or a map's values. `list_type` is atomic, set or map
+    types, and is empty for other kinds; `items` is the type of an array's items or a map's values. `list_type` is atomic, set or map
     (with `list_map_keys`), "" for a value that is no array; `map_type` is granular or atomic.
     `patch_strategy` ("merge", "retainKeys", "merge,retainKeys") and `patch_merge_key` rule strategic merge
     patch. An object or map with `preserve_unknown` keeps fields that the schema does not name.
+
+    `fields` and `items` are made when somebody first asks for them; from then on they are attributes like the others,
+    as every walk through an object asks for them at every step.
     """
 
     __slots__ = (
-        "_fields",
-        "_items",
         "_node",
-        "checker",
+        "fields",
         "format",
+        "items",
+        "keeper",
         "kind",
         "list_map_keys",
         "list_type",
@@ -54,13 +57,14 @@ class Type:
         "required",
     )
 
+    fields: "dict[str, Type]"
+    items: "Type"
+
     def __init__(self, node: Node, name: str = "", outer: Node | None = None) -> None:
         """`outer` is the property that referred to this node: its extensions come first."""
         outer = node if outer is None else outer
         self._node = node
-        self._fields: dict[str, Type] | None = None
-        self._items: Type | None = None
-        self.checker: Any = None  # meta.fields keeps its compiled rule here.
+        self.keeper: Any = None  # meta.keeping has its compiled function here.
         self.name = name
         self.kind = _kind(node, name)
         self.format: str = node.get("format", "")
@@ -83,24 +87,23 @@ class Type:
         """The schema itself, with descriptions; not to be changed."""
         return self._node
 
-    @property
-    def fields(self) -> "dict[str, Type]":
-        """Field types by name; empty unless this is an object."""
-        if self._fields is None:
-            properties = self._node.get("properties", {})
-            fields = {name: _resolve(node) for name, node in properties.items()} if self.kind == "object" else {}
-            if self._node.get("x-kubernetes-embedded-resource"):
-                fields |= _embedded()
-            self._fields = fields
-        return self._fields
-
-    @property
-    def items(self) -> "Type":
-        """The type of an array's items or of a map's values; `any` for other kinds."""
-        if self._items is None:
+    def __getattr__(self, name: str) -> Any:
+        """What is not there yet."""
+        if name == "fields":
+            self.fields = self._own_fields()
+            return self.fields
+        if name == "items":
             below = self._node.get("items") if self.kind == "array" else self._node.get("additionalProperties")
-            self._items = _resolve(below) if isinstance(below, dict) else ANY
-        return self._items
+            self.items = _resolve(below) if isinstance(below, dict) else ANY
+            return self.items
+        raise AttributeError(name)
+
+    def _own_fields(self) -> "dict[str, Type]":
+        properties = self._node.get("properties", {})
+        fields = {name: _resolve(node) for name, node in properties.items()} if self.kind == "object" else {}
+        if self._node.get("x-kubernetes-embedded-resource"):
+            fields |= _embedded()
+        return fields
 
     @staticmethod
     def from_openapi(node: Node) -> "Type":
@@ -111,7 +114,7 @@ class Type:
     def from_crd(node: Node) -> "Type":
         """Like `from_openapi` for a custom resource's root, whose apiVersion, kind and metadata are implied."""
         root = Type({"type": "object"} | node)
-        root._fields = root.fields | _embedded()
+        root.fields = root.fields | _embedded()
         root.kind = "object"
         return root
 

@@ -70,7 +70,14 @@ class Selector:
         """Whether an object with these labels is picked."""
         if self.nothing:
             return False
-        return all(r.matches(labels or {}) for r in self.requirements)
+        given = labels or {}
+        for requirement in self.requirements:
+            if requirement.operator == "=":  # nearly always
+                if given.get(requirement.key) != requirement.values[0]:
+                    return False
+            elif not requirement.matches(given):
+                return False
+        return True
 
     def equalities(self) -> dict[str, str]:
         """Labels that every picked object has with one known value, for an index."""

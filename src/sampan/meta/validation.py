@@ -27,7 +27,7 @@ def new_meta(obj: Mapping[str, Any], namespaced: bool, name: NameCheck = names.p
     if (meta.get("generation") or 0) < 0:
         generation = meta["generation"]
         causes.append(invalid_value("metadata.generation", generation, "must be greater than or equal to 0"))
-    return causes + _common(meta) + _finalizer_causes(meta.get("finalizers") or [])
+    return causes + _common(meta, {}) + _finalizer_causes(meta.get("finalizers") or [])
 
 
 def changed_meta(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
@@ -42,7 +42,7 @@ def changed_meta(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
         value = fresh.get(field)
         if (value or None) != (stored.get(field) or None):
             causes.append(invalid_value(f"metadata.{field}", _absent(field, value), "field is immutable"))
-    return causes + _common(fresh)
+    return causes + _common(fresh, stored)
 
 
 def immutable(new: Mapping[str, Any], old: Mapping[str, Any], path: str) -> list[Cause]:
@@ -109,14 +109,19 @@ def managed_fields(entries: list[Any] | None, field: str = "metadata.managedFiel
     """What is wrong with the entries a client sent (their form, not their field sets)."""
     causes = []
     for index, entry in enumerate(entries or ()):
+        manager, door = entry.get("manager") or "", entry.get("subresource") or ""
+        is_named = manager.isascii() and manager.isprintable() and len(manager) <= _MANAGER_LIMIT
+        is_formed = entry.get("fieldsType") == "FieldsV1" and entry.get("operation") in {"Apply", "Update"}
+        if is_named and is_formed and len(door) <= _SUBRESOURCE_LIMIT:
+            continue
         where = f"{field}[{index}]"
         if entry.get("operation") not in {"Apply", "Update"}:
             value = entry.get("operation") or ""
             causes.append(invalid_value(f"{where}.operation", value, "must be `Apply` or `Update`"))
         if entry.get("fieldsType") not in {None, "", "FieldsV1"}:
             causes.append(invalid_value(f"{where}.fieldsType", entry["fieldsType"], "must be `FieldsV1`"))
-        causes += field_manager(entry.get("manager") or "", f"{where}.manager")
-        if len(entry.get("subresource") or "") > _SUBRESOURCE_LIMIT:
+        causes += field_manager(manager, f"{where}.manager")
+        if len(door) > _SUBRESOURCE_LIMIT:
             causes.append(too_long(f"{where}.subresource", _SUBRESOURCE_LIMIT))
     return causes
 
@@ -126,13 +131,14 @@ def each(field: str, value: Any, errors: list[str]) -> list[Cause]:
     return [invalid_value(field, value, error) for error in errors]
 
 
-def _common(meta: Mapping[str, Any]) -> list[Cause]:
-    return [
-        *labels(meta.get("labels"), "metadata.labels"),
-        *annotations(meta.get("annotations"), "metadata.annotations"),
-        *_owner_causes(meta.get("ownerReferences") or []),
-        *managed_fields(meta.get("managedFields")),
-    ]
+def _common(meta: Mapping[str, Any], stored: Mapping[str, Any]) -> list[Cause]:
+    """What is shared with the stored metadata was found right when it was stored."""
+    causes: list[Cause] = []
+    for name, rule in _COMMON:
+        value = meta.get(name)
+        if value and value is not stored.get(name):
+            causes += rule(value, f"metadata.{name}")
+    return causes
 
 
 def _name_causes(meta: Mapping[str, Any], check: NameCheck) -> list[Cause]:
@@ -153,8 +159,9 @@ def _namespace_causes(namespace: str, *, namespaced: bool) -> list[Cause]:
     return each("metadata.namespace", namespace, names.dns1123_label(namespace))
 
 
-def _owner_causes(owners: list[dict[str, Any]]) -> list[Cause]:
-    field, causes, controller = "metadata.ownerReferences", [], ""
+def _owner_causes(owners: list[dict[str, Any]], field: str) -> list[Cause]:
+    causes: list[Cause] = []
+    controller = ""
     for owner in owners:
         version = str(owner.get("apiVersion") or "").rpartition("/")[2]
         if not version:
@@ -174,6 +181,14 @@ def _owner_causes(owners: list[dict[str, Any]]) -> list[Cause]:
                 causes.append(invalid_value(field, owners, why))
             controller = controller or this
     return causes
+
+
+_COMMON: tuple[tuple[str, Callable[[Any, str], list[Cause]]], ...] = (
+    ("labels", labels),
+    ("annotations", annotations),
+    ("ownerReferences", _owner_causes),
+    ("managedFields", managed_fields),
+)
 
 
 def _finalizer_causes(finalizers: list[str]) -> list[Cause]:

@@ -27,6 +27,34 @@ def refusal(
 
     Extended resources that the node itself knows nothing of are the scheduler's business alone.
     """
+    short = _short(wanted, used, allocatable)
+    if short is None:
+        return None
+    name, before, capacity = short
+    return f"OutOf{name}", f"{_LACKS}: {name}, requested: {wanted[name]}, used: {before}, capacity: {capacity}"
+
+
+def unfit(
+    wanted: Mapping[str, int], used: Iterable[Mapping[str, int]], allocatable: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """Reason and message when a pod that is here can't be made so large: never (Infeasible), or not now (Deferred)."""
+    if short := _short(wanted, (), allocatable):
+        name, _, capacity = short
+        text = f"Node didn't have enough capacity: {name}, requested: {wanted[name]}, capacity: {capacity}"
+        return "Infeasible", text
+    if short := _short(wanted, used, allocatable):
+        name, before, capacity = short
+        return "Deferred", f"{_LACKS}: {name}, requested: {wanted[name]}, used: {before}, capacity: {capacity}"
+    return None
+
+
+_LACKS = "Node didn't have enough resource"
+
+
+def _short(
+    wanted: Mapping[str, int], used: Iterable[Mapping[str, int]], allocatable: Mapping[str, str]
+) -> tuple[str, int, int] | None:
+    """The first resource that there is too little of, what the others take of it, and all there is."""
     taken: dict[str, int] = {}
     for needed in used:
         for name, amount in needed.items():
@@ -36,8 +64,7 @@ def refusal(
             continue
         capacity, before, more = _units(name, allocatable.get(name, "0")), taken.get(name, 0), wanted[name]
         if more and before + more > capacity:
-            text = f"Node didn't have enough resource: {name}, requested: {more}, used: {before}, capacity: {capacity}"
-            return f"OutOf{name}", text
+            return name, before, capacity
     return None
 
 

@@ -19,25 +19,25 @@ from sampan.kit.tasks import Tasks
 from sampan.kit.workqueue import QueueClosed, WorkQueue
 from sampan.meta import objects
 from sampan.meta.status import ApiError, is_of_another
-from sampan.node import admission, lifecycle, podspec, status_patch
+from sampan.node import admission, host_rules, lifecycle, podspec, resize, status_patch
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
 from sampan.node.handlers import Handlers
 from sampan.node.hands import Hands
 from sampan.node.heartbeat import Heartbeat
 from sampan.node.local_folders import LocalFolders
-from sampan.node.observed import Again, DeletePod, Emit, Observed, Probes
+from sampan.node.observed import CONFIG_ERROR, Again, DeletePod, Emit, Observed, Probes
 from sampan.node.parts import AgentSettings, Parts
 from sampan.node.probes import Prober
-from sampan.node.record import PodRecord
+from sampan.node.record import Here, PodRecord
 from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState
 from sampan.node.snapshot import TERMINAL
 
 log = logging.getLogger(__name__)
 
 WORKERS = 8
-FIRST_STATUS_SECONDS = 0.3
-"""A pod that is merely starting is reported after this time; most run by then, which spares a write."""
+STATUS_SECONDS = 0.3
+"""A pod that is merely starting, or gives back what it held, is reported after this time: most are done by then."""
 PULL_LOOK_SECONDS = 2.0
 REFRESH_SECONDS = 60.0
 TOGETHER_SECONDS = 0.01
@@ -65,6 +65,7 @@ class Agent:
         self.hands.capacity_bytes = self.heartbeat.memory_bytes
         self.records: dict[str, PodRecord] = {}
         self._queue: WorkQueue[str] = WorkQueue(clock)
+        self._workers = 0
         self._network_changed = asyncio.Event()
 
     async def start(self, before: "Agent | None" = None) -> None:
@@ -87,8 +88,7 @@ class Agent:
         self._tasks.spawn(self._follow_exits(), "exits")
         self._tasks.spawn(self._follow_network(), "network")
         self._tasks.spawn(self._refresh_for_ever(), "refresh")
-        for number in range(WORKERS):
-            self._tasks.spawn(self._work_for_ever(), f"worker {number}")
+        self._queue.hire(self._hire)
         if before is None:
             node = await self.heartbeat.register()
             self.recorder.emit(node, Emit("Normal", "Starting", "Starting kubelet."))
@@ -168,7 +168,7 @@ class Agent:
         if record is None:
             self.records[uid] = self._admitted(PodRecord(new))
             self.wake(uid)
-        elif record.take(new) or type == "ADDED" or _is_wanted_otherwise(old, new):
+        elif _is_news(record, new) or type == "ADDED" or _is_wanted_otherwise(old, new):
             if old is not None:
                 self._refresh_if_described_anew(record, old, new)
             self.wake(uid)
@@ -178,17 +178,29 @@ class Agent:
         old = record.pod.get("status") or {}
         record.needs = admission.needs(record.pod)
         if not (old.get("startTime") or objects.is_deleting(record.pod)):
-            others = [other.needs for other in self.records.values() if _takes_room(other)]
-            record.rejected = admission.refusal(record.needs, others, self.heartbeat.allocatable())
+            others = [other for other in self.records.values() if _takes_room(other)]
+            used, allocatable = (other.needs for other in others), self.heartbeat.allocatable()
+            record.rejected = (
+                host_rules.forbidden_sysctl(record.pod)
+                or admission.refusal(record.needs, used, allocatable)
+                or host_rules.taken_port(record.pod, (other.pod for other in others))
+            )
         if record.rejected is not None:
             self.recorder.emit(record.pod, Emit("Warning", *record.rejected))
         return record
 
     def _refresh_if_described_anew(self, record: PodRecord, old: Object, new: Object) -> None:
-        """Labels and annotations show in downward API volumes, and their change asks for all volumes' refresh."""
-        same = objects.labels(old) == objects.labels(new) and objects.annotations(old) == objects.annotations(new)
-        if not same and record.volumes is not None and _has_refreshed_volumes(new):
+        """Labels and annotations show in variables and in volumes, and their change asks for all volumes' refresh."""
+        if objects.labels(old) == objects.labels(new) and objects.annotations(old) == objects.annotations(new):
+            return
+        record.try_again(CONFIG_ERROR)
+        if record.volumes is not None and _has_refreshed_volumes(new):
             self._tasks.spawn(self.hands.refresh_volumes(record, at_once=True), "volumes", critical=False)
+
+    def _hire(self) -> None:
+        if self._workers < WORKERS:
+            self._workers += 1
+            self._tasks.spawn(self._work_for_ever(), f"worker {self._workers}")
 
     async def _work_for_ever(self) -> None:
         while True:
@@ -196,6 +208,8 @@ class Agent:
                 uid = await self._queue.get()
             except QueueClosed:
                 return
+            if self._queue:
+                self._hire()
             try:
                 await self._look(uid)
                 self._queue.forget(uid)
@@ -217,7 +231,7 @@ class Agent:
         observed = self._observe(record, now)
         pod = record.as_deleted(now)
         if objects.is_deleting(pod):
-            self.hands.let_go(record)
+            self.hands.images.let_go(record)
         status, commands = lifecycle.advance(pod, observed, now)
         delete = None
         for command in commands:
@@ -228,7 +242,7 @@ class Agent:
             else:
                 self.hands.do(record, command)
         if not record.is_gone:
-            await self._report(record, status, now)
+            await self._report(record, status)
         if delete is not None:
             await self._delete(record)
 
@@ -244,8 +258,21 @@ class Agent:
                 ip = record.pod_ip or self.settings.internal_ip
                 self.prober.follow(state, container, ip, self._reporter(record), _known(record, state))
             verdicts[state.id] = self.prober.verdicts(state.id) or Probes()
-        scheme = self.parts.runtime.version.partition("://")[0]
-        return record.observe(scheme, self.settings.internal_ip, verdicts, now)
+        runtime = self.parts.runtime
+        scheme = runtime.version.partition("://")[0]
+        here = Here(scheme, self.settings.internal_ip, now, runtime.features.recursive_read_only)
+        return record.observe(here, verdicts, self._unfit(record, scheme))
+
+    def _unfit(self, record: PodRecord, scheme: str) -> tuple[str, str] | None:
+        """Why the other resources that the pod's containers are to have can't be had now; None if they can, and then they are its own."""
+        if not resize.is_wished(record.pod, record.states.values(), record.resized, scheme):
+            return None
+        needs = admission.needs(record.pod)
+        others = [other.needs for other in self.records.values() if other is not record and _takes_room(other)]
+        unfit = admission.unfit(needs, others, self.heartbeat.allocatable())
+        if unfit is None:
+            record.needs = needs
+        return unfit
 
     def _reporter(self, record: PodRecord) -> Any:
         def report(event: Emit | None) -> None:
@@ -265,19 +292,19 @@ class Agent:
             else:
                 self.wake(record.uid, PULL_LOOK_SECONDS)
 
-    async def _report(self, record: PodRecord, status: Object, now: float) -> None:
+    async def _report(self, record: PodRecord, status: Object) -> None:
+        """Writes what has changed; what is about to change again only if it lasts."""
         old = record.pod.get("status") or {}
         if status == old:
             return
-        if status_patch.is_merely_starting(status) and not old.get("startTime"):
-            if not record.hold_until:
-                record.hold_until = now + FIRST_STATUS_SECONDS
-                self.wake(record.uid, FIRST_STATUS_SECONDS + 0.01)
-            if now < record.hold_until:
-                return
-        patch = status_patch.patch(record.uid, old, status)
-        if not patch["status"]:
+        if _is_passing(record, old, status) and self._is_held(record):
             return
+        record.let_out()
+        changes = status_patch.changes(old, status)
+        if not changes:
+            return
+        patch = {"metadata": {"uid": record.uid}, "status": changes}
+        record.told = status
         try:
             key = objects.key(record.pod)
             answer = await self.parts.client.patch(POD, key, patch, type="strategic", subresource="status")
@@ -291,6 +318,15 @@ class Agent:
             record.is_doubtful = True
             raise
         record.take(answer)
+
+    def _is_held(self, record: PodRecord) -> bool:
+        """Whether the state has not lasted long enough to be told."""
+        now = self.parts.clock.monotonic()
+        if record.held is None:
+            record.held_until = now + STATUS_SECONDS
+            later = asyncio.get_running_loop().call_later
+            record.held = later(STATUS_SECONDS + 0.01, self.wake, record.uid)
+        return now < record.held_until
 
     async def _ask_for(self, record: PodRecord) -> None:
         """Looks at what is stored, so that what was written without an answer is not told anew as a change."""
@@ -313,6 +349,7 @@ class Agent:
                 if error.code != 404 and not is_of_another(error):
                     raise
         if not objects.finalizers(record.pod) or record.is_gone:
+            record.let_out()
             self.records.pop(record.uid, None)
 
     async def _follow_exits(self) -> None:
@@ -353,12 +390,26 @@ class Agent:
                     await self.hands.refresh_volumes(record)
 
 
+def _is_news(record: PodRecord, new: Object) -> bool:
+    """Whether the version is newer than what is known, and not what was just told from here."""
+    if not record.take(new):
+        return False
+    return record.told is None or bool(status_patch.changes(record.told, new.get("status") or {}))
+
+
 def _is_wanted_otherwise(old: Object | None, new: Object) -> bool:
     """Whether more than the status changed: also what an answer of the API has told before the watch did."""
     if old is None or old["spec"] != new["spec"]:
         return True
     before, now = objects.metadata(old), objects.metadata(new)
     return any(before.get(name) != now.get(name) for name in _WANTED)
+
+
+def _is_passing(record: PodRecord, old: Object, status: Object) -> bool:
+    """Whether the pod's containers are only being made, or an ended pod is giving back what it held."""
+    if status_patch.is_merely_starting(status) and not old.get("startTime"):
+        return True
+    return record.teardown_pending and not objects.is_deleting(record.pod)
 
 
 _WANTED = ("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "finalizers")
@@ -379,6 +430,6 @@ def _known(record: PodRecord, state: ContainerState) -> Probes:
     """What an earlier agent had found out about a container that this one adopted."""
     old = record.pod.get("status") or {}
     for found in (old.get("containerStatuses") or []) + (old.get("initContainerStatuses") or []):
-        if found["name"] == state.name and str(found.get("containerID", "")).endswith(f"//{state.id}"):
+        if found.get("name") == state.name and str(found.get("containerID", "")).endswith(f"//{state.id}"):
             return Probes(startup=found.get("started") or None, readiness=found.get("ready") or None)
     return Probes()

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from sampan.meta import objects
-from sampan.node import env, podspec, resources
+from sampan.node import confinement, env, podspec, resources
 from sampan.node.env import ConfigError
 from sampan.node.images.model import Image
-from sampan.node.runtime.protocol import ContainerConfig, Mount
+from sampan.node.resize import RESOURCES_LABEL
+from sampan.node.runtime.protocol import ContainerConfig, Features, Mount
 from sampan.node.snapshot import IMAGE_LABEL
 
 Object = dict[str, Any]
@@ -34,6 +37,10 @@ class Inputs:
     volumes: Mapping[str, str] = field(default_factory=dict)
     subpaths: Mapping[int, str] = field(default_factory=dict)
     own_mounts: tuple[Mount, ...] = ()
+    pid_of: str = ""
+    features: Features = field(default_factory=Features)
+    profiles: str = ""
+    """The directory of the node's seccomp profiles."""
 
 
 def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
@@ -43,11 +50,10 @@ def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
     own = container.get("securityContext") or {}
     context = {**{k: pod_context[k] for k in _SHARED if k in pod_context}, **own}
     capabilities = own.get("capabilities") or {}
-    qos = (pod.get("status") or {}).get("qosClass") or "BestEffort"
     groups = list(pod_context.get("supplementalGroups") or ())
     if "fsGroup" in pod_context:
         groups.append(pod_context["fsGroup"])
-    seccomp = (context.get("seccompProfile") or {}).get("type", "Unconfined")
+    seccomp, profile = confinement.seccomp(context, inputs.profiles)
     return ContainerConfig(
         pod_uid=objects.uid(pod),
         pod_namespace=objects.namespace(pod),
@@ -63,7 +69,8 @@ def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
         netns=inputs.netns,
         hostname=inputs.hostname,
         cgroup_parent=inputs.cgroup_parent,
-        resources=resources.cgroup(container),
+        resources=resources.cgroup(container, pod["spec"]),
+        pod_resources=resources.pod_cgroup(pod["spec"]),
         user=context.get("runAsUser"),
         group=context.get("runAsGroup"),
         supplementary_groups=tuple(groups),
@@ -73,28 +80,33 @@ def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
         capabilities_add=tuple(capabilities.get("add") or ()),
         capabilities_drop=tuple(capabilities.get("drop") or ()),
         no_new_privileges=own.get("allowPrivilegeEscalation") is False,
-        seccomp="RuntimeDefault" if seccomp == "RuntimeDefault" else "Unconfined",
+        seccomp=seccomp,
+        seccomp_profile=profile,
+        apparmor=confinement.apparmor(context, inputs.features),
         tty=bool(container.get("tty")),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
         log_path=inputs.log_path,
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "",
-        oom_score_adj=resources.oom_score_adj(container, qos, inputs.capacity_bytes),
+        oom_score_adj=resources.oom_score_adj(container, pod, inputs.capacity_bytes),
         sysctls=tuple((s["name"], s["value"]) for s in pod_context.get("sysctls") or ()),
         host_pid=bool(pod["spec"].get("hostPID")),
         host_ipc=bool(pod["spec"].get("hostIPC")),
+        pid_of=inputs.pid_of,
         labels=_labels(pod, container),
         pod_labels=tuple(sorted(objects.labels(pod).items())),
     )
 
 
-_SHARED = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile")
+_SHARED = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "appArmorProfile")
 
 
 def _labels(pod: Object, container: Object) -> tuple[tuple[str, str], ...]:
     """The spec's image name, and annotations of ours (which a simulated runtime takes orders from)."""
     own = {k: str(v) for k, v in objects.annotations(pod).items() if "sampan" in k.partition("/")[0]}
-    return tuple(sorted({**own, IMAGE_LABEL: podspec.image(container)}.items()))
+    started = {IMAGE_LABEL: podspec.image(container)}
+    started[RESOURCES_LABEL] = orjson.dumps(container.get("resources") or {}, default=dict).decode()
+    return tuple(sorted({**own, **started}.items()))
 
 
 def refuse_unsupported(pod: Object, container: Object) -> None:
@@ -106,27 +118,10 @@ def refuse_unsupported(pod: Object, container: Object) -> None:
         raise ConfigError("user namespaces (hostUsers: false) are not supported yet")
     if spec.get("runtimeClassName"):
         raise ConfigError(f'RuntimeClass "{spec["runtimeClassName"]}" is not supported yet')
-    if spec.get("setHostnameAsFQDN"):
-        raise ConfigError("host names with a domain (setHostnameAsFQDN) are not supported yet")
-    if spec.get("hostnameOverride"):
-        raise ConfigError("hostnameOverride is not supported yet")
-    if spec.get("resourceClaims") or (container.get("resources") or {}).get("claims"):
-        raise ConfigError("resource claims are not supported yet")
-    if spec.get("resources"):
-        raise ConfigError("resources of a whole pod are not supported yet")
     if container.get("volumeDevices"):
         raise ConfigError("volumeDevices are not supported yet")
-    for mount in container.get("volumeMounts") or ():
-        if mount.get("recursiveReadOnly") == "Enabled":
-            raise ConfigError(f"the mount at {mount['mountPath']} can not be recursively read-only yet")
     if (container.get("securityContext") or {}).get("procMount") == "Unmasked":
         raise ConfigError("unmasked /proc mounts (procMount) are not supported yet")
-    for context in (spec.get("securityContext") or {}, container.get("securityContext") or {}):
-        if (context.get("seccompProfile") or {}).get("type") == "Localhost":
-            raise ConfigError("seccompProfile of type Localhost is not supported yet")
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        if "grpc" in (container.get(probe) or {}):
-            raise ConfigError(f"{probe}: grpc probes are not supported yet; use httpGet, tcpSocket or exec")
     for source in container.get("ports") or ():
         if source.get("hostPort") and not podspec.is_host_network(pod):
             raise ConfigError("hostPort is not supported yet; use hostNetwork or a Service")
@@ -146,10 +141,17 @@ def volume_path(mount: Object, volumes: Mapping[str, str]) -> str:
 
 
 def subpaths(container: Object, variables: tuple[tuple[str, str], ...]) -> dict[int, str]:
-    """The subPath (or the expanded subPathExpr) of each volume mount that has one, by the mount's number."""
+    """The subPath (or the expanded subPathExpr) of each volume mount that has one, by the mount's number.
+
+    Raises ConfigError for a path that can't be below a volume.
+    """
     found = {}
     for number, mount in enumerate(container.get("volumeMounts") or ()):
-        inner = mount.get("subPath") or env.expand(mount.get("subPathExpr") or "", dict(variables))
+        inner = mount.get("subPath") or env.expand_path(mount.get("subPathExpr") or "", dict(variables))
+        if inner.startswith("/"):
+            raise ConfigError(f"error SubPath `{inner}` must not be an absolute path")
+        if ".." in inner.split("/"):
+            raise ConfigError(f"unable to provision SubPath `{inner}`: must not contain '..'")
         if inner:
             found[number] = inner
     return found
@@ -168,6 +170,7 @@ def mounts(container: Object, inputs: Inputs, read_only: frozenset[str] = frozen
         source = inputs.subpaths.get(number) or volume_path(mount, inputs.volumes)
         propagation = _PROPAGATION.get(mount.get("mountPropagation") or "", "private")
         is_fixed = bool(mount.get("readOnly")) or mount["name"] in read_only
-        found.append(Mount(source, mount["mountPath"], is_fixed, propagation=propagation))  # type: ignore[arg-type]
+        recursive = confinement.is_recursive(mount, inputs.features)
+        found.append(Mount(source, mount["mountPath"], is_fixed, recursive, propagation=propagation))  # type: ignore[arg-type]
     taken = {mount.target for mount in found}
     return tuple(found + [m for m in inputs.own_mounts if m.target not in taken])

@@ -57,6 +57,15 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _REFERENCE.sub(one, text)
 
 
+def expand_path(text: str, values: Mapping[str, str]) -> str:
+    """As expand, for a path: each variable must have a value. Raises ConfigError."""
+    named = {match[1] for match in _REFERENCE.finditer(text) if match[0] != "$$"}
+    missing = sorted(name for name in named if not values.get(name))
+    if missing:
+        raise ConfigError(f"missing value for {', '.join(missing)}")
+    return expand(text, values)
+
+
 def expand_all(texts: Iterable[str] | None, variables: Iterable[tuple[str, str]]) -> tuple[str, ...] | None:
     """A command or its arguments, expanded; None when not given."""
     values = dict(variables)

@@ -7,7 +7,8 @@ a pod finds the change in it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from sampan.client.transport import TransportError
@@ -18,9 +19,10 @@ from sampan.kinds.core.secret import SECRET
 from sampan.kinds.core.service_account import SERVICEACCOUNT
 from sampan.kinds.kind import Kind
 from sampan.kinds.parts import pod_claims, volume_match
+from sampan.kinds.resource.resource_claim import RESOURCECLAIM
 from sampan.meta import objects, timestamps
 from sampan.meta.status import ApiError
-from sampan.node import env
+from sampan.node import devices, env
 from sampan.node.env import ConfigError, Sources
 from sampan.node.parts import Parts
 from sampan.node.volumes import sources
@@ -29,6 +31,7 @@ from sampan.node.volumes.failure import VolumeFailure
 Object = dict[str, Any]
 
 FRESH_SECONDS = 5.0
+NO_IMAGES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 TOKEN_LIFE_SHARE = 0.8
 KEPT = 4096
 
@@ -53,7 +56,7 @@ class Fetcher:
         self._asking: dict[tuple[str, ...], tuple[float, asyncio.Future[Any]]] = {}
         self._known: dict[str, float] = {}
 
-    async def env_sources(self, pod: Object, pod_ip: str, host_ip: str = "") -> Sources:
+    async def env_sources(self, pod: Object, pod_ip: str, host_ip: str) -> Sources:
         """What the pod's containers may take values from. Raises ConfigError when the API can't be asked."""
         config_maps, secrets = env.references(pod)
         try:
@@ -66,17 +69,29 @@ class Fetcher:
             secrets=found_secrets,
             services=tuple(self._services()),
             pod_ip=pod_ip,
-            host_ip=host_ip or pod_ip,
+            host_ip=host_ip,
             allocatable=self._allocatable(),
         )
 
-    async def volumes(self, pod: Object) -> dict[str, str]:
-        """Fetches what the pod's volumes hold and has them written; host paths by name. Raises VolumeFailure."""
+    async def volumes(self, pod: Object, images: Mapping[str, tuple[str, ...]] = NO_IMAGES) -> dict[str, str]:
+        """Fetches what the pod's volumes hold and has them written; host paths by name. Raises VolumeFailure.
+
+        `images` are the layers of image volumes that are to be made.
+        """
         try:
-            fetched = await self._fetched(pod)
+            fetched = replace(await self._fetched(pod), images=images)
             return dict(await self._parts.volumes.prepare(pod, fetched))
         except (ApiError, TransportError, OSError) as error:
             raise VolumeFailure(str(error)) from error
+
+    async def devices(self, pod: Object) -> None:
+        """Sees to it that the pod may use its devices here. Raises VolumeFailure when it can't (yet)."""
+        try:
+            wanted = devices.names(pod)
+            if wanted:
+                devices.check(pod, await self.named(RESOURCECLAIM, pod, wanted), self._parts.has_driver)
+        except (ApiError, TransportError) as error:
+            raise devices.failure(str(error)) from error
 
     async def _fetched(self, pod: Object) -> sources.Sources:
         wanted = sources.needed(pod)
@@ -88,7 +103,7 @@ class Fetcher:
             asyncio.gather(*(self.token(pod, audience, seconds) for audience, seconds in asked)),
         )
         tokens = dict(zip(asked, texts, strict=True))
-        return sources.Sources(maps, secrets, tokens, volumes)
+        return sources.Sources(maps, secrets, tokens, volumes, allocatable=self._allocatable())
 
     async def _volumes(self, pod: Object) -> dict[str, Object]:
         """The persistent volumes behind the pod's claims, by the claims' names. Raises VolumeFailure."""

@@ -1,4 +1,4 @@
-"""Carrying out probes and hooks: exec, httpGet, tcpSocket, sleep.
+"""Carrying out probes and hooks: exec, httpGet, tcpSocket, grpc, sleep.
 
 https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
 """
@@ -59,6 +59,8 @@ class Handlers:
                 return await self._http(handler["httpGet"], target, timeout_seconds)
             if "tcpSocket" in handler:
                 return await self._tcp(handler["tcpSocket"], target, timeout_seconds)
+            if "grpc" in handler:
+                return await self._grpc(handler["grpc"], target, timeout_seconds)
             if "sleep" in handler:
                 await self._clock.sleep(min(float(handler["sleep"]["seconds"]), timeout_seconds))
                 return Outcome(True)
@@ -119,6 +121,13 @@ class Handlers:
             return Outcome(False, _dial(host, number, error))
         writer.close()
         return Outcome(True)
+
+    async def _grpc(self, probe: Object, target: Target, timeout_seconds: float) -> Outcome:
+        from sampan.node import grpc_health  # seldom needed, and an idle agent is to be small
+
+        where = (target.pod_ip, int(probe["port"]))
+        why = await grpc_health.check(where, probe.get("service") or "", timeout_seconds)
+        return Outcome(not why, why)
 
     def _open(self) -> Any:
         if self._session is None:

@@ -12,13 +12,16 @@ from typing import Any
 
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
-from sampan.node import backoff, containers, env, logs, podfiles, podspec
+from sampan.node import containers, devices, env, logs, podfiles, podspec, resources
 from sampan.node.env import ConfigError
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
 from sampan.node.handlers import Target
-from sampan.node.images.model import Image, ImageError
+from sampan.node.image_finder import ImageFinder, NoImage
+from sampan.node.images.model import Image
+from sampan.node.network import hostfiles
 from sampan.node.observed import (
+    CONFIG_ERROR,
     NETWORK,
     VOLUMES,
     Command,
@@ -27,14 +30,17 @@ from sampan.node.observed import (
     KillContainer,
     PrepareVolumes,
     RemoveContainer,
+    ResizeContainer,
     SetupNetwork,
     StartContainer,
     Teardown,
+    resize_key,
+    volume_key,
 )
-from sampan.node.parts import AgentSettings, Handlers, Parts, Puller
+from sampan.node.parts import AgentSettings, Handlers, Parts
 from sampan.node.podfiles import PodFiles
-from sampan.node.record import PodRecord, PullError
-from sampan.node.runtime.protocol import EXITED, ContainerState, Mount, RuntimeFailure
+from sampan.node.record import PodRecord
+from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState, Mount, RuntimeFailure
 from sampan.node.volumes.failure import VolumeFailure
 
 log = logging.getLogger(__name__)
@@ -62,6 +68,7 @@ class Hands:
     ) -> None:
         self._settings, self._parts, self._tasks, self._wake = settings, parts, tasks, wake
         self.recorder, self._fetcher, self._handlers = helpers
+        self.images = ImageFinder(parts, self.recorder, self._fetcher, tasks, wake)
         self.files = parts.files or PodFiles(settings.root)
         self._slots = asyncio.Semaphore(SIMULATED_STARTS_AT_ONCE if settings.is_simulated else STARTS_AT_ONCE)
         self.capacity_bytes = 0
@@ -82,8 +89,12 @@ class Hands:
             case KillContainer(id=container_id):
                 record.stopping.add(container_id)
                 work = partial(self._kill, record, command)
+            case ResizeContainer(name=name):
+                record.resizing.add(name)
+                work = partial(self._resize, record, command)
             case RemoveContainer(id=container_id):
                 record.states.pop(container_id, None)
+                record.resized.pop(container_id, None)
                 work = partial(self._parts.runtime.remove, container_id)
             case Teardown():
                 record.teardown_pending = True
@@ -118,15 +129,37 @@ class Hands:
 
     async def _prepare_volumes(self, record: PodRecord) -> None:
         try:
-            record.volumes = await self._fetcher.volumes(record.pod)
+            volumes = await self._fetcher.volumes(record.pod, await self._volume_images(record))
+            if not record.states:
+                await self._fetcher.devices(record.pod)
+            record.volumes = volumes
             record.refreshed_at = self._parts.clock.now()
             record.failures.pop(VOLUMES, None)
             record.torn_down = False
         except VolumeFailure as error:
-            self._failed(record, VOLUMES, Failure(error.reason, str(error), self._later(VOLUME_RETRY_SECONDS)))
-            self.recorder.emit(record.pod, Emit("Warning", error.reason, str(error)))
+            seconds = RETRY_SECONDS if error.reason == devices.REASON else VOLUME_RETRY_SECONDS
+            later = max([self._later(seconds), *(e.retry_at for e in record.pull_errors.values())])
+            self._failed(record, VOLUMES, Failure(error.reason, str(error), later))
+            if error.reason != "ErrImagePull":  # said already
+                self.recorder.emit(record.pod, Emit("Warning", error.reason, str(error)))
         finally:
             record.volumes_pending = False
+
+    async def _volume_images(self, record: PodRecord) -> dict[str, tuple[str, ...]]:
+        """The layers of the pod's image volumes, by the volumes' names. Raises VolumeFailure while one can't be had."""
+        found = {}
+        for volume in record.pod["spec"].get("volumes") or ():
+            if "image" not in volume:
+                continue
+            source = volume["image"]
+            wanted = {"name": volume_key(volume["name"]), "image": source.get("reference") or ""}
+            wanted["imagePullPolicy"] = source.get("pullPolicy") or "IfNotPresent"
+            try:
+                found[volume["name"]] = (await self.images.find(record, wanted, 0)).layer_dirs
+            except NoImage as error:
+                seen = record.pull_errors.get(wanted["name"])
+                raise VolumeFailure(seen.message if seen else "its image is not there", "ErrImagePull") from error
+        return found
 
     async def refresh_volumes(self, record: PodRecord, *, at_once: bool = False) -> None:
         """Brings ConfigMaps, Secrets and tokens of a running pod up to date; at once: as the API has them now."""
@@ -142,11 +175,11 @@ class Hands:
         container = podspec.container(record.pod, name) or {}
         path = podspec.field_path(record.pod, name)
         try:
-            image = await self._image(record, container, command.attempt)
+            image = await self.images.find(record, container, command.attempt)
             async with self._slots:
                 state = await self._create(record, container, command, image)
         except ConfigError as error:
-            self._refused(record, name, path, Failure("CreateContainerConfigError", str(error), self._later()))
+            self._refused(record, name, path, Failure(CONFIG_ERROR, str(error), self._later()))
         except RuntimeFailure as error:
             if error.state is not None:
                 record.take_state(self.finish(record, error.state))
@@ -154,7 +187,7 @@ class Hands:
                 self.recorder.emit(record.pod, Emit("Warning", "Failed", f"Error: {error.message}", path))
             else:
                 self._refused(record, name, path, Failure(error.reason, error.message, self._later()))
-        except _NoImage:
+        except NoImage:
             pass
         else:
             record.failures.pop(name, None)
@@ -174,14 +207,15 @@ class Hands:
         self, record: PodRecord, container: Object, command: StartContainer, image: Image
     ) -> ContainerState:
         pod, name = record.pod, command.name
-        sources = await self._fetcher.env_sources(pod, record.pod_ip or self._settings.internal_ip)
+        host_ip = self._settings.internal_ip
+        sources = await self._fetcher.env_sources(pod, record.pod_ip or host_ip, host_ip)
         variables = env.environment(pod, container, sources)
         is_host = podspec.is_host_network(pod)
         pod_ip = self._settings.internal_ip if is_host else record.pod_ip
         domain = self._settings.cluster_domain
-        self.files.prepare(
-            pod, podfiles.hosts(pod, pod_ip, domain), podfiles.resolv(pod, self._settings.dns_ip, domain)
-        )
+        hosts = hostfiles.hosts(pod, [pod_ip], domain, host_file=hostfiles.host_text("/etc/hosts"))
+        resolver = hostfiles.host_text("/etc/resolv.conf")
+        self.files.prepare(pod, hosts, hostfiles.resolv_conf(pod, self._settings.dns_ip, domain, resolver))
         self.files.prepare_container(pod, name, command.attempt)
         qos = ((pod.get("status") or {}).get("qosClass") or "BestEffort").lower()
         inputs = containers.Inputs(
@@ -189,13 +223,16 @@ class Hands:
             image=image,
             variables=variables,
             netns=None if is_host else record.netns,
-            hostname=self._settings.node if is_host else podfiles.hostname(pod),
+            hostname=self._settings.node if is_host else _hostname(pod, domain),
             cgroup_parent=f"sampan-{self._settings.cluster}/{qos}/pod{record.uid}",
             log_path=str(self.files.log(pod, name, command.attempt)),
             capacity_bytes=self.capacity_bytes,
             volumes=record.volumes or {},
             subpaths=await self._subpaths(record, container, variables),
             own_mounts=self._own_mounts(record, container, command.attempt),
+            pid_of=_target_id(record, container),
+            features=self._parts.runtime.features,
+            profiles=str(self._settings.root / "seccomp"),
         )
         return await self._parts.runtime.start(containers.config(pod, container, inputs))
 
@@ -224,73 +261,6 @@ class Hands:
             Mount(str(folder / "resolv.conf"), "/etc/resolv.conf"),
             Mount(str(termination), target),
         )
-
-    async def _image(self, record: PodRecord, container: Object, attempt: int) -> Image:
-        """The container's image, got from elsewhere if it must be; says why not and raises _NoImage."""
-        ref, name = podspec.image(container), container["name"]
-        path = podspec.field_path(record.pod, name)
-        try:
-            image = self._parts.images.resolve(ref)
-        except ImageError as error:
-            text = f'Failed to apply default image tag "{ref}": {error}'
-            record.failures[name] = Failure("InvalidImageName", text, self._later())
-            self.recorder.emit(record.pod, Emit("Warning", "InspectFailed", text, path))
-            raise _NoImage from error
-        puller, is_never = self._parts.puller, container.get("imagePullPolicy") == "Never"
-        text = f'Container image "{ref}" already present on machine and can be accessed by the pod'
-        if image is not None and puller is not None and puller.is_needed(record.pod, container, attempt):
-            image, text = (None, "") if is_never else (image, await self._pull(record, container, attempt, puller))
-        if image is not None:
-            record.pull_errors.pop(name, None)
-            record.pull_backoffs.pop(name, None)
-            self._say(record, "Pulled", text, path)
-            return image
-        if is_never:
-            text = f'Container image "{ref}" is not present with pull policy of Never'
-            record.failures[name] = Failure("ErrImageNeverPull", text, self._later())
-            self.recorder.emit(record.pod, Emit("Warning", "ErrImageNeverPull", text, path))
-            self.recorder.emit(record.pod, Emit("Warning", "Failed", "Error: ErrImageNeverPull", path))
-            raise _NoImage
-        self._pull_failed(record, container, NO_PULL)
-        raise _NoImage
-
-    async def _pull(self, record: PodRecord, container: Object, attempt: int, puller: Puller) -> str:
-        """Gets the image; returns what is to be said. Raises _NoImage, also when the pod is to go meanwhile."""
-        ref, name = podspec.image(container), container["name"]
-        self._say(record, "Pulling", f'Pulling image "{ref}"', podspec.field_path(record.pod, name))
-        number = record.pulls_begun[name] = record.pulls_begun.get(name, 0) + 1
-        began = self._parts.clock.monotonic()
-        task = self._tasks.spawn(puller.pull(record.pod, container, attempt, number), "pull", critical=False)
-        record.pulling[name] = task
-        try:
-            await asyncio.wait((task,))
-        finally:
-            record.pulling.pop(name, None)
-        if task.cancelled():
-            raise _NoImage
-        if error := task.result():
-            self._pull_failed(record, container, error, is_remote=True)
-            raise _NoImage
-        seconds = backoff.text(self._parts.clock.monotonic() - began)
-        return f'Successfully pulled image "{ref}" in {seconds} ({seconds} including waiting). Image size: 0 bytes.'
-
-    def let_go(self, record: PodRecord) -> None:
-        """Gives up getting images for a pod that is to go."""
-        for task in record.pulling.values():
-            task.cancel()
-
-    def _pull_failed(self, record: PodRecord, container: Object, why: str, *, is_remote: bool = False) -> None:
-        ref, name = podspec.image(container), container["name"]
-        path = podspec.field_path(record.pod, name)
-        message = f'failed to pull image "{ref}": {why}'
-        was_known = name in record.pull_errors
-        record.pull_failed(name, PullError(ref, message, self._parts.clock.now(), is_remote=is_remote))
-        self.recorder.emit(record.pod, Emit("Warning", "Failed", f'Failed to pull image "{ref}": {why}', path))
-        self.recorder.emit(record.pod, Emit("Warning", "Failed", "Error: ErrImagePull", path))
-        if was_known:
-            self.recorder.emit(record.pod, Emit("Normal", "BackOff", f'Back-off pulling image "{ref}"', path))
-            self.recorder.emit(record.pod, Emit("Warning", "Failed", "Error: ImagePullBackOff", path))
-        self._wake(record.uid, 1.0)
 
     def _refused(self, record: PodRecord, name: str, path: str, failure: Failure) -> None:
         self._failed(record, name, failure)
@@ -336,6 +306,22 @@ class Hands:
             await self._parts.clock.sleep(1.0)
             record.stopping.discard(command.id)
 
+    async def _resize(self, record: PodRecord, command: ResizeContainer) -> None:
+        key, wanted = resize_key(command.name), dict(command.resources)
+        try:
+            spec = record.pod["spec"]
+            limits = resources.cgroup({"resources": wanted}, spec), resources.pod_cgroup(spec)
+            await self._parts.runtime.update(command.id, *limits)
+        except RuntimeFailure as error:
+            self._failed(record, key, Failure("Error", error.message, self._later()))
+            text = f"Pod resize error: {error.message}"
+            self.recorder.emit(record.pod, Emit("Warning", "ResizeError", text))
+        else:
+            record.resized[command.id] = wanted
+            record.failures.pop(key, None)
+        finally:
+            record.resizing.discard(command.name)
+
     async def _tear_down(self, record: PodRecord, command: Teardown) -> None:
         try:
             if command.containers:
@@ -378,8 +364,19 @@ class Hands:
         return dataclasses.replace(state, message=words) if words else state
 
 
-NO_PULL = "pulling from registries is not available yet; load it with: sampan image load"
+def _hostname(pod: Object, domain: str) -> str:
+    try:
+        return hostfiles.kernel_name(pod, domain)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
-class _NoImage(Exception):
-    """The image is not there; the record says so already."""
+def _target_id(record: PodRecord, container: Object) -> str:
+    """The container whose processes an ephemeral one is to see; raises ConfigError while it doesn't run."""
+    target = container.get("targetContainerName")
+    if not target:
+        return ""
+    for state in record.states.values():
+        if state.name == target and state.state == RUNNING:
+            return state.id
+    raise ConfigError(f"unable to find target container {target}")

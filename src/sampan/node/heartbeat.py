@@ -43,6 +43,8 @@ class Heartbeat:
         self._said: Object = {}
         self._said_at = 0.0
         self._doubted = asyncio.Event()
+        self._own: Cache | None = None
+        self._own_before: Cache | None = None
         self.on_node: Callable[[Object], None] = _ignore
         """Told of each version of the Node."""
 
@@ -68,7 +70,8 @@ class Heartbeat:
                 await self._parts.clock.sleep(RETRY_SECONDS)
 
     def continue_from(self, other: "Heartbeat") -> None:
-        """The node is registered, and all is said that another one has said."""
+        """The node is registered, and all is known and said that another one has known and said."""
+        self._own_before = other._own
         self.port, self._node, self._lease = other.port, other._node, other._lease
         self._said, self._said_at = other._said, other._said_at
 
@@ -113,7 +116,10 @@ class Heartbeat:
                 self.on_node(new)
 
         name = f"metadata.name={self._settings.node}"
-        own = Cache(self._parts.client, NODE, fields=name, clock=self._parts.clock, tasks=tasks)
+        own = self._own = Cache(self._parts.client, NODE, fields=name, clock=self._parts.clock, tasks=tasks)
+        if self._own_before is not None:
+            own.continue_from(self._own_before)
+            self._own_before = None
         own.subscribe(changed)
         own.start()
 
@@ -172,7 +178,8 @@ class Heartbeat:
     def _offer(self) -> Object:
         parts = self._parts
         offered = dataclasses.replace(self._settings, port=self.port)
-        return node_object.status(offered, self._facts, parts.runtime.version, parts.images.list())
+        runtime = parts.runtime
+        return node_object.status(offered, self._facts, (runtime.version, runtime.features), parts.images.list())
 
     async def _say(self) -> None:
         """Writes the status; the conditions of others are kept."""

@@ -12,7 +12,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
 from typing import Any
 
 from sampan.meta import objects
-from sampan.node import backoff, podspec, status
+from sampan.node import backoff, podspec, resize, restart_all, status
 from sampan.node.observed import (
     NETWORK,
     VOLUMES,
@@ -46,10 +46,15 @@ def advance(pod: dict[str, Any], observed: Observed, now: float) -> tuple[dict[s
 
 def _keep(seen: Snapshot) -> list[Command]:
     """What brings the pod closer to running, or keeps it there."""
-    commands = [*_prepare(seen), *_refuse_guests(seen)]
+    if seen.is_beginning_anew:
+        return restart_all.commands(seen)
+    commands = _prepare(seen)
     if not _is_prepared(seen):
         return commands
     commands += _restart_unhealthy(seen)
+    commands += resize.commands(seen)
+    for guest in podspec.guests(seen.pod):
+        commands += _start_guest(seen, guest)
     blocked = False
     for container in podspec.init_containers(seen.pod):
         if blocked:
@@ -78,14 +83,14 @@ def _prepare(seen: Snapshot) -> list[Command]:
     return commands
 
 
-def _refuse_guests(seen: Snapshot) -> list[Command]:
-    """Says once of each ephemeral container that it can't be had here."""
-    told = {s["name"] for s in seen.old.get("ephemeralContainerStatuses") or ()}
-    return [
-        Emit("Warning", "Failed", f"Error: {status.NO_GUESTS}", f"spec.ephemeralContainers{{{c['name']}}}")
-        for c in seen.pod["spec"].get("ephemeralContainers") or ()
-        if c["name"] not in told
-    ]
+def _start_guest(seen: Snapshot, container: Container) -> list[Command]:
+    """Starts an ephemeral container, once."""
+    name = container["name"]
+    was_started = bool((seen.old_statuses.get(name) or {}).get("containerID"))
+    if seen.latest(name) is not None or was_started or name in seen.observed.starting:
+        return []
+    wait = _waits(seen, name)
+    return [wait or StartContainer(name, 0)]
 
 
 def _is_prepared(seen: Snapshot) -> bool:

@@ -65,8 +65,9 @@ def _attempt(record: PodRecord, container: str, *, is_previous: bool) -> Contain
 
 def _waiting(record: PodRecord, container: str) -> str:
     status = record.pod.get("status") or {}
-    for found in (status.get("containerStatuses") or []) + (status.get("initContainerStatuses") or []):
-        if found["name"] == container and (reason := found.get("state", {}).get("waiting", {}).get("reason")):
+    kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    for found in (each for kind in kinds for each in status.get(kind) or ()):
+        if found.get("name") == container and (reason := found.get("state", {}).get("waiting", {}).get("reason")):
             if reason in ("ErrImagePull", "ImagePullBackOff"):
                 return "trying and failing to pull image"
             if reason == "ErrImageNeverPull":

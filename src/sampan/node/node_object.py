@@ -11,11 +11,14 @@ from sampan.meta import timestamps
 from sampan.node.facts import Facts
 from sampan.node.images.model import Image
 from sampan.node.parts import AgentSettings
+from sampan.node.runtime.protocol import Features
 
 Object = dict[str, Any]
 
 KUBELET_VERSION = "v1.36.0"
 SHOWN_IMAGES = 50
+DECLARED = ("RestartAllContainersOnContainerExits",)
+"""What not every node of this version can do, in order."""
 
 _PRESSURES = (
     ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -44,8 +47,9 @@ def node(settings: AgentSettings, facts: Facts) -> Object:
     return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
 
 
-def status(settings: AgentSettings, facts: Facts, runtime: str, images: Iterable[Image]) -> Object:
-    """Everything of the status but the conditions."""
+def status(settings: AgentSettings, facts: Facts, runtime: tuple[str, Features], images: Iterable[Image]) -> Object:
+    """Everything of the status but the conditions; `runtime` is its version, and what it can do here."""
+    handler = {"recursiveReadOnlyMounts": runtime[1].recursive_read_only, "userNamespaces": False}
     return {
         "addresses": [
             {"type": "InternalIP", "address": settings.internal_ip},
@@ -53,12 +57,13 @@ def status(settings: AgentSettings, facts: Facts, runtime: str, images: Iterable
         ],
         "allocatable": resources(settings, facts),
         "capacity": resources(settings, facts),
+        "declaredFeatures": list(DECLARED),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": settings.port}},
         "images": [_image(image) for image in sorted(images, key=lambda i: -i.size)[:SHOWN_IMAGES]],
         "nodeInfo": {
             "architecture": facts.architecture,
             "bootID": facts.boot_id,
-            "containerRuntimeVersion": runtime,
+            "containerRuntimeVersion": runtime[0],
             "kernelVersion": facts.kernel,
             "kubeProxyVersion": "",
             "kubeletVersion": KUBELET_VERSION,
@@ -67,6 +72,7 @@ def status(settings: AgentSettings, facts: Facts, runtime: str, images: Iterable
             "osImage": facts.os_image,
             "systemUUID": facts.machine_id,
         },
+        "runtimeHandlers": [{"name": "", "features": handler}],
     }
 
 
@@ -84,7 +90,7 @@ def resources(settings: AgentSettings, facts: Facts) -> dict[str, str]:
 
 def conditions(old: Iterable[Object], now: float) -> list[Object]:
     """A node that is able, seen alive now; a condition's transition time stays while its status does."""
-    before = {condition["type"]: condition for condition in old}
+    before = {condition.get("type", ""): condition for condition in old}
     wanted = [(type, "False", reason, message) for type, reason, message in _PRESSURES]
     wanted.append(("Ready", "True", "KubeletReady", "kubelet is posting ready status"))
     found = []

@@ -15,6 +15,17 @@ NETWORK = "(network)"
 VOLUMES = "(volumes)"
 """Keys of `failures` that are no container's name."""
 
+
+def volume_key(name: str) -> str:
+    """Key of `failures` for the image of a volume."""
+    return f"(volume {name})"
+
+
+def resize_key(name: str) -> str:
+    """Key of `failures` for the resize of a container."""
+    return f"(resize {name})"
+
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -24,6 +35,10 @@ class Backoff:
 
     seconds: float
     updated_at: float
+
+
+CONFIG_ERROR = "CreateContainerConfigError"
+"""The reason of what can't be made from what there is: a value or a path of it is missing, or not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +65,9 @@ class Observed:
 
     `containers` are all attempts that the runtime still has. `starting` names containers whose start is
     under way, `hooking` those whose postStart hook runs, `stopping` ids that are being stopped. `failures`
-    and `backoffs` are by container name, `probes` by container id.
+    and `backoffs` are by container name, `probes` by container id. `resizing` names containers that are being
+    given other resources, `resized` has what was given, by id; `unfit` is why a resize has to wait.
+    `recursive_read_only`: whether mounts can be read-only with all that is below them.
     """
 
     containers: tuple[ContainerState, ...] = ()
@@ -69,6 +86,10 @@ class Observed:
     rejected: tuple[str, str] | None = None
     torn_down: bool = False
     teardown_pending: bool = False
+    resizing: frozenset[str] = frozenset()
+    resized: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    unfit: tuple[str, str] | None = None
+    recursive_read_only: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +119,15 @@ class KillContainer:
     name: str
     grace_seconds: float
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeContainer:
+    """Give a running container these resources (as in a spec)."""
+
+    id: str
+    name: str
+    resources: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +174,7 @@ Command = (
     | StartContainer
     | KillContainer
     | RemoveContainer
+    | ResizeContainer
     | Teardown
     | DeletePod
     | Emit

@@ -1,5 +1,6 @@
 """What a node agent is made of: its settings, and the parts that it is handed."""
 
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Network(Protocol):
     async def setup(self) -> None: ...
     async def add(self, pod_uid: str) -> Any: ...
     async def remove(self, pod_uid: str) -> None: ...
+    async def connect(self, pod_uid: str, port: int) -> socket.socket: ...
     async def attachments(self) -> dict[str, Any]: ...
 
 
@@ -95,11 +97,11 @@ class Puller(Protocol):
     """Who gets images from elsewhere. `attempt` is the container's that is to be started, from 0."""
 
     def is_needed(self, pod: Object, container: Object, attempt: int) -> bool:
-        """Whether the image must be got first, though one of its name may be there. Raises ConfigError."""
+        """Whether the image must be got first, though one of its name is there. Raises ConfigError."""
         ...
 
-    async def pull(self, pod: Object, container: Object, attempt: int, number: int) -> str:
-        """The container's so many-th pull: why it failed, or nothing."""
+    async def pull(self, pod: Object, container: Object, number: tuple[int, int], secrets: Sequence[Object]) -> str:
+        """Why it failed, or nothing. `number`: the container's attempt, and the how many-th pull for it."""
         ...
 
 
@@ -126,7 +128,8 @@ class Handlers(Protocol):
 class Parts:
     """Everything that touches the world. Facts, files and handlers are this machine's where none are given.
 
-    Without a puller, only images that are there already can be run.
+    Without a puller, only images that are there already can be run. `has_driver`: whether a driver of devices, by its
+    name, is on the node.
     """
 
     client: Client
@@ -144,3 +147,4 @@ class Parts:
     puller: Puller | None = None
     logs: Logs | None = None
     meter: Meter | None = None
+    has_driver: Callable[[str], bool] = lambda name: False

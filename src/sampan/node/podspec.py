@@ -19,12 +19,19 @@ def app_containers(pod: Pod) -> list[Container]:
     return pod["spec"].get("containers") or []
 
 
+def guests(pod: Pod) -> list[Container]:
+    """spec.ephemeralContainers: added while the pod runs, for whoever looks into it."""
+    return pod["spec"].get("ephemeralContainers") or []
+
+
 def all_containers(pod: Pod) -> Iterator[tuple[str, Container]]:
-    """Every container with its field path, init containers first."""
+    """Every container with its field path: init containers, then the others, then ephemeral ones."""
     for container in init_containers(pod):
         yield f"spec.initContainers{{{container['name']}}}", container
     for container in app_containers(pod):
         yield f"spec.containers{{{container['name']}}}", container
+    for container in guests(pod):
+        yield f"spec.ephemeralContainers{{{container['name']}}}", container
 
 
 def container(pod: Pod, name: str) -> Container | None:
@@ -68,3 +75,24 @@ def grace_seconds(pod: Pod) -> float:
     if asked is None:
         asked = pod["spec"].get("terminationGracePeriodSeconds", 30)
     return float(30 if asked is None else asked)
+
+
+RESTART_ALL = "RestartAllContainers"
+
+
+def restart_action(container: Container, exit_code: int) -> str:
+    """What the first of the container's restart rules that fits asks for; empty when its policy decides."""
+    for rule in container.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        if (exit_code in (codes.get("values") or ())) == (codes.get("operator") == "In"):
+            return str(rule.get("action") or "")
+    return ""
+
+
+def could_restart_all(pod: Pod) -> bool:
+    """Whether a container's exit may have all containers start again."""
+    return any(
+        rule.get("action") == RESTART_ALL
+        for container in (*init_containers(pod), *app_containers(pod))
+        for rule in container.get("restartPolicyRules") or ()
+    )

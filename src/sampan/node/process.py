@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ USER_AGENT = "kubelet/v1.36.0 sampan"
 class Config:
     """The config file, a JSON object with these fields; paths are absolute.
 
+    `registries` are files that say where images come from; the first that is there counts.
     `ca`, `certificate`, `key` are the agent's way to the API; `serving_certificate`, `serving_key` its own
     port's, where `client_ca` signs callers. `network` has NetworkSettings' bridge, pod_cidr,
     cluster_pod_cidr, service_cidr and table. `ready_file` is written once the node is Ready.
@@ -56,6 +58,7 @@ class Config:
     root: str
     network: dict[str, Any]
     images: str = "/var/lib/sampan/images"
+    registries: list[str] = field(default_factory=list)
     runtime: str = "oci"
     internal_ip: str = ""
     listen: str = ""
@@ -211,6 +214,7 @@ def build(config: Config, tasks: Tasks) -> Parts:
     from sampan.node.cgroup_meter import CgroupMeter
     from sampan.node.network.dns import DnsServer
     from sampan.node.network.service_proxy import ServiceProxy
+    from sampan.node.registry_puller import RegistryPuller, registries
     from sampan.node.volumes.volumes import Volumes
 
     network = _network_settings(config)
@@ -218,16 +222,18 @@ def build(config: Config, tasks: Tasks) -> Parts:
     runtime = _runtime(config, tasks)
     meter = CgroupMeter(clock, runtime.cgroups)
     tasks.spawn(meter.run(), "usage")
+    images = ImageStore(config.images)
     return Parts(
         client=client,
         runtime=runtime,
-        images=ImageStore(config.images),
+        images=images,
         network=_network(config),
         proxy=ServiceProxy(network),
         dns=DnsServer(network.gateway, config.cluster_domain, upstreams),
         volumes=Volumes(Path(config.root) / "volumes", settings(config).local_volumes, SystemClock()),
         clock=clock,
         ids=ids,
+        puller=RegistryPuller(images, partial(registries, config.registries), clock, tasks),
         meter=meter,
     )
 

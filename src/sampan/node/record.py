@@ -34,6 +34,16 @@ class PullError:
         return Failure("ImagePullBackOff", text, self.retry_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The node as its pods see it, now."""
+
+    runtime: str
+    host_ip: str
+    now: float
+    recursive_read_only: bool = True
+
+
 @dataclass(eq=False)
 class PodRecord:
     """One pod on this node. Mutable; belongs to the agent's loop."""
@@ -58,7 +68,12 @@ class PodRecord:
     teardown_pending: bool = False
     torn_down: bool = False
     refreshed_at: float = 0.0
-    hold_until: float = 0.0
+    told: dict[str, Any] | None = None
+    """The status as it was written last."""
+    held: asyncio.TimerHandle | None = None
+    held_until: float = 0.0
+    resizing: set[str] = field(default_factory=set)
+    resized: dict[str, Any] = field(default_factory=dict)
     rejected: tuple[str, str] | None = None
     needs: dict[str, int] = field(default_factory=dict)
     is_doubtful: bool = False
@@ -83,13 +98,26 @@ class PodRecord:
         if state.state == EXITED:
             self.stopping.discard(state.id)
 
+    def let_out(self) -> None:
+        """What was not told yet is told, or never will be."""
+        if self.held is not None:
+            self.held.cancel()
+            self.held = None
+
     def pull_failed(self, name: str, error: PullError) -> None:
         """Remembers that an image is missing, with back-off."""
         waited = self.pull_backoffs[name] = backoff.after(self.pull_backoffs.get(name), error.at)
         self.pull_errors[name] = replace(error, retry_at=error.at + waited.seconds)
 
-    def observe(self, runtime: str, host_ip: str, probes: dict[str, Probes], now: float) -> Observed:
-        """A snapshot for the rule."""
+    def try_again(self, reason: str) -> None:
+        """What failed for this reason need not wait any longer."""
+        for name, failure in self.failures.items():
+            if failure.reason == reason:
+                self.failures[name] = replace(failure, retry_at=0.0)
+
+    def observe(self, here: Here, probes: dict[str, Probes], unfit: tuple[str, str] | None) -> Observed:
+        """A snapshot for the rule; `unfit` is why its resize has to wait."""
+        runtime, host_ip, now = here.runtime, here.host_ip, here.now
         failures = {**self.failures, **{name: e.failure(now) for name, e in self.pull_errors.items()}}
         return Observed(
             containers=tuple(self.states.values()),
@@ -108,6 +136,10 @@ class PodRecord:
             rejected=self.rejected,
             torn_down=self.torn_down,
             teardown_pending=self.teardown_pending,
+            resizing=frozenset(self.resizing),
+            resized=dict(self.resized),
+            unfit=unfit,
+            recursive_read_only=here.recursive_read_only,
         )
 
     def as_deleted(self, now: float) -> dict[str, Any]:

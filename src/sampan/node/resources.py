@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from sampan.kinds.parts import pod_resources
 from sampan.meta import quantity
 from sampan.node.runtime.protocol import Resources
 
@@ -32,10 +33,33 @@ def field(container: Object, resource: str, divisor: Any, allocatable: Mapping[s
     return str(-(-quantity.parse(value).nanos // nanos))
 
 
-def cgroup(container: Object) -> Resources:
-    """The container's cgroup numbers."""
+def cgroup(container: Object, spec: Object) -> Resources:
+    """The container's cgroup numbers; what it has no limit of is limited as its whole pod is."""
     resources = container.get("resources") or {}
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    requests = resources.get("requests") or {}
+    limits = {**((spec.get("resources") or {}).get("limits") or {}), **(resources.get("limits") or {})}
+    return _numbers(requests, limits)
+
+
+def pod_cgroup(spec: Object) -> Resources:
+    """The numbers of the pod's own cgroup; a limit that is neither the pod's nor every container's is none."""
+    holders = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    whole, limits = (spec.get("resources") or {}).get("limits") or {}, pod_resources.limits(spec)
+    limited: Object = {
+        name: str(limits[name])
+        for name in ("cpu", "memory")
+        if name in limits and (name in whole or all(_has(holder, name) for holder in holders))
+    }
+    requests = {name: str(amount) for name, amount in pod_resources.requests(spec).items()}
+    return _numbers({"cpu": "0", **requests}, limited)
+
+
+def _has(container: Object, name: str) -> bool:
+    limit = ((container.get("resources") or {}).get("limits") or {}).get(name)
+    return limit is not None and bool(quantity.parse(limit))
+
+
+def _numbers(requests: Object, limits: Object) -> Resources:
     cpu_request = quantity.to_milli(requests.get("cpu", limits.get("cpu", "0")))
     cpu_limit = quantity.to_milli(limits.get("cpu", "0"))
     return Resources(
@@ -46,12 +70,31 @@ def cgroup(container: Object) -> Resources:
     )
 
 
-def oom_score_adj(container: Object, qos: str, capacity_bytes: int) -> int:
-    """How readily the kernel kills it when memory is short: guaranteed pods last, best-effort pods first."""
+def oom_score_adj(container: Object, pod: Object, capacity_bytes: int) -> int:
+    """How readily the kernel kills it when memory is short: guaranteed pods last, best-effort pods first.
+
+    Memory that the pod as a whole asks for beyond its containers' requests counts for each of them in equal parts.
+    """
+    qos = (pod.get("status") or {}).get("qosClass") or "BestEffort"
     if qos == "Guaranteed":
         return -997
     if qos == "BestEffort":
         return 1000
-    requests = (container.get("resources") or {}).get("requests") or {}
-    requested = quantity.to_int(requests.get("memory", "0"))
+    requested = _memory_request(container) + _spare_memory(pod["spec"])
     return min(max(3, 1000 - 1000 * requested // max(capacity_bytes, 1)), 999)
+
+
+def _memory_request(holder: Object) -> int:
+    requests = (holder.get("resources") or {}).get("requests") or {}
+    return quantity.to_int(requests.get("memory", "0"))
+
+
+def _spare_memory(spec: Object) -> int:
+    """Each container's part of what only the pod as a whole asks for."""
+    whole = _memory_request(spec)
+    if not whole:
+        return 0
+    sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    asked = pod_resources.requests({**spec, "resources": {}, "overhead": {}}).get("memory")
+    spare = whole - (quantity.to_int(str(asked)) if asked is not None else 0)
+    return max(spare, 0) // (len(spec["containers"]) + len(sidecars))

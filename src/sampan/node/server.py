@@ -1,8 +1,9 @@
-"""The agent's HTTPS port: logs, exec and attach of this node's containers, what they use, its pods and health.
+"""The agent's HTTPS port: logs, exec, attach and ports of this node's pods, what they use, the pods and health.
 
 Every path needs an authenticated and authorized caller; anything else is 401, 403 or 404.
 """
 
+import asyncio
 import json
 import logging
 from functools import partial
@@ -10,10 +11,12 @@ from typing import Any
 
 from sampan.client.transport import TransportError
 from sampan.meta.status import ApiError, failure
-from sampan.node import log_requests, stats, streams
+from sampan.node import log_requests, podspec, port_forward, stats, streams
 from sampan.node.access import Access
 from sampan.node.agent import Agent
 from sampan.node.log_requests import Refusal
+from sampan.node.network import loopback
+from sampan.node.network.threads import run_in_fresh_thread
 from sampan.node.runtime.protocol import RUNNING, RuntimeFailure
 from sampan.web.listener import Address, Listener, Upgrade, server_context
 from sampan.web.message import Request, Response
@@ -79,7 +82,33 @@ class NodeServer:
             if len(rest) == 4:  # NAMESPACE/POD/UID/CONTAINER
                 rest = [rest[0], rest[1], rest[3]]
             return await self._open(request, first, rest)
+        if first == "portForward" and len(rest) in (2, 3):  # NAMESPACE/POD[/UID]
+            return self._forward(request, rest[0], rest[1])
         raise Refusal(404, "404 page not found")
+
+    def _forward(self, request: Request, namespace: str, name: str) -> Response:
+        record = self._agent.running(namespace, name)
+        if record is None:
+            raise Refusal(404, "pod does not exist")
+        if "upgrade" not in request.headers.get("connection", "").lower():
+            raise Refusal(400, "Upgrade request required")
+        try:
+            ports = port_forward.ports([value for key, value in request.query if key == "ports"])
+        except ValueError as error:
+            raise Refusal(400, str(error)) from error
+        is_host = podspec.is_host_network(record.pod)
+
+        async def dial(port: int) -> port_forward.Pipe:
+            if is_host:
+                found = await run_in_fresh_thread(partial(loopback.connected, port))
+            else:
+                found = await self._agent.parts.network.connect(record.uid, port)
+            return await asyncio.open_connection(sock=found)
+
+        async def serve(socket: Any) -> None:
+            await port_forward.serve(socket, dial, ports)
+
+        return Response(101, hijack=Upgrade(port_forward.PROTOCOLS, serve))
 
     def _pods(self) -> list[Object]:
         return [record.pod for record in self._agent.records.values()]

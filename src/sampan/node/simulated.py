@@ -3,11 +3,15 @@
 For `--runtime simulated`, tests and simulation. It says so in the node's containerRuntimeVersion.
 """
 
+import errno
 import hashlib
 import ipaddress
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +66,15 @@ class World:
     rules: Rules = field(default_factory=Rules)
 
 
-def parts(client: Client, pod_cidr: str, world: World) -> Parts:
-    """All of a simulated node."""
-    runtime = SimulatedRuntime(world.clock, world.tasks, world.ids, world.rules)
+def parts(client: Client, pod_cidr: str, world: World, left: Parts | None = None) -> Parts:
+    """All of a simulated node. What runs there, its addresses and its images are those that another agent `left`."""
+    made = SimulatedRuntime(world.clock, world.tasks, world.ids, world.rules)
+    runtime = made if left is None else _runtime(left)
     return Parts(
         client=client,
         runtime=runtime,
         images=SimulatedImages(),
-        network=SimulatedNetwork(pod_cidr),
+        network=SimulatedNetwork(pod_cidr) if left is None else left.network,
         proxy=SimulatedProxy(),
         dns=SimulatedDns(),
         volumes=SimulatedVolumes(),
@@ -78,9 +83,10 @@ def parts(client: Client, pod_cidr: str, world: World) -> Parts:
         facts=FACTS,
         files=SimulatedFiles(Path("/simulated")),
         handlers=SimulatedHandlers(world.clock, runtime),
-        puller=SimulatedPuller(world.clock, world.rules),
+        puller=SimulatedPuller(world.clock, world.rules) if left is None else left.puller,
         logs=SimulatedLogs(world.clock, runtime),
         meter=SimulatedMeter(world.clock, runtime),
+        has_driver=lambda name: True,
     )
 
 
@@ -92,8 +98,7 @@ def continue_from(mine: Parts, before: Parts) -> None:
 
 def reconsider(parts: Parts) -> None:
     """Has what runs on the node do as the rules now say."""
-    assert isinstance(parts.runtime, SimulatedRuntime)
-    parts.runtime.reconsider()
+    _runtime(parts).reconsider()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +115,19 @@ class Seen:
 
 def containers(agent: Agent, namespace: str, pod: str) -> dict[str, Seen]:
     """The newest attempt of each container of a pod, by name; none if the pod is not on this node."""
-    runtime, record = agent.parts.runtime, agent.running(namespace, pod)
-    assert isinstance(runtime, SimulatedRuntime)
+    runtime, record = _runtime(agent.parts), agent.running(namespace, pod)
     states = sorted(record.states.values(), key=lambda state: state.attempt) if record is not None else []
     return {state.name: Seen(state, runtime.moment(state.id), runtime.lines(state.id)) for state in states}
 
 
-def states(agent: Agent) -> list[ContainerState]:
+def states(parts: Parts) -> list[ContainerState]:
     """All containers of a node, those that ended and are kept too."""
-    runtime = agent.parts.runtime
-    assert isinstance(runtime, SimulatedRuntime)
-    return runtime.states()
+    return _runtime(parts).states()
+
+
+def _runtime(parts: Parts) -> SimulatedRuntime:
+    assert isinstance(parts.runtime, SimulatedRuntime)
+    return parts.runtime
 
 
 def _moving(parts: Parts) -> tuple[Any, ...]:
@@ -167,12 +174,13 @@ class SimulatedPuller:
         is_here = podspec.image(container) in self._here and container.get("imagePullPolicy") != "Always"
         return not is_here and self._behaviour(pod, container, attempt) is not None
 
-    async def pull(self, pod: Object, container: Object, attempt: int, number: int) -> str:
-        """Takes its time, and then fails or not."""
+    async def pull(self, pod: Object, container: Object, number: tuple[int, int], secrets: Sequence[Object]) -> str:
+        """Takes its time, and then fails or not; pull secrets make no difference."""
+        attempt, count = number
         wanted = self._behaviour(pod, container, attempt) or stages.Pull()
-        share = orders.subject(pod, container).draw(f"pull {number}")("takes")
+        share = orders.subject(pod, container).draw(f"pull {count}")("takes")
         await self._clock.sleep(wanted.takes.at(share))
-        if number <= wanted.fails and wanted.error:
+        if count <= wanted.fails and wanted.error:
             return wanted.error
         self._here.add(podspec.image(container))
         return ""
@@ -261,8 +269,7 @@ class SimulatedNetwork:
     """Hands out the addresses of a pod CIDR, in order; a freed one comes again last."""
 
     def __init__(self, pod_cidr: str) -> None:
-        hosts = list(ipaddress.IPv4Network(pod_cidr).hosts())
-        self._free = [str(host) for host in reversed(hosts[1:])]
+        self._free = list(_addresses(pod_cidr))
         self._given: dict[str, SimulatedAttachment] = {}
 
     def continue_from(self, other: "SimulatedNetwork") -> None:
@@ -285,6 +292,10 @@ class SimulatedNetwork:
         if attachment := self._given.pop(pod_uid, None):
             self._free.insert(0, attachment.ip)
 
+    async def connect(self, pod_uid: str, port: int) -> socket.socket:
+        """Nobody listens: nothing really runs."""
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
     async def attachments(self) -> dict[str, SimulatedAttachment]:
         """What is given, by pod uid."""
         return dict(self._given)
@@ -292,6 +303,12 @@ class SimulatedNetwork:
     async def teardown(self) -> None:
         """Forgets all."""
         self._given.clear()
+
+
+@cache
+def _addresses(cidr: str) -> tuple[str, ...]:
+    """All but the first, which is the node's own, the last one first."""
+    return tuple(str(host) for host in reversed(list(ipaddress.IPv4Network(cidr).hosts())[1:]))
 
 
 class SimulatedProxy:

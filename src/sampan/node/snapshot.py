@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sampan.meta import objects, timestamps
+from sampan.meta import conditions, objects, timestamps
 from sampan.node import backoff, podspec
 from sampan.node.observed import Observed, Probes
 from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState
@@ -13,6 +13,8 @@ IMAGE_LABEL = "sampan.io/spec-image"
 """Label of a container with the image's name as the spec had it when it was started."""
 
 TERMINAL = ("Succeeded", "Failed")
+RESTARTING = "AllContainersRestarting"
+"""The condition of a pod whose containers all begin again."""
 NO_PROBES = Probes()
 
 
@@ -40,8 +42,8 @@ class Snapshot:
     @cached_property
     def old_statuses(self) -> dict[str, dict[str, Any]]:
         """The container statuses as last written, by name."""
-        both = (self.old.get("initContainerStatuses") or []) + (self.old.get("containerStatuses") or [])
-        return {status["name"]: status for status in both}
+        kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+        return {status.get("name", ""): status for kind in kinds for status in self.old.get(kind) or ()}
 
     def latest(self, name: str) -> ContainerState | None:
         """The newest attempt that the runtime has."""
@@ -57,9 +59,8 @@ class Snapshot:
         state = self.latest(name)
         seen = state.attempt if state else -1
         old = self.old_statuses.get(name) or {}
-        if old.get("containerID"):
-            seen = max(seen, int(old.get("restartCount", 0)))
-        return seen + 1
+        earlier = int(old.get("restartCount", 0))
+        return max(seen, earlier if old.get("containerID") else earlier - 1) + 1
 
     def probes(self, name: str) -> Probes:
         """The verdicts on its newest attempt."""
@@ -92,10 +93,8 @@ class Snapshot:
         if state is None or self.is_changed(container):
             return True
         policy = container.get("restartPolicy") or podspec.restart_policy(self.pod)
-        for rule in container.get("restartPolicyRules") or ():
-            codes = rule.get("exitCodes") or {}
-            if (state.exit_code in (codes.get("values") or ())) == (codes.get("operator") == "In"):
-                return True
+        if podspec.restart_action(container, state.exit_code):
+            return True
         if init and not podspec.is_sidecar(container):
             return state.exit_code != 0 and policy != "Never"
         return policy == "Always" or (policy == "OnFailure" and state.exit_code != 0)
@@ -142,6 +141,23 @@ class Snapshot:
         return True
 
     @cached_property
+    def is_beginning_anew(self) -> bool:
+        """Whether a container's exit has all containers end and be forgotten, so that the pod starts from its beginning."""
+        if not podspec.could_restart_all(self.pod) or self.is_over:
+            return False
+        if conditions.is_true(self.pod, RESTARTING):
+            return True
+        containers = (*podspec.init_containers(self.pod), *podspec.app_containers(self.pod))
+        return any(self._restarts_all(container) for container in containers)
+
+    def _restarts_all(self, container: dict[str, Any]) -> bool:
+        state = self.latest(container["name"])
+        if state is None or state.state != EXITED:
+            return False
+        told = int((self.old_statuses.get(state.name) or {}).get("restartCount", 0))
+        return state.attempt >= told and podspec.restart_action(container, state.exit_code) == podspec.RESTART_ALL
+
+    @cached_property
     def deadline(self) -> float | None:
         """When spec.activeDeadlineSeconds is over."""
         seconds = self.pod["spec"].get("activeDeadlineSeconds")
@@ -158,16 +174,19 @@ class Snapshot:
         return self.deadline is not None and self.now >= self.deadline and not self.is_complete
 
     @cached_property
-    def is_ending(self) -> bool:
-        """Whether nothing is to be started any more."""
+    def is_over(self) -> bool:
+        """Whether nothing is to be started any more, however its containers ended."""
         return (
             objects.is_deleting(self.pod)
             or self.observed.rejected is not None
             or self.old.get("phase") in TERMINAL
             or self.is_overdue
-            or self.failed_init
-            or self.is_complete
         )
+
+    @cached_property
+    def is_ending(self) -> bool:
+        """Whether nothing is to be started any more."""
+        return self.is_over or (not self.is_beginning_anew and (self.failed_init or self.is_complete))
 
     @cached_property
     def is_quiet(self) -> bool:

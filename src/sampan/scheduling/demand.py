@@ -6,12 +6,14 @@ Requests are whole numbers: millicores for cpu, units (bytes, pieces) for the re
 https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from sampan.kinds.parts import pod_claims
 from sampan.meta import objects, quantity
 from sampan.scheduling import terms
 from sampan.scheduling.terms import Terms
@@ -31,7 +33,8 @@ _PLAIN = (None, None, None)
 class Demand:
     """A pod as the plugins see it; all but `pod`, its latest version, stays as it was read.
 
-    `assumed` is (millicores, bytes) for scoring; `owner` the uid of a controller that wants its pods spread.
+    `assumed` is (millicores, bytes) for scoring; `owner` the uid of a controller that wants its pods spread; `claims`
+    are the names of those behind its volumes; `features` those that a node must have declared.
     """
 
     pod: Object
@@ -43,6 +46,8 @@ class Demand:
     assumed: tuple[int, int]
     ports: tuple[Port, ...]
     images: tuple[str, ...]
+    claims: tuple[str, ...]
+    features: tuple[str, ...]
     owner: str
     is_leaving: bool
     has_terms: bool
@@ -80,8 +85,9 @@ def of(pod: Object) -> Demand:
     affinity = spec.get("affinity") or {}
     amounts = (sorted(requests.items()), assumed["cpu"], assumed["memory"], ports, images)
     places = (spec.get("nodeName"), spec.get("nodeSelector"), affinity.get("nodeAffinity"), spec.get("tolerations"))
-    others = (affinity.get("podAffinity"), affinity.get("podAntiAffinity"), spec.get("topologySpreadConstraints"))
+    others = _others(spec, affinity)
     namespace, labels = objects.namespace(pod), objects.labels(pod)
+    features = tuple(_features(spec))
     return Demand(
         pod=pod,
         uid=objects.uid(pod),
@@ -92,12 +98,25 @@ def of(pod: Object) -> Demand:
         assumed=(assumed["cpu"], assumed["memory"]),
         ports=ports,
         images=images,
+        claims=tuple(dict.fromkeys(name for _, name in pod_claims.of(pod))) if spec.get("volumes") else (),
+        features=features,
         owner=str(owner["uid"]) if owner and owner.get("kind") in _SPREADING else "",
         is_leaving=objects.is_deleting(pod),
         has_terms=others != _PLAIN,
-        shape=_text((amounts, places)),
+        shape=_text((amounts, places, features) if features else (amounts, places)),
         neighbours=_text((namespace, labels, *others)),
     )
+
+
+def relabelled(before: Demand, pod: Object) -> Demand:
+    """The pod again, of which only the labels are new."""
+    spec = pod.get("spec") or {}
+    neighbours = _text((before.namespace, objects.labels(pod), *_others(spec, spec.get("affinity") or {})))
+    return dataclasses.replace(before, pod=pod, labels=objects.labels(pod), neighbours=neighbours)
+
+
+def _others(spec: Object, affinity: Object) -> tuple[Any, Any, Any]:
+    return affinity.get("podAffinity"), affinity.get("podAntiAffinity"), spec.get("topologySpreadConstraints")
 
 
 def amount(resource: str, value: Any) -> int:
@@ -148,6 +167,17 @@ def _sum(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def _most(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {name: max(one.get(name, 0), other.get(name, 0)) for name in (*one, *other)}
+
+
+def _features(spec: Object) -> Iterable[str]:
+    """Those that are not on every node."""
+    if spec.get("hostUsers") is False and spec.get("hostNetwork"):
+        yield "UserNamespacesHostNetworkSupport"
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        rules = container.get("restartPolicyRules")
+        if rules and any(rule.get("action") == "RestartAllContainers" for rule in rules):
+            yield "RestartAllContainersOnContainerExits"
+            return
 
 
 def _ports(spec: Object) -> set[Port]:

@@ -19,7 +19,12 @@ from sampan.meta.status import ApiError
 
 MAX_REMEMBERED = 4096
 SERIES_SECONDS = 360.0
-ACTIONS = {"Scheduled": "Binding", "FailedScheduling": "Scheduling", "Preempted": "Preempting"}
+ACTIONS = {
+    "Scheduled": "Binding",
+    "FailedScheduling": "Scheduling",
+    "Preempted": "Preempting",
+    "BindingConditionsPending": "Scheduling",
+}
 
 log = logging.getLogger(__name__)
 

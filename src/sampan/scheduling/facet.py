@@ -137,7 +137,7 @@ class Facet:
 
     def delta(self, demand: Demand) -> int:
         """How much a pod adds to the count of its node."""
-        return sum(weight for tally, weight in self.parts if tally.means(demand))
+        return sum(weight * tally.times(demand) for tally, weight in self.parts)
 
     def _withdraw(self, domain: str | None, own: int) -> None:
         if domain is None:

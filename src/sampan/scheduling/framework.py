@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sampan.scheduling.facet import Facet
+from sampan.scheduling.steps import Steps
 from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 
 MAX_SCORE = 100
@@ -74,19 +75,46 @@ FieldPlugin = Callable[[Demand, Snapshot], Judge | None]
 """None when it has nothing to say about the pod. Judges that are equal say the same."""
 
 
+class FailureError(Exception):
+    """An attempt cannot go on: something is wrong that is not the pod's fault."""
+
+
 class Extra(Protocol):
     """A plugin that knows other objects. `prepare`'s writes and waits come before the binding."""
 
-    name: str
+    names: frozenset[str]
+    """Of the plugins that it stands for; it is asked for pods whose profile has one of them."""
+    reads_pods: bool
+    """Whether the pods on a node play a part in what it says of the node."""
 
     def is_concerned(self, pod: Demand) -> bool:
         """Whether it has anything to say about the pod."""
 
+    def awaits(self, pod: Demand) -> bool:
+        """Whether the pod is not to be tried yet, and not to be told so either."""
+        return False
+
     def refuse(self, pod: Demand) -> Verdict | None:
         """Why no node at all is for the pod."""
 
+    def ready(self, pod: Demand, nodes: Nodes, snapshot: Snapshot) -> Steps[None]:
+        """What takes long, in steps, before `filter` is asked about these nodes. Raises FailureError."""
+        yield from ()
+
     def filter(self, pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
-        """Why these nodes are not."""
+        """Why these nodes, some of all, are not. Raises FailureError."""
+
+    def score(self, pod: Demand, nodes: Nodes, snapshot: Snapshot) -> Sequence[int] | None:
+        """How good these nodes are, compared with each other; None when it makes no difference."""
+        return None
+
+    def remedy(self, pod: Demand) -> str:
+        """What it will do, when no node is left, so that there is one next time; "" when it is not its business."""
+        return ""
+
+    async def relieve(self, pod: Demand) -> None:
+        """Does that. Raises ApiError, TransportError."""
+        return
 
     def reserve(self, pod: Demand, node: str) -> None:
         """The pod goes there: what it needs is taken at once."""
@@ -96,6 +124,10 @@ class Extra(Protocol):
 
     async def prepare(self, pod: Demand, node: str) -> None:
         """What has to be done before the pod is bound. Raises ApiError, TransportError."""
+
+    async def withdraw(self, pod: Demand) -> None:
+        """Takes back what was done, after all, for a pod that was not bound. Raises ApiError, TransportError."""
+        return
 
 
 def normalised(raw: Sequence[int], *, reverse: bool = False) -> list[int]:

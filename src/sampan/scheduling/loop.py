@@ -8,8 +8,10 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/
 """
 
 import asyncio
+import functools
 import logging
-from collections.abc import Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from sampan.client.api import Client
@@ -20,15 +22,19 @@ from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
 from sampan.meta.status import ApiError
-from sampan.scheduling import cycle, hints
+from sampan.scheduling import cycle, extenders, extending, hints
 from sampan.scheduling.config import DEFAULTS, Configuration
+from sampan.scheduling.counting import ERROR, SCHEDULED, UNSCHEDULABLE, Attempt, Counts
 from sampan.scheduling.cycle import Decision, Terms
 from sampan.scheduling.demand import Demand
+from sampan.scheduling.device_claims import Around, DeviceClaims
 from sampan.scheduling.events import Recorder
-from sampan.scheduling.framework import Extra
+from sampan.scheduling.extending import ExtenderError
+from sampan.scheduling.framework import Extra, FailureError
 from sampan.scheduling.observer import Observer
 from sampan.scheduling.pending import Pending
 from sampan.scheduling.preemption import Outcome
+from sampan.scheduling.steps import Steps
 from sampan.scheduling.telling import Teller, is_told
 from sampan.scheduling.volumes import Volumes
 
@@ -37,7 +43,8 @@ ASK_AGAIN_SECONDS = 1.0
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 Object = dict[str, Any]
-Work = Coroutine[Any, Any, None]
+Work = Callable[[], Coroutine[Any, Any, None]]
+"""What is still to be done for a pod. A coroutine would be lost if its task ended before its first step."""
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +62,12 @@ class Scheduler:
         self._known = Observer(client, clock, tasks, self._pending)
         self._known.profiles = dict(configuration.profiles)
         self._known.gated = self._gated
-        self._volumes = Volumes(client, clock, tasks, self.wake)
-        self.extras: Sequence[Extra] = (self._volumes,)
+        self._extenders = configuration.extenders
+        self.outside = extenders.Extenders(extenders.over_http, self._known.node)
+        self._volumes = Volumes(client, clock, tasks, self.wake, self._known.profiles)
+        around = Around(self._known.wake, self._known.set_delegated, self._tell, self._known.profiles)
+        self._devices = DeviceClaims(client, clock, tasks, ids, around)
+        self.extras: Sequence[Extra] = (self._volumes, self._devices)
         """Plugins that know objects of their own; set before `start`."""
         self._recorders = {name: Recorder(client, clock, name) for name in configuration.profiles}
         self._tellers = {
@@ -64,14 +75,19 @@ class Scheduler:
         }
         self._binding = asyncio.Semaphore(MAX_BINDING)
         self._running: list[asyncio.Task[None]] = []
+        self.counts = Counts()
+        """Who measures; set before `start`."""
+        self._attempts: dict[str, Attempt] = {}  # by pod uid
 
     async def start(self, before: "Scheduler | None" = None) -> None:
         """Returns when the caches are filled and pods are being scheduled. What another one saw `before` is known."""
         await self._volumes.start(before._volumes if before is not None else None)
+        await self._devices.start(before._devices if before is not None else None)
         await self._known.start(before._known if before is not None else None)
         if before is not None:
             for name, recorder in self._recorders.items():
-                recorder.continue_from(before._recorders[name])
+                if name in before._recorders:
+                    recorder.continue_from(before._recorders[name])
         self._running.append(self._tasks.spawn(self._run(), "scheduler"))
 
     @property
@@ -85,10 +101,23 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         self._running.clear()
+        await self.outside.close()
 
     def wake(self, plugin: str) -> None:
         """What only this plugin knows has changed: pods that it refused are tried again."""
         self._known.wake(hints.of_plugin(plugin))
+
+    def queues(self) -> Counter[str]:
+        """How many pods wait: active, backoff, unschedulable or gated."""
+        return self._pending.counts() + Counter(gated=len(self._known.gates))
+
+    def refusals(self) -> Counter[tuple[str, str]]:
+        """How many pods wait because of a plugin: by (plugin, profile)."""
+        return self._pending.refusals()
+
+    def sizes(self) -> dict[str, int]:
+        """How much is known: nodes, pods on them, and those of them that are not seen bound yet."""
+        return self._known.sizes()
 
     def _gated(self, pod: Object) -> None:
         if not is_told(pod, "SchedulingGated", GATED):
@@ -103,7 +132,7 @@ class Scheduler:
                 await self._wait()
                 continue
             await self._binding.acquire()
-            self._try(pod)
+            await self._try(pod)
             await asyncio.sleep(0)  # so that no run of decisions holds the loop
 
     async def _wait(self) -> None:
@@ -118,29 +147,60 @@ class Scheduler:
         except TimeoutError:
             pass
 
-    def _try(self, pod: Demand) -> None:
+    async def _try(self, pod: Demand) -> None:
         """One attempt; what it has to tell or bind goes on by itself."""
         if not self._known.is_current(pod):  # changed while we waited for our turn
             self._binding.release()
             return
-        terms = Terms(self._known.profiles[pod.scheduler], self.extras, self._known.budgets)
-        decision = cycle.decide(pod, self._known.snapshot, terms)
-        work = self._take(pod, decision.node) if decision.node else self._refuse(pod, decision)
+        if awaiting := [each for each in self._concerned(pod) if each.awaits(pod)]:
+            self._pending.park(pod.uid, self._clock.monotonic(), frozenset(n for each in awaiting for n in each.names))
+            self._binding.release()
+            return
+        began = self._clock.monotonic()
+        self._attempts[pod.uid] = Attempt(began, *self._pending.history(pod.uid))
+        terms = Terms(self._known.profiles[pod.scheduler], self.extras, self._known.budgets, self._extenders)
+        with self._known.held():
+            try:
+                decision = await self._decide(cycle.begin(pod, self._known.snapshot, terms))
+            except (ExtenderError, FailureError) as error:
+                work = self._err(pod, error)
+            else:
+                work = self._take(pod, decision.node) if decision.node else self._refuse(pod, decision)
+            self.counts.decided(self._clock.monotonic() - began)
         self._spawn(self._then_release(work), pod.pod)
+
+    async def _decide(self, steps: Steps[Decision]) -> Decision:
+        """Takes the steps, between which others have their turn. Raises ExtenderError, FailureError."""
+        answer = None
+        while True:
+            try:
+                asked = steps.send(answer)
+            except StopIteration as end:
+                decision: Decision = end.value
+                return decision
+            answer = await (asyncio.sleep(0) if asked is None else self.outside.ask(asked))
 
     def _take(self, pod: Demand, node: str) -> Work:
         self._known.assumed.add(pod.uid)
         self._known.snapshot.place(pod, node)
         for extra in self._concerned(pod):
             extra.reserve(pod, node)
-        return self._bind(pod, node)
+        return functools.partial(self._bind, pod, node)
 
     def _concerned(self, pod: Demand) -> list[Extra]:
-        return [extra for extra in self.extras if extra.is_concerned(pod)]
+        enabled = self._known.profiles[pod.scheduler].enabled
+        return [each for each in self.extras if not enabled.isdisjoint(each.names) and each.is_concerned(pod)]
+
+    def _err(self, pod: Demand, error: Exception) -> Work:
+        """The attempt went wrong: the pod comes back."""
+        self._count(pod, ERROR)
+        self._pending.err(pod.uid, self._clock.monotonic())
+        self._known.changed.set()
+        return functools.partial(self._tellers[pod.scheduler].failed, pod, str(error))
 
     async def _then_release(self, work: Work) -> None:
         try:
-            await work
+            await work()
         finally:
             self._binding.release()
 
@@ -152,14 +212,40 @@ class Scheduler:
             await self._undo(pod, error)
             return
         try:
-            await self._client.create_subresource(POD, key, "binding", _binding(pod.pod, node))
+            if not await self._is_bound_outside(pod, node):
+                await self._client.create_subresource(POD, key, "binding", _binding(pod.pod, node))
+        except ExtenderError as error:
+            await self._undo(pod, error)
+            return
         except (ApiError, TransportError) as error:
             is_known = isinstance(error, ApiError) and error.code < 500
             if is_known or not await self._is_bound(pod):
                 await self._undo(pod, error, 'running Bind plugin "DefaultBinder": ')
                 return
         self._pending.remove(pod.uid)
+        self._count(pod, SCHEDULED)
         await self._tellers[pod.scheduler].scheduled(pod, node)
+
+    def _count(self, pod: Demand, result: str) -> None:
+        attempt, now = self._attempts.pop(pod.uid, None), self._clock.monotonic()
+        if attempt is not None:
+            self.counts.attempted(pod.scheduler, result, now - attempt.began)
+            if result == SCHEDULED:
+                self.counts.placed(attempt.number, now - attempt.since)
+
+    async def _is_bound_outside(self, pod: Demand, node: str) -> bool:
+        """Whether an extender does it, and has. Raises ExtenderError."""
+        for extender in self._extenders:
+            if extender.bind_verb and extender.is_interested(pod):
+                answer = await self.outside.ask(extending.binding(extender, pod, node))
+                try:
+                    extending.check_bound(answer)
+                except ExtenderError:
+                    if not extender.is_ignorable:
+                        raise
+                else:
+                    return True
+        return False
 
     async def _prepare(self, pod: Demand, node: str) -> None:
         """That may take its time, in which others are bound."""
@@ -186,30 +272,49 @@ class Scheduler:
     async def _undo(self, pod: Demand, error: Exception, doing: str = "") -> None:
         """The binding failed: the node is free again, the pod comes back unless the cache knows better."""
         log.info("binding %s: %s", objects.name(pod.pod), error)
+        self._count(pod, ERROR)
+        is_assumed = pod.uid in self._known.assumed
         for extra in self._concerned(pod):
             extra.release(pod)
-        if pod.uid not in self._known.assumed:
+        if is_assumed:
+            self._known.later(lambda: self._give_back(pod))
+        await self._withdraw(pod)
+        if not is_assumed:
             return
-        self._known.assumed.discard(pod.uid)
-        self._pending.err(pod.uid, self._clock.monotonic())
-        self._known.free(pod.uid)
-        self._known.changed.set()
         is_elsewhere = isinstance(error, ApiError) and error.code == 409
         if self._known.is_current(pod) and not is_elsewhere:
             await self._tellers[pod.scheduler].failed(pod, f"{doing}{error}")
 
+    async def _withdraw(self, pod: Demand) -> None:
+        for extra in self._concerned(pod):
+            try:
+                await extra.withdraw(pod)
+            except (ApiError, TransportError) as error:
+                log.info("taking back what %s had: %s", objects.name(pod.pod), error)
+
+    def _give_back(self, pod: Demand) -> None:
+        if pod.uid in self._known.assumed:
+            self._known.assumed.discard(pod.uid)
+            self._pending.err(pod.uid, self._clock.monotonic())
+            self._known.free(pod.uid)
+            self._known.changed.set()
+
     def _refuse(self, pod: Demand, decision: Decision) -> Work:
         """Nothing is free for the pod; perhaps something will be."""
         outcome, snapshot = decision.outcome, self._known.snapshot
+        self._count(pod, UNSCHEDULABLE)
+        if outcome.node or outcome.message:  # it was looked for
+            self.counts.preempted(len(outcome.victims))
         self._pending.fail(pod.uid, self._clock.monotonic(), decision.refusers)
         if outcome.node:
             self._pending.hold(pod.uid, held=True)
         if outcome.node or not outcome.is_kept:
             snapshot.nominate(pod, outcome.node)
-        return self._make_room(pod, decision.message, outcome)
+        return functools.partial(self._make_room, pod, decision.message, outcome)
 
     async def _make_room(self, pod: Demand, message: str, outcome: Outcome) -> None:
         teller = self._tellers[pod.scheduler]
+        await self._relieve(pod)
         await teller.refused(pod, message, None if outcome.is_kept else outcome.node)
         if not outcome.node:
             return
@@ -224,16 +329,28 @@ class Scheduler:
             self._pending.hold(pod.uid, held=False)
             self._known.changed.set()
 
+    async def _relieve(self, pod: Demand) -> None:
+        for extra in self._concerned(pod):
+            try:
+                await extra.relieve(pod)
+            except (ApiError, TransportError) as error:
+                log.info("helping %s: %s", objects.name(pod.pod), error)
+                self._pending.err(pod.uid, self._clock.monotonic())
+                self._known.changed.set()
+
+    async def _tell(self, pod: Demand, reason: str, message: str) -> None:
+        await self._recorders[pod.scheduler].tell(pod.pod, "Normal", reason, message)
+
     async def _unsettle(self, pod: Demand, node: str) -> None:
         """Less important pods that wait for room on the node look for another one."""
         snapshot = self._known.snapshot
         for other in list(snapshot.nominated.get(node, {}).values()):
             if other.priority < pod.priority:
-                snapshot.nominate(other, "")
+                self._known.later(functools.partial(snapshot.nominate, other, ""))
                 await self._tellers[other.scheduler].unnominate(other)
                 self._pending.activate(other.uid)
 
-    def _spawn(self, work: Work, pod: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], pod: Any) -> None:
         self._tasks.spawn(work, f"schedule {objects.name(pod)}")
 
 

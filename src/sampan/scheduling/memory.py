@@ -5,6 +5,7 @@ from typing import Any
 from sampan.scheduling.framework import Judge
 from sampan.scheduling.profile import Profile
 from sampan.scheduling.ranking import Ranking, Survey
+from sampan.scheduling.steps import Steps
 from sampan.scheduling.verdict import Demand, Snapshot
 
 MAX_ENTRIES = 2_000_000  # one for each node in each ranking
@@ -22,7 +23,7 @@ class Memory:
         self._known: dict[Any, tuple[tuple[int, int], Ranking]] = {}
         self._most_tallies = MAX_TALLIES
 
-    def ranking(self, pod: Demand, snapshot: Snapshot, profile: Profile) -> Ranking:
+    def ranking(self, pod: Demand, snapshot: Snapshot, profile: Profile) -> Steps[Ranking]:
         """The pod's, up to date."""
         known = (profile, pod.shape, pod.neighbours, pod.owner)
         versions = (snapshot.tallies.version, snapshot.services_version)
@@ -31,8 +32,10 @@ class Memory:
             made = self._ranking(pod, snapshot, profile)
             _bound(self._known, MAX_KNOWN)
             found = self._known[known] = ((snapshot.tallies.version, snapshot.services_version), made)
-        found[1].update(pod, snapshot)
-        return found[1]
+        ranking = found[1]
+        if ranking.is_behind(snapshot):
+            yield from ranking.update(pod, snapshot)
+        return ranking
 
     def _ranking(self, pod: Demand, snapshot: Snapshot, profile: Profile) -> Ranking:
         if len(snapshot.tallies) > self._most_tallies:

@@ -89,7 +89,7 @@ def affinity(tree: Tree) -> NodeTerms:
 
 @lru_cache(maxsize=4096)
 def _read(shape: bytes) -> NodeTerms:
-    _, (_, selector, tree, _) = orjson.loads(shape)
+    _, selector, tree, _ = orjson.loads(shape)[1]
     found = affinity(tree or {})
     return NodeTerms(tuple((selector or {}).items()), found.required, found.preferred)
 

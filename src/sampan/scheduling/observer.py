@@ -4,7 +4,9 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/#qu
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sampan.client.api import Client
@@ -21,13 +23,17 @@ from sampan.scheduling import demand, preemption
 from sampan.scheduling.demand import SCHEDULER, Demand
 from sampan.scheduling.hints import Came, Helps, NodeChanged, Went
 from sampan.scheduling.pending import Pending
+from sampan.scheduling.plugins import dynamic_resources
 from sampan.scheduling.preemption import Budget
 from sampan.scheduling.profile import Profile
 from sampan.scheduling.snapshot import Snapshot
 
 Object = dict[str, Any]
+Handler = Callable[[str, Object | None, Object | None], None]
 
 KINDS = (NODE, NAMESPACE, SERVICE, PODDISRUPTIONBUDGET, POD)
+CHUNK = 200
+"""Of so many objects at a time note is taken when it begins."""
 
 
 class Observer:
@@ -43,6 +49,8 @@ class Observer:
         self.assumed: set[str] = set()  # uids placed by us and not yet seen bound
         self.changed = asyncio.Event()
         self._budgets: tuple[Budget, ...] | None = ()
+        self.gates: set[str] = set()  # uids of pods with gates
+        self._held: list[Callable[[], object]] | None = None
 
     async def start(self, before: "Observer | None" = None) -> None:
         """Returns when all is known. What another one saw `before` is known at once."""
@@ -59,10 +67,48 @@ class Observer:
             self._budget_changed,
             self._pod_changed,
         )
-        for kind, handler in zip(KINDS, handlers, strict=True):
-            self._caches[kind].subscribe(handler)
+        with self.held():
+            for kind, handler in zip(KINDS, handlers, strict=True):
+                self._caches[kind].subscribe(functools.partial(self._hear, handler), replay=False)
+                for number, obj in enumerate(self._caches[kind], 1):
+                    handler("ADDED", None, obj)
+                    if not number % CHUNK:
+                        await asyncio.sleep(0)
         if before is not None:
             self.pending.continue_from(before.pending)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """As long as it lasts the snapshot stays as it is, and nobody is woken; it is all made up for at its end."""
+        waiting = self._held = []
+        try:
+            yield
+        finally:
+            self._held = None
+        for each in waiting:
+            each()
+
+    def later(self, change: Callable[[], object]) -> None:
+        """Makes a change of ours: now, or when the snapshot may change again."""
+        if self._held is None:
+            change()
+        else:
+            self._held.append(change)
+
+    def _hear(self, handler: Handler, change: str, old: Object | None, new: Object | None) -> None:
+        if self._held is None:
+            handler(change, old, new)
+        else:
+            self._held.append(functools.partial(handler, change, old, new))
+
+    def sizes(self) -> dict[str, int]:
+        """How many nodes, placed pods, and of these assumed ones are known."""
+        placed = sum(len(usage.pods) for usage in self.snapshot.usage)
+        return {"nodes": len(self.snapshot), "pods": placed, "assumed_pods": len(self.assumed)}
+
+    def node(self, name: str) -> Object | None:
+        """A node as it was last seen."""
+        return self._caches[NODE].get(("", name))
 
     def pod(self, key: tuple[str, str]) -> Object | None:
         """A pod as it was last seen."""
@@ -82,6 +128,12 @@ class Observer:
 
     def wake(self, helps: Helps | None = None) -> None:
         """Pods that this helps, or all of them, are tried again."""
+        if self._held is not None:
+            self._held.append(functools.partial(self._wake, helps))
+        else:
+            self._wake(helps)
+
+    def _wake(self, helps: Helps | None = None) -> None:
         if self.pending.wake(self._clock.monotonic(), helps):
             self.changed.set()
 
@@ -91,7 +143,7 @@ class Observer:
         if placed is None:
             return False
         self.snapshot.displace(uid)
-        self.wake(Went(placed, self.snapshot).helps)
+        self._wake(Went(placed, self.snapshot).helps)
         return True
 
     def _node_changed(self, change: str, old: Object | None, new: Object | None) -> None:
@@ -101,12 +153,12 @@ class Observer:
         elif old is not None:
             self.snapshot.remove_node(objects.name(old))
         name = objects.name(new) if new is not None else ""
-        self.wake(NodeChanged(name, self.snapshot, self.profiles).helps)
+        self._wake(NodeChanged(name, self.snapshot, self.profiles).helps)
 
     def _namespace_changed(self, change: str, old: Object | None, new: Object | None) -> None:
         about = new or old or {}
         if self.snapshot.set_namespace(objects.name(about), objects.labels(about) if new is not None else None):
-            self.wake()
+            self._wake()
 
     def _service_changed(self, change: str, old: Object | None, new: Object | None) -> None:
         namespace, name = objects.key(new or old or {})
@@ -134,15 +186,24 @@ class Observer:
         self.pending.remove(uid)
         placed = self.snapshot.placed(uid)
         if placed is not None and self.snapshot.node_of(uid) == node and _is_same(placed.pod, new):
+            if objects.labels(placed.pod) != objects.labels(new):  # as when it is bound: the node's topology is added
+                self._relabel(placed, new)
+                return
             if not (placed.pod.get("spec") or {}).get("nodeName"):
-                self.wake(Came(placed, self.snapshot).helps)
+                self._wake(Came(placed, self.snapshot).helps)
             placed.pod = new
             return
         made = demand.of(new)
         self.snapshot.place(made, node)
-        self.wake(Came(made, self.snapshot).helps)
+        self._wake(Came(made, self.snapshot).helps)
         if placed is not None and (placed.requests != made.requests or placed.labels != made.labels):
-            self.wake(Went(placed, self.snapshot).helps)
+            self._wake(Went(placed, self.snapshot).helps)
+
+    def _relabel(self, placed: Demand, new: Object) -> None:
+        made = demand.relabelled(placed, new)
+        self.snapshot.relabel(made)
+        self._wake(Came(made, self.snapshot).helps)
+        self._wake(Went(placed, self.snapshot).helps)
 
     def _consider(self, old: Object | None, new: Object) -> None:
         """A pod without a node: ours to place, or not (any more)."""
@@ -151,23 +212,36 @@ class Observer:
         if objects.is_deleting(new) or not is_ours or spec.get("schedulingGates"):
             self._drop(uid)
             if spec.get("schedulingGates") and is_ours and not objects.is_deleting(new):
+                self.gates.add(uid)
                 self.gated(new)
             return
-        self.pending.add(demand.of(new))
+        self.gates.discard(uid)
+        self.pending.add(demand.of(new), self._clock.monotonic())
         known = self.pending.get(uid)
+        if spec.get("resourceClaims") and old is not None and _claims(old) != _claims(new):
+            self._wake(dynamic_resources.after_pod(uid))
         nominated = _nominated(new)
         if known is not None and (old is None or nominated != _nominated(old)):
             self.snapshot.nominate(known, nominated)
         self.changed.set()
 
+    def set_delegated(self, resources: frozenset[str]) -> None:
+        """Extended resources for which devices stand in."""
+        self.later(functools.partial(self._delegate, resources))
+
+    def _delegate(self, resources: frozenset[str]) -> None:
+        if self.snapshot.set_delegated(resources):
+            self._wake()
+
     def _drop(self, uid: str) -> None:
+        self.gates.discard(uid)
         known = self.pending.get(uid)
         if known is not None:
             freed = self.snapshot.nominations.get(uid, "")
             self.snapshot.nominate(known, "")
             self.pending.remove(uid)
             if freed:
-                self.wake()
+                self._wake()
 
     def _forget(self, uid: str) -> None:
         self._drop(uid)
@@ -176,11 +250,15 @@ class Observer:
 
 
 def _is_same(old: Mapping[str, Any], new: Object) -> bool:
-    """Whether two versions of a pod count for the same, but for the node that it now has."""
+    """Whether two versions of a pod count for the same, but for their labels and the node that it now has."""
     one, other = old.get("spec") or {}, new.get("spec") or {}
-    if objects.is_deleting(old) != objects.is_deleting(new) or objects.labels(old) != objects.labels(new):
+    if objects.is_deleting(old) != objects.is_deleting(new):
         return False
     return one is other or one == other or {**one, "nodeName": other.get("nodeName")} == other
+
+
+def _claims(pod: Object) -> Any:
+    return (pod.get("status") or {}).get("resourceClaimStatuses")
 
 
 def _nominated(pod: Object) -> str:

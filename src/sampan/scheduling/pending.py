@@ -8,9 +8,11 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from sampan.scheduling import extending
 from sampan.scheduling.demand import Demand
 from sampan.scheduling.hints import Helps
 
@@ -33,13 +35,21 @@ class Waiting:
     failed: float = 0.0
     due: float = 0.0
     refusers: frozenset[str] = NOBODY
+    since: float = 0.0  # when it came
     is_held: bool = False
     is_early: bool = False  # tried before its back-off ended
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it says nothing about others what helps this one: its claims for devices are its own."""
+        return bool(self.demand.spec.get("resourceClaims"))
 
     @property
     def sort(self) -> Hashable:
         """The same for pods that the same changes help."""
         demand = self.demand
+        if self.is_alone:
+            return (demand.uid, self.refusers)
         return (demand.scheduler, demand.shape, demand.neighbours, demand.owner, demand.priority, self.refusers)
 
 
@@ -56,12 +66,12 @@ class Pending:
         self._backing: list[Entry] = []  # of those that back off after a change; the same
         self._orders = 0
 
-    def add(self, demand: Demand) -> None:
+    def add(self, demand: Demand, now: float = 0.0) -> None:
         """A new pod, or one whose spec changed: to be tried at once. A known one keeps its place in the queue."""
         known = self._pods.get(demand.uid)
         if known is None:
             self._orders += 1
-            known = self._pods[demand.uid] = Waiting(demand, self._orders)
+            known = self._pods[demand.uid] = Waiting(demand, self._orders, since=now)
         elif known.demand.is_like(demand) and known.demand.priority == demand.priority:
             known.demand.pod = demand.pod
             return
@@ -83,6 +93,21 @@ class Pending:
             kept = {"failed": self._failed, "backing": self._woken}.get(here.state)
             if kept is not None:
                 kept.setdefault(here.sort, {})[uid] = here
+
+    def history(self, uid: str) -> tuple[int, float]:
+        """How often a pod was tried, and since when it is known."""
+        found = self._pods.get(uid)
+        return (found.attempts, found.since) if found is not None else (0, 0.0)
+
+    def counts(self) -> Counter[str]:
+        """How many pods are in which queue, as upstream has them."""
+        names = {"failed": "unschedulable", "backing": "backoff", "erred": "backoff", "ready": "active"}
+        return Counter(names[each.state] for each in self._pods.values() if each.state in names)
+
+    def refusals(self) -> Counter[tuple[str, str]]:
+        """How many of those that failed were refused by a plugin: by (plugin, profile)."""
+        failed = [each for each in self._pods.values() if each.state == "failed"]
+        return Counter((plugin, each.demand.scheduler) for each in failed for plugin in each.refusers)
 
     def get(self, uid: str) -> Demand | None:
         """A pod that is known here."""
@@ -120,6 +145,14 @@ class Pending:
         self._wait(waiting, "failed", now + STALE_SECONDS)
         self._failed.setdefault(waiting.sort, {})[uid] = waiting
 
+    def park(self, uid: str, now: float, refusers: frozenset[str]) -> None:
+        """There was no attempt: these plugins wait for something. When it may be there, the pod is tried at once."""
+        waiting = self._pods.get(uid)
+        if waiting is not None:
+            waiting.attempts = max(waiting.attempts - 1, 0)
+            self.fail(uid, now, refusers)
+            waiting.failed = now - self._last
+
     def err(self, uid: str, now: float) -> None:
         """The attempt went wrong: the pod comes back without a change, but not before its back-off."""
         waiting = self._pods.get(uid)
@@ -149,9 +182,12 @@ class Pending:
         found = [s for s, w in sorts if helps is None or _ask(helps, w)]
         for sort in found:
             woken = self._failed.pop(sort)
-            self._woken.setdefault(sort, {}).update(woken)
+            is_alone = any(waiting.is_alone for waiting in woken.values())
+            if not is_alone:
+                self._woken.setdefault(sort, {}).update(woken)
             for waiting in woken.values():
-                self._wait(waiting, "backing", max(now, waiting.failed + self._backoff(waiting)))
+                due = max(now, waiting.failed + self._backoff(waiting))
+                self._wait(waiting, "erred" if is_alone else "backing", due)
         return bool(found)
 
     def next_due(self) -> float | None:
@@ -237,5 +273,6 @@ class Pending:
 
 
 def _ask(helps: Helps, some: dict[str, Waiting]) -> bool:
+    """What may help against an extender nobody knows."""
     first = next(iter(some.values()))
-    return helps(first.demand, first.refusers)
+    return extending.NAME in first.refusers or helps(first.demand, first.refusers)

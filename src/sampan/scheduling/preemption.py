@@ -14,8 +14,11 @@ from typing import Any
 
 from sampan.meta import conditions, objects, selectors
 from sampan.meta.selectors import Selector
-from sampan.scheduling.framework import Judge
+from sampan.scheduling import extending
+from sampan.scheduling.extending import Extender, Victims
+from sampan.scheduling.framework import Extra, Judge
 from sampan.scheduling.profile import Profile
+from sampan.scheduling.steps import Steps
 from sampan.scheduling.trial import Trial
 from sampan.scheduling.verdict import Demand, Snapshot, Verdict
 
@@ -23,8 +26,11 @@ NEVER = "not eligible due to preemptionPolicy=Never."
 WAITING = "not eligible due to a terminating pod on the nominated node."
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
+NO_CANDIDATE = "no candidate node for preemption"
 TARGET, BY_SCHEDULER = "DisruptionTarget", "PreemptionByScheduler"
 SHIFT = 2**31  # makes every priority positive
+MAX_TRIED = 250
+"""After so many pods it gives way."""
 
 Object = Mapping[str, Any]
 
@@ -88,23 +94,35 @@ class Candidate:
         return min(_started(victim) for victim in self.victims if victim.priority == highest)
 
 
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """`judges` are what plugins say that look at other nodes too; extras and extenders are those that are concerned."""
+
+    profile: Profile
+    judges: Sequence[Judge] = ()
+    budgets: Sequence[Budget] = ()
+    extras: Sequence[Extra] = ()
+    extenders: Sequence[Extender] = ()
+
+
 class Search:
-    """The search for one pod. `judges` are what plugins say that look at other nodes too."""
+    """The search for one pod."""
 
-    def __init__(
-        self, pod: Demand, snapshot: Snapshot, profile: Profile, judges: Sequence[Judge], budgets: Sequence[Budget]
-    ) -> None:
-        self._pod, self._snapshot, self._profile = pod, snapshot, profile
-        self._judges, self._budgets = judges, budgets
+    def __init__(self, pod: Demand, snapshot: Snapshot, around: Circumstances) -> None:
+        self._pod, self._snapshot, self._around = pod, snapshot, around
 
-    def run(self, verdicts: Sequence[Verdict | None]) -> Outcome:
-        """What to do, given why each node is refused."""
+    def run(self, verdicts: Sequence[Verdict | None]) -> Steps[Outcome]:
+        """What to do, given why each node is refused. Raises ExtenderError."""
         if why := self._hindrance(verdicts):
             return Outcome(message=why, is_kept=True)
-        found, reasons = self._candidates([n for n, v in enumerate(verdicts) if v is not None and not v.is_final])
+        nodes = [n for n, v in enumerate(verdicts) if v is not None and not v.is_final]
+        found, reasons = yield from self._candidates(nodes)
         if not found:
             reasons[NOT_HELPFUL] = len(self._snapshot) - sum(reasons.values())
             return Outcome(message=f"{none_of(self._snapshot)}: {listed(+reasons)}.")
+        found = yield from self._agreed(found)
+        if not found:
+            return Outcome(message=NO_CANDIDATE)
         best = _best(found)
         return Outcome(self._snapshot.names[best.node], best.victims)
 
@@ -121,16 +139,17 @@ class Search:
         there = self._snapshot.usage[at].pods.values()
         return WAITING if any(self._is_lower(p) and _is_going(p.pod) for p in there) else ""
 
-    def _candidates(self, nodes: Sequence[int]) -> tuple[list[Candidate], Counter[str]]:
+    def _candidates(self, nodes: Sequence[int]) -> Steps[tuple[list[Candidate], Counter[str]]]:
         """Enough of them to choose from, from the node on whose turn it is; and why others are none."""
         snapshot, reasons = self._snapshot, Counter[str]()
         if not any(priority < self._pod.priority for priority in snapshot.priorities):
             reasons[NO_VICTIMS] = len(nodes)
             return [], reasons
-        per_cent, least = self._profile.candidates
+        per_cent, least = self._around.profile.candidates
         wanted = max(len(nodes) * per_cent // 100, least)
         start = next((at for at, n in enumerate(nodes) if n > snapshot.last), 0)
         found: list[Candidate] = []
+        tried = 0
         for n in (*nodes[start:], *nodes[:start]):
             candidate = self._on(n)
             if isinstance(candidate, Candidate):
@@ -139,22 +158,40 @@ class Search:
                     break
             else:
                 reasons.update(candidate)
+            tried += len(snapshot.usage[n].pods) + 1
+            if tried >= MAX_TRIED:
+                tried = 0
+                yield
         return found, reasons
+
+    def _agreed(self, found: list[Candidate]) -> Steps[list[Candidate]]:
+        """The candidates that extenders leave, with the victims that they want."""
+        asked = [each for each in self._around.extenders if each.preempt_verb]
+        if not asked:
+            return found
+        names = self._snapshot.names
+        victims = {names[each.node]: Victims(each.victims, each.violations) for each in found}
+        for extender in asked:
+            victims = yield from extending.narrowed(extender, self._pod, victims, self._snapshot)
+            if not victims:
+                break
+        index = self._snapshot.index
+        return [Candidate(index[name], each.pods, each.violations) for name, each in victims.items()]
 
     def _on(self, node: int) -> Candidate | Iterable[str]:
         """The fewest victims on a node, or why that does not help."""
         lower = [p for p in self._snapshot.usage[node].pods.values() if self._is_lower(p)]
         if not lower:
             return (NO_VICTIMS,)
-        trial = Trial(self._pod, node, self._snapshot, self._judges)
+        trial = Trial(self._pod, node, self._snapshot, self._around.judges, self._around.extras)
         for victim in lower:
             trial.remove(victim)
         for other in self._snapshot.nominated.get(self._snapshot.names[node], {}).values():
             if other.uid != self._pod.uid and other.priority >= self._pod.priority:
                 trial.add(other)
-        if (verdict := trial.verdict(self._profile)) is not None:
+        if (verdict := trial.verdict(self._around.profile)) is not None:
             return verdict.reasons
-        violating, others = _by_budget(sorted(lower, key=_importance), self._budgets)
+        violating, others = _by_budget(sorted(lower, key=_importance), self._around.budgets)
         kept_out = [victim for victim in violating if not self._stays(victim, trial)]
         victims = [*kept_out, *(victim for victim in others if not self._stays(victim, trial))]
         if not victims:
@@ -164,7 +201,7 @@ class Search:
     def _stays(self, victim: Demand, trial: Trial) -> bool:
         """Whether there is room for it all the same; it is back then."""
         trial.add(victim)
-        if trial.verdict(self._profile) is None:
+        if trial.verdict(self._around.profile) is None:
             return True
         trial.remove(victim)
         return False

@@ -13,6 +13,7 @@ from sampan.scheduling.plugins import (
     image_locality,
     inter_pod_affinity,
     node_affinity,
+    node_declared_features,
     node_name,
     node_ports,
     node_resources_balanced,
@@ -25,6 +26,7 @@ from sampan.scheduling.plugins import (
 Args = Mapping[str, Any]
 
 PREEMPTION = "DefaultPreemption"
+FIT = node_resources_fit.NAME
 # In upstream's order: a node counts under the first plugin that refuses it.
 _LOCAL = (
     node_unschedulable,
@@ -33,6 +35,7 @@ _LOCAL = (
     node_affinity,
     node_ports,
     node_resources_fit,
+    node_declared_features,
     node_resources_balanced,
     image_locality,
 )
@@ -50,10 +53,12 @@ WEIGHTS = {
 FILTERING = frozenset(
     (
         "NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit",
-        "PodTopologySpread", "InterPodAffinity",
+        "NodeDeclaredFeatures", "PodTopologySpread", "InterPodAffinity",
     )
 )  # fmt: skip
 """The plugins that refuse nodes."""
+EXTRAS = frozenset(("VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone", "DynamicResources"))
+"""Those that know other objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,15 @@ class Choice:
     scoring: Mapping[str, int] = field(default_factory=lambda: dict(WEIGHTS))
     args: Mapping[str, Args] = field(default_factory=dict)
     preempts: bool = True
+    extras: frozenset[str] = EXTRAS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """The plugins by what they do. `pod_filters` are those of the filters whose word depends on the node's pods."""
+    """The plugins by what they do. `pod_filters` are those of the filters whose word depends on the node's pods.
+
+    `enabled` are the names of those that know other objects; `args` are all plugins' arguments.
+    """
 
     name: str
     filters: Sequence[Filter]
@@ -80,6 +89,8 @@ class Profile:
     preempts: bool = True
     candidates: tuple[int, int] = (10, 100)
     """Of how many nodes preemption weighs the victims: at least so many per cent, and so many."""
+    enabled: frozenset[str] = EXTRAS
+    args: Mapping[str, Args] = field(default_factory=dict)
 
 
 def make(choice: Choice) -> Profile:
@@ -100,6 +111,8 @@ def make(choice: Choice) -> Profile:
             int(preemption.get("minCandidateNodesPercentage", 10)),
             int(preemption.get("minCandidateNodesAbsolute", 100)),
         ),
+        enabled=choice.extras,
+        args=choice.args,
     )
 
 

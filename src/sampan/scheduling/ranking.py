@@ -10,9 +10,13 @@ from typing import Any
 
 from sampan.scheduling.framework import Judge
 from sampan.scheduling.profile import Profile
+from sampan.scheduling.steps import Steps
 from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 
 Kind = tuple[Hashable, ...]
+
+CHUNK = 500
+"""Of so many nodes at a time is asked, where much is to be asked."""
 
 
 class Survey:
@@ -25,20 +29,35 @@ class Survey:
         self.own: list[int] = []
         self.kinds: list[Kind] = []
 
-    def update(self, pod: Demand, snapshot: Snapshot) -> None:
+    def update(self, pod: Demand, snapshot: Snapshot) -> Steps[None]:
         """Asks again about what has changed."""
+        nodes: Nodes = ()
         if self._layout != snapshot.layout:
+            self._layout = -1  # until all is asked
             self.verdicts, self.own, self.kinds = [], [], []
-            self._ask(pod, range(len(snapshot)), snapshot)
+            nodes = range(len(snapshot))
         elif self._seen < len(snapshot.touched):
-            self._ask(pod, sorted(set(snapshot.touched[self._seen :])), snapshot)
+            nodes = sorted(set(snapshot.touched[self._seen :]))
+        if len(nodes) <= CHUNK:
+            self._ask(pod, nodes, snapshot)
+        else:
+            for start in range(0, len(nodes), CHUNK):
+                self._ask(pod, nodes[start : start + CHUNK], snapshot)
+                yield
         self._layout, self._seen = snapshot.layout, len(snapshot.touched)
 
+    def is_behind(self, snapshot: Snapshot) -> bool:
+        """Whether anything has changed."""
+        return self._layout != snapshot.layout or self._seen < len(snapshot.touched)
+
     def _ask(self, pod: Demand, nodes: Nodes, snapshot: Snapshot) -> None:
+        if not nodes:
+            return
         missing = len(snapshot) - len(self.verdicts)
-        self.verdicts += [None] * missing
-        self.own += [0] * missing
-        self.kinds += [()] * missing
+        if missing:
+            self.verdicts += [None] * missing
+            self.own += [0] * missing
+            self.kinds += [()] * missing
         refused = verdicts(pod, nodes, snapshot, self.profile)
         for n in nodes:
             self.verdicts[n] = refused.get(n)
@@ -139,16 +158,24 @@ class Ranking:
         self._layout, self._seen = -1, 0
         self._where: list[tuple[Group, int] | None] = []
 
-    def update(self, pod: Demand, snapshot: Snapshot) -> None:
+    def update(self, pod: Demand, snapshot: Snapshot) -> Steps[None]:
         """Takes note of what has changed."""
-        self.survey.update(pod, snapshot)
-        if self._layout != snapshot.layout:
-            self._fill(snapshot)
-        elif self._seen < len(snapshot.touched):
-            self._renew(sorted(set(snapshot.touched[self._seen :])), snapshot)
+        if self.survey.is_behind(snapshot):
+            yield from self.survey.update(pod, snapshot)
+        touched = set(snapshot.touched[self._seen :]) if self._layout == snapshot.layout else range(len(snapshot))
+        if self._layout != snapshot.layout or len(touched) > max(CHUNK, len(snapshot) // 2):
+            self._layout = -1  # until all is filled
+            yield from self._fill(snapshot)
+        elif touched:
+            self._renew(sorted(touched), snapshot)
         self._layout, self._seen = snapshot.layout, len(snapshot.touched)
 
-    def _fill(self, snapshot: Snapshot) -> None:
+    def is_behind(self, snapshot: Snapshot) -> bool:
+        """Whether anything has changed."""
+        return self._layout != snapshot.layout or self._seen < len(snapshot.touched)
+
+    def _fill(self, snapshot: Snapshot) -> Steps[None]:
+        is_long = len(snapshot) > CHUNK
         self.groups = {}
         self._where = [None] * len(snapshot)
         survey = self.survey
@@ -156,11 +183,15 @@ class Ranking:
         if self.facets:
             for facet in self.facets:
                 facet.fill(snapshot)
+                if is_long:
+                    yield
             columns = [facet.values() for facet in self.facets]
             keys = [(*kind, *shown) for kind, shown in zip(keys, zip(*columns, strict=True), strict=True)]
         for n, verdict in enumerate(survey.verdicts):
             if verdict is None:
                 self._put(n, keys[n])
+        if is_long:
+            yield
 
     def _renew(self, nodes: list[int], snapshot: Snapshot) -> None:
         self._where += [None] * (len(snapshot) - len(self._where))

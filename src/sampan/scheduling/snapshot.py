@@ -5,7 +5,7 @@ that results for pods of one shape stay valid for all other nodes.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +57,9 @@ class Snapshot:
         self.specs: list[Object] = []
         self.allocatable: list[dict[str, int]] = []
         self.images: list[Mapping[str, int]] = []  # sizes in bytes
+        self.features: list[Sequence[str]] = []  # that nodes declare
         self.usage: list[Usage] = []
+        self.users: dict[tuple[str, str], dict[str, str]] = {}  # claim -> placed pods that use it, by uid -> node name
         self.tallies = Tallies()
         self.services: dict[str, dict[str, Labels]] = {}  # namespace -> service -> its selector
         self.spread = Counter[str]()  # on how many nodes an image is
@@ -68,6 +70,7 @@ class Snapshot:
         self.touched: list[int] = []  # indexes changed since the layout did, in order
         self.memo: dict[Any, Any] = {}  # the cycle's
         self.last = -1  # the node that was chosen last: equals take turns
+        self.delegated: frozenset[str] = frozenset()  # extended resources that nodes need not have: devices stand in
         self.nominated: dict[str, dict[str, Demand]] = {}  # node name -> pods that wait for room there, by uid
         self.nominations: dict[str, str] = {}  # pod uid -> node name
         self._usage: dict[str, Usage] = {}  # by node name, also of nodes that are not there (yet)
@@ -81,16 +84,22 @@ class Snapshot:
         status = node.get("status") or {}
         allocatable = {r: amount(r, value) for r, value in (status.get("allocatable") or {}).items()}
         images = _images(status.get("images") or ())
+        features = status.get("declaredFeatures") or ()
         at = self.index.get(name)
         if at is None:
             self._append(name)
             at = self.index[name]
-        elif (self.labels[at], self.specs[at], self.allocatable[at]) == (labels, spec, allocatable):
+        elif (self.labels[at], self.specs[at], self.allocatable[at], self.features[at]) == (
+            labels,
+            spec,
+            allocatable,
+            features,
+        ):
             if self.images[at] != images:
                 self._set_images(at, images)
                 self._touch(name)
             return False
-        self.labels[at], self.specs[at], self.allocatable[at] = labels, spec, allocatable
+        self.labels[at], self.specs[at], self.allocatable[at], self.features[at] = labels, spec, allocatable, features
         self._set_images(at, images)
         self._touch(name)
         return True
@@ -101,7 +110,15 @@ class Snapshot:
         if at is None:
             return
         self._set_images(at, {})
-        for array in (self.names, self.labels, self.specs, self.allocatable, self.images, self.usage):
+        for array in (
+            self.names,
+            self.labels,
+            self.specs,
+            self.allocatable,
+            self.images,
+            self.features,
+            self.usage,
+        ):
             del array[at]
         self.index = {name: n for n, name in enumerate(self.names)}
         self._relayout()
@@ -117,7 +134,18 @@ class Snapshot:
         self._where[demand.uid] = (node, demand)
         self._usage.setdefault(node, Usage()).add(demand)
         self.tallies.place(demand, node)
+        for claim in demand.claims:
+            self.users.setdefault((demand.namespace, claim), {})[demand.uid] = node
         self.priorities[demand.priority] += 1
+        self._touch(node)
+
+    def relabel(self, demand: Demand) -> None:
+        """The placed pod has other labels, and is else as it was."""
+        node, before = self._where[demand.uid]
+        self.tallies.displace(before, node)
+        self.tallies.place(demand, node)
+        self._usage[node].pods[demand.uid] = demand
+        self._where[demand.uid] = (node, demand)
         self._touch(node)
 
     def displace(self, uid: str) -> bool:
@@ -129,6 +157,11 @@ class Snapshot:
         usage = self._usage[node]
         usage.remove(demand)
         self.tallies.displace(demand, node)
+        for claim in demand.claims:
+            users = self.users[demand.namespace, claim]
+            del users[uid]
+            if not users:
+                del self.users[demand.namespace, claim]
         self.priorities[demand.priority] -= 1
         if not self.priorities[demand.priority]:
             del self.priorities[demand.priority]
@@ -162,6 +195,14 @@ class Snapshot:
         self._relayout()
         return True
 
+    def set_delegated(self, resources: frozenset[str]) -> bool:
+        """Extended resources for which devices stand in; says whether there are others than there were."""
+        if self.delegated == resources:
+            return False
+        self.delegated = resources
+        self._relayout()
+        return True
+
     def set_service(self, namespace: str, name: str, selector: Labels | None) -> None:
         """Whom a service selects; None for none."""
         known = self.services.setdefault(namespace, {})
@@ -189,6 +230,7 @@ class Snapshot:
         self.names.append(name)
         for array in (self.labels, self.specs, self.allocatable, self.images):
             array.append({})
+        self.features.append(())
         self.usage.append(self._usage.setdefault(name, Usage()))
 
     def _set_images(self, at: int, images: Mapping[str, int]) -> None:

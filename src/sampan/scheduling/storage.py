@@ -37,6 +37,12 @@ class Storage(Protocol):
     def limits(self, node: str) -> Mapping[str, int]:
         """How many volumes of each CSI driver a node can have, where that is told."""
 
+    def is_measured(self, provisioner: str) -> bool:
+        """Whether a provisioner is a CSI driver that tells how much storage there is."""
+
+    def capacities(self, storage_class: str) -> Iterable[Object]:
+        """The CSIStorageCapacities of a class."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:

@@ -26,6 +26,10 @@ class Tally:
         """Whether a pod would be counted."""
         raise NotImplementedError
 
+    def times(self, demand: Demand) -> int:
+        """How often a pod would be counted."""
+        return int(self.means(demand))
+
     def add(self, node: str, number: int) -> None:
         """So many more pods there."""
         total = self.counts.get(node, 0) + number
@@ -83,7 +87,11 @@ class Bearing(Tally):
 
     def means(self, demand: Demand) -> bool:
         """Whether a pod would be counted."""
-        return demand.has_terms and self.borne in borne_by(demand)
+        return self.times(demand) > 0
+
+    def times(self, demand: Demand) -> int:
+        """As often as it says the same."""
+        return sum(borne == self.borne for borne in borne_by(demand)) if demand.has_terms else 0
 
 
 def borne_by(demand: Demand) -> Iterable[Borne]:

@@ -14,34 +14,45 @@ from sampan.control import volume_binding as binding
 from sampan.kinds.core.persistent_volume import PERSISTENTVOLUME
 from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.kind import Kind
-from sampan.kinds.parts import pod_claims, volume_match
+from sampan.kinds.parts import volume_match
+from sampan.kinds.storage.csi_driver import CSIDRIVER
 from sampan.kinds.storage.csi_node import CSINODE
+from sampan.kinds.storage.csi_storage_capacity import CSISTORAGECAPACITY
 from sampan.kinds.storage.storage_class import STORAGECLASS
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects, status
+from sampan.scheduling.framework import Extra
 from sampan.scheduling.plugins import node_volume_limits, volume_binding, volume_restrictions, volume_zone
+from sampan.scheduling.profile import Profile
 from sampan.scheduling.storage import Choice
 from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
 
-KINDS = (PERSISTENTVOLUMECLAIM, PERSISTENTVOLUME, STORAGECLASS, CSINODE)
+KINDS = (PERSISTENTVOLUMECLAIM, PERSISTENTVOLUME, STORAGECLASS, CSINODE, CSIDRIVER, CSISTORAGECAPACITY)
 BIND_SECONDS = 600.0
 BOUND = "bound"
 _CLASS = "storage class"
-FILTERS = (volume_restrictions.filter, node_volume_limits.filter, volume_binding.filter, volume_zone.filter)
+PLUGINS = (volume_restrictions, node_volume_limits, volume_binding, volume_zone)
 
 Object = dict[str, Any]
 
 
-class Volumes:
-    """An Extra, and the plugins' Storage. `wake` is told of the plugins that may judge otherwise now."""
+class Volumes(Extra):
+    """An Extra for four plugins, and their Storage. `wake` is told of the plugins that may judge otherwise now.
 
-    name = volume_binding.NAME
+    Which of them are asked is the choice of the pod's profile.
+    """
 
-    def __init__(self, client: Client, clock: Clock, tasks: Tasks, wake: Callable[[str], None]) -> None:
-        self._client, self._clock, self._wake = client, clock, wake
+    names = frozenset(plugin.NAME for plugin in PLUGINS)
+    reads_pods = True
+
+    def __init__(
+        self, client: Client, clock: Clock, tasks: Tasks, wake: Callable[[str], None], profiles: Mapping[str, Profile]
+    ) -> None:
+        self._client, self._wake, self._profiles = client, wake, profiles
         self._caches = {kind.resource: Cache(client, kind, clock=clock, tasks=tasks) for kind in KINDS}
         self._of(PERSISTENTVOLUME).add_index(_CLASS, lambda volume: (volume_match.storage_class(volume),))
+        self._of(CSISTORAGECAPACITY).add_index(_CLASS, lambda capacity: (capacity.get("storageClassName") or "",))
         self._snapshot = Snapshot()
         self._chosen: dict[str, Choice] = {}  # by pod uid
         self._taken: dict[str, str] = {}  # volume -> uid of the claim that it was chosen for
@@ -58,24 +69,29 @@ class Volumes:
 
     def is_concerned(self, pod: Demand) -> bool:
         """Whether it has claims."""
-        return any(True for _ in pod_claims.of(pod.pod))
+        return bool(pod.claims)
 
     def refuse(self, pod: Demand) -> Verdict | None:
         """Claims that are not there, or not ready."""
-        return volume_binding.refuse(pod, self)
+        return volume_binding.refuse(pod, self) if self._binds(pod) else None
 
     def filter(self, pod: Demand, nodes: Nodes, snapshot: Snapshot) -> list[Verdict | None]:
         """The first word of the plugins about each node."""
         self._snapshot = snapshot
         found: list[Verdict | None] = [None] * len(nodes)
-        for each in FILTERS:
+        enabled = self._profiles[pod.scheduler].enabled
+        for each in PLUGINS:
+            if each.NAME not in enabled:
+                continue
             left = [at for at, verdict in enumerate(found) if verdict is None]
-            for at, verdict in zip(left, each(pod, [nodes[at] for at in left], snapshot, self), strict=True):
+            for at, verdict in zip(left, each.filter(pod, [nodes[at] for at in left], snapshot, self), strict=True):
                 found[at] = verdict
         return found
 
     def reserve(self, pod: Demand, node: str) -> None:
         """What was chosen is taken."""
+        if not self._binds(pod):
+            return
         labels = self._snapshot.labels[self._snapshot.index[node]]
         choice = self._chosen[pod.uid] = volume_binding.choose(pod, node, labels, self)
         for claim, volume in choice.bindings:
@@ -103,10 +119,11 @@ class Volumes:
             if objects.annotations(claim).get(volume_match.SELECTED_NODE) != node:
                 written = await self._client.update(PERSISTENTVOLUMECLAIM, _selected(claim, node))
                 await self._of(PERSISTENTVOLUMECLAIM).wait_seen(objects.resource_version(written))
-        await self._wait_bound(choice)
+        given = (self._profiles[pod.scheduler].args.get(volume_binding.NAME) or {}).get("bindTimeoutSeconds")
+        await self._wait_bound(choice, BIND_SECONDS if given is None else float(given))
         self.release(pod)
 
-    async def _wait_bound(self, choice: Choice) -> None:
+    async def _wait_bound(self, choice: Choice, seconds: float) -> None:
         claims = [*(claim for claim, _ in choice.bindings), *choice.provisions]
         problems: list[str] = []
 
@@ -116,7 +133,7 @@ class Volumes:
             return bool(problems) or all(state == BOUND for state in states)
 
         try:
-            async with asyncio.timeout(BIND_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._of(PERSISTENTVOLUMECLAIM).wait_until(is_over)
         except TimeoutError:
             raise _failed("context deadline exceeded") from None
@@ -167,6 +184,18 @@ class Volumes:
         drivers = (found.get("spec") or {}).get("drivers") or () if found is not None else ()
         counts = {each["name"]: (each.get("allocatable") or {}).get("count") for each in drivers}
         return {name: int(count) for name, count in counts.items() if count is not None}
+
+    def is_measured(self, provisioner: str) -> bool:
+        """See Storage."""
+        found = self._of(CSIDRIVER).get(("", provisioner))
+        return found is not None and bool((found.get("spec") or {}).get("storageCapacity"))
+
+    def capacities(self, storage_class: str) -> Iterable[Object]:
+        """See Storage."""
+        return self._of(CSISTORAGECAPACITY).indexed(_CLASS, storage_class)
+
+    def _binds(self, pod: Demand) -> bool:
+        return volume_binding.NAME in self._profiles[pod.scheduler].enabled
 
     def _of(self, kind: Kind) -> Cache:
         return self._caches[kind.resource]

@@ -19,7 +19,7 @@ from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects, status
 from sampan.meta.wire import json
-from sampan.server import aside, codec, custom, documents, guards, health, resource_metrics, routes, server_metrics
+from sampan.server import codec, custom, documents, guards, health, resource_metrics, routes, server_metrics
 from sampan.server.admission import plugins
 from sampan.server.admission.admission_metrics import AdmissionMetrics
 from sampan.server.admission.chain import Chain
@@ -48,7 +48,6 @@ from sampan.server.request_info import RequestInfo
 from sampan.server.resource_metrics import ResourceMetrics
 from sampan.server.reviews import Reviews
 from sampan.server.served import Served
-from sampan.server.subresources import later
 from sampan.server.subresources.binding import BindingHandler
 from sampan.server.subresources.eviction import EvictionHandler
 from sampan.server.subresources.finalize import FinalizeHandler
@@ -110,7 +109,7 @@ class App:
         self.served.replace("metrics", resource_metrics.KINDS)
         self.versions = Versions()
         self.cache = Cache(parts.store, parts.kinds, parts.tasks)
-        self.registry = Registry(self.cache, parts.store, parts.ids, self.versions)
+        self.registry = Registry(self.cache, parts.ids, self.versions)
         self.tokens = self._tokens = Tokens(parts.token_key, retired=parts.retired_keys)
         self._authorizer = Authorizer(self.registry)
         outside = guards.Outside(parts.clock, parts.outbound, parts.front_proxy, parts.audit)
@@ -284,7 +283,7 @@ class App:
             raise routes.misplaced(kind, info, self.served)
         subresource = kind.subresource(info.subresource) if info.subresource else None
         if (info.subresource and subresource is None) or (info.below and info.subresource != "proxy"):
-            raise later.refusal(info, kind)
+            raise status.not_found(kind.group, kind.plural, info.name) if kind.custom else status.no_such_path()
         verbs = subresource.verbs if subresource else kind.verbs
         if info.verb not in verbs and info.subresource != "proxy":  # whose handler knows more methods
             if kind.custom:
@@ -300,7 +299,8 @@ class App:
             return await self._subresources[call.sub](call)
         if call.request.method != "GET":
             codec.negotiate(call.request.headers.get("accept", ""), call.kind)  # a 406 comes before any write
-            call.check_options()
+            if call.request.query:
+                call.check_options()
         if call.kind.not_stored:
             return await self._unstored.get(call.kind.name, self._reviews.handle)(call)
         match call.info.verb:
@@ -326,13 +326,13 @@ class App:
                 raise status.method_not_supported(call.kind.group, call.kind.plural, verb)
 
     async def _update(self, call: Call) -> Response:
-        body = await codec.body(call)
-        body.setdefault("metadata", {})
+        found = None if call.kind.is_satellite else self.registry.get(call.kind, call.namespace, call.name)
+        body = await codec.replacement(call, None if found is None else found.tree)
         if not call.kind.unconditional and not objects.resource_version(body):
             raise status.no_version(call.kind.group, call.kind.plural, call.name)
 
         async def change(item: Any) -> Any:
-            return await aside.run(objects.copy, body, size=len(call.request.body))
+            return body
 
         return await codec.answer(call, await self.registry.update(call, change))
 
@@ -351,6 +351,7 @@ class App:
             "log": streams.log,
             "exec": streams.exec,
             "attach": streams.attach,
+            "portforward": streams.port_forward,
             "proxy": ProxyHandler(self.registry, parts.outbound, parts.agent, self._guards.access.check).handle,
         }
 

@@ -29,11 +29,13 @@ _HOME: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("home", default
 async def run(function: Callable[..., T], *args: Any, size: int = 0) -> T:
     """The function's result. It may run twice, so what it changes must bear that; `size` is that of what it reads."""
     if size < LARGE_BYTES:
+        token = patience.limit(PATIENCE)
         try:
-            with patience.limited(PATIENCE):
-                return function(*args)
+            return function(*args)
         except patience.TooLong:
             pass
+        finally:
+            patience.end(token)
     loop = asyncio.get_running_loop()
     try:
         done = loop.run_in_executor(_thread(), _away, loop, function, *args)
@@ -78,13 +80,13 @@ def at_home(function: Callable[..., T], *args: Any) -> T:
 
 
 def _away(loop: asyncio.AbstractEventLoop, function: Callable[..., T], *args: Any) -> T:
-    token = _HOME.set(loop)
+    token, outer = _HOME.set(loop), patience.limit(PATIENCE_ASIDE)
     try:
-        with patience.limited(PATIENCE_ASIDE):
-            return function(*args)
+        return function(*args)
     except patience.TooLong:
         raise status.timed_out() from None
     finally:
+        patience.end(outer)
         _HOME.reset(token)
 
 

@@ -8,7 +8,7 @@ stored bytes and, on demand, the bytes for clients, with the resourceVersion spl
 import asyncio
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -16,13 +16,15 @@ import orjson
 from sampan.kinds.kind import Kind
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
-from sampan.meta.wire import protobuf
-from sampan.store.protocol import Batch, Event, Store
+from sampan.meta.wire import json, protobuf
+from sampan.store.protocol import Batch, Compare, Event, Result, Store, Write
 
 ROOT = "/registry/"
 WINDOW_EVENTS = 8192
 MAX_VIEWS = 4
 _METADATA = b'"metadata":{'
+_REVISION = "ControllerRevision"
+"""kubectl compares the bytes of its data with what it would write, to know whether a rollback changes anything."""
 
 Tree = dict[str, Any]
 Written = tuple[str, bytes, Tree]
@@ -106,10 +108,12 @@ def encode(obj: Tree) -> bytes:
     """An object as it is stored: kind, apiVersion and metadata first, no resourceVersion."""
     metadata = obj["metadata"]
     if "resourceVersion" in metadata:
-        metadata = {k: v for k, v in metadata.items() if k != "resourceVersion"}
-    head = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": metadata}
-    head.update((k, v) for k, v in obj.items() if k not in head)
-    return orjson.dumps(head)
+        metadata = dict(metadata)
+        del metadata["resourceVersion"]
+    head = {"kind": "", "apiVersion": "", "metadata": {}, **obj}
+    head["metadata"] = metadata
+    stored = orjson.dumps(head)
+    return json.escaped(stored) if obj["kind"] == _REVISION else stored
 
 
 class Change:
@@ -237,7 +241,8 @@ class Cache:
         self._by_prefix = {prefix(kind): KindCache(prefix(kind)) for kind in kinds if not kind.not_stored}
         self._by_place: dict[tuple[str, str], KindCache] = {}
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._at_hand: dict[str, tuple[bytes, Tree]] = {}
+        self._at_hand: dict[str, Written] = {}
+        self._take_at_once: Callable[[], Batch | None] = _nothing
         self.revision = 0
 
     def of(self, kind: Kind) -> KindCache:
@@ -255,7 +260,7 @@ class Cache:
         for where, kept in other._by_prefix.items():
             self._at(where).continue_from(kept)
         self.revision = other.revision
-        self._tasks.spawn(self._follow(self.revision), "watch cache")
+        self._start_following()
 
     async def start(self) -> None:
         """Reads the whole store, then follows it."""
@@ -267,35 +272,54 @@ class Cache:
         for cache in self._by_prefix.values():
             cache.sort(page.revision)
         self.revision = page.revision
-        self._tasks.spawn(self._follow(page.revision), "watch cache")
+        self._start_following()
 
-    async def wait(self, revision: int, written: Written | None = None) -> None:
+    async def write(self, compares: Sequence[Compare], writes: Sequence[Write], written: Written | None) -> Result:
+        """A transaction of the store, whose changes are in the cache when it returns.
+
+        `written` is what one of the writes stores, if the tree is at hand and nobody changes it any more.
+        """
+        if written is None:
+            result = await self._store.txn(compares, writes)
+            await self.wait(result.revision)
+            return result
+        key = written[0]
+        self._at_hand[key] = written
+        try:
+            result = await self._store.txn(compares, writes)
+            await self.wait(result.revision)
+            return result
+        finally:
+            if self._at_hand.get(key) is written:
+                del self._at_hand[key]
+
+    async def wait(self, revision: int) -> None:
         """Returns once everything up to the revision is in the cache.
 
-        `written` is the tree that the revision stored, if it is at hand and nobody changes it any more.
+        A write is published before whoever wrote it hears of it, and so is mostly there to be taken at once.
         """
+        if revision > self.revision and (batch := self._take_at_once()) is not None:
+            self._apply(batch)
         if revision <= self.revision:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((revision, future))
-        if written is None:
-            await future
-            return
-        key, stored, tree = written
-        self._at_hand[key] = (stored, tree)
-        try:
-            await future
-        finally:
-            self._at_hand.pop(key, None)
+        await future
 
-    async def _follow(self, revision: int) -> None:
-        async for batch in self._store.watch(ROOT, revision):
+    def _start_following(self) -> None:
+        changes = self._store.watch(ROOT, self.revision)
+        self._take_at_once = getattr(changes, "take_at_once", _nothing)
+        self._tasks.spawn(self._follow(changes), "watch cache")
+
+    async def _follow(self, changes: AsyncIterator[Batch]) -> None:
+        async for batch in changes:
             self._apply(batch)
 
     def _apply(self, batch: Batch) -> None:
         for event in batch.events:
-            stored, tree = self._at_hand.get(event.key, (None, None)) if self._at_hand else (None, None)
-            self._at(_prefix_of(event.key)).apply(event, tree if stored is event.value else None)
+            written = self._at_hand.get(event.key)
+            tree = written[2] if written is not None and written[1] is event.value else None
+            self._at(_prefix_of(event.key)).apply(event, tree)
         self.revision = batch.revision
         self._wake()
 
@@ -314,6 +338,10 @@ class Cache:
             elif not future.done():
                 future.set_result(None)
         self._waiters = waiting
+
+
+def _nothing() -> None:
+    """Of a watch that is always waited for."""
 
 
 def prefix(kind: Kind) -> str:

@@ -62,7 +62,7 @@ class Call:
         manager = self.request.param("fieldManager") if self.request.query else ""
         if len(manager) > MAX_MANAGER_LENGTH:
             raise self._invalid_option(status.too_long("fieldManager", MAX_MANAGER_LENGTH))
-        if not manager.isprintable():
+        if manager and not manager.isprintable():
             why = "should only contain printable characters"
             raise self._invalid_option(status.invalid_value("fieldManager", manager, why))
         return manager or default_manager(self.request.headers.get("user-agent", ""))

@@ -7,8 +7,9 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-represent
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -35,6 +36,7 @@ MAX_WARNINGS_LENGTH = 4096
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Tree = dict[str, Any]
+Conformed = Callable[[Tree, Kind], tuple[Tree, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,13 @@ class Form:
         return f"{self.media};as={self.shape};g=meta.k8s.io;v={self.shape_version}"
 
 
+_PLAIN = Form()
+
+
 def negotiate(accept: str, kind: Kind | None) -> Form:
     """The first acceptable form of an Accept header. Raises ApiError 406 when there is none."""
     if not accept or accept == JSON:
-        return Form()
+        return _PLAIN
     for clause in accept.split(","):
         media, *rest = (part.strip() for part in clause.split(";"))
         found = _form(media, dict(part.split("=", 1) for part in rest if "=" in part), kind)
@@ -120,6 +125,15 @@ async def body(call: Call, kind: Kind | None = None) -> Tree:
     return await aside.run(body_tree, call, kind, size=weight(call))
 
 
+async def replacement(call: Call, known: Tree | None) -> Tree:
+    """The same for an object that takes the place of `known`; it may be the caller's own and is not to be changed."""
+    if not isinstance(call.request.body, dict) or not call.request.body.get("metadata"):
+        made = await body(call)
+        made.setdefault("metadata", {})
+        return made
+    return check_change(call, call.request.body, known)
+
+
 def weight(call: Call) -> int:
     """How large a body is, in bytes of JSON that would be as much work."""
     body = call.request.body
@@ -169,15 +183,26 @@ def check_fields(call: Call, tree: Tree, kind: Kind, problems: Sequence[str] = (
     """The tree as its type keeps it: unknown fields are dropped, and refused or warned about as
     ?fieldValidation= says. Raises ApiError 400, also for values of a wrong type. An `applied` one keeps its zeros.
     """
+    return _checked(call, tree, kind, problems, partial(_conformed, applied=applied))
+
+
+def check_change(call: Call, tree: Tree, known: Tree | None) -> Tree:
+    """The same for an object that takes the place of a stored one: what it shares with that is not looked at again."""
+    return _checked(call, tree, call.kind, (), partial(_conformed, known=known))
+
+
+def _conformed(tree: Tree, kind: Kind, *, applied: bool = False, known: Tree | None = None) -> tuple[Tree, list[str]]:
+    if kind.custom:
+        return custom_bodies.conform(tree, kind)
+    return fields.conform(tree, kind.type, applied=applied, known=known)
+
+
+def _checked(call: Call, tree: Tree, kind: Kind, problems: Sequence[str], conformed: Conformed) -> Tree:
     mode = call.field_validation
     if not kind.schema and kind.own_type is None:
         return tree
     try:
-        kept: Tree
-        unknown: list[str]
-        kept, unknown = (
-            custom_bodies.conform(tree, kind) if kind.custom else fields.conform(tree, kind.type, applied=applied)
-        )
+        kept, unknown = conformed(tree, kind)
     except fields.Mismatch as error:
         raise fields.mismatch_error(error, kind.name, kind.version) from error
     texts = fields.in_document_order(tree, unknown, list(problems))[:MAX_STRICT] if unknown or problems else []
@@ -204,7 +229,7 @@ async def answer(call: Call, item: Item, code: int = 200) -> Response:
 def respond(call: Call, item: Item, code: int = 200) -> Response:
     """One object in the form the client wants."""
     form = negotiate(call.request.headers.get("accept", ""), call.kind)
-    if form == Form():
+    if form is _PLAIN or form == _PLAIN:
         return Response(code, item.tree if call.request.takes_trees else item.wire, warning_headers(call.warnings))
     if form == Form(PROTOBUF):
         data = protobuf.wrap(call.api_version, call.kind.name, item.protobuf)
@@ -216,6 +241,8 @@ def respond_tree(call: Call, tree: Tree, code: int = 200, form: Form | None = No
     """One object, or anything else that has apiVersion and kind (a Scale, a review, a Status)."""
     form = form or negotiate(call.request.headers.get("accept", ""), call.kind)
     headers = warning_headers(call.warnings)
+    if form is _PLAIN and call.request.takes_trees:
+        return Response(code, tree, headers)
     if form.shape == "Table":
         options = table_options(call)
         columns = SCALE.columns if tree.get("kind") == SCALE.name else call.kind.columns

@@ -48,6 +48,11 @@ class Impersonation:
 def wanted(request: Request) -> Impersonation | None:
     """Whom the request's Impersonate-* headers ask to be. Raises ApiError 400 when they have no user."""
     headers = request.headers
+    for header in headers:
+        if header[:12] == "impersonate-":
+            break
+    else:
+        return None
     name = headers.get("impersonate-user", "")
     extra = {
         unquote(k.removeprefix(_EXTRA)): tuple(part.strip() for part in v.split(","))

@@ -20,8 +20,12 @@ _STABLE = (
     "apiserver_longrunning_requests", "apiserver_request_duration_seconds", "apiserver_request_total",
     "apiserver_requested_deprecated_apis", "apiserver_response_sizes", "apiserver_storage_objects",
     "apiserver_storage_size_bytes", "kubernetes_healthcheck", "kubernetes_healthchecks_total",
+    "scheduler_pending_pods", "scheduler_pod_scheduling_attempts", "scheduler_preemption_attempts_total",
+    "scheduler_preemption_victims", "scheduler_schedule_attempts_total",
+    "scheduler_scheduling_attempt_duration_seconds",
 )  # fmt: skip
 _BETA = (
+    "scheduler_pod_scheduling_sli_duration_seconds",
     "apiserver_flowcontrol_current_executing_requests", "apiserver_flowcontrol_current_executing_seats",
     "apiserver_flowcontrol_current_inqueue_requests", "apiserver_flowcontrol_dispatched_requests_total",
     "apiserver_flowcontrol_nominal_limit_seats", "apiserver_flowcontrol_rejected_requests_total",

@@ -3,6 +3,7 @@
 Redirects are not followed: what an agent answers is final.
 """
 
+import base64
 import ssl
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +17,7 @@ from sampan.web import listener
 CONNECT_SECONDS = 10.0
 CHUNK_BYTES = 65536
 ERROR_STREAM = 3
+BINARY, BASE64 = "binary.k8s.io", "base64.binary.k8s.io"
 WITH_STATUS = ("v4.", "v5.")
 """The sub-protocols whose error stream carries a Status; the older ones carry text."""
 
@@ -48,6 +50,19 @@ class HttpsDialer:
             await listener.relay(client, backend)
 
         return listener.Upgrade((backend.protocol,) if backend.protocol else (), serve)
+
+    def messages(self, body: AsyncIterator[bytes]) -> listener.Upgrade:
+        """Sends a body as messages of a WebSocket, as bytes or, where the client asks for it, as base64 texts."""
+
+        async def serve(client: Any) -> None:
+            async for piece in body:
+                if client.ws_protocol == BASE64:
+                    await client.send_str(base64.b64encode(piece).decode())
+                else:
+                    await client.send_bytes(piece)
+            await client.close()
+
+        return listener.Upgrade((BINARY, BASE64), serve)
 
     def refusal(self, error: status.ApiError, protocol: str) -> listener.Upgrade:
         """Accepts a client's WebSocket, says on its error stream what failed, and closes."""

@@ -5,8 +5,6 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply
 
 from typing import Any
 
-import orjson
-
 from sampan.kinds.kind import Kind
 from sampan.meta import objects, status
 from sampan.meta.apply import checking, managed
@@ -47,10 +45,10 @@ class Patching:
         def made(item: Item) -> Tree:
             new = patched(call, item.tree, patch, media)
             codec.check_type(new, call.kind, call.info.version)
-            return codec.check_fields(call, new, call.kind)
+            return codec.check_change(call, new, item.tree)
 
         async def change(item: Item) -> Tree:
-            return await aside.run(made, item, size=max(size, len(item.wire)))
+            return await aside.run(made, item, size=max(size, len(item.stored)))
 
         return await self._registry.update(call, change), False
 
@@ -65,15 +63,14 @@ class Patching:
                     why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                     raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
                 try:
-                    return await self._registry.create(
-                        call, await aside.run(_merged, call, None, config, size=size)
-                    ), True
+                    made = objects.copy(await aside.run(_merged, call, None, config, size=size))
+                    return await self._registry.create(call, made), True
                 except status.ApiError as error:
                     if error.reason != "AlreadyExists" or "uid" in config["metadata"]:
                         raise
 
             async def change(item: Item) -> Tree:
-                return await aside.run(_merged, call, item.tree, config, size=max(size, len(item.wire)))
+                return await aside.run(_merged, call, item.tree, config, size=max(size, len(item.stored)))
 
             return await self._registry.update(call, change), False
         raise status.conflict(call.kind.group, call.kind.plural, call.name)
@@ -98,7 +95,7 @@ def read(call: Call, media: str) -> Any:
 
 
 def patched(call: Call, old: Tree, patch: Any, media: str) -> Tree:
-    """The patched object, which shares nothing with `old`."""
+    """The patched object, which shares what it can with `old` and the patch."""
     if media == JSON_PATCH:
         new = json_patch.apply(old, patch)
     elif media == MERGE_PATCH:
@@ -107,10 +104,9 @@ def patched(call: Call, old: Tree, patch: Any, media: str) -> Tree:
         new = strategic.apply(old, patch, call.kind.type)
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise status.bad_request("the patched object is not an object")
-    result: Tree = orjson.loads(orjson.dumps(new))
     for name in ("kind", "apiVersion"):  # a patch cannot make a thing nameless
-        result.setdefault(name, old[name])
-    return result
+        new.setdefault(name, old[name])
+    return new
 
 
 def applied(call: Call, kind: Kind) -> Tree:

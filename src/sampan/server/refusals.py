@@ -30,6 +30,8 @@ def refuse(error: status.ApiError, request: Request) -> Response:
     """A refusal as the client reads it."""
     if isinstance(error, NoPage):
         return no_page()
+    if request.takes_trees:
+        return Response(error.code, error.status, dict(error.headers))
     accept = request.headers.get("accept", "")
     form = codec.Form(codec.PROTOBUF) if accept.startswith(codec.PROTOBUF) else codec.Form()
     return Response(error.code, codec.encode(error.status, form), dict(error.headers), form.media)

@@ -24,7 +24,7 @@ from sampan.server.cache import Cache, Item, Written, encode, item_key
 from sampan.server.cache import Change as CacheChange
 from sampan.server.call import Call
 from sampan.server.versions import Versions
-from sampan.store.protocol import Compare, Delete, Put, Store, Write
+from sampan.store.protocol import Compare, Delete, Put, Write
 
 Tree = dict[str, Any]
 Change = Callable[[Item], Awaitable[Tree]]
@@ -38,9 +38,8 @@ SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGrace
 class Registry:
     """The write side. `lookup` is what admission may read."""
 
-    def __init__(self, cache: Cache, store: Store, ids: Ids, versions: Versions) -> None:
+    def __init__(self, cache: Cache, ids: Ids, versions: Versions) -> None:
         self._cache = cache
-        self._store = store
         self._admission = chain.Chain(())
         self._ids = ids
         self.versions = versions
@@ -131,19 +130,20 @@ class Registry:
         new["metadata"] = attributes.born()["metadata"]
         call.warnings.extend(await aside.run(self._check_new, call, new, size=max(size, attributes.grown)))
         await self._judge(attributes)
-        key = self.store_key(kind, new)
+        cache, place = self._cache.of(kind), item_key(kind, objects.namespace(new), objects.name(new))
+        key = cache.prefix + place
         if kind.is_satellite:
             stored, shown = await self.versions.written(kind, new)
         else:
             stored = shown = encode(new)
-        if self.get(kind, objects.namespace(new), objects.name(new)) is not None:
+        if cache.get(place) is not None:
             raise status.already_exists(kind.group, kind.plural, objects.name(new))
         if call.dry_run:
             return Item(key, 0, shown)
-        result = await self._store.txn([Compare(key, 0), *attributes.compares], [Put(key, stored), *attributes.writes])
-        await self._cache.wait(result.revision, _at_hand(call, key, stored, new))
+        compares, writes = [Compare(key, 0), *attributes.compares], [Put(key, stored), *attributes.writes]
+        result = await self._cache.write(compares, writes, _at_hand(call, key, stored, new))
         if result.succeeded:
-            return self._now(kind, item_key(kind, objects.namespace(new), objects.name(new)), result.revision, shown)
+            return self._now(kind, place, result.revision, shown)
         if result.found and result.found[0] is not None:
             raise status.already_exists(kind.group, kind.plural, objects.name(new))
         return None
@@ -172,7 +172,10 @@ class Registry:
 
     def _complete(self, call: Call, new: Tree, old: Tree | None) -> None:
         """What is not said is as the kind has it, and what is said is its writer's."""
-        call.kind.hooks.default(new)
+        if call.sub == "status" and old is not None and _shares_all_but_status(new, old):
+            call.kind.hooks.default_status(new)
+        else:
+            call.kind.hooks.default(new)
         if owners := self._track(call, new, old):
             new["metadata"]["managedFields"] = owners
         else:
@@ -193,7 +196,10 @@ class Registry:
     # Update
 
     async def update(self, call: Call, change: Change) -> Item:
-        """Replaces the object that a call names by what `change` makes of it; deletes it when nothing holds it."""
+        """Replaces the object that a call names by what `change` makes of it; deletes it when nothing holds it.
+
+        What `change` makes may share anything with the item and with the request: it is left alone.
+        """
         for _ in range(UPDATE_TRIES):
             item = await self.find(call)
             new = await change(item)
@@ -204,22 +210,29 @@ class Registry:
                 return written
         raise status.conflict(call.kind.group, call.kind.plural, call.name)
 
-    async def _update_once(self, call: Call, item: Item, new: Tree) -> Item | None:
+    async def _update_once(self, call: Call, item: Item, made: Tree) -> Item | None:
         """One try; None when somebody else was faster."""
-        old = item.tree
-        self._keep_identity(call, new, old)
-        new["metadata"]["resourceVersion"] = str(item.revision)
-        attributes = chain.Attributes(call, chain.UPDATE, new, old)
+        size = max(len(item.stored), len(call.request.body))
+        new = await aside.run(self._draft, call, item, made, size=size)
+        attributes = chain.Attributes(call, chain.UPDATE, new, item.tree)
         try:
-            await self._prove(call, new, attributes, max(len(item.wire), len(call.request.body)))
+            await self._prove(call, new, attributes, size)
             return await self.put(call, item, new, attributes)
         finally:
             attributes.let_go()
 
+    def _draft(self, call: Call, item: Item, made: Tree) -> Tree:
+        """What a change has made of an item, as the write's own tree: with its identity, defaults and owners."""
+        old = item.tree
+        new = _own(call, old, made)
+        self._keep_identity(call, new, old)
+        new["metadata"]["resourceVersion"] = str(item.revision)
+        self._complete(call, new, old)
+        return new
+
     async def _prove(self, call: Call, new: Tree, attributes: chain.Attributes, size: int) -> None:
         """Admission, preparation and validation of an update. Raises ApiError."""
         old = attributes.old or {}
-        await aside.run(self._complete, call, new, old, size=size)
         await self._admit(attributes)
         scope_write(call, new, old)
         call.warnings.extend(await aside.run(self._check_update, call, new, old, size=size))
@@ -242,8 +255,7 @@ class Registry:
         if call.dry_run:
             return Item(item.key, item.revision, shown)
         compares = [Compare(key, item.revision), *attributes.compares]
-        result = await self._store.txn(compares, [write, *attributes.writes])
-        await self._cache.wait(result.revision, _at_hand(call, key, stored, new))
+        result = await self._cache.write(compares, [write, *attributes.writes], _at_hand(call, key, stored, new))
         return self._now(call.kind, item.key, result.revision, shown) if result.succeeded else None
 
     def _now(self, kind: Kind, key: str, revision: int, shown: bytes) -> Item:
@@ -307,8 +319,7 @@ class Registry:
             return True
         key = self.store_key(call.kind, item.tree)
         compares = [Compare(key, item.revision), *attributes.compares]
-        result = await self._store.txn(compares, [Delete(key), *attributes.writes])
-        await self._cache.wait(result.revision)
+        result = await self._cache.write(compares, [Delete(key), *attributes.writes], None)
         return result.succeeded
 
     def store_key(self, kind: Kind, obj: Tree) -> str:
@@ -367,6 +378,46 @@ def _at_hand(call: Call, key: str, stored: bytes, new: Tree) -> Written | None:
     return (key, stored, new) if call.request.takes_trees and not call.kind.is_satellite else None
 
 
+def _own(call: Call, old: Tree, made: Tree) -> Tree:
+    """What is to be written as a tree that the write may change, however much of it others hold: a copy.
+
+    A write to /status that says nothing else shares all else with the stored object, as it leaves that as it is: no
+    hook or plugin touches more than metadata and status then (see Hooks.default_status).
+    """
+    metadata = made["metadata"]
+    if call.sub == "status" and not call.kind.is_satellite and _says_no_more(made, old):
+        shared = {name: old.get(name) for name in made}
+        shared["metadata"] = dict(old["metadata"]) if metadata == old["metadata"] else objects.copy(metadata)
+        if "status" in made:
+            shared["status"] = objects.copy(made["status"])
+        return shared
+    owners = metadata.get("managedFields")  # entries are never changed, so they need no copy either
+    bare = {**made, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
+    own: Tree = objects.copy(bare)
+    if owners is not None:
+        copied = own["metadata"]
+        own["metadata"] = {name: owners if name == "managedFields" else copied[name] for name in metadata}
+    return own
+
+
+_WRITTEN = ("metadata", "status")
+
+
+def _says_no_more(made: Tree, old: Tree) -> bool:
+    """Whether all but metadata and status is as the object has it."""
+    return _are_alike(made, old) and all(name in _WRITTEN or made.get(name) == value for name, value in old.items())
+
+
+def _shares_all_but_status(new: Tree, old: Tree) -> bool:
+    """Whether that is so because `_own` shared it."""
+    return _are_alike(new, old) and all(name in _WRITTEN or new.get(name) is value for name, value in old.items())
+
+
+def _are_alike(new: Tree, old: Tree) -> bool:
+    """Whether they have as many parts beside status."""
+    return len(new) - ("status" in new) == len(old) - ("status" in old)
+
+
 def _drop_empty(metadata: Tree) -> None:
     """Empty maps and lists of metadata are the same as none, and are not kept."""
     for name in ("labels", "annotations", "finalizers", "ownerReferences"):
@@ -396,7 +447,9 @@ def check_namespace(call: Call, metadata: Tree) -> None:
 def scope_write(call: Call, new: Tree, old: Tree) -> None:
     """A write to the object leaves status as it was; one to /status all the rest, and what its kind says of metadata."""
     if call.sub == "status":
-        _put_back(new, old, [name for name in {**new, **old} if name not in ("metadata", "status")])
+        _put_back(
+            new, old, [name for name in {**new, **old} if name not in _WRITTEN and new.get(name) is not old.get(name)]
+        )
         _put_back(new["metadata"], old["metadata"], call.kind.status_keeps)
     elif not call.sub and call.kind.has_status:
         _put_back(new, old, ("status",))

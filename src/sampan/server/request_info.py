@@ -9,6 +9,7 @@ from sampan.web.message import Request
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 _FALSE = ("false", "0")
+_ODD = frozenset(("", ".", "..", "proxy"))
 
 
 @dataclass(slots=True)  # not frozen, which would make it three times as slow to make
@@ -40,31 +41,34 @@ def is_true(value: str) -> bool:
 
 def parse(request: Request) -> RequestInfo:
     """Never fails: a path that names no resource is a non-resource request."""
-    path = request.path
-    parts = path[1:].split("/")
-    plain = RequestInfo(path, request.method.lower())
-    if "proxy" in parts and ".." not in parts:
-        proxied = _proxied(plain, parts)
-        if proxied is not None:
-            return proxied
-    if len(parts) > 1 and not parts[-1]:
-        parts.pop()  # one slash at the end says nothing
-    if "" in parts or "." in parts or ".." in parts:
-        return plain
+    parts = request.path[1:].split("/")
+    if not _ODD.isdisjoint(parts):
+        if "proxy" in parts and ".." not in parts:
+            proxied = _proxied(_plain(request), parts)
+            if proxied is not None:
+                return proxied
+        if len(parts) > 1 and not parts[-1]:
+            parts.pop()  # one slash at the end says nothing
+        if "" in parts or "." in parts or ".." in parts:
+            return _plain(request)
     if parts[0] == "api" and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) > 3:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
-        return plain
+        return _plain(request)
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:
         namespace = rest[1]
         if len(rest) > 2 and not (len(rest) == 3 and rest[2] in ("status", "finalize")):
             rest = rest[2:]
     if len(rest) > 3:
-        return _with_path(plain, group, version, namespace, rest)
+        return _with_path(_plain(request), group, version, namespace, rest)
     return _resource(request, (group, version, namespace), rest)
+
+
+def _plain(request: Request) -> RequestInfo:
+    return RequestInfo(request.path, request.method.lower())
 
 
 def _proxied(plain: RequestInfo, parts: list[str]) -> RequestInfo | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sampan.client.api import DeleteOptions
 from sampan.client.transport import TransportError
-from sampan.cluster import naming
+from sampan.cluster import doors, naming
 from sampan.cluster.naming import Named
 from sampan.cluster.simulated import SimulatedCluster
 from sampan.kinds.kind import Kind
@@ -21,6 +21,8 @@ MANAGER = "scenario"
 AGAIN_SECONDS = 1.0
 PASSING = (408, 409, 429, 500, 502, 503, 504)
 """Answers that may be others a moment later."""
+DONE = (404, 422)
+"""What may be said to who tries again what was done, though its answer was lost: others have gone on from there."""
 
 
 class Impossible(Exception):
@@ -40,11 +42,15 @@ async def carry_out(cluster: SimulatedCluster, action: Action, within: float) ->
 
 
 async def _again(cluster: SimulatedCluster, end: float, call: Callable[[], Awaitable[Any]]) -> None:
+    is_doubtful = False
     while True:
         try:
             await call()
             return
         except (ApiError, TransportError, LookupError) as error:
+            if is_doubtful and isinstance(error, ApiError) and error.code in DONE:
+                return
+            is_doubtful = is_doubtful or str(error) == doors.BROKEN
             is_passing = error.code in PASSING if isinstance(error, ApiError) else True
             if not is_passing or cluster.time + AGAIN_SECONDS > end:
                 raise Impossible(str(error)) from error

@@ -141,8 +141,8 @@ def _broken(value: Value, names: tuple[str, ...]) -> Begin:
 
 
 def _lost(value: Value, names: tuple[str, ...]) -> Begin:
-    aim = _aim(value, verbs=WRITES)
-    return lambda stage, terms: stage.faults.lost_answers(aim(terms.chance))
+    code, aim = value.field("code").number(), _aim(value, verbs=WRITES)
+    return lambda stage, terms: stage.faults.lost_answers(aim(terms.chance), code)
 
 
 def _drop(value: Value, names: tuple[str, ...]) -> Begin:
@@ -163,6 +163,21 @@ def _late(value: Value, names: tuple[str, ...]) -> Begin:
 def _silent(value: Value, names: tuple[str, ...]) -> Begin:
     aim = _aim(value)
     return lambda stage, terms: stage.faults.silent_watches(aim(terms.chance))
+
+
+def _missed(value: Value, names: tuple[str, ...]) -> Begin:
+    aim = _aim(value)
+    return lambda stage, terms: stage.faults.missed_events(aim(terms.chance))
+
+
+def _repeated(value: Value, names: tuple[str, ...]) -> Begin:
+    aim = _aim(value)
+    return lambda stage, terms: stage.faults.repeated_events(aim(terms.chance))
+
+
+def _travel(value: Value, names: tuple[str, ...]) -> Begin:
+    seconds, aim = value.field("by").seconds(), _aim(value)
+    return lambda stage, terms: stage.faults.time_travel(seconds, aim(terms.chance))
 
 
 def _crash(value: Value, names: tuple[str, ...]) -> Begin:
@@ -191,6 +206,11 @@ def _duplicate(value: Value, names: tuple[str, ...]) -> Begin:
 def _crash_node(value: Value, names: tuple[str, ...]) -> Begin:
     node = _node(value.field("node"), names)
     return lambda stage, terms: stage.faults.crash_node(node(terms.dice), terms.seconds)
+
+
+def _crash_agent(value: Value, names: tuple[str, ...]) -> Begin:
+    node = _node(value.field("node"), names)
+    return lambda stage, terms: stage.faults.crash_agent(node(terms.dice), terms.seconds)
 
 
 def _partition(value: Value, names: tuple[str, ...]) -> Begin:
@@ -275,6 +295,7 @@ class _Reader:
 PLACES = ("image", "labels", "namespace", "pod", "container")
 _READERS: Mapping[str, _Reader] = {
     "crashNode": _Reader(_crash_node, ("node",)),
+    "crashAgent": _Reader(_crash_agent, ("node",)),
     "partition": _Reader(_partition, ("node", "users")),
     "freeze": _Reader(_freeze, ("node", "users")),
     "crashControlPlane": _Reader(_crash, ("atWrite",)),
@@ -284,11 +305,14 @@ _READERS: Mapping[str, _Reader] = {
     "conflicts": _Reader(_conflicts, strikes=True),
     "latency": _Reader(_latency, ("by",), strikes=True),
     "brokenConnections": _Reader(_broken, strikes=True),
-    "lostAnswers": _Reader(_lost, strikes=True),
+    "lostAnswers": _Reader(_lost, ("code",), strikes=True),
     "dropWatches": _Reader(_drop, strikes=True),
     "expireWatches": _Reader(_expire, strikes=True),
     "lateWatches": _Reader(_late, ("by",), strikes=True, needs=("by",)),
     "silentWatches": _Reader(_silent, strikes=True),
+    "missedEvents": _Reader(_missed, strikes=True),
+    "repeatedEvents": _Reader(_repeated, strikes=True),
+    "timeTravel": _Reader(_travel, ("by",), strikes=True, needs=("by",)),
     "containers": _Reader(_containers, ("of", "do", *PLACES)),
     "webhooks": _Reader(_webhooks, ("url", "delay", "error", "status")),
     "jumpClock": _Reader(_jump, ("by",), needs=("by",)),

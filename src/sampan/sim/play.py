@@ -327,13 +327,14 @@ def _broken(rule: str, condition: Condition, text: str) -> Failed:
 
 
 def _once_a_change(cluster: SimulatedCluster, is_so: Callable[[], bool]) -> Callable[[], bool]:
-    """Asks again only when something has changed."""
-    asked = [-1]
+    """Asks again only when something has changed, or the server has come to know of it."""
+    asked = [(-1, -1)]
 
     def ask() -> bool:
-        if asked[0] == len(cluster.history):
+        now = len(cluster.history), cluster.app.cache.revision if cluster.is_up else -1
+        if asked[0] == now:
             return False
-        asked[0] = len(cluster.history)
+        asked[0] = now
         return is_so()
 
     return ask

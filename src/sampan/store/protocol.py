@@ -8,12 +8,10 @@ https://etcd.io/docs/latest/learning/api/
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A live key. Revisions are positive; `create_revision` is that of the write that made it."""
 
     key: str
@@ -22,22 +20,19 @@ class Record:
     mod_revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(NamedTuple):
     """Holds when the key's mod revision is this one; 0 means that the key is absent."""
 
     key: str
     mod_revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     key: str
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Deletes a key; no effect when it is absent."""
 
     key: str
@@ -46,8 +41,7 @@ class Delete:
 Write = Put | Delete
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """`succeeded` says whether the compares held; `revision` is the store's, after the transaction.
 
     When they did not hold, `found` has the current record (or None) of each compared key, in order.
@@ -58,8 +52,7 @@ class Result:
     found: tuple[Record | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One change. `value` is None for a deletion; `previous` is the record before, None for a creation."""
 
     key: str
@@ -68,16 +61,14 @@ class Event:
     previous: Record | None
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """All events up to and including `revision`, in order; possibly none of interest (progress)."""
 
     revision: int
     events: tuple[Event, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Records in key order as of `revision`; `remaining` counts the matching keys after the last one."""
 
     revision: int
@@ -119,7 +110,8 @@ class Store(Protocol):
     def watch(self, prefix: str, after_revision: int) -> AsyncIterator[Batch]:
         """Every change after the revision, for ever, in order, without gaps; Compacted if some are gone.
 
-        A revision is never split over two batches.
+        A revision is never split over two batches. What is published can be had without waiting from an iterator that
+        has `take_at_once`.
         """
         ...
 

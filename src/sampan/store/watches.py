@@ -46,8 +46,9 @@ class Hub:
             return
         fresh = [event for event in events if event.revision > self.revision]
         self.revision = revision
-        for number, reference in list(self._watches.items()):
-            watch = reference()
+        for number in list(self._watches):  # not of items: to make pairs may collect a watch, which then goes meanwhile
+            reference = self._watches.get(number)
+            watch = None if reference is None else reference()
             if watch is None or watch.is_ended:
                 self._watches.pop(number, None)
             else:
@@ -95,6 +96,7 @@ class Watch:
         self._lost = False
         self.is_ended = False
         self._waiter: asyncio.Future[None] | None = None
+        self._is_waking = False
 
     def offer(self, revision: int, events: list[Event]) -> None:
         """New changes, all later than those offered before."""
@@ -110,7 +112,9 @@ class Watch:
         self._events.extend(wanted)
         self._bytes += size
         self._revision = max(self._revision, revision)
-        self._wake()
+        if self._waiter is not None and not self._is_waking:
+            self._is_waking = True
+            self._waiter.get_loop().call_soon(self._wake_if_left)
 
     def lose(self) -> None:
         """There is a gap: the reader gets Compacted."""
@@ -142,6 +146,11 @@ class Watch:
                 await self._wait()
         raise StopAsyncIteration
 
+    def take_at_once(self) -> Batch | None:
+        """What the reader would get without waiting, for one who cannot wait until his turn comes; None when he would."""
+        is_read = self.is_ended or self._lost or self._delivered < self._past
+        return self._take() if not is_read and (self._events or self._revision > self._delivered) else None
+
     async def aclose(self) -> None:
         """The reader wants no more."""
         self.end()
@@ -168,6 +177,12 @@ class Watch:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _wake_if_left(self) -> None:
+        """Unless it was all taken meanwhile."""
+        self._is_waking = False
+        if self._events or self._revision > self._delivered:
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

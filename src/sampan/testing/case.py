@@ -37,6 +37,7 @@ class ClusterTestCase(unittest.TestCase):
     crds: ClassVar[Sequence[Path | str | Mapping[str, Any]]] = ()
     manifests: ClassVar[Sequence[Path | str | Mapping[str, Any]]] = ()
     virtual_time: ClassVar[bool] = False
+    scheduling: ClassVar[Path | str | Mapping[str, Any] | tuple[()]] = ()
 
     cluster: Cluster
     _bases: ClassVar[setups.Bases]

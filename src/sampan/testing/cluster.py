@@ -10,7 +10,7 @@ byte for byte.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,8 @@ from sampan.meta.status import ApiError
 from sampan.node.runtime.orders import Rule
 from sampan.node.runtime.stages import Moment
 from sampan.node.simulated import Seen
+from sampan.scheduling import config
+from sampan.scheduling.config import DEFAULTS
 from sampan.testing.outside import Outside
 
 if TYPE_CHECKING:
@@ -48,12 +50,13 @@ GONE = ("delete", "deleted", "gone")
 class Cluster:
     """`with`, `async with`, or `start()` and `close()`. Objects that it hands out are shared: never mutate them.
 
-    `nodes` is how many nodes there are at first. Refusals of the API are raised as `ApiError`, which carries the
-    Status that kubectl would show.
+    `nodes` is how many nodes there are at first; `scheduling` a KubeSchedulerConfiguration: an object, YAML or a file.
+    Refusals of the API are raised as `ApiError`, which carries the Status that kubectl would show.
     """
 
-    def __init__(self, *, seed: int = 0, nodes: int = 1) -> None:
-        self.sim = SimulatedCluster(seed=seed, nodes=nodes)
+    def __init__(self, *, seed: int = 0, nodes: int = 1, scheduling: Object | str | Path | None = None) -> None:
+        configuration = DEFAULTS if scheduling is None else config.read(next(iter(objects_of(scheduling)), None))
+        self.sim = SimulatedCluster(seed=seed, nodes=nodes, scheduling=configuration)
         self._outside = Outside(self.sim)
         self._faults: Faults | None = None
         self._invariants: Invariants | None = None
@@ -334,6 +337,18 @@ class Cluster:
         """A new node, Ready. `labels`, `taints`, `cpus`, `memory_bytes`, `pods` say what it is like."""
         self.sim.add_node(name, **settings)
         return self.wait_for(f"node/{name}", "Ready")
+
+    def add_devices(self, node: str, devices: Sequence[str | Mapping[str, Any]], *, driver: str) -> Objects:
+        """Devices of a node, beside those that the driver has there already; the ResourceSlices that tell of them.
+
+        A device is a name, or all that a slice says of one, in which attributes and capacities may stand plain:
+        `{"name": "gpu-0", "attributes": {"model": "a100"}, "capacity": {"memory": "40Gi"}}`. Raises ApiError.
+        """
+        return [self._seen(each) for each in self.sim.add_devices(node, driver, devices)]
+
+    def remove_devices(self, node: str, *, driver: str) -> None:
+        """Takes away what a driver has on a node, and the driver: no pod that needs it starts there any more."""
+        self.sim.remove_devices(node, driver)
 
     def remove_node(self, name: str) -> None:
         """Takes the node away for good: its machine and its object."""

@@ -25,8 +25,9 @@ T = TypeVar("T")
 
 MARKER = "cluster"
 LINE = (
-    "cluster(seed=0, nodes=1, crds=(), manifests=(), virtual_time=False, seeds=()): what the test's cluster is like; "
-    "paths start from the test's file; virtual_time makes its time everybody's; seeds runs the test once for each."
+    "cluster(seed=0, nodes=1, crds=(), manifests=(), virtual_time=False, scheduling=None, seeds=()): what the test's "
+    "cluster is like; paths start from the test's file; virtual_time makes its time everybody's; scheduling is a "
+    "KubeSchedulerConfiguration; seeds runs the test once for each."
 )
 RANDOM = "random"
 SEED = "sampan_seed"

@@ -16,6 +16,7 @@ from sampan.cluster import manifests
 from sampan.cluster.manifests import SUFFIXES
 from sampan.meta import objects
 from sampan.meta.status import ApiError
+from sampan.scheduling.config import ConfigError
 from sampan.testing.cluster import Cluster
 
 Object = dict[str, Any]
@@ -24,7 +25,7 @@ Manifest = Path | str
 MAX_BASES = 16
 ESTABLISHED_SECONDS = 60
 DEFINITION = "CustomResourceDefinition"
-_TAKEN = ("seed", "nodes", "crds", "manifests", "virtual_time")
+_TAKEN = ("seed", "nodes", "crds", "manifests", "virtual_time", "scheduling")
 
 
 class SetupError(Exception):
@@ -35,7 +36,8 @@ class SetupError(Exception):
 class Setup:
     """`crds` and `manifests` are files, folders or YAML texts. Definitions come first, and are established.
 
-    `virtual_time` says that the cluster's time is everybody's while the test runs.
+    `virtual_time` says that the cluster's time is everybody's while the test runs. `scheduling` is the scheduler's
+    configuration, a file or a YAML text; "" for the usual one.
     """
 
     seed: int = 0
@@ -43,6 +45,7 @@ class Setup:
     crds: tuple[Manifest, ...] = ()
     manifests: tuple[Manifest, ...] = ()
     virtual_time: bool = False
+    scheduling: Manifest = ""
 
     @property
     def base(self) -> "Setup":
@@ -65,6 +68,7 @@ class Setup:
             crds=(*self.crds, *_placed("crds", given.get("crds", ()), directory)),
             manifests=(*self.manifests, *_placed("manifests", given.get("manifests", ()), directory)),
             virtual_time=_truth("virtual_time", given.get("virtual_time", self.virtual_time)),
+            scheduling=next(iter(_placed("scheduling", given.get("scheduling", ()), directory)), self.scheduling),
         )
 
 
@@ -104,8 +108,10 @@ class Bases:
         return self._others[setup]
 
     def _built(self, setup: Setup) -> Cluster:
-        if setup.nodes != self._setup.nodes and self._is_plain:
+        if self._is_plain and (setup.nodes, setup.scheduling) != (self._setup.nodes, self._setup.scheduling):
             return build(setup)
+        if setup.scheduling != self._setup.scheduling:
+            raise SetupError("a base of your own has its scheduler's configuration already")
         names = replace(self._base.sim.settings, nodes=setup.nodes).node_names()
         if not set(names) >= set(self._base.sim.machines):
             raise SetupError(
@@ -130,7 +136,11 @@ def of_everybody(cluster: Cluster, setup: Setup) -> AbstractContextManager[None]
 
 def build(setup: Setup) -> Cluster:
     """A new base, which runs. Raises SetupError."""
-    return _prepared(Cluster(nodes=setup.nodes).start(), setup.crds, setup.manifests)
+    try:
+        cluster = Cluster(nodes=setup.nodes, scheduling=setup.scheduling or None)
+    except (ConfigError, ApiError, OSError) as error:
+        raise SetupError(f"scheduling: {error}") from error
+    return _prepared(cluster.start(), setup.crds, setup.manifests)
 
 
 def _prepared(cluster: Cluster, crds: Iterable[Manifest], others: Iterable[Manifest]) -> Cluster:

@@ -227,3 +227,22 @@ def _fd(path: Path) -> int:
     import os
 
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+@root
+def test_names_go_one_by_one_and_prune_takes_what_nobody_uses(store: ImageStore, tmp_path: Path) -> None:
+    """The last tag takes the image with it; what a container is made of stays, and half a pull goes."""
+    image = load(store, tmp_path, docker_archive())
+    assert store.resolve("example.com/a/b:2").reference == "example.com/a/b:2"
+    assert store.remove("web:v1")
+    assert store.resolve(image.id).repo_tags == ("example.com/a/b:2",)
+    assert [name.partition("@")[0] for name in store.resolve(image.id).repo_digests] == ["example.com/a/b"]
+    assert store.remove("example.com/a/b:2")
+    assert store.list() == []
+    kept = load(store, tmp_path, docker_archive())
+    gone = store.import_rootfs(tmp_path, "gone:v1")
+    store.downloads.mkdir()
+    (store.downloads / ("0" * 64)).write_bytes(b"half")
+    assert store.prune([kept.repo_digests[0]]) == ([gone], gone.size)
+    assert (store.list(), list(store.downloads.glob("0*0"))) == ([kept], [])
+    assert store.prune()[0] == [kept]

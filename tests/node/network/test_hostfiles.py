@@ -1,5 +1,7 @@
 """What a pod reads in /etc."""
 
+import pytest
+
 from sampan.node.network import hostfiles
 
 POD = {"metadata": {"name": "web-0", "namespace": "shop"}, "spec": {}}
@@ -53,3 +55,14 @@ def test_hosts() -> None:
 def test_long_names_are_cut() -> None:
     """The kernel takes 63 characters; the cut leaves no dash at the end."""
     assert hostfiles.hostname({"metadata": {"name": "a" * 62 + "-b"}, "spec": {}}) == "a" * 62
+
+
+def test_the_name_that_processes_see() -> None:
+    """The short one, the full one where that is asked for, or an own one; the kernel takes 64 characters."""
+    assert hostfiles.kernel_name(pod(subdomain="sub"), "cluster.local") == hostfiles.hostname(pod())
+    full = hostfiles.kernel_name(pod(subdomain="sub", setHostnameAsFQDN=True), "cluster.local")
+    assert full == f"{hostfiles.hostname(pod())}.sub.{pod()['metadata']['namespace']}.svc.cluster.local"
+    assert hostfiles.kernel_name(pod(setHostnameAsFQDN=True), "cluster.local") == hostfiles.hostname(pod())
+    assert hostfiles.kernel_name(pod(hostnameOverride="own.name"), "cluster.local") == "own.name"
+    with pytest.raises(ValueError, match=r"is too long \(64 characters is the max, \d+ characters requested\)"):
+        hostfiles.kernel_name(pod(subdomain="s" * 50, setHostnameAsFQDN=True), "cluster.local")

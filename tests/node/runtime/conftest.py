@@ -74,7 +74,7 @@ class World:
     async def ended(self, config: ContainerConfig) -> ContainerState:
         """Starts a container and waits for its end."""
         started = await self.runtime.start(config)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for state in self.runtime.exits():
                 if state.id == started.id:
                     return state

@@ -8,7 +8,7 @@ import pytest
 from sampan.kit.ids import SeededIds
 from sampan.kit.tasks import Tasks
 from sampan.node.images.model import Image
-from sampan.node.runtime.orders import EXIT_CODE, RUN_SECONDS, START_ERROR
+from sampan.node.runtime.orders import BEHAVIOUR, EXIT_CODE, RUN_SECONDS, START_ERROR
 from sampan.node.runtime.protocol import ContainerConfig, Runtime, RuntimeFailure
 from sampan.node.runtime.simulated import SimulatedRuntime
 
@@ -63,6 +63,41 @@ async def test_ends_as_told() -> None:
     clock.moved.set()
     ended = await anext(made.exits())
     assert (ended.exit_code, ended.reason, ended.finished_at) == (3, "Error", 105.0)
+
+
+class Jumpy(Now):
+    """One whose wall time jumps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return self.time + self.ahead
+
+
+async def test_a_jump_of_the_wall_clock_moves_no_stage() -> None:
+    """How long a container has lived is nothing that people set."""
+    clock = Jumpy()
+    made = SimulatedRuntime(clock, Tasks("test"), SeededIds(1))
+    stages = "{stages: [{run: 10, readiness: false, log: [first]}, {run: 10, log: [second]}], exit: 3}"
+    state = await made.start(config(**{BEHAVIOUR: stages}))
+    await asyncio.sleep(0)
+    clock.time += 4
+    clock.ahead = 3600.0
+    moment = made.moment(state.id)
+    assert moment is not None
+    assert moment.readiness
+    assert made.lines(state.id) == [(100.0, "first")]
+    made.reconsider()
+    clock.time += 7
+    clock.ahead = -3600.0
+    assert made.lines(state.id) == [(100.0, "first"), (110.0, "second")]
+    clock.time += 9
+    clock.moved.set()
+    ended = await anext(made.exits())
+    assert ended.exit_code == 3
+    assert made.lines(state.id) == [(100.0, "first"), (110.0, "second")]
 
 
 async def test_refusals() -> None:

@@ -156,8 +156,8 @@ class ConditionsTellOfTransitions(Rule):
     def _was_otherwise(self, change: Change, now: Object) -> bool:
         """Two who see the same at the same time may both write it, each with its own time."""
         known = self.world.versions(change.resource, change.key)
-        found = (c for version in known for c in _conditions(version) if c.get("type") == now.get("type"))
-        return any(c.get("status") != now.get("status") for c in found)
+        told = ({c.get("type"): c.get("status") for c in _conditions(version)} for version in known)
+        return any(statuses.get(now.get("type")) != now.get("status") for statuses in told)
 
 
 RULES: tuple[type[Rule], ...] = (

@@ -13,6 +13,7 @@ Object = dict[str, Any]
 
 DEPLOYMENTS, REPLICASETS, JOBS, PODS = "deployments.apps", "replicasets.apps", "jobs.batch", "pods"
 INDEX = "batch.kubernetes.io/job-completion-index"
+LOST = "ContainerStatusUnknown"
 _SETS = {"ReplicaSet": REPLICASETS, "ReplicationController": "replicationcontrollers"}
 
 
@@ -110,6 +111,27 @@ class PodsEndOnce(Rule):
         return ""
 
 
+class RestartsFollowEnds(Rule):
+    """A container takes another one's place only when that one has ended, or is lost, as the pod's status then says."""
+
+    resources: ClassVar[tuple[str, ...]] = (PODS,)
+
+    def judge(self, change: Change, old: Object | None) -> str:
+        if old is None or objects.uid(old) != objects.uid(change.tree):
+            return ""
+        known = {c["name"]: c for c in _statuses(old)}
+        for container in _statuses(change.tree):
+            before = known.get(container["name"]) or {}
+            was, now = before.get("containerID") or "", container.get("containerID") or ""
+            ended = [(container.get(state) or {}).get("terminated") or {} for state in ("state", "lastState")]
+            is_lost = any(each.get("reason") == LOST for each in ended)
+            if was and now != was and not is_lost and was not in [each.get("containerID") for each in ended]:
+                return (
+                    f"container {container['name']} was {was} and is {now or 'none'}: nothing is said of an end of it"
+                )
+        return ""
+
+
 class NothingIsMadeInATerminatingNamespace(Rule):
     """In a namespace that is being deleted nothing is made any more, and it does not go before all in it is gone."""
 
@@ -131,8 +153,13 @@ RULES: tuple[type[Rule], ...] = (
     JobsKeepTheirBounds,
     JobsCountUp,
     PodsEndOnce,
+    RestartsFollowEnds,
     NothingIsMadeInATerminatingNamespace,
 )
+
+
+def _statuses(of: Object) -> Sequence[Object]:
+    return (of.get("status") or {}).get("containerStatuses") or ()
 
 
 def is_finished(job: Object) -> bool:

@@ -47,6 +47,11 @@ def default(obj: Object) -> None:
     if spec.get("conversion") is None:
         spec["conversion"] = {"strategy": "None"}
     webhook_client.default((spec["conversion"].get("webhook") or {}).get("clientConfig") or {})
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """Lists and names that are there even when they are empty."""
     status = obj.get("status")
     if status is None:
         status = obj["status"] = {}

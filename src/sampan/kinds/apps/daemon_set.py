@@ -8,7 +8,7 @@ from typing import Any
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
 from sampan.kinds.parts import cells, numbers, pod_rules, pod_template
-from sampan.meta import objects
+from sampan.meta import intstr, objects
 from sampan.meta.status import Cause, invalid_value, not_supported, required
 
 
@@ -92,8 +92,7 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
 
 
 def _template_generation(obj: Object) -> int:
-    text = objects.annotations(obj).get(TEMPLATE_GENERATION, "0")
-    return int(text) if text.isdecimal() else 0
+    return intstr.whole(objects.annotations(obj).get(TEMPLATE_GENERATION, "0")) or 0
 
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:

@@ -62,6 +62,11 @@ def default(obj: Object) -> None:
     spec.setdefault("progressDeadlineSeconds", 600)
     if spec.get("template") is not None:
         pod_template.default(spec["template"])
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """There is one, if an empty one."""
     obj.setdefault("status", {})
 
 

@@ -40,6 +40,11 @@ def default(obj: Object) -> None:
     spec.setdefault("replicas", 1)
     if spec.get("template") is not None:
         pod_template.default(spec["template"])
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """No replicas yet."""
     obj.setdefault("status", {}).setdefault("replicas", 0)
 
 

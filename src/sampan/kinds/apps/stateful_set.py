@@ -76,7 +76,7 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
     """A new one has no replicas yet. maxUnavailable is behind a gate that is closed in 1.36, so it is dropped."""
     if old is None:
         new["status"] = {"replicas": 0, "availableReplicas": 0}
-    if _max_unavailable(old or {}) is None:
+    if subresource != "status" and _max_unavailable(old or {}) is None:
         rolling = ((new.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate") or {}
         rolling.pop("maxUnavailable", None)
 

@@ -85,9 +85,14 @@ def is_ready(node: Object) -> bool:
 
 
 def default(obj: Object) -> None:
-    """There is a spec, if an empty one; what can be allocated is the capacity, unless said otherwise."""
+    """There is a spec, if an empty one."""
     if obj.get("spec") is None:
         obj["spec"] = {}
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """What can be allocated is the capacity, unless said otherwise."""
     status = obj.get("status")
     if status and status.get("capacity") and not status.get("allocatable"):
         status["allocatable"] = dict(status["capacity"])

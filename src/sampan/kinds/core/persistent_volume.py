@@ -61,6 +61,11 @@ def default(obj: Object) -> None:
         spec["persistentVolumeReclaimPolicy"] = "Retain"
     spec.setdefault("volumeMode", "Filesystem")
     volume_defaults.fill(spec)
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """Pending, until someone looks at it."""
     status = obj.setdefault("status", {})
     if not status.get("phase"):
         status["phase"] = "Pending"

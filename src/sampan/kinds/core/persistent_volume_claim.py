@@ -81,6 +81,11 @@ def has_class(claim: Object) -> bool:
 def default(obj: Object) -> None:
     """A file system; Pending, until it is bound."""
     claim_rules.default(obj.setdefault("spec", {}))
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """Pending, until it is bound."""
     status = obj.setdefault("status", {})
     if not status.get("phase"):
         status["phase"] = "Pending"

@@ -35,6 +35,7 @@ POD = Kind(
         Subresource("log", verbs=("get",)),
         Subresource("exec", verbs=("create", "get"), version="v1", kind="PodExecOptions"),
         Subresource("attach", verbs=("create", "get"), version="v1", kind="PodAttachOptions"),
+        Subresource("portforward", verbs=("create", "get"), version="v1", kind="PodPortForwardOptions"),
         Subresource(
             "proxy", verbs=("create", "delete", "get", "patch", "update"), version="v1", kind="PodProxyOptions"
         ),

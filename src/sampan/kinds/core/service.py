@@ -95,8 +95,13 @@ def default(obj: Object) -> None:
         if port.get("targetPort") in (None, 0, ""):
             port["targetPort"] = port.get("port")
     _default_policies(spec)
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """There is a load balancer, if an empty one; its addresses are virtual, unless said otherwise."""
     balancer = obj.setdefault("status", {}).setdefault("loadBalancer", {})
-    for entry in balancer.get("ingress") or () if spec["type"] == "LoadBalancer" else ():
+    for entry in balancer.get("ingress") or () if obj["spec"]["type"] == "LoadBalancer" else ():
         if entry.get("ip") and entry.get("ipMode") is None:
             entry["ipMode"] = "VIP"
 

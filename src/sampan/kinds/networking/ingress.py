@@ -66,7 +66,12 @@ INGRESS = Kind(
 
 
 def default(obj: Object) -> None:
-    """The status always has its load balancer."""
+    """Nothing but the status has any."""
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """It always has its load balancer."""
     obj.setdefault("status", {}).setdefault("loadBalancer", {})
 
 

@@ -71,8 +71,6 @@ def _size_causes(requests: Mapping[str, Any], path: str) -> list[Cause]:
         return [invalid_value(path, value, complaint)]
     if quantity.parse(value).nanos <= 0:
         return [invalid_value(path, value, "must be greater than zero")]
-    if quantity.to_milli(value) % 1000:
-        return [invalid_value(path, value, "must be an integer")]
     return []
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from sampan.cel import types
 from sampan.cel.environment import CompileError, Environment
+from sampan.cel.program import Program
 from sampan.kinds.parts import device_names
 from sampan.meta import names, quantity
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required, too_long
@@ -203,6 +204,11 @@ def _selector_causes(selector: Tree, path: str) -> list[Cause]:
 def _environment() -> Environment:
     """One variable, the device. Its maps are of the size that a device may have."""
     return Environment({"device": device_type()})
+
+
+def selector(expression: str) -> Program:
+    """A selector, ready to be asked about a `device`. Raises CompileError."""
+    return _environment().compile(expression)
 
 
 def device_type() -> types.Type:

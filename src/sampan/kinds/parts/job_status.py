@@ -34,8 +34,9 @@ _FIRST = (
 
 def causes(new: Object, old: Object | None) -> list[Cause]:
     """All causes that `old` did not have already."""
-    before = _causes(old) if old is not None else []
-    return [cause for cause in _causes(new) if cause not in before]
+    found = _causes(new)
+    before = _causes(old) if found and old is not None else []
+    return [cause for cause in found if cause not in before]
 
 
 def _causes(job: Object) -> list[Cause]:
@@ -63,11 +64,10 @@ def _uncounted_causes(uncounted: Tree) -> list[Cause]:
 
 
 def _condition_causes(job: Object) -> list[Cause]:
-    def is_so(name: str) -> bool:
-        return conditions.is_true(job, name)
-
-    texts = [text for one, other, text in _PAIRS if is_so(one) and is_so(other)]
-    texts += [text for last, first, text in _FIRST if is_so(last) and not is_so(first)]
+    listed = (job.get("status") or {}).get("conditions") or ()
+    true = {condition.get("type") for condition in listed if condition.get("status") == "True"}
+    texts = [text for one, other, text in _PAIRS if one in true and other in true]
+    texts += [text for last, first, text in _FIRST if last in true and first not in true]
     return [Cause("status.conditions", "FieldValueInvalid", f"Invalid value: {text}") for text in texts]
 
 

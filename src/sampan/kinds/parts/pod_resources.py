@@ -14,13 +14,22 @@ Amounts = dict[str, Quantity]
 
 def requests(spec: Mapping[str, Any]) -> Amounts:
     """Effective requests of a pod spec: the greater of running and initializing, plus overhead."""
+    return _effective(spec, "requests")
+
+
+def limits(spec: Mapping[str, Any]) -> Amounts:
+    """Effective limits of a pod spec, by the same rule; overhead adds to what there is a limit of."""
+    return _effective(spec, "limits")
+
+
+def _effective(spec: Mapping[str, Any], kind: str) -> Amounts:
     total: Amounts = {}
     for container in spec.get("containers") or ():
-        _add(total, _of(container))
+        _add(total, _of(container, kind))
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.get("initContainers") or ():
-        asked = _of(container)
+        asked = _of(container, kind)
         if container.get("restartPolicy") == "Always":
             _add(total, asked)
             _add(sidecars, asked)
@@ -30,10 +39,11 @@ def requests(spec: Mapping[str, Any]) -> Amounts:
             _add(asked, sidecars)
         _raise_to(peak, asked)
     _raise_to(total, peak)
-    whole = (spec.get("resources") or {}).get("requests") or {}
+    whole = (spec.get("resources") or {}).get(kind) or {}
     total.update((name, quantity.parse(value)) for name, value in whole.items())
     if spec.get("overhead"):
-        _add(total, {name: quantity.parse(value) for name, value in spec["overhead"].items()})
+        overhead = {name: quantity.parse(value) for name, value in spec["overhead"].items()}
+        _add(total, {n: value for n, value in overhead.items() if kind == "requests" or total.get(n)})
     return total
 
 
@@ -58,8 +68,8 @@ def qos_class(spec: Mapping[str, Any]) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def _of(container: Mapping[str, Any]) -> Amounts:
-    asked = (container.get("resources") or {}).get("requests") or {}
+def _of(container: Mapping[str, Any], kind: str) -> Amounts:
+    asked = (container.get("resources") or {}).get(kind) or {}
     return {name: quantity.parse(value) for name, value in asked.items()}
 
 

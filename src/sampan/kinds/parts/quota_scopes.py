@@ -79,16 +79,21 @@ def _pod_matches(term: Term, pod: Object) -> bool:
     return False
 
 
-def _claim_matches(term: Term, claim: Object) -> bool:
-    if term.get("scopeName") != ATTRIBUTES_CLASS:
-        return False
+def classes(claim: Object) -> tuple[str, ...]:
+    """The volume attributes classes that a claim wants, has, or is on its way to."""
     paths = (
         "spec.volumeAttributesClassName",
         "status.currentVolumeAttributesClassName",
         "status.modifyVolumeStatus.targetVolumeAttributesClassName",
     )
     names = [objects.get_path(claim, path) or "" for path in paths]
-    return any(_value_matches(term, name) for name in dict.fromkeys(filter(None, names)) or ("",))
+    return tuple(dict.fromkeys(filter(None, names)))
+
+
+def _claim_matches(term: Term, claim: Object) -> bool:
+    if term.get("scopeName") != ATTRIBUTES_CLASS:
+        return False
+    return any(_value_matches(term, name) for name in classes(claim) or ("",))
 
 
 def _value_matches(term: Term, value: str) -> bool:

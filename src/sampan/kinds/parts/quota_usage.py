@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sampan.kinds.kind import Kind, Object
-from sampan.kinds.parts import pod_resources, quota_scopes, resource_names
+from sampan.kinds.parts import pod_resources, quota_devices, quota_scopes, resource_names
 from sampan.meta import objects, quantity, timestamps
 from sampan.meta.quantity import Quantity
 
@@ -34,6 +34,8 @@ def usage(kind: Kind, obj: Object, now: float) -> Amounts:
         return counted | _service(obj)
     if kind.resource == CLAIMS:
         return counted | _claim(obj)
+    if kind.resource == quota_devices.RESOURCE:
+        return counted | quota_devices.amounts(obj)
     return counted | ({kind.plural: ONE} if kind.resource in _ALIASES else {})
 
 
@@ -42,11 +44,13 @@ def limited(kind: Kind, hard: Iterable[str]) -> list[str]:
     names = {f"count/{kind.resource}"}
     is_one: Callable[[str], bool] = names.__contains__
     if kind.resource == PODS:
-        is_one = lambda n: n in names or _is_of_pods(n)  # noqa: E731 (one of four rules for a name)
+        is_one = lambda n: n in names or _is_of_pods(n)  # noqa: E731 (one of five rules for a name)
     elif kind.resource == SERVICES:
         is_one = lambda n: n in names or n.partition(".")[0] == SERVICES  # noqa: E731
     elif kind.resource == CLAIMS:
         is_one = lambda n: n in names or n in (CLAIMS, "requests.storage") or CLASS_SUFFIX in n  # noqa: E731
+    elif kind.resource == quota_devices.RESOURCE:
+        is_one = lambda n: n in names or n.endswith(quota_devices.SUFFIX)  # noqa: E731
     elif kind.resource in _ALIASES:
         names.add(kind.plural)
     return sorted(name for name in hard if is_one(name))
@@ -173,8 +177,7 @@ def _service(service: Object) -> Amounts:
 def _claim(claim: Object) -> Amounts:
     spec = claim.get("spec") or {}
     found: Amounts = {CLAIMS: ONE}
-    asked = objects.get_path(claim, "spec.resources.requests") or {}
-    storage = quantity.parse(asked["storage"]) if "storage" in asked else None
+    storage = _storage(claim)
     if storage is not None:
         found["requests.storage"] = storage
     class_name = objects.annotations(claim).get(CLASS_ANNOTATION) or spec.get("storageClassName")
@@ -183,3 +186,13 @@ def _claim(claim: Object) -> Amounts:
         if storage is not None:
             found[f"{class_name}{CLASS_SUFFIX}requests.storage"] = storage
     return found
+
+
+def _storage(claim: Object) -> Quantity | None:
+    """What is asked for, or more where the volume has grown further already; whole bytes."""
+    asked = (objects.get_path(claim, "spec.resources.requests") or {}).get("storage")
+    if asked is None:
+        return None
+    given = (objects.get_path(claim, "status.allocatedResources") or {}).get("storage")
+    most = max((quantity.parse(amount) for amount in (asked, given) if amount is not None), key=lambda q: q.nanos)
+    return Quantity(most.to_int * 10**9, most.style)

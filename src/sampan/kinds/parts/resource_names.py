@@ -52,7 +52,7 @@ def amount_causes(name: str, value: Any, path: str) -> list[Cause]:
         return [invalid_value(path, str(value), complaint)]
     parsed = quantity.parse(value)
     found = [invalid_value(path, str(parsed), _NOT_NEGATIVE)] if parsed.nanos < 0 else []
-    if name in COUNTED and parsed.to_milli % 1000:
+    if (name in COUNTED or is_extended(name)) and parsed.to_milli % 1000:
         found.append(invalid_value(path, str(parsed), "must be an integer"))
     return found
 

@@ -22,10 +22,13 @@ _API = "rbac.authorization.k8s.io/v1"
 _GROUP = "rbac.authorization.k8s.io"
 _AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 
+_METRICS = "system:aggregated-metrics-reader"
+"""That of metrics-server, whose API a cluster serves itself."""
+
 _AGGREGATED = {
-    "admin": ("system:aggregate-to-admin", "system:aggregate-to-edit", "system:aggregate-to-view"),
-    "edit": ("system:aggregate-to-edit", "system:aggregate-to-view"),
-    "view": ("system:aggregate-to-view",),
+    "admin": ("system:aggregate-to-admin", "system:aggregate-to-edit", "system:aggregate-to-view", _METRICS),
+    "edit": ("system:aggregate-to-edit", "system:aggregate-to-view", _METRICS),
+    "view": ("system:aggregate-to-view", _METRICS),
 }
 _CHAIN = {"admin": "", "edit": "admin", "view": "edit"}
 
@@ -51,6 +54,8 @@ def objects() -> Iterator[tuple[Kind, Object]]:
 
 
 def _labels(name: str) -> dict[str, str]:
+    if name == _METRICS:
+        return {"k8s-app": "metrics-server", **{f"{_AGGREGATE}{role}": "true" for role in _AGGREGATED}}
     prefix = "system:aggregate-to-"
     return {f"{_AGGREGATE}{name.removeprefix(prefix)}": "true"} if name.startswith(prefix) else {}
 

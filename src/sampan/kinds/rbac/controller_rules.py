@@ -249,6 +249,8 @@ _CLUSTER: dict[str, tuple[Rule, ...]] = {
         allow("update", "core", "pods/finalizers"),
         allow("create delete get list watch", _RESOURCE, "resourceclaims"),
         allow(_SET, _RESOURCE, "resourceclaims resourceclaims/status"),
+        allow(_SET, _RESOURCE, "resourceclaims/binding"),
+        allow("arbitrary-node:patch arbitrary-node:update", _RESOURCE, "resourceclaims/driver"),
         allow(_SET, "core", "pods/status"),
         _EVENTS,
     ),

@@ -106,6 +106,9 @@ _SCHEDULER = (
     allow(_READ_UPDATE, _RESOURCE, "resourceclaims/status"),
     allow(_READ_UPDATE, "core", "pods/finalizers"),
     allow(_READ, _RESOURCE, "resourceslices"),
+    allow("create delete", _RESOURCE, "resourceclaims"),
+    allow("patch update", _RESOURCE, "resourceclaims/binding"),
+    allow("arbitrary-node:patch arbitrary-node:update", _RESOURCE, "resourceclaims/driver"),
 )
 _CONTROLLER_MANAGER = (
     _EVENTS,
@@ -197,6 +200,7 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
     "system:aggregate-to-admin": _TO_ADMIN,
     "system:aggregate-to-edit": _TO_EDIT,
     "system:aggregate-to-view": _TO_VIEW,
+    "system:aggregated-metrics-reader": (allow(_READ, "metrics.k8s.io", "pods nodes"),),
     "system:kube-scheduler": _SCHEDULER,
     "system:volume-scheduler": (
         allow(_READ_UPDATE, "core", "persistentvolumes"),

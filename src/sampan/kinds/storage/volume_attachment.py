@@ -42,6 +42,11 @@ def default(obj: Object) -> None:
     if inline is not None:
         volume_defaults.fill(inline)
         inline.setdefault("volumeMode", "Filesystem")
+    default_status(obj)
+
+
+def default_status(obj: Object) -> None:
+    """Not attached."""
     status = obj.setdefault("status", {})
     if status.get("attached") is None:
         status["attached"] = False

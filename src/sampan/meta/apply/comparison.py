@@ -25,6 +25,7 @@ class Difference(NamedTuple):
 
 NOTHING = Difference(None, None)
 _LEAF = fieldset.LEAF
+_CONTAINERS = (dict, list)
 _LEAF_CHANGED = Difference(_LEAF, None)
 
 
@@ -36,16 +37,45 @@ def creation(new: dict[str, Any], type: schema.Type) -> Set | None:
 def _created(new: dict[str, Any], type: schema.Type) -> Set:
     """As `fieldset.whole`, but parents that are always there are not added with their children."""
     node: Set = {}
+    fields, required = type.fields, type.required
     for name, child in new.items():
-        below = type.fields.get(name, schema.ANY)
+        if not isinstance(child, _CONTAINERS):
+            node[f"f:{name}"] = _LEAF
+            continue
+        below = fields.get(name, schema.ANY)
         if name in _ALWAYS_THERE and isinstance(child, dict) and child and below.kind == "object":
             node[f"f:{name}"] = _created(child, below)
             continue
-        found = fieldset.whole(child, below) if isinstance(child, dict | list) else _LEAF
-        if name in type.required and "." in found:
+        found = fieldset.whole(child, below)
+        if name in required and "." in found:
             found = {key: value for key, value in found.items() if key != "."}
         node[f"f:{name}"] = found
     return node
+
+
+def compare_objects(old: dict[str, Any], new: dict[str, Any], type: schema.Type) -> Difference:
+    """What turned one object into another, but for their managedFields, which nobody owns."""
+    changed: Set = {}
+    removed: Set = {}
+    for name in (*new, *(name for name in old if name not in new)):
+        before, after = old.get(name), new.get(name)
+        if before is after:
+            continue
+        if name == "metadata":
+            before, after = _unmanaged(before), _unmanaged(after)
+        if name not in old:
+            changed[f"f:{name}"] = fieldset.whole(after, _field(type, name))
+        elif name not in new:
+            removed[f"f:{name}"] = fieldset.whole(before, _field(type, name))
+        elif before != after:
+            _note(changed, removed, f"f:{name}", compare(before, after, _field(type, name)))
+    return Difference(changed or None, removed or None)
+
+
+def _unmanaged(metadata: Any) -> Any:
+    if not isinstance(metadata, dict) or "managedFields" not in metadata:
+        return metadata
+    return {name: value for name, value in metadata.items() if name != "managedFields"}
 
 
 def compare(old: Any, new: Any, type: schema.Type) -> Difference:

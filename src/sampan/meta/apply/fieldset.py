@@ -18,6 +18,7 @@ Set = dict[str, Any]
 
 _SELF = "."
 LEAF: Set = freeze({})  # One for all leaves, so it must not be changed.
+_CONTAINERS = (dict, list)
 
 # What every writer has, so that owning it says nothing.
 _UNTRACKED_META = (
@@ -42,8 +43,10 @@ def whole(value: Any, type: schema.Type) -> Set:
         fields = type.fields if kind == "object" else None
         items = type.items if kind == "map" else schema.ANY
         for name, child in value.items():
-            below = fields.get(name, schema.ANY) if fields is not None else items
-            node[f"f:{name}"] = whole(child, below) if isinstance(child, dict | list) else LEAF
+            if isinstance(child, _CONTAINERS):
+                node[f"f:{name}"] = whole(child, fields.get(name, schema.ANY) if fields is not None else items)
+            else:
+                node[f"f:{name}"] = LEAF
         return node
     if kind == "array" and isinstance(value, list) and value and type.list_type != "atomic":
         node = {_SELF: LEAF}

@@ -6,7 +6,7 @@ refuses to take what others own unless forced, and takes out what its manager no
 https://kubernetes.io/docs/reference/using-api/server-side-apply/
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sampan.meta import objects, schema, timestamps
@@ -46,14 +46,14 @@ class Owner(NamedTuple):
     subresource: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One owner's fields; `time` is RFC 3339 text, "" when unknown."""
+class Entry(NamedTuple):
+    """One owner's fields; `time` is RFC 3339 text, "" when unknown. `shown` is the entry as the object has it already."""
 
     owner: Owner
     api_version: str
     time: str
     fields: Set
+    shown: Tree | None = None
 
 
 Managers = dict[Owner, Entry]
@@ -66,11 +66,11 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
     """
     if old is None:
         return _track_creation(new, write, type)
-    found = comparison.compare(_content(old), _content(new), type)
+    found = comparison.compare_objects(old, new, type)
     stored = objects.metadata(old).get("managedFields")
     given = objects.metadata(new).get("managedFields")
     changed, removed = _ownable(found.changed, write), _ownable(found.removed, write)
-    if given == stored or given is None or write.subresource:
+    if given is stored or given == stored or given is None or write.subresource:
         if changed is None and removed is None:
             return list(stored or ())
         given = stored
@@ -87,7 +87,7 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
 def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, force: bool = False) -> Tree:
     """The object after a server-side apply, with its managedFields; `live` is None when there is none yet.
 
-    `config` has passed `checking.check`. Raises ApiError 409 for fields that others own (unless forced), 400 for a
+    It shares what it can with both.     `config` has passed `checking.check`. Raises ApiError 409 for fields that others own (unless forced), 400 for a
     configuration with managedFields. What changes nothing gives an object equal to `live`.
     """
     if config.get("metadata", {}).get("managedFields"):
@@ -98,21 +98,20 @@ def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, f
     wanted = _ownable(said, write)
     last = before.get(owner)
     others = {key: entry for key, entry in before.items() if key != owner}
-    merged = merging.merge(_content(live or {}), config, type)
+    content = _content(live or {})
+    merged = merging.merge(content, config, type)
     if last is not None:
         merged = merging.remove(merged, last.fields, _all_fields(others, said), type)
-    found = comparison.compare(_content(live or {}), merged, type)
+    found = comparison.compare(content, merged, type)
     difference = comparison.Difference(_ownable(found.changed, write), _ownable(found.removed, write))
     if not force:
         _refuse_conflicts(others, difference.changed)
-    kept = dense(merged, type) if type.name else merged
-    entry = _applied_entry(
-        last, wanted, write, is_same=difference == comparison.NOTHING or kept == _content(live or {})
-    )
+    kept = dense(merged, type, content) if type.name else merged
+    entry = _applied_entry(last, wanted, write, is_same=difference == comparison.NOTHING or kept == content)
     managers = _without(others, difference)
     if entry is not None:
         managers[owner] = entry
-    return _with_entries(kept, live, _encode(managers))
+    return {**kept, "metadata": {**kept.get("metadata", {}), "managedFields": _encode(managers)}}
 
 
 def _track_creation(new: Tree, write: Write, type: schema.Type) -> list[Tree]:
@@ -142,7 +141,7 @@ def _without(managers: Managers, difference: comparison.Difference) -> Managers:
     for owner, entry in managers.items():
         fields = fieldset.difference(fieldset.difference(entry.fields, difference.removed), difference.changed)
         if fields:
-            result[owner] = entry if fields is entry.fields else replace(entry, fields=fields)
+            result[owner] = entry if fields is entry.fields else entry._replace(fields=fields, shown=None)
     return result
 
 
@@ -239,12 +238,6 @@ def _content(obj: Tree) -> Tree:
     return {**obj, "metadata": {name: value for name, value in meta.items() if name != "managedFields"}}
 
 
-def _with_entries(merged: Tree, live: Tree | None, entries: list[Tree]) -> Tree:
-    if live is not None and entries == objects.metadata(live).get("managedFields"):
-        entries = objects.copy(entries)
-    return {**merged, "metadata": {**merged.get("metadata", {}), "managedFields": entries}}
-
-
 def _owner(write: Write) -> Owner:
     version = "" if write.operation == "Apply" else write.api_version
     return Owner(write.manager, write.operation, version, write.subresource)
@@ -271,7 +264,7 @@ def _decode(entries: Any) -> Managers | None:
             return None
         named = "" if operation == "Apply" else version
         owner = Owner(entry.get("manager") or "", operation, named, entry.get("subresource") or "")
-        managers[owner] = Entry(owner, version, entry.get("time") or "", fields or {})
+        managers[owner] = Entry(owner, version, entry.get("time") or "", fields or {}, entry)
     return managers
 
 
@@ -282,7 +275,7 @@ def _decode_checked(entries: Any) -> Managers | None:
     managers = _decode(entries)
     if managers is None or not all(fieldset.is_valid(entry.fields) for entry in managers.values()):
         return None
-    return managers
+    return {owner: entry._replace(shown=None) for owner, entry in managers.items()}  # the server words them its own way
 
 
 def _encode(managers: Managers) -> list[Tree]:
@@ -293,6 +286,8 @@ def _encode(managers: Managers) -> list[Tree]:
 
 
 def _encoded(entry: Entry) -> Tree:
+    if entry.shown is not None:
+        return entry.shown
     shown: Tree = {
         "manager": entry.owner.manager,
         "operation": entry.owner.operation,

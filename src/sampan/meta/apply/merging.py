@@ -5,24 +5,25 @@ Lists of type set and map merge item by item, in the configuration's order; atom
 
 from typing import Any
 
-from sampan.meta import objects, schema
+from sampan.meta import schema
 from sampan.meta.apply import elements, fieldset
 
 Set = fieldset.Set
 
 
 def merge(live: Any, config: Any, type: schema.Type) -> Any:
-    """A new tree: `live` with `config` over it. Nulls of the configuration remove."""
+    """A tree that shares what it can with both: `live` with `config` over it. Nulls of the configuration remove."""
     if isinstance(config, dict) and type.kind in {"object", "map", "any"}:
-        base = live if isinstance(live, dict) and type.map_type != "atomic" else {}
-        new = {name: objects.copy(value) for name, value in base.items() if name not in config}
-        merged = {name: merge(base.get(name), value, _field(type, name)) for name, value in config.items()}
-        order = [*base, *(name for name in merged if name not in base)]
-        new |= merged
-        return {name: new[name] for name in order if name not in config or config[name] is not None}
+        new = dict(live) if isinstance(live, dict) and type.map_type != "atomic" else {}
+        for name, value in config.items():
+            if value is None:
+                new.pop(name, None)
+            else:
+                new[name] = merge(new.get(name), value, _field(type, name))
+        return new
     if isinstance(config, list) and isinstance(live, list) and type.kind == "array" and type.list_type != "atomic":
         return _merge_lists(live, config, type)
-    return objects.copy(config)
+    return config
 
 
 def _merge_lists(live: list[Any], config: list[Any], type: schema.Type) -> list[Any]:
@@ -37,15 +38,15 @@ def _merge_lists(live: list[Any], config: list[Any], type: schema.Type) -> list[
         if element in before:
             at = next((i for i in range(position, len(mine)) if mine[i][0] == element), None)
             if at is not None:
-                result += [objects.copy(other) for key, other in mine[position:at] if key not in wanted]
+                result += [other for key, other in mine[position:at] if key not in wanted]
                 position = at + 1
             result.append(merge(before[element], item, type.items))
         else:
             while position < len(mine) and mine[position][0] not in wanted:
-                result.append(objects.copy(mine[position][1]))
+                result.append(mine[position][1])
                 position += 1
             result.append(merge(None, item, type.items))
-    return result + [objects.copy(other) for key, other in mine[position:] if key not in wanted]
+    return result + [other for key, other in mine[position:] if key not in wanted]
 
 
 def remove(value: Any, doomed: Set, kept: Set | None, type: schema.Type) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from sampan.meta import objects, schema
+from sampan.meta import schema
 from sampan.meta.patch import json_patch
 from sampan.meta.status import ApiError, bad_request
 
@@ -26,7 +26,7 @@ Tree = dict[str, Any]
 
 
 def apply(old: Tree, patch: Any, type: schema.Type) -> Tree:
-    """A new tree: `old` with the patch laid over, list by list as `type` says."""
+    """A new tree: `old` with the patch laid over, list by list as `type` says; it shares what it can with both."""
     if not isinstance(patch, dict):
         raise bad_request("invalid JSON document")
     return _merge_map(old, patch, type)
@@ -40,10 +40,21 @@ def _merge_map(old: Tree, patch: Tree, type: schema.Type) -> Tree:
         return {}
     if directive is not None:
         raise json_patch.refused()
+    fields, other = type.fields, type.items if type.kind == "map" else schema.ANY
+    if not [key for key in patch if key[:1] == "$"]:  # no directives, as mostly
+        new = dict(old)
+        for name, value in patch.items():
+            _merge_field(new, name, value, fields.get(name) or other, _AS_THEY_ARE)
+        return new
     new = _retained(old, patch)
     for name in _touched(patch):
-        _merge_field(new, patch, name, _field(type, name))
-    return {k: v if k in patch else objects.copy(v) for k, v in new.items()}
+        field = fields.get(name) or other
+        order = _Order(_directive(patch, _ORDER_PREFIX + name), _directive(patch, _DELETE_PREFIX + name))
+        if name in patch:
+            _merge_field(new, name, patch[name], field, order)
+        elif isinstance(new.get(name), list) and _is_merged(field):
+            _merge_field(new, name, [], field, order)
+    return new
 
 
 def _retained(old: Tree, patch: Tree) -> Tree:
@@ -66,32 +77,33 @@ def _touched(patch: Tree) -> list[str]:
     return list(found)
 
 
-def _merge_field(new: Tree, patch: Tree, name: str, type: schema.Type) -> None:
-    order = _directive(patch, _ORDER_PREFIX + name)
-    doomed = _directive(patch, _DELETE_PREFIX + name)
-    if name in patch and patch[name] is None:
-        new.pop(name, None)
-        return
-    old, value = new.get(name), patch.get(name)
-    if name not in patch:
-        value = []
-        if not isinstance(old, list):
-            return
-    if isinstance(value, dict):
-        is_kept = isinstance(old, dict) and type.patch_strategy != "replace"
-        new[name] = _merge_map(old if isinstance(old, dict) and is_kept else {}, value, type)
-    elif isinstance(value, list) and "merge" in type.patch_strategy.split(","):
-        new[name] = _merge_list(old if isinstance(old, list) else [], value, type, _Order(order, doomed))
-    elif name in patch:
-        new[name] = objects.copy(value)
-
-
 class _Order:
     """The list directives that go with one field: the wanted order, and primitives to delete."""
 
     def __init__(self, order: list[Any] | None, doomed: list[Any] | None) -> None:
         self.order = order
         self.doomed = doomed or []
+
+
+_AS_THEY_ARE = _Order(None, None)
+
+
+def _merge_field(new: Tree, name: str, value: Any, type: schema.Type, order: _Order) -> None:
+    if value is None:
+        new.pop(name, None)
+    elif isinstance(value, dict):
+        old = new.get(name)
+        is_kept = isinstance(old, dict) and type.patch_strategy != "replace"
+        new[name] = _merge_map(old if isinstance(old, dict) and is_kept else {}, value, type)
+    elif isinstance(value, list) and _is_merged(type):
+        old = new.get(name)
+        new[name] = _merge_list(old if isinstance(old, list) else [], value, type, order)
+    else:
+        new[name] = value
+
+
+def _is_merged(type: schema.Type) -> bool:
+    return "merge" in type.patch_strategy.split(",")
 
 
 def _merge_list(old: list[Any], patch: list[Any], type: schema.Type, directives: _Order) -> list[Any]:
@@ -130,7 +142,7 @@ def _merge_items(old: list[Any], patch: list[Any], key: str, type: schema.Type) 
         else:
             places[mark] = [len(merged)]
             merged.append(_merge_map({}, item, type.items))
-    return [objects.copy(item) for item in merged if item is not _GONE]
+    return [item for item in merged if item is not _GONE]
 
 
 def _ordered(merged: list[Any], old: list[Any], order: list[Any] | None, key: Callable[[Any], Any]) -> list[Any]:
@@ -139,6 +151,8 @@ def _ordered(merged: list[Any], old: list[Any], order: list[Any] | None, key: Ca
         return merged
     wanted = _places([o if not isinstance(o, dict) else key(o) for o in order])
     marked = [(_mark(key(m)), m) for m in merged]
+    if [mark for mark, _ in marked] == list(wanted):
+        return merged
     named = deque(sorted((pair for pair in marked if pair[0] in wanted), key=lambda pair: wanted[pair[0]]))
     others = deque(pair for pair in marked if pair[0] not in wanted)
     before = _places([key(o) for o in old])
@@ -200,7 +214,3 @@ def _clean(value: Any) -> Any:
 
 def _is_mark(key: str) -> bool:
     return key in {_PATCH, _RETAIN} or key.startswith((_DELETE_PREFIX, _ORDER_PREFIX))
-
-
-def _field(type: schema.Type, name: str) -> schema.Type:
-    return type.fields.get(name) or (type.items if type.kind == "map" else schema.ANY)

@@ -47,6 +47,11 @@ def encode(tree: Any) -> bytes:
     return orjson.dumps(tree)
 
 
+def escaped(text: bytes) -> bytes:
+    """A JSON text with what Go escapes in strings, so that it is the same in bytes."""
+    return text.replace(b"&", rb"\u0026").replace(b"<", rb"\u003c").replace(b">", rb"\u003e")
+
+
 class _Pairs(list[tuple[str, Any]]):
     """An object's members as written, repetitions and all."""
 

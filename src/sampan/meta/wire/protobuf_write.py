@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from sampan.meta import timestamps
-from sampan.meta.wire import protobuf_table
+from sampan.meta.wire import json, protobuf_table
 from sampan.meta.wire.protobuf_table import Field, Message
 
 Put = Callable[[bytearray, Any], None]
@@ -189,6 +189,13 @@ def _json(value: Any) -> bytes:
     return bytes(out)
 
 
+def _raw(value: Any) -> bytes:
+    """Bytes that clients compare, so they are as Go writes them."""
+    out = bytearray()
+    delimited(out, 1, json.escaped(orjson.dumps(value)))
+    return bytes(out)
+
+
 def _wrapped_list(value: list[str]) -> bytes:
     return _own(_META + "Verbs", items=value)
 
@@ -219,7 +226,7 @@ _SPECIAL: dict[str, Callable[[Any], bytes]] = {
     _META + "MicroTime": _micro_time,
     _META + "FieldsV1": _json,
     _META + "Verbs": _wrapped_list,
-    "k8s.io.apimachinery.pkg.runtime.RawExtension": _json,
+    "k8s.io.apimachinery.pkg.runtime.RawExtension": _raw,
     "k8s.io.api.authentication.v1.ExtraValue": _wrapped_list,
     "k8s.io.api.authorization.v1.ExtraValue": _wrapped_list,
     "k8s.io.api.certificates.v1.ExtraValue": _wrapped_list,

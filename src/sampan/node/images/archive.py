@@ -128,7 +128,7 @@ def _from_index(members: Members, index: dict[str, Any], name: str, depth: int) 
     descriptors = index.get("manifests")
     if depth > 3 or not isinstance(descriptors, list) or "layers" in index:
         raise ImageError("an image index is ambiguous or nested too deeply")
-    usable = [item for item in descriptors if isinstance(item, dict) and _fits(item)]
+    usable = [item for item in descriptors if isinstance(item, dict) and fits(item)]
     if not usable:
         raise ImageError(f"the archive has no image for linux/{architecture()}")
     found: list[Found] = []
@@ -167,7 +167,8 @@ def _blob_name(digest: str) -> str:
     return "blobs/" + digest.replace(":", "/", 1)
 
 
-def _fits(descriptor: dict[str, Any]) -> bool:
+def fits(descriptor: dict[str, Any]) -> bool:
+    """Whether an index's entry is an image for this machine."""
     wanted = descriptor.get("platform") or {}
     if (descriptor.get("annotations") or {}).get("vnd.docker.reference.type") == "attestation-manifest":
         return False

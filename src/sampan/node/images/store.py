@@ -6,9 +6,13 @@ lock, whoever reads takes the index as it is. All methods block; call them from 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tarfile
 import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +31,39 @@ Images = list[Image]
 Texts = list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An image that came from a registry: its blobs by digest, and what it is called."""
+
+    config: str
+    layers: tuple[str, ...]
+    manifest: bytes
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    files: Mapping[str, Path]
+    """Where the blobs lie that were not here yet; they are moved into the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An image as a registry takes it: its manifest, and the files of its blobs by digest."""
+
+    manifest: bytes
+    digest: str
+    media_type: str
+    blobs: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What an image is called; `manifest` is its own where it has one."""
+
+    tags: list[str]
+    digests: tuple[str, ...] = ()
+    manifest: bytes = b""
+    is_pulled: bool = False
+
+
 class ImageStore:
     """Images below one directory."""
 
@@ -40,6 +77,49 @@ class ImageStore:
             members = archive.Members(file)
             return [self._load(members, found) for found in archive.images(members)]
 
+    @property
+    def downloads(self) -> Path:
+        """Where blobs wait that are not an image's yet."""
+        return self._content.root / "downloads"
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the blob is here. ImageError for what is no digest."""
+        return self._content.blob_path(digest).exists()
+
+    def is_pulled(self, ref: str) -> bool:
+        """Whether the tag came from a registry, and was not loaded or imported by hand."""
+        try:
+            name = str(reference.parse(ref))
+        except ValueError as error:
+            raise ImageError(str(error)) from error
+        return any(name in record.get("pulled", ()) for record in self._content.index()["images"].values())
+
+    def stored(self, ref: str) -> Stored:
+        """The image's files. ImageError if there is none."""
+        image = self.resolve(ref)
+        if image is None:
+            raise ImageError(f"no image {ref!r}")
+        record = self._content.index()["images"][image.id]
+        manifest = self._content.blob_path(record["manifest"]).read_bytes()
+        kind = content.document(manifest).get("mediaType") or _MANIFEST
+        blobs = {digest: self._content.blob_path(digest) for digest in (*record["blobs"], image.id)}
+        return Stored(manifest, record["manifest"], kind, blobs)
+
+    def add_fetched(self, fetched: Fetched) -> Image:
+        """Takes the blobs and unpacks the layers. ImageError says what is wrong."""
+        if len(fetched.layers) > _MAX_LAYERS:
+            raise ImageError(f"the image has more than {_MAX_LAYERS} layers")
+        with self._content.locked():
+            for digest, path in fetched.files.items():
+                if path.exists():
+                    os.replace(path, self._content.blob_path(digest))
+            for digest in (fetched.config, *fetched.layers):
+                if not self.has_blob(digest):  # somebody removed what was here when the pull began
+                    raise ImageError(f"blob {digest} is gone; pull the image again")
+            document = self._content.blob_path(fetched.config).read_bytes()
+            names = _Names(list(fetched.tags), fetched.digests, fetched.manifest, is_pulled=True)
+            return self._record(document, list(fetched.layers), names)
+
     def import_rootfs(self, source: str | Path, tag: str, config: ImageConfig | None = None) -> Image:
         """Makes a one-layer image of a directory or of a tar file with a root file system in it."""
         name = _full_name(tag)
@@ -51,7 +131,7 @@ class ImageStore:
                     file.seek(0)
                     blob, _ = self._content.add_blob(file, limit=self._limits.total_bytes)
             document = orjson.dumps(_config_document(config or ImageConfig(), blob), option=orjson.OPT_SORT_KEYS)
-            return self._record(document, [blob], [name])
+            return self._record(document, [blob], _Names([name]))
 
     def resolve(self, ref: str) -> Image | None:
         """The image of a reference, in any of the forms Docker takes, or of an id; None if it is not here."""
@@ -66,7 +146,7 @@ class ImageStore:
         name = f"{wanted.repository}@{wanted.digest}" if wanted.digest else str(wanted)
         for found, record in images.items():
             if name in record["tags"] or name in record["digests"]:
-                return self._image(found, record)
+                return self._image(found, _named_first(record, name, wanted.repository))
         return None
 
     def list(self) -> Images:
@@ -74,21 +154,50 @@ class ImageStore:
         return [self._image(found, record) for found, record in sorted(self._content.index()["images"].items())]
 
     def remove(self, ref: str) -> bool:
-        """Removes a tag, or with an id the image, and what nobody refers to any more. False if unknown; ImageError in use."""
+        """Removes a name, or with an id or the last tag the image, and what nobody refers to any more.
+
+        False if there is none; ImageError while it is in use.
+        """
         with self._content.locked():
             image = self.resolve(ref)
             if image is None:
                 return False
             index = _copy(self._content.index())
             record = index["images"][image.id]
-            if reference.image_id(ref) is None and len(record["tags"]) > 1:
-                record["tags"].remove(str(reference.parse(ref)))
-            else:
+            if reference.image_id(ref) is not None or not _is_still_named(record, reference.parse(ref)):
                 self._refuse_if_used(image)
                 del index["images"][image.id]
             self._content.write_index(index)
             self._sweep(index)
         return True
+
+    def prune(self, used: Collection[str] = ()) -> tuple[Images, int]:
+        """Removes the images that no container is made of, and parts of pulls that nobody goes on with.
+
+        `used` are digests or ids of images that are to stay, though no container of them runs now.
+
+        Returns them, and the bytes of their files.
+        """
+        with self._content.locked():
+            mounts = _mounts()
+            kept = {image.id for image in map(self.resolve, used) if image is not None}
+            unused = [image for image in self.list() if image.id not in kept and not _is_used(image, mounts)]
+            index = _copy(self._content.index())
+            for image in unused:
+                del index["images"][image.id]
+            self._content.write_index(index)
+            self._sweep(index)
+            self._drop_downloads()
+        return unused, sum(image.size for image in unused)
+
+    def _drop_downloads(self) -> None:
+        for path in self.downloads.iterdir() if self.downloads.is_dir() else ():
+            with (
+                contextlib.suppress(OSError),
+                (self.downloads / f"{path.name.partition('.')[0]}.lock").open("a") as lock,
+            ):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else somebody is fetching it
+                path.unlink()
 
     def save(self, ref: str, path: str | Path) -> None:
         """Writes the image as an OCI archive that also docker can load."""
@@ -138,7 +247,7 @@ class ImageStore:
             if not digest or not self._content.blob_path(digest).exists():
                 digest, _ = self._content.add_blob(members.open(layer), digest, self._limits.total_bytes)
             blobs.append(digest)
-        return self._record(found.config, blobs, [_full_name(name) for name in found.names])
+        return self._record(found.config, blobs, _Names([_full_name(name) for name in found.names]))
 
     def _add_directory(self, source: Path) -> tuple[str, int]:
         with tempfile.TemporaryFile(dir=self._content.root / "tmp") as file:
@@ -147,7 +256,7 @@ class ImageStore:
             file.seek(0)
             return self._content.add_blob(file, limit=self._limits.total_bytes)
 
-    def _record(self, config: bytes, blobs: Texts, tags: Texts) -> Image:
+    def _record(self, config: bytes, blobs: Texts, names: _Names) -> Image:
         document = content.document(config)
         _parse_config(document)
         diff_ids = _diff_ids(document)
@@ -158,14 +267,16 @@ class ImageStore:
             limits = unpack.Limits(self._limits.entries, left)
             left -= self._content.add_layer(self._content.blob_path(blob), diff_id, limits)
         identity, _ = self._content.add_blob(_Bytes(config))
-        manifest, _ = self._content.add_blob(_Bytes(self._manifest(identity, blobs)))
+        manifest, _ = self._content.add_blob(_Bytes(names.manifest or self._manifest(identity, blobs)))
         index = _copy(self._content.index())
         for record in index["images"].values():
-            record["tags"] = [tag for tag in record["tags"] if tag not in tags]
-        record = index["images"].setdefault(identity, {"tags": [], "digests": []})
-        record["tags"] = sorted({*record["tags"], *tags})
-        names = {reference.parse(tag).repository + "@" + manifest for tag in tags}
-        record["digests"] = sorted({*record["digests"], *names})
+            for kept in ("tags", "pulled"):
+                record[kept] = [tag for tag in record.get(kept, ()) if tag not in names.tags]
+        record = index["images"].setdefault(identity, {"tags": [], "digests": [], "pulled": []})
+        record["tags"] = sorted({*record["tags"], *names.tags})
+        record["pulled"] = sorted({*record["pulled"], *(names.tags if names.is_pulled else ())})
+        own = {reference.parse(tag).repository + "@" + manifest for tag in names.tags}
+        record["digests"] = sorted({*record["digests"], *(names.digests or own)})
         record |= {"manifest": manifest, "blobs": blobs, "layers": diff_ids, "size": self._limits.total_bytes - left}
         self._content.write_index(index)
         return self._image(identity, record)
@@ -197,8 +308,7 @@ class ImageStore:
 
     def _refuse_if_used(self, image: Image) -> None:
         """Deleting the lower directory of a mounted overlay would pull the files from under a container."""
-        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-        if any(Path(layer).name in mounts for layer in image.layer_dirs):
+        if _is_used(image, _mounts()):
             raise ImageError(f"image {image.reference} is being used by a container")
 
     def _sweep(self, index: dict[str, Any]) -> None:
@@ -213,6 +323,33 @@ class ImageStore:
         for layer in (self._content.root / "l").iterdir():
             if layer.name.removesuffix(".size") not in layers:
                 rooted.remove_tree(str(layer)) if layer.is_dir() else layer.unlink()
+
+
+def _is_still_named(record: dict[str, Any], name: reference.Reference) -> bool:
+    """Takes the name from the record; whether the image is to stay for another one."""
+    if name.digest:
+        record["digests"].remove(f"{name.repository}@{name.digest}")
+        return bool(record["tags"] or record["digests"])
+    record["tags"].remove(str(name))
+    record["pulled"] = [tag for tag in record.get("pulled", ()) if tag != str(name)]
+    if not any(tag.startswith(f"{name.repository}:") for tag in record["tags"]):
+        record["digests"] = [digest for digest in record["digests"] if not digest.startswith(f"{name.repository}@")]
+    return bool(record["tags"])
+
+
+def _named_first(record: dict[str, Any], name: str, repository: str) -> dict[str, Any]:
+    """The record with the name that was asked for before the image's other names."""
+    tags = sorted(record["tags"], key=lambda tag: tag != name)
+    digests = sorted(record["digests"], key=lambda digest: (digest != name, not digest.startswith(f"{repository}@")))
+    return {**record, "tags": tags, "digests": digests}
+
+
+def _mounts() -> str:
+    return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+
+
+def _is_used(image: Image, mounts: str) -> bool:
+    return any(Path(layer).name in mounts for layer in image.layer_dirs)
 
 
 class _Bytes:

@@ -1,10 +1,11 @@
-"""Host files: what a pod finds in /etc/hosts, /etc/hostname and /etc/resolv.conf (pure).
+"""Host files: what a pod finds in /etc/hosts and /etc/resolv.conf, and its host name.
 
 https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -13,6 +14,7 @@ _MAX_NAMESERVERS = 3
 _MAX_SEARCHES = 32
 _MAX_SEARCH_CHARACTERS = 2048
 _LONGEST_HOST_NAME = 63
+_LONGEST_FULL_NAME = 64
 
 _HEADER = """# Kubernetes-managed hosts file.
 127.0.0.1\tlocalhost
@@ -38,6 +40,28 @@ def hostname(pod: Object) -> str:
     """The pod's host name: spec.hostname or its name, cut to 63 characters as the kernel wants it."""
     name: str = pod["spec"].get("hostnameOverride") or pod["spec"].get("hostname") or pod["metadata"]["name"]
     return name[:_LONGEST_HOST_NAME].rstrip("-.") if len(name) > _LONGEST_HOST_NAME else name
+
+
+def kernel_name(pod: Object, cluster_domain: str) -> str:
+    """What the pod's processes are told as their host's name. ValueError when it is longer than the kernel takes."""
+    name, full = hostname(pod), domain(pod, cluster_domain)
+    if not (pod["spec"].get("setHostnameAsFQDN") and full) or pod["spec"].get("hostnameOverride"):
+        return name
+    whole = f"{name}.{full}"
+    if len(whole) > _LONGEST_FULL_NAME:
+        raise ValueError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {whole} is too long "
+            f"({_LONGEST_FULL_NAME} characters is the max, {len(whole)} characters requested)"
+        )
+    return whole
+
+
+def host_text(path: str) -> str:
+    """A file of the host; nothing if there is none."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def domain(pod: Object, cluster_domain: str) -> str:

@@ -7,11 +7,15 @@ the settings and the pod's uid, so that an agent that was killed finds all of it
 
 import asyncio
 import contextlib
+import os
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 from weakref import WeakValueDictionary
 
 from sampan.node.network import firewall, links, namespaces, nft, sysctls
 from sampan.node.network.leases import Leases
+from sampan.node.network.loopback import connected
 from sampan.node.network.settings import NetworkSettings
 from sampan.node.network.threads import run_in_fresh_thread
 
@@ -68,6 +72,11 @@ class PodNetwork:
         async with self._lock(pod_uid):
             await self._detach(pod_uid)
 
+    async def connect(self, pod_uid: str, port: int) -> socket.socket:
+        """A connection to a port of the pod, from within: also to what listens on its loopback only. OSError."""
+        path = self.settings.namespace_path(pod_uid)
+        return await run_in_fresh_thread(lambda: _connected(path, port))
+
     async def attachments(self) -> dict[str, PodAttachment]:
         """What is in place now, by pod uid: read from the host, so also true after a restart."""
         found = {uid: self._attachment(uid) for uid in self._leases.items()}
@@ -123,3 +132,13 @@ class PodNetwork:
         closings = firewall.closings(self.settings, await nft.query("list", "ruleset"))
         if closings:
             await nft.apply(closings)
+
+
+def _connected(namespace: Path, port: int) -> socket.socket:
+    """In a thread of its own, which moves into the namespace."""
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.move_to(descriptor)
+    finally:
+        os.close(descriptor)
+    return connected(port)

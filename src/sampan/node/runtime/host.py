@@ -37,6 +37,20 @@ def is_oom_killed(cgroup: str) -> bool:
     return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
 
 
+def memory_used(cgroup: str) -> int:
+    """Bytes that this cgroup (relative path) uses now and can't give back; 0 when that can't be read."""
+    v2 = is_cgroup_v2()
+    folder = CGROUPS / cgroup if v2 else CGROUPS / "memory" / cgroup
+    try:
+        used = int((folder / ("memory.current" if v2 else "memory.usage_in_bytes")).read_text())
+        lines = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        stat = {words[0]: int(words[1]) for words in lines}
+        prefix = "" if v2 else "total_"
+        return max(used - stat.get(f"{prefix}active_file", 0) - stat.get(f"{prefix}inactive_file", 0), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def processes(cgroup: str) -> list[int]:
     """The processes directly in this cgroup."""
     found: set[int] = set()

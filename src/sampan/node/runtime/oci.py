@@ -22,8 +22,8 @@ from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.node.images import rooted, users
+from sampan.node.runtime import checks, host, logs, overlay, pod_limits, programs, record, spec
 from sampan.node.runtime import container as containers
-from sampan.node.runtime import host, logs, overlay, programs, record, spec
 from sampan.node.runtime.attach import OciAttach
 from sampan.node.runtime.container import Container
 from sampan.node.runtime.execs import Execs
@@ -35,7 +35,10 @@ from sampan.node.runtime.protocol import (
     ContainerConfig,
     ContainerState,
     ExecSession,
+    Features,
+    Resources,
     RuntimeFailure,
+    below_usage,
 )
 
 CONCURRENT_STARTS = 8
@@ -82,12 +85,18 @@ class OciRuntime:
         self._roots_file = os.path.join(root, "cgroups")
         self._cgroup_roots: set[str] = set()
         self._version = "runc://unknown"
+        self._features = Features(False, False)
         self._closed = False
 
     @property
     def version(self) -> str:
         """As `runc://1.1.5`, once opened."""
         return self._version
+
+    @property
+    def features(self) -> Features:
+        """As runc and the kernel say, once opened."""
+        return self._features
 
     async def open(self) -> None:
         """Makes the directories, takes over what an earlier agent left, starts looking after the logs."""
@@ -99,6 +108,7 @@ class OciRuntime:
         _, output = await self._programs.run_runc("--version")
         words = [*output.decode().split(), "", "", "unknown"]
         self._version = "runc://" + words[2].partition("+")[0]
+        self._features = checks.features((await self._programs.run_runc("features"))[1])
         self._cgroup_roots = _read_names(self._roots_file)
         self._execs.open()
         for name in sorted(os.listdir(self._folders)):
@@ -142,6 +152,27 @@ class OciRuntime:
                     await container.ended.wait()
         if not container.ended.is_set():
             await self._kill(container)
+
+    async def update(self, container_id: str, resources: Resources, pod: Resources) -> None:
+        """Changes the limits of both cgroups; a memory limit below what is used now is refused."""
+        container = self._running(container_id)
+        parent = container.known.cgroup_parent
+        for cgroup, limit in ((container.cgroup, resources.memory_limit), (parent, pod.memory_limit)):
+            used = host.memory_used(cgroup)
+            if limit and used > limit:
+                raise below_usage(limit, used)
+        try:
+            pod_limits.widen(parent, pod)
+            await self._update(container, resources)
+            pod_limits.apply(parent, pod)
+        except OSError as error:
+            raise RuntimeFailure("ResizeError", f"failed to resize the pod's cgroup: {error}") from error
+
+    async def _update(self, container: Container, resources: Resources) -> None:
+        path = _written(container.folder, "resources.json", spec.changed_resources(resources))
+        code, output = await self._programs.run_runc("update", "--resources", path, container.id)
+        if code:
+            raise RuntimeFailure("ResizeError", programs.error_text(output) or "runc update failed")
 
     async def remove(self, container_id: str) -> None:
         """Ends it if need be and deletes everything but its log."""
@@ -225,13 +256,15 @@ class OciRuntime:
         """The container's directory with its record, its mounted file system and config.json."""
         assert self._host is not None, "the runtime is not open"
         try:
+            checks.propagation(config.mounts)
+            profile = checks.seccomp_profile(config.seccomp_profile) if config.seccomp_profile else None
             self._remember_cgroup(container.known.cgroup_parent)
+            pod_limits.apply(container.known.cgroup_parent, config.pod_resources)
             os.makedirs(container.folder, mode=0o711)
             record.save(container.folder, container.known)
             merged = overlay.mount(config.image.layer_dirs, container.folder)
-            place = spec.Place(
-                container.id, merged, self._namespace(config.pid_of, "pid"), self._namespace(config.ipc_of, "ipc")
-            )
+            pid, ipc = self._namespace(config.pid_of, "pid"), self._namespace(config.ipc_of, "ipc")
+            place = spec.Place(container.id, merged, pid, ipc, profile)
             tree = spec.build(config, _find_user(merged, config), place, self._host)
             Path(container.folder, "config.json").write_bytes(orjson.dumps(tree))
         except spec.SpecError as error:
@@ -442,3 +475,9 @@ def _find_user(merged: str, config: ContainerConfig) -> users.User:
     if config.run_as_non_root and user.uid == 0:
         raise RuntimeFailure("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")
     return user
+
+
+def _written(folder: str, name: str, tree: spec.Tree) -> str:
+    path = os.path.join(folder, name)
+    Path(path).write_bytes(orjson.dumps(tree))
+    return path

@@ -11,6 +11,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _CLONE_FS = 0x200
+_TO_READ = 1 | 2 | 4 | 8  # read only, no set-user-id, no devices, no programs
 _OPTIONS_BYTES = 4095
 
 
@@ -32,6 +33,15 @@ def mount(layers: tuple[str, ...], folder: str) -> str:
     else:
         _mount_relative(merged, lower, tail)
     return merged
+
+
+def mount_to_read(layers: tuple[str, ...], target: str, scratch: str) -> None:
+    """Mounts the layers (lowest first) at `target` for reading only, and not for running. OSError, ValueError."""
+    lower = [*reversed(layers), _empty(scratch)]
+    options = _options(lower, "")
+    if len(options) > _OPTIONS_BYTES:
+        raise ValueError(f"an image of {len(layers)} layers is too much for one overlay")
+    _mount(target, options, _TO_READ)
 
 
 def unmount(path: str) -> None:
@@ -87,8 +97,8 @@ def _mount_relative(merged: str, lower: list[str], tail: str) -> None:
         raise failures[0]
 
 
-def _mount(merged: str, options: bytes) -> None:
-    _check(_libc.mount(b"overlay", os.fsencode(merged), b"overlay", 0, options), merged)
+def _mount(merged: str, options: bytes, flags: int = 0) -> None:
+    _check(_libc.mount(b"overlay", os.fsencode(merged), b"overlay", flags, options), merged)
 
 
 def _check(result: int, path: str) -> None:

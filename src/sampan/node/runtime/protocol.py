@@ -27,6 +27,8 @@ class Mount:
     source: str
     target: str
     read_only: bool = False
+    recursive: bool = False
+    """Read-only, and so is all that is mounted below it."""
     kind: Literal["bind", "tmpfs"] = "bind"
     propagation: Literal["private", "rslave", "rshared"] = "private"
     size_bytes: int = 0
@@ -42,6 +44,14 @@ class Resources:
     cpu_period: int = 100_000
     memory_limit: int = 0
     pids_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a runtime can do on this machine, and not on every one."""
+
+    recursive_read_only: bool = True
+    apparmor: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,8 @@ class ContainerConfig:
     cgroup_parent: str = ""
     """Relative to the cgroup mount, as `sampan-default/burstable/pod<uid>`."""
     resources: Resources = field(default_factory=Resources)
+    pod_resources: Resources = field(default_factory=Resources)
+    """Of `cgroup_parent`: what all containers of the pod have together."""
     user: int | None = None
     """runAsUser; None takes the image's user."""
     group: int | None = None
@@ -77,7 +89,11 @@ class ContainerConfig:
     capabilities_drop: tuple[str, ...] = ()
     no_new_privileges: bool = False
     """True when allowPrivilegeEscalation is false."""
-    seccomp: Literal["Unconfined", "RuntimeDefault"] = "Unconfined"
+    seccomp: Literal["Unconfined", "RuntimeDefault", "Localhost"] = "Unconfined"
+    seccomp_profile: str = ""
+    """Path of the profile (JSON) of type Localhost."""
+    apparmor: str = ""
+    """Name of a profile that the kernel has loaded; empty leaves it to the kernel."""
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
@@ -140,6 +156,12 @@ class RuntimeFailure(Exception):
         self.state = state
 
 
+def below_usage(limit: int, usage: int) -> RuntimeFailure:
+    """A memory limit that would kill the container at once."""
+    text = f"attempting to set pod memory limit ({limit}) below current usage ({usage})"
+    return RuntimeFailure("ResizeError", text)
+
+
 class ExecSession(Protocol):
     """A process in a container, or the container's own (attach), with its streams."""
 
@@ -172,6 +194,10 @@ class Runtime(Protocol):
     def version(self) -> str:
         """As a node's `containerRuntimeVersion`: `runc://1.1.5`, `simulated://0.1.0`."""
 
+    @property
+    def features(self) -> Features:
+        """What it can do here, once opened."""
+
     async def open(self) -> None:
         """Start watching; take over the containers that an earlier agent left. Before anything else."""
 
@@ -183,6 +209,9 @@ class Runtime(Protocol):
 
     async def stop(self, container_id: str, signal: str, grace_seconds: float) -> None:
         """Send the signal (empty: the container's own), wait for at most the grace, then SIGKILL; returns when ended."""
+
+    async def update(self, container_id: str, resources: Resources, pod: Resources) -> None:
+        """Give a running container, and its pod, other limits; RuntimeFailure if it can't have them."""
 
     async def remove(self, container_id: str) -> None:
         """Forget a container: kill it if it runs, unmount, delete its files (not its log). Idempotent."""

@@ -12,12 +12,11 @@ import dataclasses
 import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
+from sampan.kit.version import version
 from sampan.node.runtime import orders, stages
 from sampan.node.runtime.behaviour import BehaviourError
 from sampan.node.runtime.orders import Rules, Subject
@@ -28,30 +27,30 @@ from sampan.node.runtime.protocol import (
     ContainerConfig,
     ContainerState,
     ExecSession,
+    Features,
+    Resources,
     RuntimeFailure,
+    below_usage,
 )
 from sampan.node.runtime.stages import Course, Exit, Moment
 
 KILL = Exit(stages.KILLED)
 
 
-@cache
-def _version() -> str:
-    try:
-        return "simulated://" + metadata.version("sampan")
-    except metadata.PackageNotFoundError:
-        return "simulated://unknown"
-
-
 @dataclass(eq=False)
 class _Life:
-    """A container, and the course that its life takes from `began` (unix seconds) on."""
+    """A container, and the course that its life takes from `began` (unix seconds) on.
+
+    `born` is the same moment by the clock that never jumps; `lived` is how long it took, once it is over.
+    """
 
     state: ContainerState
     subject: Subject
     memory_limit: float
     course: Course
     began: float
+    born: float
+    lived: float = 0.0
     ending: asyncio.Task[None] | None = None
 
 
@@ -69,10 +68,17 @@ class SimulatedRuntime:
     @property
     def version(self) -> str:
         """`simulated://` and this package's version."""
-        return _version()
+        return f"simulated://{version()}"
+
+    @property
+    def features(self) -> Features:
+        """Nothing is confined, so nothing is missing."""
+        return Features()
 
     async def open(self) -> None:
-        """Nothing is there to be taken over."""
+        """Whoever takes over sees in `containers` what has ended."""
+        while not self._ended.empty():
+            self._ended.get_nowait()
 
     def continue_from(self, other: SimulatedRuntime) -> None:
         """The same containers run, and end when they would have."""
@@ -93,7 +99,7 @@ class SimulatedRuntime:
             course = self._decide(subject, config.attempt, memory_limit)  # more may have been said meanwhile
         now = self._clock.now()
         state = _running(config, container_id, created, now)
-        life = self._lives[container_id] = _Life(state, subject, memory_limit, course, now)
+        life = self._lives[container_id] = _Life(state, subject, memory_limit, course, now, self._clock.monotonic())
         if error := course.start_error:
             life.state = dataclasses.replace(
                 state, state=EXITED, exit_code=128, reason="StartError", message=error, started_at=0.0, finished_at=now
@@ -122,10 +128,19 @@ class SimulatedRuntime:
         if life is None or life.state.state == EXITED:
             return
         is_soon = life.course.stop_seconds <= grace_seconds and grace_seconds > 0
-        seconds = life.course.stop_seconds if is_soon else max(grace_seconds, 0.0)
-        if seconds > 0:
-            await self._clock.sleep(seconds)
+        if is_soon and life.course.stop_seconds > 0:  # it has its signal, whatever becomes of who sent it
+            stopped = self._end_later(life, life.course.stop_seconds, life.course.stop_exit)
+            await asyncio.wait([self._tasks.spawn(stopped, f"simulated {life.state.name} stops")])
+            return
+        if not is_soon and grace_seconds > 0:
+            await self._clock.sleep(grace_seconds)
         self._end(life, life.course.stop_exit if is_soon else KILL)
+
+    async def update(self, container_id: str, resources: Resources, pod: Resources) -> None:
+        """Takes them, but a memory limit below what its behaviour uses now."""
+        moment, limit = self.moment(container_id), resources.memory_limit
+        if moment is not None and limit and moment.memory > limit:
+            raise below_usage(limit, int(moment.memory))
 
     async def remove(self, container_id: str) -> None:
         """Forgets it."""
@@ -199,8 +214,7 @@ class SimulatedRuntime:
         life = self._lives.get(container_id)
         if life is None or not any(stage.log for stage in life.course.life.stages):
             return None
-        until = life.state.finished_at if life.state.state == EXITED else self._clock.now()
-        return [(life.began + at, line) for at, line in stages.lines(life.course, until - life.began)]
+        return [(life.began + at, line) for at, line in stages.lines(life.course, self._age(life))]
 
     def reconsider(self) -> None:
         """Has running containers live, from now on, as the rules now say; those of which nothing new is said go on."""
@@ -211,7 +225,7 @@ class SimulatedRuntime:
             is_new = course.life != life.course.life
             life.course = course
             if is_new:
-                life.began = self._clock.now()
+                life.began, life.born = self._clock.now(), self._clock.monotonic()
                 self._schedule(life)
 
     def _decide(self, subject: Subject, attempt: int, memory_limit: float) -> Course:
@@ -232,7 +246,7 @@ class SimulatedRuntime:
 
     def _age(self, life: _Life) -> float:
         """For how long it has lived, in seconds; no finer than wall time can tell."""
-        return round(self._clock.now() - life.began, 6)
+        return life.lived if life.state.state == EXITED else round(self._clock.monotonic() - life.born, 6)
 
     async def _end_later(self, life: _Life, seconds: float, exit: Exit) -> None:
         await self._clock.sleep(seconds)
@@ -243,6 +257,7 @@ class SimulatedRuntime:
             return
         if life.ending is not None and life.ending is not asyncio.current_task():
             life.ending.cancel()
+        life.lived = self._age(life)
         life.state = dataclasses.replace(
             life.state,
             state=EXITED,

@@ -64,12 +64,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the container lives: its id, root file system, and the processes whose namespaces it joins."""
+    """Where the container lives: its id, root file system, the processes whose namespaces it joins, its profile."""
 
     id: str
     rootfs: str
     pid_namespace: str = ""
     ipc_namespace: str = ""
+    seccomp: Tree | None = None
+    """The profile that is in the file that the configuration names."""
 
 
 class SpecError(ValueError):
@@ -134,7 +136,7 @@ def _process(config: ContainerConfig, user: User, host: Host) -> Tree:
     if not cwd.startswith("/"):
         raise SpecError(f'cwd "{cwd}" must be an absolute path')
     caps = capabilities(config, host)
-    return {
+    tree: Tree = {
         "terminal": config.tty,
         "user": {
             "uid": user.uid,
@@ -148,6 +150,7 @@ def _process(config: ContainerConfig, user: User, host: Host) -> Tree:
         "noNewPrivileges": config.no_new_privileges,
         "oomScoreAdj": max(config.oom_score_adj, host.lowest_oom_score_adj),
     }
+    return {**tree, "apparmorProfile": config.apparmor} if config.apparmor else tree
 
 
 def _environment(config: ContainerConfig) -> list[str]:
@@ -201,7 +204,7 @@ def _mount(mount: Mount) -> Tree:
     if mount.kind == "tmpfs":
         size = [f"size={mount.size_bytes}"] if mount.size_bytes else []
         return _file_system(target, "tmpfs", ["nosuid", "nodev", "mode=1777", *size])
-    access = "ro" if mount.read_only else "rw"
+    access = "rro" if mount.recursive else "ro" if mount.read_only else "rw"
     propagation = "rprivate" if mount.propagation == "private" else mount.propagation
     return {
         "destination": target,
@@ -226,6 +229,8 @@ def _linux(config: ContainerConfig, place: Place, host: Host) -> Tree:
         tree["readonlyPaths"] = READ_ONLY_PATHS
         if config.seccomp == "RuntimeDefault":
             tree["seccomp"] = seccomp.profile(frozenset(capabilities(config, host)), host.machine)
+        elif config.seccomp == "Localhost" and place.seccomp is not None:
+            tree["seccomp"] = place.seccomp
     wanted = {mount.propagation for mount in config.mounts}
     if wanted - {"private"}:
         tree["rootfsPropagation"] = "rshared" if "rshared" in wanted else "rslave"
@@ -264,6 +269,12 @@ def _resources(config: ContainerConfig, host: Host) -> Tree:
     if limits.pids_limit > 0:
         tree["pids"] = {"limit": limits.pids_limit}
     return tree
+
+
+def changed_resources(limits: Resources) -> Tree:
+    """What `runc update` takes: every limit is named, also that there is none any more."""
+    cpu = {"shares": max(2, limits.cpu_shares), "quota": limits.cpu_quota or -1, "period": limits.cpu_period}
+    return {"cpu": cpu, "memory": {"limit": limits.memory_limit or -1}}
 
 
 def _cpu(limits: Resources) -> Tree:

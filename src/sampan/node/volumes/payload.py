@@ -20,10 +20,11 @@ _DEFAULT_MODE = 0o644
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file's content and permission bits."""
+    """One file's content, permission bits and owner (None: root)."""
 
     content: bytes
     mode: int = _DEFAULT_MODE
+    owner: int | None = None
 
 
 Payload = dict[str, File]
@@ -38,7 +39,7 @@ def of_volume(pod: Object, volume: Object, given: Sources) -> Payload | None:
         spec = {**volume["secret"], "name": volume["secret"].get("secretName", "")}
         return _of_secret(spec, given, _mode(spec))
     if "downwardAPI" in volume:
-        return _of_downward(pod, volume["downwardAPI"], _mode(volume["downwardAPI"]))
+        return _of_downward(pod, volume["downwardAPI"], given, _mode(volume["downwardAPI"]))
     if "projected" in volume:
         return _of_projected(pod, volume["projected"], given)
     return None
@@ -53,7 +54,7 @@ def _of_projected(pod: Object, spec: Object, given: Sources) -> Payload:
         elif "secret" in part:
             payload.update(_of_secret(part["secret"], given, mode))
         elif "downwardAPI" in part:
-            payload.update(_of_downward(pod, part["downwardAPI"], mode))
+            payload.update(_of_downward(pod, part["downwardAPI"], given, mode))
         elif "serviceAccountToken" in part:
             payload.update(_of_token(pod, part["serviceAccountToken"], given, mode))
         else:
@@ -81,27 +82,36 @@ def _of_secret(spec: Object, given: Sources, mode: int) -> Payload:
     return _select(spec, data, mode)
 
 
-def _of_downward(pod: Object, spec: Object, mode: int) -> Payload:
+def _of_downward(pod: Object, spec: Object, given: Sources, mode: int) -> Payload:
     payload: Payload = {}
     for item in spec.get("items") or ():
         if "fieldRef" in item:
             text = downward.field(pod, item["fieldRef"]["fieldPath"])
         else:
-            text = downward.resource(pod, item.get("resourceFieldRef") or {})
+            text = downward.resource(pod, item.get("resourceFieldRef") or {}, allocatable=given.allocatable)
         payload[_checked(item["path"])] = File(text.encode(), _mode(item, mode, "mode"))
     return payload
 
 
 def _of_token(pod: Object, spec: Object, given: Sources, mode: int) -> Payload:
-    """With fsGroup, the pod's group and root alone may read a token."""
+    """With fsGroup, or one user for all containers, they and root alone may read a token."""
     token = given.tokens.get(sources.token_key(spec))
     if token is None:
         account = pod["spec"].get("serviceAccountName", "default")
         raise VolumeFailure(f'failed to fetch token for service account "{account}"')
-    security = pod["spec"].get("securityContext") or {}
-    if security.get("fsGroup") is not None:
-        mode = 0o640
-    return {_checked(spec["path"]): File(token.encode(), mode)}
+    owner = _sole_user(pod["spec"])
+    if owner is not None or (pod["spec"].get("securityContext") or {}).get("fsGroup") is not None:
+        mode = 0o600
+    return {_checked(spec["path"]): File(token.encode(), mode, owner)}
+
+
+def _sole_user(spec: Object) -> int | None:
+    """The user that all containers are said to run as, if it is one."""
+    default = (spec.get("securityContext") or {}).get("runAsUser")
+    containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
+    users = {(each.get("securityContext") or {}).get("runAsUser", default) for each in containers}
+    user: int | None = users.pop()
+    return None if users else user
 
 
 def _select(spec: Object, data: Mapping[str, bytes], mode: int) -> Payload:
@@ -139,7 +149,7 @@ def _mode(spec: Object, default: int = _DEFAULT_MODE, key: str = "defaultMode") 
 _KNOWN = frozenset(
     (
         "name", "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected", "persistentVolumeClaim",
-        "ephemeral",
+        "ephemeral", "image",
     )
 )  # fmt: skip
 

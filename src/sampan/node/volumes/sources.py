@@ -41,6 +41,10 @@ class Sources:
     secrets: Mapping[str, Object] = field(default_factory=dict)
     tokens: Mapping[tuple[str, int], str] = field(default_factory=dict)
     volumes: Mapping[str, Object] = field(default_factory=dict)
+    images: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The unpacked layers of image volumes, the lowest first, by the volumes' names."""
+    allocatable: Mapping[str, str] = field(default_factory=dict)
+    """What the node can give, which is the limit of a container that has none."""
 
 
 def needed(pod: Object) -> list[Source]:

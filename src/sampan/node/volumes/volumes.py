@@ -16,6 +16,7 @@ from typing import Any
 from sampan.kinds.parts import pod_claims
 from sampan.kit.clock import Clock
 from sampan.meta import quantity, timestamps
+from sampan.node.runtime import overlay
 from sampan.node.volumes import claimed, host_path, mounts, payload, subpath, writer
 from sampan.node.volumes.failure import VolumeFailure
 from sampan.node.volumes.sources import Sources
@@ -72,6 +73,9 @@ class Volumes:
                 return claimed.prepare(given.volumes[claim], self._local, pod)
             folder = self._pod_folder(pod["metadata"]["uid"]) / "volumes" / _safe(name)
             group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+            if "image" in volume:
+                _prepare_image(folder, given.images.get(name))
+                return folder
             files = payload.of_volume(pod, volume, given)
             if files is None:
                 _prepare_empty(folder, volume.get("emptyDir") or {}, group)
@@ -114,6 +118,21 @@ def _prepare_empty(folder: Path, spec: Object, group: int | None) -> None:
     if group is not None:
         os.chown(folder, -1, group)
     folder.chmod(0o2777 if group is not None else 0o777)
+
+
+def _prepare_image(folder: Path, layers: tuple[str, ...] | None) -> None:
+    """An image's files, to be read; mounted once, whatever its name stands for later."""
+    if mounts.is_mounted(folder):
+        return
+    if layers is None:
+        raise VolumeFailure("the image is not there")
+    scratch = folder.parent.parent / "empty" / folder.name
+    for path in (folder, scratch):
+        path.mkdir(parents=True, exist_ok=True)
+    try:
+        overlay.mount_to_read(layers, str(folder), str(scratch))
+    except ValueError as error:
+        raise VolumeFailure(str(error)) from error
 
 
 def _prepare_files(folder: Path, *, in_memory: bool) -> None:

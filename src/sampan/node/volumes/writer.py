@@ -65,8 +65,8 @@ def _write_file(root: int, path: str, file: File, group: int | None) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "wb") as target:
             target.write(file.content)
-            if group is not None:
-                os.fchown(target.fileno(), -1, group)
+            if group is not None or file.owner is not None:
+                os.fchown(target.fileno(), *(-1 if number is None else number for number in (file.owner, group)))
             os.fchmod(target.fileno(), _mode(file, group))
     finally:
         os.close(folder)

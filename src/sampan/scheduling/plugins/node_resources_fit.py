@@ -52,11 +52,16 @@ def plugin(args: Mapping[str, Any]) -> Local:
     return Local(NAME, filter, reads_pods=True, score=score)
 
 
-def _lacking(wanted: Sequence[tuple[str, int]], node: int, snapshot: Snapshot) -> Verdict:
-    has, usage = snapshot.allocatable[node], snapshot.usage[node]
+def _lacking(wanted: Sequence[tuple[str, int]], node: int, snapshot: Snapshot) -> Verdict | None:
+    """None when devices stand in for all that is lacking."""
+    has, usage, delegated = snapshot.allocatable[node], snapshot.usage[node], snapshot.delegated
     lacking = [(r, a) for r, a in wanted if a > has.get(r, 0) - usage.requested.get(r, 0)]
+    if delegated:
+        lacking = [(r, a) for r, a in lacking if has.get(r) or r not in delegated]
     reasons = [TOO_MANY] if len(usage.pods) + 1 > has.get("pods", 0) else []
     reasons += [f"Insufficient {resource}" for resource, _ in lacking]
+    if not reasons:
+        return None
     return Verdict(NAME, tuple(reasons), any(amount > has.get(resource, 0) for resource, amount in lacking))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sampan.kinds.parts import volume_match
-from sampan.meta import objects
+from sampan.meta import objects, quantity, selectors
 from sampan.scheduling import storage
 from sampan.scheduling.storage import Choice, Storage
 from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
@@ -17,6 +17,7 @@ NAME = "VolumeBinding"
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 NODE_CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 BIND_CONFLICT = "node(s) didn't find available persistent volumes to bind"
+NO_SPACE = "node(s) did not have enough free storage"
 NO_VOLUME = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 
 Object = dict[str, Any]
@@ -24,13 +25,17 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A claim that waits for a node: the volumes it could be bound to, the best first, and its class."""
+    """A claim that waits for a node: the volumes it could be bound to, the best first, and its class.
+
+    `regions` are the parts of the cluster where there is enough storage to make a volume; None for no need to know.
+    """
 
     claim: Object
     candidates: Sequence[Object]
     storage_class: Object
     node: str
     taken: frozenset[str]
+    regions: Sequence[selectors.Selector] | None
 
 
 def refuse(pod: Demand, known: Storage) -> Verdict | None:
@@ -74,7 +79,7 @@ def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot, known: Storage) -> lis
 def choose(pod: Demand, name: str, labels: Mapping[str, str], known: Storage) -> Choice:
     """What is to be done for the pod on this node, which was found good."""
     found = _choice(name, labels, _needs(pod, known)[1])
-    return found or Choice()
+    return Choice() if isinstance(found, str) else found
 
 
 def _needs(pod: Demand, known: Storage) -> tuple[list[Object] | None, list[Wanted]]:
@@ -92,29 +97,47 @@ def _needs(pod: Demand, known: Storage) -> tuple[list[Object] | None, list[Wante
             continue
         named = volume_match.storage_class(claim)
         found = volume_match.candidates(claim, known.volumes(named))
-        taken = frozenset(known.taken(claim))
-        wanted[name] = Wanted(claim, found, known.storage_class(named) or {}, known.node_of(claim), taken)
+        taken, owner = frozenset(known.taken(claim)), known.storage_class(named) or {}
+        wanted[name] = Wanted(claim, found, owner, known.node_of(claim), taken, _regions(claim, owner, known))
     return bound, sorted(wanted.values(), key=lambda each: volume_match.size(each.claim))
+
+
+def _regions(claim: Object, storage_class: Mapping[str, Any], known: Storage) -> list[selectors.Selector] | None:
+    if "storage" not in ((claim["spec"].get("resources") or {}).get("requests") or {}):
+        return None
+    if not known.is_measured(str(storage_class.get("provisioner") or "")):
+        return None
+    size = volume_match.size(claim)
+    found = [each for each in known.capacities(objects.name(storage_class)) if _largest(each) >= size]
+    return [selectors.from_label_selector(each["nodeTopology"]) for each in found if each.get("nodeTopology")]
+
+
+def _largest(capacity: Mapping[str, Any]) -> int:
+    """The largest volume that can be made there, in bytes."""
+    limit = capacity.get("maximumVolumeSize")
+    if limit is None:
+        limit = capacity.get("capacity")
+    return -1 if limit is None else quantity.to_int(limit)
 
 
 def _verdict(name: str, labels: Mapping[str, str], bound: Iterable[Object], wanted: Sequence[Wanted]) -> Verdict | None:
     reasons = []
     if not all(volume_match.reaches(volume, name, labels) for volume in bound):
         reasons.append(NODE_CONFLICT)
-    if wanted and _choice(name, labels, wanted) is None:
-        reasons.append(BIND_CONFLICT)
+    if wanted and isinstance(found := _choice(name, labels, wanted), str):
+        reasons.append(found)
     return Verdict(NAME, tuple(reasons)) if reasons else None
 
 
-def _choice(name: str, labels: Mapping[str, str], wanted: Sequence[Wanted]) -> Choice | None:
-    """The smallest claim first; what no volume there fulfils, the class's provisioner may make."""
+def _choice(name: str, labels: Mapping[str, str], wanted: Sequence[Wanted]) -> Choice | str:
+    """The smallest claim first; what no volume there fulfils, the class's provisioner may make. Or why not."""
     bindings: list[tuple[Object, Object]] = []
-    provisions: list[Object] = []
+    provisions: list[Wanted] = []
     used: set[str] = set()
     for each in wanted:
         if each.node:
             if each.node != name:
-                return None
+                return BIND_CONFLICT
             volume = None
         else:
             volume = volume_match.first_on(
@@ -123,11 +146,14 @@ def _choice(name: str, labels: Mapping[str, str], wanted: Sequence[Wanted]) -> C
         if volume is not None:
             used.add(objects.name(volume))
             bindings.append((each.claim, volume))
-        elif _can_provide(each.storage_class, labels):
-            provisions.append(each.claim)
         else:
-            return None
-    return Choice(tuple(bindings), tuple(provisions))
+            provisions.append(each)
+    for each in provisions:
+        if not _can_provide(each.storage_class, labels):
+            return BIND_CONFLICT
+        if each.regions is not None and not any(region.matches(labels) for region in each.regions):
+            return NO_SPACE
+    return Choice(tuple(bindings), tuple(each.claim for each in provisions))
 
 
 def _can_provide(storage_class: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

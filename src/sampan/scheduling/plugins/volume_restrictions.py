@@ -3,7 +3,6 @@
 https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes
 """
 
-from sampan.kinds.parts import pod_claims
 from sampan.scheduling import storage
 from sampan.scheduling.storage import Storage
 from sampan.scheduling.verdict import Demand, Nodes, Snapshot, Verdict
@@ -17,18 +16,23 @@ IN_USE = Verdict(
 
 
 def filter(pod: Demand, nodes: Nodes, snapshot: Snapshot, known: Storage) -> list[Verdict | None]:
-    """No node is good while another pod has such a claim."""
+    """No node is good while another pod has such a claim; of a node that is only tried, those that are there now count."""
     alone = {
-        name
+        (pod.namespace, name)
         for _, name, claim in storage.claims(pod, known)
         if claim is not None and "ReadWriteOncePod" in (claim["spec"].get("accessModes") or ())
     }
-    return [IN_USE if alone and _is_used(pod, alone, snapshot) else None] * len(nodes)
+    users = {
+        uid: node
+        for claim in alone
+        for uid, node in snapshot.users.get(claim, {}).items()
+        if uid != pod.uid and node in snapshot.index
+    }
+    if not users:
+        return [None] * len(nodes)
+    return [IN_USE if _is_used(users, n, snapshot) else None for n in nodes]
 
 
-def _is_used(pod: Demand, alone: set[str], snapshot: Snapshot) -> bool:
-    return any(
-        other.namespace == pod.namespace and other.uid != pod.uid and not alone.isdisjoint(pod_claims.names(other.pod))
-        for usage in snapshot.usage
-        for other in usage.pods.values()
-    )
+def _is_used(users: dict[str, str], node: int, snapshot: Snapshot) -> bool:
+    name, there = snapshot.names[node], snapshot.usage[node].pods
+    return any(where != name or uid in there for uid, where in users.items())

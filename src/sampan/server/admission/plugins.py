@@ -36,6 +36,7 @@ from sampan.server.admission import (
 from sampan.server.admission.admission_metrics import AdmissionMetrics
 from sampan.server.admission.certificate_requests import CertificateRequests
 from sampan.server.admission.chain import Plugin
+from sampan.server.admission.claim_status import ClaimStatus
 from sampan.server.admission.mutating_policies import MutatingPolicies
 from sampan.server.admission.mutating_webhooks import MutatingWebhooks
 from sampan.server.admission.pod_security import PodSecurity
@@ -85,6 +86,7 @@ def plugins(tools: Tools) -> tuple[Plugin, ...]:
         claim_resize,
         runtime_class,
         device_admin_access,
+        ClaimStatus(tools.authorizer),
         moments,
         RbacEscalation(tools.authorizer),
         default_ingress_class,

@@ -25,7 +25,7 @@ from sampan.store.protocol import Compare, Put
 Tree = dict[str, Any]
 
 # Kinds whose updates may take more than before; of all others only creation counts.
-_GROWING = (("services", ""), ("persistentvolumeclaims", ""), ("pods", "resize"))
+_GROWING = (("services", ""), ("persistentvolumeclaims", ""), ("persistentvolumeclaims", "status"), ("pods", "resize"))
 
 
 class ResourceQuotas:

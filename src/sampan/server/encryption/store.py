@@ -7,7 +7,6 @@ https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 from sampan.server.encryption.providers import DecryptionError, Transformer
 from sampan.server.encryption.settings import Encryption
@@ -29,7 +28,7 @@ class EncryptedStore:
         result = await self._inner.txn(compares, [self._sealed(write) for write in writes])
         if not result.found:
             return result
-        return replace(result, found=tuple(found and self._opened(found) for found in result.found))
+        return result._replace(found=tuple(found and self._opened(found) for found in result.found))
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
         record = await self._inner.get(key, revision)
@@ -37,11 +36,11 @@ class EncryptedStore:
 
     async def list(self, prefix: str, *, after: str = "", limit: int = 0, revision: int = 0) -> Page:
         page = await self._inner.list(prefix, after=after, limit=limit, revision=revision)
-        return replace(page, records=tuple(map(self._opened, page.records)))
+        return page._replace(records=tuple(map(self._opened, page.records)))
 
     async def watch(self, prefix: str, after_revision: int) -> AsyncIterator[Batch]:
         async for batch in self._inner.watch(prefix, after_revision):
-            yield replace(batch, events=tuple(map(self._event, batch.events)))
+            yield batch._replace(events=tuple(map(self._event, batch.events)))
 
     async def compact(self, revision: int) -> None:
         await self._inner.compact(revision)
@@ -94,7 +93,7 @@ class EncryptedStore:
         if transformer is None:
             return record
         try:
-            return replace(record, value=transformer.open(record.key, record.value))
+            return record._replace(value=transformer.open(record.key, record.value))
         except DecryptionError as error:
             raise StoreError(str(error)) from error
 
@@ -108,4 +107,4 @@ class EncryptedStore:
                 value = transformer.open(event.key, event.value)
         except DecryptionError as error:
             raise StoreError(str(error)) from error
-        return replace(event, value=value, previous=event.previous and self._opened(event.previous))
+        return event._replace(value=value, previous=event.previous and self._opened(event.previous))

@@ -55,7 +55,7 @@ class Queue:
 
 
 class Level:
-    """`seats` are taken now; `waiting` requests are in its queues."""
+    """`seats` are taken now; `waiting` requests are in its queues, which are there once anybody had to wait."""
 
     __slots__ = ("assured", "is_exempt", "limits", "name", "queues", "seats", "service", "uid", "waiting")
 
@@ -73,8 +73,8 @@ class Level:
         self.uid, self.limits = uid, limits
         self.is_exempt = limits.is_exempt
         self.assured = limits.nominal - limits.lendable
-        if len(self.queues) != limits.queues:
-            self.queues = [Queue() for _ in range(limits.queues)]
+        if self.queues and len(self.queues) != limits.queues:
+            self.queues = []
             self.waiting = 0
             for waiter in waiters:
                 self._put(waiter)
@@ -125,6 +125,8 @@ class Level:
         self.waiting += 1
 
     def _shortest(self, hash: int) -> Queue | None:
+        if not self.queues:
+            self.queues = [Queue() for _ in range(self.limits.queues)]
         hand = [self.queues[card] for card in deal(hash, len(self.queues), self.limits.hand)]
         return min(hand, key=lambda q: sum(w.seats for w in q.waiting) + q.executing, default=None)
 

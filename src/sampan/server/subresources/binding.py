@@ -67,19 +67,18 @@ class BindingHandler:
 
 
 def _bound(call: Call, item: Item, binding: Tree, node: str) -> Tree:
-    pod = item.copy()
+    pod = item.tree
     why = _hindrance(binding.get("metadata") or {}, pod)
     if why:
         raise status.conflict("", "pods/binding", call.name, why)
-    pod["spec"]["nodeName"] = node
+    metadata, state = {**pod["metadata"]}, {**pod.get("status", {})}
     for field in ("labels", "annotations"):
         given = (binding.get("metadata") or {}).get(field)
         if given:
-            pod["metadata"][field] = (pod["metadata"].get(field) or {}) | given
-    state = pod.setdefault("status", {})
+            metadata[field] = (metadata.get(field) or {}) | given
     state.pop("nominatedNodeName", None)
     state["conditions"] = conditions.set(state.get("conditions", []), "PodScheduled", "True", "", "", call.now)
-    return pod
+    return {**pod, "metadata": metadata, "spec": {**pod["spec"], "nodeName": node}, "status": state}
 
 
 def _hindrance(wanted: Tree, pod: Tree) -> str:

@@ -5,7 +5,6 @@ What else the namespace says beside its status is written as well.
 
 from typing import Any
 
-from sampan.meta.wire import json
 from sampan.server import codec
 from sampan.server.cache import Item
 from sampan.server.call import Call
@@ -27,7 +26,6 @@ class FinalizeHandler:
         body.setdefault("metadata", {})
 
         async def change(item: Item) -> Tree:
-            new: Tree = json.decode(json.encode(body))
-            return new
+            return body
 
         return await codec.answer(call, await self._registry.update(call, change))

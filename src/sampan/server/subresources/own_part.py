@@ -5,7 +5,6 @@ The kind's `prepare` keeps all that the part does not cover.
 
 from typing import Any
 
-from sampan.meta.wire import json
 from sampan.server import codec
 from sampan.server.cache import Item
 from sampan.server.call import Call
@@ -34,7 +33,6 @@ class OwnPartHandler:
         body.setdefault("metadata", {})
 
         async def change(item: Item) -> Tree:
-            new: Tree = json.decode(json.encode(body))
-            return new
+            return body
 
         return await codec.answer(call, await self._registry.update(call, change))

@@ -64,8 +64,8 @@ class ScaleHandler:
         patch = patching.read(call, media)
         if media == patching.STRATEGIC_PATCH:
             media = patching.MERGE_PATCH
-        new = patching.patched(call, objects.copy(live), patch, media)
-        return codec.check_fields(call, new, SCALE)
+        new = patching.patched(call, live, patch, media)
+        return codec.check_fields(call, objects.copy(new), SCALE)
 
 
 def shown(call: Call, obj: Tree) -> Tree:
@@ -111,7 +111,7 @@ def _applied(call: Call, live: Tree, obj: Tree) -> tuple[Tree, list[Tree]]:
     live = {**live, "metadata": {**live["metadata"], "managedFields": owners}}
     write = managed.Write(call.field_manager, "Apply", SCALE.api_version, call.sub, call.now)
     force = is_true(call.request.param("force", "false"))
-    made = managed.apply(live, config, write, SCALE.type, force=force)
+    made = objects.copy(managed.apply(live, config, write, SCALE.type, force=force))
     kept = made["metadata"].pop("managedFields")
     return made, scaled.of_object(entries, path, kept, call.api_version)
 
@@ -122,11 +122,12 @@ def _with_replicas(call: Call, item: Item, scale: Tree, owners: list[Tree] | Non
     if not call.kind.custom and (not isinstance(replicas, int) or replicas < 0):
         cause = status.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
         raise status.invalid(SCALE.group, SCALE.name, call.name, [cause])
-    new = item.copy()
+    new = {**item.tree, "metadata": {**item.tree["metadata"]}}
     *parents, last = _paths(call)[0].split(".")
     target = new
     for parent in parents:
-        target = target.setdefault(parent, {})
+        target[parent] = {**target.get(parent, {})}
+        target = target[parent]
     target[last] = replicas
     if owners is not None:
         new["metadata"]["managedFields"] = owners

@@ -23,6 +23,8 @@ from sampan.web.message import Response
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 EXEC_PARAMETERS = ("command", "stdin", "stdout", "stderr", "tty")
 ATTACH_PARAMETERS = ("stdin", "stdout", "stderr", "tty")
+FORWARD_PROTOCOLS = ("SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io")
+FORWARD_PARAMETERS = ("ports",)
 LOG_PARAMETERS = ("follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream")
 
 Tree = dict[str, Any]
@@ -43,6 +45,10 @@ class NodeDialer(Protocol):
         """What Response.hijack needs to join a client's WebSocket to an open one."""
         ...
 
+    def messages(self, body: AsyncIterator[bytes]) -> Any:
+        """What Response.hijack needs to send a body over a client's WebSocket."""
+        ...
+
     def refusal(self, error: status.ApiError, protocol: str) -> Any:
         """What Response.hijack needs to accept a client's WebSocket and say on its error stream what failed."""
         ...
@@ -57,7 +63,7 @@ class NearLogs(Protocol):
 
 
 class Streams:
-    """GET of pods/NAME/log, GET and POST of pods/NAME/exec and attach."""
+    """GET of pods/NAME/log, GET and POST of pods/NAME/exec, attach and portforward."""
 
     def __init__(self, registry: Registry, dialer: NodeDialer | None, near: NearLogs | None = None) -> None:
         self._registry = registry
@@ -65,7 +71,7 @@ class Streams:
         self._near = near
 
     async def log(self, call: Call) -> Response:
-        """The container's log, as plain text. Raises ApiError 400, 404."""
+        """The container's log, as plain text, or in messages to a WebSocket. Raises ApiError 400, 404."""
         pod = (await self._registry.find(call)).tree
         container = _container(call, pod)
         _check_log_query(call)
@@ -80,6 +86,8 @@ class Streams:
             raise _unreachable(url, error) from error
         if code != 200:
             raise await _refusal(code, body)
+        if self._dialer is not None and "websocket" in call.request.headers.get("upgrade", "").lower():
+            return Response(101, hijack=self._dialer.messages(body))
         return Response(200, body, content_type="text/plain")
 
     async def exec(self, call: Call) -> Response:
@@ -91,15 +99,35 @@ class Streams:
     async def attach(self, call: Call) -> Response:
         return await self._stream(call, "attach", ATTACH_PARAMETERS)
 
+    async def port_forward(self, call: Call) -> Response:
+        """Raises ApiError 400, 404."""
+        pod = (await self._registry.find(call)).tree
+        kind = "PodPortForwardOptions"
+        asked = [value for key, value in call.request.query if key == "ports"]
+        told: Tree = {
+            "kind": kind,
+            "apiVersion": "v1",
+            **({"ports": [int(p) for p in asked if p.isdigit()]} if asked else {}),
+        }
+        await self._registry.admit_connect(call, told, ("", "v1", kind))
+        place = f"{objects.namespace(pod)}/{objects.name(pod)}"
+        url = _url(self._node(pod), "portForward", place, _query(call, FORWARD_PARAMETERS))
+        return await self._joined(url, _protocol(call, "port-forward", FORWARD_PROTOCOLS) or FORWARD_PROTOCOLS[-1])
+
     async def _stream(self, call: Call, verb: str, parameters: tuple[str, ...]) -> Response:
         pod = (await self._registry.find(call)).tree
         name = f"Pod{verb.capitalize()}Options"
         told: Tree = {"kind": name, "apiVersion": "v1", **_options(call, parameters)}
         await self._registry.admit_connect(call, told, ("", "v1", name))
-        agent = self._agent()
+        self._agent()
         container = _container(call, pod)
         url = _url(self._node(pod), verb, _place(pod, container), _query(call, parameters))
         protocol = _protocol(call, verb)  # last: a client that falls back to SPDY must read what is wrong above
+        return await self._joined(url, protocol)
+
+    async def _joined(self, url: str, protocol: str) -> Response:
+        """The client's WebSocket, joined to one that is opened to the agent."""
+        agent = self._agent()
         try:
             backend = await agent.websocket(url, (protocol,))
         except status.ApiError as error:
@@ -139,9 +167,9 @@ def _url(node: Tree, verb: str, place: str, query: list[tuple[str, str]], *, is_
 
 def agent_address(node: Tree) -> str | None:
     """Host and port of a node's agent; None while it says none."""
-    addresses = {a["type"]: a["address"] for a in node.get("status", {}).get("addresses", ())}
+    addresses = {a.get("type"): a.get("address") for a in objects.get_path(node, "status.addresses") or ()}
     port = objects.get_path(node, "status.daemonEndpoints.kubeletEndpoint.Port")
-    return f"{addresses['InternalIP']}:{port}" if port and "InternalIP" in addresses else None
+    return f"{addresses['InternalIP']}:{port}" if port and addresses.get("InternalIP") else None
 
 
 def is_simulated(node: Tree) -> bool:
@@ -165,7 +193,7 @@ def _options(call: Call, parameters: tuple[str, ...]) -> Tree:
     return options
 
 
-def _protocol(call: Call, verb: str) -> str:
+def _protocol(call: Call, verb: str, known: tuple[str, ...] = PROTOCOLS) -> str:
     """The WebSocket sub-protocol to speak; empty when the client named none. Raises ApiError 400."""
     headers = call.request.headers
     upgrade = headers.get("upgrade", "").lower()
@@ -177,7 +205,7 @@ def _protocol(call: Call, verb: str) -> str:
     offered = tuple(p.strip() for p in headers.get("sec-websocket-protocol", "").split(",") if p.strip())
     if not offered:
         return ""
-    wanted = next((p for p in PROTOCOLS if p in offered), None)
+    wanted = next((p for p in known if p in offered), None)
     if wanted is None:
         raise status.bad_request(f"none of the sub-protocols is supported: {', '.join(offered)}")
     return wanted

@@ -1,0 +1,137 @@
+"""Index: the keys of a cache's objects under terms that an object has, in order; made when it is first asked.
+
+What terms an object has follows from a part of it, such as its labels: a change that leaves the part as it was costs
+nothing but a comparison.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Key = tuple[str, str]
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`part(obj)` is what `of(key, part)` makes the terms of."""
+
+    part: Callable[[Object], Any]
+    of: Callable[[Key, Any], Iterable[str]]
+
+
+class _Bucket:
+    """Keys under one term. `order` is kept once somebody has asked for it."""
+
+    __slots__ = ("keys", "order")
+
+    def __init__(self) -> None:
+        self.keys: set[Key] = set()
+        self.order: list[Key] | None = None
+
+    def add(self, key: Key) -> None:
+        if key not in self.keys:
+            self.keys.add(key)
+            if self.order is not None:
+                insort(self.order, key)
+
+    def remove(self, key: Key) -> None:
+        if key in self.keys:
+            self.keys.discard(key)
+            if self.order is not None:
+                del self.order[bisect_left(self.order, key)]
+
+    def in_order(self) -> list[Key]:
+        if self.order is None:
+            self.order = sorted(self.keys)
+        return self.order
+
+
+class Index:
+    """What `terms` says of the objects that are `put` here."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._buckets: dict[str, _Bucket] = {}
+
+    def put(self, key: Key, old: Object | None, new: Object | None) -> None:
+        """The object is new, has changed, or is gone."""
+        part, of = self._terms.part, self._terms.of
+        before = part(old) if old is not None else None
+        after = part(new) if new is not None else None
+        if old is not None and new is not None and before == after:
+            return
+        for term in of(key, before) if old is not None else ():
+            bucket = self._buckets.get(term)
+            if bucket is not None:
+                bucket.remove(key)
+                if not bucket.keys:
+                    del self._buckets[term]
+        for term in of(key, after) if new is not None else ():
+            self._buckets.setdefault(term, _Bucket()).add(key)
+
+    def under(self, term: str) -> list[Key]:
+        """The keys under a term, in order: not to be changed."""
+        bucket = self._buckets.get(term)
+        return bucket.in_order() if bucket is not None else []
+
+    def count(self, term: str) -> int:
+        """How many there are."""
+        bucket = self._buckets.get(term)
+        return len(bucket.keys) if bucket is not None else 0
+
+    def has(self, term: str, key: Key) -> bool:
+        """Whether the key is under the term."""
+        bucket = self._buckets.get(term)
+        return bucket is not None and key in bucket.keys
+
+    def copy(self) -> "Index":
+        """Another one that says the same."""
+        made = Index(self._terms)
+        for term, bucket in self._buckets.items():
+            copied = made._buckets[term] = _Bucket()
+            copied.keys = set(bucket.keys)
+            copied.order = list(bucket.order) if bucket.order is not None else None
+        return made
+
+
+def of_object(function: Callable[[Object], Iterable[str]]) -> Terms:
+    """Terms that follow from the object by a function: where they are the same, nothing has changed."""
+    return Terms(lambda obj: tuple(function(obj)), lambda key, terms: terms)
+
+
+def _controllers(key: Key, owners: Iterable[Mapping[str, Any]] | None) -> Iterable[str]:
+    return [str(owner.get("uid", "")) for owner in owners or () if owner.get("controller")]
+
+
+def _orphans(key: Key, owners: Iterable[Mapping[str, Any]] | None) -> Iterable[str]:
+    return () if any(owner.get("controller") for owner in owners or ()) else (key[0],)
+
+
+def _owners(obj: Object) -> Any:
+    return obj["metadata"].get("ownerReferences")
+
+
+OWNER = Terms(_owners, lambda key, owners: [str(owner.get("uid", "")) for owner in owners or ()])
+"""Whom it belongs to, by uids."""
+CONTROLLER = Terms(_owners, _controllers)
+"""Whom it belongs to as to its controller."""
+ORPHAN = Terms(_owners, _orphans)
+"""Its namespace, while nobody is its controller."""
+NAMESPACE = Terms(lambda obj: None, lambda key, part: (key[0],))
+ALL = Terms(lambda obj: None, lambda key, part: ("",))
+LABEL = Terms(
+    lambda obj: obj["metadata"].get("labels"),
+    lambda key, labels: [f"{key[0]}/{name}={value}" for name, value in (labels or {}).items()],
+)
+"""NAMESPACE/NAME=VALUE for each label."""
+
+BUILT_IN = {
+    "all": ALL,
+    "namespace": NAMESPACE,
+    "label": LABEL,
+    "owner": OWNER,
+    "controller": CONTROLLER,
+    "orphan": ORPHAN,
+}
