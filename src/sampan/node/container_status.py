@@ -40,8 +40,17 @@ def of(seen: Snapshot, container: Container, *, init: bool = False) -> Status:
     elif len(attempts) > 1 and attempts[1].state == EXITED:
         found["lastState"] = {"terminated": _terminated(seen, attempts[1])}
     else:
-        found["lastState"] = (seen.old_statuses.get(name) or {}).get("lastState") or {}
+        found["lastState"] = _state_before(seen, name, attempts)
     return found | _asked(seen, container)
+
+
+def _state_before(seen: Snapshot, name: str, attempts: list[ContainerState]) -> Status:
+    """The last state as told; if what was told of is lost, as when the node lost its power, that is its end."""
+    told = seen.old_statuses.get(name) or {}
+    known = {_container_id(seen, state) for state in attempts}
+    if told.get("containerID") and told["containerID"] not in known:
+        return {"terminated": _lost(told)}
+    return told.get("lastState") or {}
 
 
 def of_guest(seen: Snapshot, container: Container) -> Status:
