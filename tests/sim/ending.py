@@ -40,6 +40,7 @@ UNTOLD = (
     "resourceVersion",
     "observedGeneration",
     "nodeName",
+    "topology.kubernetes.io/zone",  # a pod's is its node's
     "nodePort",
     "healthCheckNodePort",
     "containerID",
