@@ -227,8 +227,7 @@ def test_sets_are_updated_and_mended(cluster: Cluster, ns: str) -> None:
     evicted["spec"]["template"]["spec"] = template(container(**port), nodeName=node, hostNetwork=True) | {
         "restartPolicy": "Always"
     }
-    create(cluster, evicted)
-    wait(cluster, "create", "evicted-0")
+    create(cluster, evicted)  # from now on it comes and goes
     turned_away = cluster.until("NodePorts", lambda: pods.events(cluster, "evicted-0", "NodePorts"))
     assert "node(s) didn't have free ports for the requested pod ports" in turned_away[0]
     ready = "jsonpath={.status.readyReplicas}="
