@@ -1,14 +1,11 @@
 """What a user does with kubectl to a DaemonSet: follow an update, read its history, go back."""
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import BIN
-from tests.testing.bridged import bridged
+from tests.clients.simulated_kubectl import Kubectl, simulated
 
 pytestmark = pytest.mark.slow
 
@@ -29,23 +26,11 @@ spec:
         resources: {requests: {cpu: 10m}}
 """
 
-Kubectl = Callable[..., str]
-
 
 @pytest.fixture
 def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
     """kubectl with a simulated cluster of three nodes."""
-    with bridged(tmp_path, nodes=3) as cluster:
-        environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "HOME": str(tmp_path)}
-
-        def run(*words: str, stdin: str = "", code: int = 0) -> str:
-            command = (str(BIN / "kubectl"), *words)
-            done = subprocess.run(
-                command, input=stdin, text=True, capture_output=True, env=environment, timeout=60, check=False
-            )
-            assert done.returncode == code, done.stdout + done.stderr
-            return done.stdout + done.stderr
-
+    with simulated(tmp_path, nodes=3) as run:
         yield run
 
 

@@ -5,7 +5,7 @@ it reads later may be newer, as it may at any time.
 """
 
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -15,7 +15,7 @@ MANY = 1000
 """So many objects are worth a step of their own."""
 
 
-def run(steps: Steps[T]) -> T:
+def run(steps: Generator[Any, Any, T]) -> T:
     """All of them at once."""
     try:
         while True:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sampan.scheduling import extending, memory, node_terms, preemption, ranking, steps
+from sampan.control import steps
+from sampan.scheduling import extending, memory, node_terms, preemption, ranking
 from sampan.scheduling.extending import Extender
 from sampan.scheduling.framework import Extra, Judge, Sight, normalised
 from sampan.scheduling.preemption import Budget, Outcome

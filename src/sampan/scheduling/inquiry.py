@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sampan.control.steps import run
 from sampan.kinds.parts import node_match, pod_devices, resource_rules
 from sampan.meta import objects
 from sampan.scheduling.demand import Demand
@@ -14,7 +15,7 @@ from sampan.scheduling.devices.search import Answer
 from sampan.scheduling.devices.wishes import FindClass, Problem
 from sampan.scheduling.framework import FailureError
 from sampan.scheduling.plugins import dynamic_resources as plugin
-from sampan.scheduling.steps import Steps, run
+from sampan.scheduling.steps import Steps
 from sampan.scheduling.verdict import Snapshot, Verdict
 
 Object = dict[str, Any]

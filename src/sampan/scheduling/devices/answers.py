@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sampan.control.steps import run
 from sampan.scheduling.devices import wishes
 from sampan.scheduling.devices.ledger import Ledger
 from sampan.scheduling.devices.pools import Catalogue, Reach
 from sampan.scheduling.devices.search import PIECE, Answer, Search
 from sampan.scheduling.devices.table import Table
 from sampan.scheduling.devices.wishes import FindClass, Problem
-from sampan.scheduling.steps import Steps, run
+from sampan.scheduling.steps import Steps
 
 MAX_PROBLEMS = 64
 MAX_VIEWS = 1024
