@@ -18,7 +18,7 @@ import pytest
 
 BIN = Path(sys.executable).parent
 CLIENTS = BIN.parent / "clients"  # helm and kubectl 1.35, by scripts/fetch-clients
-NAME = "e2e"
+NAME = os.environ.get("SAMPAN_TEST_CLUSTER", "e2e")  # another name: two runs on one machine
 WAIT_SECONDS = 60.0
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root")

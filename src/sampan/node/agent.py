@@ -131,7 +131,7 @@ class Agent:
                 strangers.setdefault(state.pod_uid, []).append(state)
         for uid, attachment in (await self.parts.network.attachments()).items():
             if uid in known:
-                known[uid].netns, known[uid].pod_ip = attachment.netns_path, attachment.ip
+                known[uid].take_place(attachment.netns_path, attachment.ip)
             else:
                 strangers.setdefault(uid, [])
         for uid in sorted(self.parts.volumes.pods() - known.keys()):

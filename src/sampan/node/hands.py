@@ -121,7 +121,7 @@ class Hands:
             text = f"Failed to create pod sandbox: {error}"
             self.recorder.emit(record.pod, Emit("Warning", "FailedCreatePodSandBox", text))
         else:
-            record.netns, record.pod_ip = attachment.netns_path, attachment.ip
+            record.take_place(attachment.netns_path, attachment.ip)
             record.torn_down = False
             record.failures.pop(NETWORK, None)
         finally:

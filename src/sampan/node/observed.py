@@ -74,6 +74,7 @@ class Observed:
     runtime: str = "runc"
     host_ip: str = ""
     pod_ip: str = ""
+    last_ip: str = ""
     network_pending: bool = False
     volumes_ready: bool = False
     volumes_pending: bool = False

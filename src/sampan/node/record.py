@@ -51,6 +51,8 @@ class PodRecord:
     pod: dict[str, Any]
     is_gone: bool = False
     pod_ip: str = ""
+    last_ip: str = ""
+    """The address it had last, also once it is given back: a pod that ended at once shows it all the same."""
     netns: str | None = None
     volumes: dict[str, str] | None = None
     states: dict[str, ContainerState] = field(default_factory=dict)
@@ -98,6 +100,10 @@ class PodRecord:
         if state.state == EXITED:
             self.stopping.discard(state.id)
 
+    def take_place(self, netns: str, ip: str) -> None:
+        """Has its place in the network."""
+        self.netns, self.pod_ip, self.last_ip = netns, ip, ip
+
     def let_out(self) -> None:
         """What was not told yet is told, or never will be."""
         if self.held is not None:
@@ -124,6 +130,7 @@ class PodRecord:
             runtime=runtime,
             host_ip=host_ip,
             pod_ip=self.pod_ip,
+            last_ip=self.last_ip,
             network_pending=self.network_pending,
             volumes_ready=self.volumes is not None,
             volumes_pending=self.volumes_pending,

@@ -54,7 +54,7 @@ def _why(seen: Snapshot) -> Status:
 
 def _addresses(seen: Snapshot) -> Status:
     found: Status = {}
-    host, pod_ip = seen.observed.host_ip, seen.observed.pod_ip
+    host, pod_ip = seen.observed.host_ip, seen.observed.pod_ip or seen.observed.last_ip
     if host:
         found |= {"hostIP": host, "hostIPs": [{"ip": host}]}
     if podspec.is_host_network(seen.pod):
