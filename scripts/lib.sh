@@ -4,7 +4,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PROJECT=$PWD
 VENV=${SAMPAN_VENV:-$PROJECT/.venv}
 PACKAGES=(runc conmon nftables iproute2 busybox-static)
-TEST_PACKAGES=(strace curl)
+TEST_PACKAGES=(strace curl dbus-daemon crun)
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 
@@ -35,12 +35,14 @@ make_venv() { # make_venv EXTRAS: the package itself, editable, with the named e
   touch "$stamp"
 }
 
-fetch_program() { # fetch_program DIR PACKAGE PATH: a Debian package's program, unpacked and not installed, so that no service starts here
-  [ -x "$1/${3##*/}" ] && return 0
-  say "fetching ${3##*/} for the tests"
-  local place; place=$(mktemp -d)
-  (cd "$place" && { apt-get download -qq "$2" 2>/dev/null ||
-    { as_root apt-get update -qq && apt-get download -qq "$2"; }; } && dpkg -x "$2"_*.deb .)
-  install -D "$place/$3" "$1/${3##*/}"
+fetch_program() { # fetch_program DIR PACKAGE PATH...: a Debian package's programs, unpacked and not installed, so that no service starts here
+  local dir=$1 package=$2 path place missing=(); shift 2
+  for path in "$@"; do [ -x "$dir/${path##*/}" ] || missing+=("$path"); done
+  [ ${#missing[@]} = 0 ] && return 0
+  say "fetching ${missing[*]##*/} for the tests"
+  place=$(mktemp -d)
+  (cd "$place" && { apt-get download -qq "$package" 2>/dev/null ||
+    { as_root apt-get update -qq && apt-get download -qq "$package"; }; } && dpkg -x "$package"_*.deb .)
+  for path in "${missing[@]}"; do install -D "$place/$path" "$dir/${path##*/}"; done
   rm -rf "$place"
 }

@@ -18,7 +18,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of the test's own, every part installed, and nothing may start."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("sampan.cluster.doctor.missing_parts", list)
+    monkeypatch.setattr("sampan.cluster.doctor.missing_parts", lambda needed: [])
+    monkeypatch.setattr("sampan.cluster.escapes._said", str)
     monkeypatch.setattr(host, "_LINKS", tmp_path / "net")
     monkeypatch.setattr(host, "is_free", lambda address, port: True)
     monkeypatch.setattr(host, "start", lambda cluster, report: pytest.fail("started"))
@@ -53,7 +54,9 @@ def test_dry_run_of_a_simulated_cluster(capsys: Capture) -> None:
 
 def test_missing_parts_are_listed_with_the_command(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a dry run as well; a simulated cluster needs none of them."""
-    monkeypatch.setattr("sampan.cluster.doctor.missing_parts", lambda: [Part("runc", "runc"), Part("nft", "nftables")])
+    monkeypatch.setattr(
+        "sampan.cluster.doctor.missing_parts", lambda needed: [Part("runc", "runc"), Part("nft", "nftables")]
+    )
     assert main.run(["up", "--dry-run"]) == 0
     assert "sudo apt-get install -y nftables runc" in capsys.readouterr().out
     assert main.run(["up"]) == 1
@@ -84,6 +87,20 @@ def test_an_ordinary_user_is_asked(capsys: Capture, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("shutil.which", lambda program: None)
     assert main.run(["up", "--yes"]) == 1
     assert "there is no sudo here" in capsys.readouterr().err
+
+
+def test_a_runtime_with_known_escapes(capsys: Capture, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused by name until somebody says, once for a cluster, that it will do."""
+    monkeypatch.setattr("sampan.cluster.escapes._said", lambda: "runc version 1.3.2\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert main.run(["up", "--yes"]) == 1
+    assert "runc 1.3.2 lets a hostile image or pod escape to this host (CVE-2025-31133, " in capsys.readouterr().err
+    made(home / "sampan")
+    monkeypatch.setattr(host, "start", lambda cluster, report: cluster.save())
+    monkeypatch.setattr("sampan.cli.up._merge", lambda *known, switch: None)
+    assert main.run(["up"]) == 1
+    assert main.run(["up", "--allow-vulnerable-runtime"]) == 0
+    assert main.run(["up"]) == 0
 
 
 def test_a_broken_kubeconfig_is_found_first(capsys: Capture, tmp_path: Path, home: Path) -> None:
@@ -146,6 +163,57 @@ def test_a_running_cluster_is_not_changed(
     assert settings.load(home / "sampan") == cluster
 
 
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ("Other=true", "unrecognized feature gate: Other; there are: MaxUnavailableStatefulSet"),
+        ("MaxUnavailableStatefulSet", "missing bool value for MaxUnavailableStatefulSet"),
+        ("MaxUnavailableStatefulSet=on", "invalid value of MaxUnavailableStatefulSet=on: true or false"),
+    ],
+)
+def test_a_feature_gate_is_checked_first(given: str, refusal: str, capsys: Capture) -> None:
+    """One that is not there, and one that is neither opened nor closed."""
+    assert main.run(["up", "--feature-gates", given]) == 2
+    assert refusal in capsys.readouterr().err
+
+
+def test_feature_gates_are_kept(capsys: Capture, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the cluster that was started with them; one that runs is not changed."""
+    cluster = made(home / "sampan", feature_gates={"MaxUnavailableStatefulSet": True})
+    known = settings.load(home / "sampan")
+    assert known == cluster
+    assert known.gates == {"MaxUnavailableStatefulSet"}
+    monkeypatch.setattr(host, "is_running", lambda known: True)
+    assert main.run(["up", "--feature-gates", "MaxUnavailableStatefulSet=false"]) == 1
+    told = "runs with feature gates MaxUnavailableStatefulSet=true; to change it to MaxUnavailableStatefulSet=false: "
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ("lease-duration=5s", "leaseDuration must be greater than renewDeadline: choose another --leader-elect-lease-"),
+        ("retry-period=9s", "renewDeadline must be greater than retryPeriod*JitterFactor"),
+        ("lease-duration=15500ms", "--leader-elect-lease-duration is in whole seconds"),
+        ("renew-deadline=0s", "0s is not greater than zero"),
+        ("renew-deadline=soon", "soon is not a duration such as 15s"),
+    ],
+)
+def test_terms_on_which_two_could_lead_are_refused(given: str, refusal: str, capsys: Capture, home: Path) -> None:
+    """As upstream's components refuse them; nothing is started."""
+    assert main.run(["up", "--dry-run", f"--leader-elect-{given}"]) in (1, 2)
+    assert refusal in capsys.readouterr().err
+    assert not (home / "sampan").exists()
+
+
+def test_terms_are_kept(capsys: Capture, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the cluster that was started with them; one that runs is not changed."""
+    made(home / "sampan", lease_seconds=30.0)
+    monkeypatch.setattr(host, "is_running", lambda known: True)
+    assert main.run(["up", "--leader-elect-lease-duration", "1m"]) == 1
+    assert "cluster sampan runs with lease seconds 30.0; to change it to 60.0: " in capsys.readouterr().err
+
+
 def test_a_server_configuration_is_checked_first(capsys: Capture, tmp_path: Path, home: Path) -> None:
     """What is wrong in it is said with its place and its mend, and nothing is started."""
     path = tmp_path / "server.yaml"
@@ -165,3 +233,16 @@ def test_a_scheduler_configuration_is_checked_first(capsys: Capture, tmp_path: P
     assert f'{path}: strict decoding error: unknown field "profile"' in capsys.readouterr().err
     assert main.run(["up", "--runtime", "simulated", "--scheduler-config", str(tmp_path / "missing")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_kubelet_configuration_is_checked_first(capsys: Capture, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an agent would refuse, or could not do, is said at once, with its file and place."""
+    path = home / "sampan" / "kubelet.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxpods: 3\n")
+    assert main.run(["up", "--runtime", "simulated"]) == 1
+    assert f"{path}: maxpods: unknown, or not honoured by this node" in capsys.readouterr().err
+    path.write_text("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nshutdownGracePeriod: 9s\n")
+    monkeypatch.setattr(agents.importlib.util, "find_spec", lambda name: None)
+    assert main.run(["up", "--runtime", "simulated"]) == 1
+    assert f"{path}: shutdownGracePeriod needs jeepney: pip install 'sampan[systemd]'" in capsys.readouterr().err

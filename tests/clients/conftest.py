@@ -19,7 +19,9 @@ import pytest
 BIN = Path(sys.executable).parent
 CLIENTS = BIN.parent / "clients"  # helm and kubectl 1.35, by scripts/fetch-clients
 NAME = os.environ.get("SAMPAN_TEST_CLUSTER", "e2e")  # another name: two runs on one machine
+RUNTIME = os.environ.get("SAMPAN_TEST_RUNTIME", "auto")  # unix:///...: the same tests with a CRI runtime
 WAIT_SECONDS = 60.0
+TRUSTING = ("--allow-vulnerable-runtime",)  # Debian's runc is such a one; the images here are our own
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root")
 
@@ -128,6 +130,16 @@ def traces() -> dict[str, set[str]]:
     }
 
 
+def last_words(directory: Path) -> str:
+    """Of each process of the cluster that has ended though nobody asked it to: the end of its log."""
+    said = []
+    for file in sorted((directory / "run").glob("*.pid")):
+        if not Path("/proc", file.read_text().split()[0]).exists():
+            log = directory / "logs" / f"{file.stem}.log"
+            said.append(f"{file.stem} has died: {log.read_text()[-3000:] if log.exists() else 'no log'}")
+    return "\n".join(said)
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One cluster for all client tests; afterwards the host must be as before."""
@@ -135,17 +147,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("cluster")
     made = Cluster(directory / "data", directory / "kubeconfig")
     try:
-        made.sampan("up", "--kubeconfig", str(made.kubeconfig), "--yes")
+        made.sampan("up", "--kubeconfig", str(made.kubeconfig), "--yes", "--runtime", RUNTIME, *TRUSTING)
         index = json.loads((made.directory / "cluster.json").read_text())["index"]
         busybox_image(made, directory)
         yield made
     finally:
+        died = last_words(made.directory)
         made.sampan("down", "--purge", check=False)
         gc.collect()  # what client libraries left open is complained of here, and not amid the end of the session
     left = {name: sorted(found - before[name]) for name, found in traces().items()}
     if before["processes"]:  # another cluster runs here and changes things too: look at what names ours only
         marks = (str(directory), f"sampan-{NAME}", f"sampan{index}n", f"sampan-{index}-")
         left = {name: [line for line in lines if any(mark in line for mark in marks)] for name, lines in left.items()}
+    assert not died, died
     assert left == {name: [] for name in left}
     assert not made.directory.exists()
     assert not made.kubeconfig.exists()

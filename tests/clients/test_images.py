@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +80,96 @@ def test_pods_run_what_was_pushed(
         cluster.sampan("image", "rm", name, check=False)
         cluster.sampan("image", "rm", f"{address}/team/box@{pushed[1]}", check=False)
     assert "busybox:1.36" in cluster.sampan("image", "list")
+
+
+PROGRAM = """#!/bin/sh
+read request
+echo "$request" | grep -q "$1" || exit 1
+echo '{"apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderResponse",
+  "cacheKeyType": "Registry", "auth": {"ADDRESS": {"username": "someone", "password": "pass:word"}}}'
+"""
+PROVIDERS = """
+apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+- name: login
+  matchImages: ["127.0.0.*:PORT"]
+  defaultCacheDuration: 1m
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  args: ['"serviceAccountToken":"ey.*"serviceAccountAnnotations":.*"team":"a"']
+  tokenAttributes:
+    serviceAccountTokenAudience: registry
+    cacheType: ServiceAccount
+    requireServiceAccount: true
+    requiredServiceAccountAnnotationKeys: [team]
+"""
+AUDIENCE = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: image-tokens}
+rules: [{apiGroups: [""], resources: [registry], verbs: [request-serviceaccounts-token-audience]}]
+"""
+
+
+@pytest.mark.parametrize("registry", ["closed"], indirect=True)
+def test_an_image_is_for_those_who_have_its_credentials(
+    cluster: Cluster, ns: str, registry: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    """Not for pods that come later without; the same login in another secret will do, or what a program gives."""
+    address, _ = registry
+    name, config = f"{address}/team/box:v1", tmp_path / "logins.json"
+    pushed = cluster.sampan("image", "push", "busybox:1.36", name, "--auth-file", str(config)).splitlines()
+    program, file = (
+        cluster.directory / "credential-providers" / "login",
+        cluster.directory / "credential-providers.yaml",
+    )
+
+    def made(pod_name: str, secret: str = "", policy: str = "IfNotPresent") -> str:
+        script = pod(pod_name, "true", "").replace("busybox:1.36", f"{name}\n    imagePullPolicy: {policy}")
+        return script.replace("spec:", f"spec:\n  imagePullSecrets: [{{name: {secret}}}]") if secret else script
+
+    def phase(pod_name: str, wanted: str) -> None:
+        cluster.kubectl("wait", f"pod/{pod_name}", f"--for=jsonpath={{.status.phase}}={wanted}", "--timeout=30s")
+
+    try:
+        for secret in ("one", "two"):
+            cluster.kubectl("create", "secret", "docker-registry", secret, f"--from-file=.dockerconfigjson={config}")
+        cluster.kubectl("apply", "-f", "-", stdin=made("first", "one"))
+        phase("first", "Succeeded")
+        others = "---".join((made("without"), made("never", policy="Never"), made("other", "two")))
+        cluster.kubectl("apply", "-f", "-", stdin=others)
+        phase("other", "Succeeded")
+        told = cluster.kubectl("events", "--for", "pod/other")
+        assert f'Container image "{name}" already present on machine and can be accessed by the pod' in told
+        cluster.until("it is denied", lambda: "pull access denied" in cluster.kubectl("describe", "pod", "without"))
+        cluster.until("it is refused", lambda: "ErrImageNeverPull" in cluster.kubectl("get", "pod", "never"))
+        program.parent.mkdir()
+        program.write_text(PROGRAM.replace("ADDRESS", address))
+        program.chmod(0o755)
+        file.write_text(PROVIDERS.replace("PORT", address.partition(":")[2]))
+        cluster.kubectl("apply", "-f", "-", stdin=AUDIENCE)
+        cluster.kubectl(
+            "create", "clusterrolebinding", "image-tokens", "--clusterrole=image-tokens", "--group=system:nodes"
+        )
+        restart_agent(cluster)
+        cluster.kubectl("delete", "pod", "without", "never")
+        cluster.kubectl("annotate", "serviceaccount", "default", "team=a")
+        cluster.kubectl("apply", "-f", "-", stdin=made("given"))
+        phase("given", "Succeeded")
+        assert f'Successfully pulled image "{name}" in ' in cluster.kubectl("events", "--for", "pod/given")
+        cluster.kubectl("delete", "pod", "--all")
+    finally:
+        file.unlink(missing_ok=True)
+        cluster.run("kubectl", "delete", "clusterrolebinding,clusterrole", "image-tokens", check=False)
+        cluster.sampan("image", "rm", name, check=False)
+        cluster.sampan("image", "rm", f"{address}/team/box@{pushed[1]}", check=False)
+        restart_agent(cluster)
+
+
+def restart_agent(cluster: Cluster) -> None:
+    node = cluster.get("nodes")["items"][0]["metadata"]["name"]
+    os.kill(cluster.pid(f"node-{node}"), signal.SIGKILL)
+    cluster.sampan("up", "--kubeconfig", str(cluster.kubeconfig), "--yes")
 
 
 def test_what_is_nowhere_is_said(cluster: Cluster, ns: str) -> None:

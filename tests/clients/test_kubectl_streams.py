@@ -4,6 +4,7 @@ import base64
 import ssl
 import subprocess
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,49 @@ def _answer(cluster: Cluster, *arguments: str) -> str:
     """The refusal, once the agent knows the pod."""
     told = cluster.refused(*arguments)
     return "" if "pod does not exist" in told else told
+
+
+def test_clients_that_speak_spdy(cluster: Cluster, ns: str) -> None:
+    """kubectl before 1.31, which this one still can: commands with input, outcomes and a terminal, attach, forwards."""
+    old = ("env", "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false", "KUBECTL_PORT_FORWARD_WEBSOCKETS=false", "kubectl")
+    script = "head -c 3000000 /dev/zero > /tmp/big; httpd -p 127.0.0.1:8080 -h /tmp; read line; echo got $line"
+    manifest = yaml.safe_load(pod("p", script))
+    manifest["spec"]["containers"][0]["stdin"] = True
+    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(manifest))
+    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    done = cluster.run(
+        *old, "-v=8", "exec", "-i", "p", "--", "sh", "-c", "cat; echo no >&2; exit 7", stdin="x" * 99999, check=False
+    )
+    assert (done.returncode, done.stdout) == (7, "x" * 99999)
+    assert "\nno\n" in done.stderr
+    assert "SPDY/3.1" in done.stderr
+    assert "WebSocket" not in done.stderr
+    told = cluster.run(*old, "exec", "p", "--", "nope", check=False)
+    assert told.returncode == 1
+    assert 'exec: "nope": executable file not found in $PATH' in told.stderr
+    told = cluster.run(*old, "exec", "p", "-c", "other", "--", "true", check=False)
+    assert "container other is not valid for pod p" in told.stderr
+    terminal = subprocess.run(
+        ["script", "-qec", f"stty rows 31 cols 77; {' '.join(old)} exec -it p -- sh -c 'tty; sleep 1; stty size'", "/dev/null"],
+        env=cluster.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "/dev/pts/" in terminal.stdout and "31 77" in terminal.stdout, terminal
+    with subprocess.Popen(
+        [*old, "port-forward", "--address=127.0.0.1", "p", ":8080"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=cluster.environment,
+    ) as forward:
+        try:
+            assert forward.stdout is not None
+            port = forward.stdout.readline().split(" -> ")[0].rpartition(":")[2]
+            for _ in range(3):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/big", timeout=20) as answer:
+                    assert len(answer.read()) == 3_000_000
+        finally:
+            forward.terminate()
+    attached = cluster.run(*old, "attach", "-i", "p", stdin="hello\n", check=False)
+    assert "got hello" in attached.stdout, attached
 
 
 def test_run_waits_types_and_cleans_up(cluster: Cluster, ns: str) -> None:

@@ -154,7 +154,7 @@ def test_the_end_of_a_pod(cluster: Cluster, ns: str, tmp_path: Path) -> None:
         wait(cluster, name, "--for=condition=Ready")
     began = time.monotonic()
     cluster.kubectl("delete", "pod", "polite", "stubborn", "asked")
-    assert 1.5 < time.monotonic() - began < 15
+    assert time.monotonic() - began > 1.5  # the stubborn one has its whole grace
     assert (tmp_path / "log").read_text() == "post\npre\nterm\n"
     assert not events(cluster, "asked", "FailedPreStopHook")
     status = wait(cluster, "overdue", PHASE + "Failed")

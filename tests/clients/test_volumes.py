@@ -42,3 +42,24 @@ def test_what_was_written_is_there_for_the_next_pod(cluster: Cluster, ns: str) -
     cluster.kubectl("delete", "pvc", "data", "--timeout=30s")
     cluster.until("the volume is gone", lambda: not cluster.get("pv")["items"])
     assert not folder.exists()
+
+
+def test_a_block_volume_of_the_default_class(cluster: Cluster, ns: str) -> None:
+    """A device of the size that was asked for; what is on it is there for the next pod, and its file goes with the claim."""
+    claim = CLAIM.replace("accessModes", "volumeMode: Block\n  accessModes").replace("1Gi", "8Mi")
+    devices = "volumeDevices: [{name: d, devicePath: /dev/d}]"
+    writing = "blockdev --getsize64 /dev/d; echo kept > /dev/d"
+    cluster.kubectl("apply", "-f", "-", stdin=claim + "\n---\n" + pod("first", writing, devices) + VOLUMES)
+    cluster.kubectl("wait", "pod/first", SUCCEEDED, "--timeout=60s")
+    assert cluster.kubectl("logs", "first").split() == [str(8 << 20)]
+    cluster.kubectl("delete", "pod", "first")
+    file = Path(cluster.get("pv", cluster.get("pvc", "data")["spec"]["volumeName"])["spec"]["local"]["path"])
+    loops = [path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    assert (file.read_bytes()[:5], str(file) in loops) == (b"kept\n", False)
+    cluster.kubectl("apply", "-f", "-", stdin=pod("second", "head -c 5 /dev/d", devices) + VOLUMES)
+    cluster.kubectl("wait", "pod/second", SUCCEEDED, "--timeout=60s")
+    assert cluster.kubectl("logs", "second") == "kept\n"
+    cluster.kubectl("delete", "pod", "second")
+    cluster.kubectl("delete", "pvc", "data", "--timeout=30s")
+    cluster.until("the volume is gone", lambda: not cluster.get("pv")["items"])
+    assert not file.exists()

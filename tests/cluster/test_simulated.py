@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
+from sampan.client.cache import Cache
 from sampan.client.transport import TransportError
 from sampan.cluster.doors import Nap, Stream
 from sampan.cluster.simulated import Change, SimulatedCluster, digest
+from sampan.kinds.batch.job import JOB
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
 from sampan.kit.simloop import Stuck
+from sampan.kit.tasks import Tasks
 from sampan.meta import conditions
 from sampan.meta.status import ApiError
 
@@ -227,6 +230,25 @@ def test_a_fork_begins_to_watch_when_something_changes(cluster: SimulatedCluster
     assert "/api/v1/pods" in awake
     assert len(awake) < naps / 2
     fork.close()
+
+
+def test_nobody_lists_what_there_is_nothing_of(cluster: SimulatedCluster) -> None:
+    """A cache of such a kind is complete at once, and sees the first object; of any other kind it asks."""
+    tasks = Tasks("test")
+    pods, nodes = (Cache(cluster.client, kind, clock=cluster.clock, tasks=tasks) for kind in (POD, NODE))
+
+    async def begin() -> tuple[bool, bool]:
+        pods.start()
+        nodes.start()
+        return pods.synced, nodes.synced
+
+    assert cluster.run(begin()) == (True, False)
+    cluster.create(pod())
+    cluster.advance(1)
+    assert [len(pods), len(nodes)] == [1, 1]
+    assert cluster.doors.nothing(POD) == 0
+    assert cluster.doors.nothing(JOB) == cluster.app.cache.revision
+    cluster.run(tasks.close())
 
 
 def test_a_fork_of_a_fork(cluster: SimulatedCluster) -> None:

@@ -28,9 +28,13 @@ PENDING, FAILED = {"phase": "Pending"}, {"phase": "Failed"}
 
 
 class World:
-    """One set, web, and all that it has. `past` are the states that there have been, the present one last."""
+    """One set, web, and all that it has. `past` are the states that there have been, the present one last.
 
-    def __init__(self, **spec: Any) -> None:
+    `by_budget`: whether the rule is that of the open feature gate.
+    """
+
+    def __init__(self, *, by_budget: bool = False, **spec: Any) -> None:
+        self.rule = (stateful_set.BY_BUDGET if by_budget else stateful_set.CONTROLLER).reconcile
         self.versions = 0
         self.state: State = {kind.resource: {} for kind in KINDS}
         self.past: list[State] = []
@@ -68,7 +72,7 @@ class World:
         """What the rule wants when it sees the state of so many changes ago, and that state."""
         seen = self.past[max(len(self.past) - 1 - age, 0)]
         view = View({kind.resource: Snapshot(seen[kind.resource].values()) for kind in KINDS})
-        return stateful_set.reconcile(view, ("default", "web"), NOW), seen
+        return self.rule(view, ("default", "web"), NOW), seen
 
     def carry_out(self, plan: Plan, most: int = 1000) -> int:
         """Does up to so many writes, stage by stage, until one has a refusal; returns how many were done."""

@@ -15,6 +15,7 @@ from sampan.meta import objects, status
 from sampan.node import simulated
 from sampan.node.agent import Agent
 from sampan.node.images.model import Image
+from sampan.node.kubelet_config import DEFAULTS
 from sampan.node.parts import AgentSettings, Parts
 from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState, Features, RuntimeFailure
 
@@ -55,16 +56,22 @@ class FakeClient:
             if plural == kind.plural:
                 queue.put_nowait(WatchEvent(type, obj))
 
+    def nothing(self, kind):
+        return ""
+
     async def list(self, kind, namespace="", *, labels="", fields=""):
         return Listing(tuple(o for k, o in self.objects.items() if k[0] == kind.plural), str(self.revision or 1))
 
     async def watch(
         self, kind, namespace="", *, resource_version="", labels="", fields=""
     ) -> AsyncIterator[WatchEvent]:
-        queue = asyncio.Queue()
-        self.watchers.append((kind.plural, queue))
-        while True:
-            yield await queue.get()
+        watcher = kind.plural, asyncio.Queue()
+        self.watchers.append(watcher)
+        try:
+            while True:
+                yield await watcher[1].get()
+        finally:
+            self.watchers.remove(watcher)
 
     async def get(self, kind, name, namespace=""):
         found = self.objects.get((kind.plural, namespace, name))
@@ -119,17 +126,26 @@ class FakeClient:
 class FakeRuntime:
     """Containers that run until told to end."""
 
-    version, features = "runc://1.1.5", Features()
+    version, features, handlers = "runc://1.1.5", Features(), {"": Features()}
 
     def __init__(self, clock):
         self.clock, self.states, self.queue, self.failure, self.exec_code = clock, {}, asyncio.Queue(), None, 0
-        self.configs, self.stops, self.updates = [], [], []
+        self.configs, self.stops, self.updates, self.stop_seconds = [], [], [], 0.05
 
     async def open(self):
         pass
 
     async def close(self):
         pass
+
+    async def prepare(self, sandbox):
+        return ""
+
+    async def release(self, pod_uid):
+        pass
+
+    def pods(self):
+        return set()
 
     async def start(self, config):
         await self.clock.sleep(0.02)
@@ -168,7 +184,7 @@ class FakeRuntime:
 
     async def stop(self, container_id, signal, grace_seconds):
         self.stops.append((container_id, grace_seconds))
-        await self.clock.sleep(0.05)
+        await self.clock.sleep(self.stop_seconds)
         self.end(container_id, 143)
 
     async def update(self, container_id, resources, pod):
@@ -195,13 +211,13 @@ class FakeImages:
     """Every image that is named here."""
 
     def __init__(self):
-        self.names = {"app:1"}
+        self.names, self.known = {"app:1"}, []
 
     def resolve(self, ref):
         return Image("sha256:1", (f"docker.io/library/{ref}",)) if ref in self.names else None
 
     def list(self):
-        return []
+        return self.known
 
 
 class FakePuller:
@@ -225,19 +241,21 @@ class FakePuller:
 class Node:
     """An agent with its fakes, in virtual time."""
 
-    def __init__(self, root):
+    def __init__(self, root, kubelet=DEFAULTS):
+        self.kubelet = kubelet
         self.loop = SimLoop()
         self.clock = VirtualClock(self.loop)
         self.client = FakeClient(self.clock)
         self.runtime = FakeRuntime(self.clock)
         self.images = FakeImages()
         self.network = simulated.SimulatedNetwork("10.244.0.0/24")
-        self.puller = None
+        self.puller = self.credentials = None
+        self.plugins = None
         self.root = root
         self.begin()
 
-    def begin(self):
-        parts = Parts(
+    def parts(self):
+        return Parts(
             client=self.client,
             runtime=self.runtime,
             images=self.images,
@@ -248,9 +266,17 @@ class Node:
             clock=self.clock,
             ids=SeededIds(1),
             puller=self.puller,
+            credentials=self.credentials,
+            plugins=self.plugins,
         )
-        self.agent = Agent(AgentSettings("test", "node-1", self.root, "10.244.0.1"), parts, Tasks("test"))
-        self.loop.run_until_complete(self.agent.start())
+
+    def begin(self, *, wait=True):
+        settings = AgentSettings("test", "node-1", self.root, "10.244.0.1", kubelet=self.kubelet)
+        self.agent = Agent(settings, self.parts(), Tasks("test"))
+        starting = self.loop.create_task(self.agent.start())
+        if wait:
+            self.loop.run_until_complete(starting)
+        return starting
 
     def end(self):
         self.loop.run_until_complete(self.agent.stop())

@@ -10,8 +10,12 @@ from sampan.kinds.core.pod import POD
 from sampan.kinds.core.secret import SECRET
 from sampan.kinds.parts import local_volumes
 from sampan.meta import objects, timestamps
+from sampan.node.kubelet_config import CrashLoopBackOff, KubeletConfig
 from sampan.node.observed import Emit
-from tests.node.conftest import FakePuller
+from sampan.node.pull_credentials import PullCredentials
+from sampan.node.pull_records import OPEN, PullRecords
+from sampan.node.runtime.protocol import RuntimeFailure
+from tests.node.conftest import FakePuller, Node
 
 
 def make_pod(node, **spec):
@@ -95,6 +99,19 @@ def test_crash_is_backed_off(node):
     assert len(node.runtime.states) == 2
 
 
+def test_crashes_wait_no_longer_than_the_node_has_them_wait(tmp_path):
+    """crashLoopBackOff.maxContainerRestartPeriod: 2 s."""
+    made = Node(tmp_path, KubeletConfig(crash_loop_back_off=CrashLoopBackOff(2.0)))
+    make_pod(made)
+    for _ in range(5):
+        made.loop.advance(2.5)
+        made.runtime.end(max(made.runtime.states), 1)
+    made.loop.advance(2.5)
+    assert seen(made)["containerStatuses"][0]["restartCount"] == 5
+    made.end()
+    made.loop.close()
+
+
 def test_deletion(node):
     """A deleted pod is stopped within its grace, gives everything back and leaves the API."""
     make_pod(node)
@@ -115,6 +132,43 @@ def test_forced_deletion(node):
     node.loop.advance(0.1)
     node.client.drop(POD, ("default", "web"))
     node.loop.advance(0.3)
+    assert not node.runtime.states
+    assert not node.agent.records
+
+
+def test_sidecars_end_after_the_others(node):
+    """Their hooks run at once, their signals come in turn, and all have one grace together."""
+    hook = {"preStop": {"sleep": {"seconds": 3}}}
+    sides = [{"name": name, "image": "app:1", "restartPolicy": "Always", "lifecycle": hook} for name in ("s1", "s2")]
+    make_pod(node, initContainers=sides)
+    node.loop.advance(1)
+    node.runtime.stop_seconds = 8
+    mark_deleted(node)
+    node.loop.advance(4)
+    assert [container_id.split("-")[0] for container_id, _ in node.runtime.stops] == ["app"]
+    node.loop.advance(5)
+    assert [(stop[0].split("-")[0], round(stop[1])) for stop in node.runtime.stops] == [("app", 30), ("s2", 22)]
+    node.loop.advance(8)
+    assert [(stop[0].split("-")[0], round(stop[1])) for stop in node.runtime.stops[2:]] == [("s1", 14)]
+    node.loop.advance(9)
+    assert node.client.find("pods", "web") is None
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_who_is_to_end_sooner_does(node, forced):
+    """A second deletion with less grace, or by force, doesn't wait for the first."""
+    make_pod(node)
+    node.loop.advance(0.1)
+    node.runtime.stop_seconds = 60
+    mark_deleted(node, 60)
+    node.loop.advance(1)
+    node.runtime.stop_seconds = 0.05
+    if forced:
+        node.client.drop(POD, ("default", "web"))
+    else:
+        mark_deleted(node, 5)
+    node.loop.advance(1)
+    assert [round(seconds) for _, seconds in node.runtime.stops] == [60, 2 if forced else 5]
     assert not node.runtime.states
     assert not node.agent.records
 
@@ -198,6 +252,28 @@ def test_an_image_that_is_here_is_renewed_as_its_policy_says(node):
     assert (seen(node)["phase"], len(puller.asked)) == ("Running", 2)
 
 
+@pytest.mark.parametrize("policy", ["IfNotPresent", "Never"])
+def test_an_image_that_is_here_for_others_only(node, policy):
+    """Is asked for with the pod's own credentials; Never has none of it until it is for everybody."""
+    node.credentials = PullCredentials(PullRecords(node.root / "pulls", node.clock))
+    secret = {"namespace": "other", "name": "s", "uid": "u", "credentialHash": "h"}
+    image = node.images.resolve("app:1").id
+    node.credentials.records.add(image, "docker.io/library/app", {"kubernetesSecrets": [secret]})
+    puller = with_puller(node)
+    make_pod(node, container={"imagePullPolicy": policy})
+    node.loop.advance(5)
+    if policy == "Never":
+        assert state(node)["waiting"]["reason"] == "ErrImageNeverPull"
+        said = 'Container image "app:1" is not present with pull policy of Never'
+        assert messages(node, "ErrImageNeverPull")[0] == said
+        node.credentials.records.add(image, "docker.io/library/app", OPEN)
+    else:
+        assert state(node)["waiting"]["reason"] == "ImagePullBackOff"
+        puller.has.add("app:1")
+    node.loop.advance(15)
+    assert seen(node)["phase"] == "Running"
+
+
 def test_an_image_that_is_never_pulled(node):
     """Is not asked for."""
     puller = with_puller(node)
@@ -230,6 +306,38 @@ def test_liveness(node):
     assert ("Unhealthy", "Liveness probe failed: said no") in events
     assert ("Killing", "Container app failed liveness probe, will be restarted") in events
     assert seen(node)["containerStatuses"][0]["restartCount"] >= 1
+
+
+def test_a_probe_that_cannot_be_tried_decides_nothing(node, monkeypatch):
+    """It is told of, and neither counts nor ends a row of failures."""
+    make_pod(node, container={"livenessProbe": {"exec": {"command": ["x"]}, "periodSeconds": 1, "failureThreshold": 2}})
+    node.loop.advance(0.5)
+    answers = [1, None, None, None, 1, 0]
+
+    async def exec_sync(*arguments):
+        code = answers.pop(0) if len(answers) > 1 else 0
+        if code is None:
+            raise RuntimeFailure("Error", "no exec")
+        return code, b""
+
+    monkeypatch.setattr(node.runtime, "exec_sync", exec_sync)
+    node.loop.advance(3.4)
+    told = [message for reason, message in node.client.events() if reason == "Unhealthy"]
+    assert told == ["Liveness probe failed: ", "Liveness probe errored and resulted in unknown state: no exec"]
+    assert [m for r, m in node.client.events() if r == "Killing"] == [
+        "Container app failed liveness probe, will be restarted"
+    ]
+
+
+def test_what_is_to_end_is_not_asked_whether_it_lives(node):
+    """A pod that is deleted has no more failing liveness probes, however long it takes to end."""
+    make_pod(node, container={"livenessProbe": {"exec": {"command": ["x"]}, "periodSeconds": 1, "failureThreshold": 3}})
+    node.loop.advance(0.5)
+    node.runtime.stop_seconds = 20
+    mark_deleted(node)
+    node.runtime.exec_code = 1
+    node.loop.advance(15)
+    assert "Unhealthy" not in [reason for reason, _ in node.client.events()]
 
 
 def test_readiness(node):
@@ -334,6 +442,45 @@ def test_a_pod_that_is_too_big_is_turned_away(node):
     assert seen(node)["message"].startswith("Pod was rejected: Node didn't have enough resource: cpu, requested: ")
     assert "containerStatuses" not in seen(node)
     assert [reason for reason, _ in node.client.events()].count("OutOfcpu") == 1
+
+
+def test_a_pod_that_the_node_is_not_for_is_turned_away(node):
+    """As the API's Node is labelled now."""
+    make_pod(node, nodeSelector={"disk": "ssd"})
+    node.loop.advance(0.1)
+    assert (seen(node)["phase"], seen(node)["reason"]) == ("Failed", "NodeAffinity")
+    text = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    assert seen(node)["message"] == f"Pod was rejected: {text}"
+    assert ("NodeAffinity", text) in node.client.events()
+    node.client.drop(POD, ("default", "web"))
+    own = objects.copy(node.client.find("nodes", "node-1", ""))
+    own["metadata"]["labels"]["disk"] = "ssd"
+    node.client.put(NODE, own)
+    node.loop.advance(0.1)
+    make_pod(node, nodeSelector={"disk": "ssd"})
+    node.loop.advance(0.1)
+    assert seen(node)["phase"] == "Running"
+
+
+def test_a_critical_pod_gets_room(node):
+    """Another is ended for it, with its own grace, and says why."""
+    cpus = int(node.client.find("nodes", "node-1", "")["status"]["allocatable"]["cpu"])
+    asked = {"resources": {"requests": {"cpu": str(cpus)}}}
+    make_pod(node, container=asked)
+    node.loop.advance(0.1)
+    critical = objects.copy(node.client.find("pods", "web"))
+    critical["metadata"] = {"name": "critical", "namespace": "default"}
+    critical["spec"]["priority"] = 2_000_000_000
+    critical["status"] = {"phase": "Pending", "qosClass": "Burstable"}
+    node.client.put(POD, critical)
+    node.loop.advance(40)
+    assert (seen(node)["phase"], seen(node)["reason"]) == ("Failed", "Preempting")
+    assert seen(node)["message"] == "Preempted in order to admit critical pod"
+    disruption = next(c for c in seen(node)["conditions"] if c["type"] == "DisruptionTarget")
+    assert (disruption["status"], disruption["reason"]) == ("True", "TerminationByKubelet")
+    assert disruption["message"] == "Pod was preempted by Kubelet to accommodate a critical pod."
+    assert ("Preempting", "Preempted in order to admit critical pod") in node.client.events()
+    assert node.client.find("pods", "critical")["status"]["phase"] == "Running"
 
 
 def test_a_pod_with_an_unsafe_setting_is_turned_away(node):

@@ -6,16 +6,13 @@ import pytest
 
 from sampan.node import containers
 from sampan.node.env import ConfigError
+from sampan.node.runtime.protocol import Device
 from sampan.node.volumes import payload
 
 
 @pytest.mark.parametrize(
     ("spec", "container", "text"),
     [
-        ({"hostUsers": False}, {}, "hostUsers"),
-        ({"runtimeClassName": "kata"}, {}, 'RuntimeClass "kata"'),
-        ({}, {"volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}, "volumeDevices"),
-        ({}, {"securityContext": {"procMount": "Unmasked"}}, "procMount"),
         ({}, {"ports": [{"containerPort": 80, "hostPort": 80}]}, "hostPort"),
     ],
 )
@@ -25,7 +22,7 @@ def test_what_the_node_cannot_do_is_refused_by_name(spec: dict[str, Any], contai
         containers.refuse_unsupported({"spec": spec}, container)
 
 
-@pytest.mark.parametrize("kind", ["csi", "nfs", "iscsi"])
+@pytest.mark.parametrize("kind", ["fc", "cephfs", "iscsi"])
 def test_volumes_of_other_types_are_refused_by_name(kind: str) -> None:
     """The mount fails, with an event that names the type."""
     assert payload.unsupported([{"name": "v", kind: {}}]) == f'volume "v": volumes of type {kind} are not supported'
@@ -52,3 +49,12 @@ def test_paths_below_volumes() -> None:
     """By the mount's number; an expression is expanded, and only once."""
     mounts = [{"subPath": "$(A)"}, {}, {"subPathExpr": "x/$(A)/$$(A)"}]
     assert containers.subpaths({"volumeMounts": mounts}, (("A", "$(B)"),)) == {0: "$(A)", 2: "x/$(B)/$(A)"}
+
+
+def test_block_volumes_are_devices() -> None:
+    """Each at its path; a claim that is only read gives a device that is only read."""
+    container = {"volumeDevices": [{"name": "v", "devicePath": "/dev/x"}, {"name": "w", "devicePath": "/dev/y"}]}
+    found = containers.block_devices(container, {"v": "/dev/loop0", "w": "/dev/loop1"}, frozenset("w"))
+    assert found == (Device("/dev/loop0", "/dev/x", "rwm"), Device("/dev/loop1", "/dev/y", "r"))
+    with pytest.raises(ConfigError, match="volume v is not there"):
+        containers.block_devices(container, {})

@@ -30,6 +30,18 @@ def test_other_settings_are_refused(asked, why):
     assert host_rules.forbidden_sysctl(asked) == ("SysctlForbidden", f"forbidden sysctl: {why}")
 
 
+def test_settings_that_the_node_allows():
+    """By name or by what it begins with; only such as a namespace keeps, and never the host's."""
+    allowed = ("kernel/msg*", "net.core.somaxconn", "vm.*")
+    assert host_rules.forbidden_sysctl(pod("kernel.msgmax", "net.core.somaxconn"), allowed) is None
+    for asked, why in (
+        (pod("net.core.rmem_max"), '"net.core.rmem_max" not allowlisted'),
+        (pod("vm.swappiness"), '"vm.swappiness" not allowlisted'),
+        (pod("kernel.msgmax", hostIPC=True), '"kernel.msgmax" not allowed with host IPC enabled'),
+    ):
+        assert host_rules.forbidden_sysctl(asked, allowed) == ("SysctlForbidden", f"forbidden sysctl: {why}")
+
+
 @pytest.mark.parametrize(
     ("first", "second", "is_free"),
     [

@@ -75,7 +75,8 @@ def short(command):
         case "StartContainer":
             return f"{name} {command.name} {command.attempt}"
         case "KillContainer":
-            return f"{name} {command.name} {command.grace_seconds:g} {command.message}"
+            after = f" after {' '.join(command.waits_for)}" if command.waits_for else ""
+            return f"{name} {command.name} {command.grace_seconds:g} {command.message}{after}"
         case "Emit":
             return f"{name} {command.reason}"
         case "Again":

@@ -56,7 +56,7 @@ def test_answers(ask):
     assert ask("/containerLogs/default/web/app", query=(("previous", "true"),)).status == 400
     assert ask("/containerLogs/default/web/app", query=(("tailLines", "-1"),)).status == 400
     assert ask("/exec/default/web/app", query=(("stdout", "true"),)).status == 400
-    for path in ("/", "/logs/../etc/passwd", "/run/default/web/app", "/debug/pprof", "/metrics"):
+    for path in ("/", "/nothing", "/pods/default", "/metrics/cadvisor", "/stats", "/spec"):
         assert ask(path).status == 404
 
 
@@ -71,6 +71,34 @@ def test_logs(ask, node):
         return b"".join([chunk async for chunk in response.body])
 
     assert node.loop.run_until_complete(read()) == b"hello\n"
+
+
+def test_logs_of_what_came_before(ask, node):
+    """While a container waits for its next start, the one before is the one that has just ended."""
+    for attempt in range(2):
+        container_id = max(node.runtime.states)
+        with open(node.runtime.states[container_id].log_path, "w") as file:
+            file.write(f"2026-01-01T00:00:01Z stdout F {attempt}\n")
+        node.runtime.end(container_id, 1)
+        node.loop.advance(0.5)
+
+    for query in ({}, {"previous": "true"}):
+        response = ask("/containerLogs/default/web/app", query=tuple(query.items()))
+
+        async def text(body=response.body):
+            return b"".join([chunk async for chunk in body])
+
+        assert node.loop.run_until_complete(text()) == b"1\n"
+
+
+def test_logs_of_a_pod_that_was_turned_away(ask, node):
+    """There is no such container, and there will be none."""
+    pod = {"name": "big", "namespace": "default"}
+    spec = {"containers": [{"name": "app", "image": "app:1"}], "nodeName": "node-1", "nodeSelector": {"a": "b"}}
+    node.client.put(POD, {"metadata": pod, "spec": spec, "status": {"phase": "Pending"}})
+    node.loop.advance(0.2)
+    answer = ask("/containerLogs/default/big/app")
+    assert (answer.status, answer.body) == (400, b'container "app" in pod "big" is not available\n')
 
 
 class FakeSession:

@@ -12,7 +12,8 @@ import aiohttp
 import orjson
 import pytest
 
-from sampan.kinds.builtin import KINDS
+from sampan.kinds import builtin
+from sampan.kinds.feature_gates import Gates
 from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SeededIds
 from sampan.kit.tasks import Tasks
@@ -192,8 +193,14 @@ SIGNING_KEY = certificates.new_signing_key()
 COMBINATIONS = [f"{t}-{s}" for t, s in itertools.product(("in-process", "https"), ("memory", "sqlite"))]
 
 
+@pytest.fixture
+def gates() -> Gates:
+    """The feature gates that are open: none, where a test does not parametrize it."""
+    return frozenset()
+
+
 @pytest.fixture(params=COMBINATIONS)
-async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
+async def api(request: pytest.FixtureRequest, tmp_path: Path, gates: Gates) -> AsyncIterator[Api]:
     """A server with its first objects and the default service account."""
     transport, _, stored = request.param.rpartition("-")
     store: Store = MemoryStore() if stored == "memory" else SqliteStore.open(tmp_path / "state.db")
@@ -201,8 +208,8 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[A
     outbound = HttpOutbound()
     app = App(
         Parts(
-            store=store, kinds=KINDS, clock=clock, ids=SeededIds(1), tasks=tasks, token_key=SIGNING_KEY,
-            service_cidr="10.96.0.0/16", version="test", outbound=outbound,
+            store=store, kinds=builtin.kinds(gates), clock=clock, ids=SeededIds(1), tasks=tasks,
+            token_key=SIGNING_KEY, service_cidr="10.96.0.0/16", version="test", outbound=outbound, gates=gates,
             aggregation=backend.identity(tmp_path),
         )
     )  # fmt: skip

@@ -154,6 +154,7 @@ def obj(kind: str, name: str, namespace: str = "", **parts: Any) -> dict[str, An
 def test_a_node_reads_what_its_pods_lead_to() -> None:
     """Claims, the volumes behind them and those volumes' secrets, attachments, resource claims and slices."""
     volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}, {"name": "e", "ephemeral": {}}]
+    volumes.append({"name": "i", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "inline"}}})
     spec = {"nodeName": "n1", "volumes": volumes, "resourceClaims": [{"name": "g", "resourceClaimName": "gpu"}]}
     status = {"resourceClaimStatuses": [{"name": "h", "resourceClaimName": "made"}]}
     reference = {"name": "key", "namespace": "vault"}
@@ -186,6 +187,8 @@ def test_a_node_reads_what_its_pods_lead_to() -> None:
         Attributes("create", resources, "resourceslices"),
         Attributes("watch", resources, "resourceslices", fields="spec.nodeName=n1"),
         Attributes("update", "storage.k8s.io", "csinodes", name="n1"),
+        Attributes("get", resource="secrets", namespace="d", name="inline"),
+        Attributes("watch", resource="secrets", namespace="d", name="inline", fields="metadata.name=inline"),
     ]
     refused = [
         Attributes("list", resource=claims, namespace="d"),

@@ -262,3 +262,7 @@ async def test_a_node_tells_of_no_other_nodes_devices(api: Api) -> None:
     await allowed(api, "POST", slices, made("n1"))
     await refused(api, "DELETE", f"{slices}/n2")
     await allowed(api, "DELETE", f"{slices}/n1")
+    await allowed(api, "POST", slices, made("n1"))
+    await refused(api, "DELETE", f"{slices}?fieldSelector=spec.driver=d.example.com")
+    await allowed(api, "DELETE", f"{slices}?fieldSelector=spec.nodeName=n1,spec.driver=d.example.com")
+    assert [each["metadata"]["name"] for each in (await api.get(slices))["items"]] == ["n2"]

@@ -341,3 +341,42 @@ async def test_a_job_ends_in_one_way(api: Api) -> None:
     done = {"conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
             "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:00:05Z"}  # fmt: skip
     assert (await api.patch(path, {"status": done})).status == 200
+
+
+BUDGET = {"rollingUpdate": {"maxUnavailable": 2}}
+OPEN = pytest.mark.parametrize("gates", [frozenset({"MaxUnavailableStatefulSet"})])
+
+
+async def test_the_budget_of_a_stateful_set_is_dropped(api: Api) -> None:
+    """By every write, as its feature gate is closed."""
+    path = f"{APPS}/statefulsets/w"
+    made = await api.create(f"{APPS}/statefulsets", workload("StatefulSet", updateStrategy=BUDGET))
+    made["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"] = 2
+    await api.put(path, made)
+    await api.patch(path, {"spec": {"updateStrategy": BUDGET}})
+    applied = workload("StatefulSet", updateStrategy=BUDGET)
+    assert (await api.patch(f"{path}?fieldManager=me&force=true", applied, "apply")).status == 200
+    assert (await api.get(path))["spec"]["updateStrategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"partition": 0},
+    }
+    assert b'kubernetes_feature_enabled{name="MaxUnavailableStatefulSet",stage="BETA"} 0' in await metrics(api)
+
+
+@OPEN
+async def test_the_budget_of_a_stateful_set(api: Api) -> None:
+    """Where the feature gate is open it is kept, has a default, and is checked."""
+    path = f"{APPS}/statefulsets/w"
+    made = await api.create(f"{APPS}/statefulsets", workload("StatefulSet"))
+    assert made["spec"]["updateStrategy"]["rollingUpdate"] == {"partition": 0, "maxUnavailable": 1}
+    changed = (await api.patch(path, {"spec": {"updateStrategy": BUDGET}})).tree
+    assert changed["spec"]["updateStrategy"]["rollingUpdate"] == {"partition": 0, "maxUnavailable": 2}
+    answer = await api.patch(path, {"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": "0%"}}}})
+    assert answer.tree["message"] == (
+        'StatefulSet.apps "w" is invalid: spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "0%": cannot be 0'
+    )
+    assert b'kubernetes_feature_enabled{name="MaxUnavailableStatefulSet",stage="BETA"} 1' in await metrics(api)
+
+
+async def metrics(api: Api) -> bytes:
+    return (await api.send("GET", "/metrics")).body

@@ -73,7 +73,8 @@ def of(world: World, loosely: Collection[str] = ()) -> Ending:
 
 def _without_revisions(resource: str, obj: Tree) -> Tree:
     kept = {name: text for name, text in objects.annotations(obj).items() if not name.startswith(REVISIONS)}
-    return {**obj, "metadata": {**objects.metadata(obj), "annotations": kept}}
+    made = {**obj, "metadata": {**objects.metadata(obj), "annotations": kept}}
+    return {**made, "revision": 0} if resource == "controllerrevisions.apps" else made
 
 
 def _without_counts(resource: str, obj: Tree) -> Tree:

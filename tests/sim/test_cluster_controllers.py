@@ -318,3 +318,13 @@ def test_repeats_are_counted_and_similar_ones_combined(cluster: SimulatedCluster
     combined = [e for e in found if e["message"].startswith("(combined from similar events): Created pod: web-")]
     assert len(found) == 10
     assert [e["count"] for e in combined] == [11]
+
+
+# Roles
+
+
+def test_the_default_roles_are_aggregated_already(cluster: SimulatedCluster) -> None:
+    """The controller has nothing to write about them."""
+    roles = [change for change in cluster.history if change.resource == "clusterroles.rbac.authorization.k8s.io"]
+    assert len(roles) > 50
+    assert {change.type for change in roles} == {"ADDED"}

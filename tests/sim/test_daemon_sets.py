@@ -239,7 +239,7 @@ def test_killed_at_any_write_of_the_first_pods(cluster: Cluster, number: int) ->
     Faults(cluster.sim).crash_at_write(number, back_after=3)
     cluster.sim.create(daemons.daemon_set())
     daemons.settle(cluster, 3)
-    assert cluster.time > 3
+    assert cluster.time >= 3
     cluster.advance(60)
     watching.settled()
     assert list(daemons.revisions(cluster).values()) == [1]
@@ -255,7 +255,7 @@ def test_killed_at_any_write_of_an_update(cluster: Cluster, number: int, surge: 
     Faults(cluster.sim).crash_at_write(number, back_after=3)
     daemons.set_image(cluster, "log:2")
     daemons.settle(cluster, 3)
-    assert cluster.time > 3
+    assert cluster.time >= 3
     cluster.advance(60)
     watching.settled()
     assert daemons.images(cluster) == ["log:2"] * 3

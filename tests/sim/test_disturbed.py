@@ -11,6 +11,7 @@ import pytest
 from sampan.cluster import workers
 from sampan.controllers import registry
 from sampan.controllers.legacy_token import Sign
+from sampan.kinds.feature_gates import Gates
 from tests.sim import disturbed
 
 TABLE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -41,8 +42,8 @@ def test_a_story_needs_its_controllers(name: str, monkeypatch: pytest.MonkeyPatc
         if controller == SCHEDULER:
             continue
 
-        def others(ca: str, sign: Sign | None = None, left: str = controller) -> object:
-            return tuple(rule for rule in registry.controllers(ca, sign) if rule.name != left)
+        def others(ca: str, sign: Sign | None, gates: Gates, left: str = controller) -> object:
+            return tuple(rule for rule in registry.controllers(ca, sign, gates) if rule.name != left)
 
         with monkeypatch.context() as patched:
             patched.setattr(workers, "controllers", others)

@@ -571,6 +571,24 @@ def test_volumes_of_drivers_are_attached_where_their_pods_are(cluster: Cluster) 
     assert "volumesAttached" not in (cluster.get(f"node/{node}") or {})["status"]
 
 
+def test_an_attacher_that_fails_is_heard(cluster: Cluster) -> None:
+    """Its words are the pod's event; what it manages later counts."""
+    cluster.create(csi_volume("disk"))
+    cluster.create(claim(storageClassName=""))
+    cluster.create(pod())
+    cluster.advance(2)
+    [found] = cluster.list("volumeattachments")
+    failed = {"time": "2026-01-01T00:00:00Z", "message": "rpc error: code = Internal desc = no such disk"}
+    name = f"volumeattachment/{objects.name(found)}"
+    cluster.patch(name, {"status": {"attachError": failed}}, subresource="status")
+    cluster.advance(1)
+    text = 'Warning FailedAttachVolume AttachVolume.Attach failed for volume "disk" : ' + failed["message"]
+    assert told(cluster, "pod/web").count(text) == 1
+    cluster.patch(name, {"status": {"attached": True, "attachError": None}}, subresource="status")
+    cluster.advance(1)
+    assert any("SuccessfulAttachVolume" in line for line in told(cluster, "pod/web"))
+
+
 def test_a_volume_for_one_node_is_not_attached_to_two(cluster: Cluster) -> None:
     """The second node waits until the first one's pod is gone."""
     cluster.create(csi_volume("disk"))

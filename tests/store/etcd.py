@@ -31,7 +31,7 @@ class Etcd:
     def __init__(self, directory: Path, *flags: str) -> None:
         self._directory = directory
         self._flags = (*FLAGS, *flags)
-        self._client, self._peer = _free_ports(2)
+        self._client, self._peer = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -58,7 +58,7 @@ class Etcd:
             self._process = None
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for sock in sockets:

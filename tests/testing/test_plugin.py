@@ -168,11 +168,35 @@ def test_a_scheduler_of_a_test_s_own(pytester: pytest.Pytester) -> None:
     run(pytester, source).assert_outcomes(passed=2)
 
 
+def test_feature_gates_of_a_test_s_own(pytester: pytest.Pytester) -> None:
+    """They are open in the tests that say so."""
+    source = """
+        import pytest
+
+        TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "web"}]}}
+        SPEC = {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}
+        SET = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "w"}, "spec": SPEC}
+
+        def rolling(cluster):
+            return cluster.create(SET)["spec"]["updateStrategy"]["rollingUpdate"]
+
+        @pytest.mark.cluster(feature_gates={"MaxUnavailableStatefulSet": True})
+        def test_its_own(cluster):
+            assert rolling(cluster) == {"partition": 0, "maxUnavailable": 1}
+
+        def test_another(cluster):
+            assert rolling(cluster) == {"partition": 0}
+    """
+    run(pytester, source).assert_outcomes(passed=2)
+
+
 SETTINGS = {
     "nodes=-1": "sampan: nodes is a number from 0 on, not -1",
-    "node=3": "sampan: a cluster takes seed, nodes, crds, manifests, virtual_time, scheduling, not node",
+    "node=3": "sampan: a cluster takes seed, nodes, crds, manifests, virtual_time, scheduling, *, not node",
     "virtual_time=3": "sampan: virtual_time is True or False, not 3",
     "scheduling={'kind': 'Pod'}": "sampan: scheduling: this is no KubeSchedulerConfiguration*",
+    "feature_gates={'Some': True}": "sampan: feature_gates: unrecognized feature gate: Some; there are: *",
+    "feature_gates=['Some']": "sampan: feature_gates are a mapping such as {'MaxUnavailableStatefulSet': True}, not*",
     "scheduling='gone.yaml'": "sampan: scheduling: *No such file or directory*",
     "manifests=[3]": "sampan: manifests are paths, YAML texts or objects, not 3",
     "manifests='gone.yaml'": "sampan: */gone.yaml: No such file or directory",

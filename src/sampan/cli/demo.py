@@ -14,7 +14,7 @@ import yaml
 
 from sampan.cli import common, up
 from sampan.cli.main import CommandError
-from sampan.cluster import agents, host, python_rootfs, settings
+from sampan.cluster import agents, escapes, host, python_rootfs, settings
 from sampan.cluster.settings import Settings
 
 IMAGE = "guestbook:v1"
@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common.cluster_arguments(parser)
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="where the context goes")
     parser.add_argument("--yes", action="store_true", help="do not ask before using sudo")
+    parser.add_argument(escapes.OPTION, action="store_true", help="also with a runc that has known escapes")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,6 +63,7 @@ def _cluster(arguments: argparse.Namespace) -> Settings:
     wanted = options.parse_args([])
     wanted.name, wanted.data_dir = arguments.name, arguments.data_dir
     wanted.kubeconfig, wanted.yes = arguments.kubeconfig, arguments.yes
+    wanted.allow_vulnerable_runtime = arguments.allow_vulnerable_runtime
     up.run(wanted)
     cluster = common.load(common.directory(arguments))
     if cluster is None or not host.is_running(cluster):

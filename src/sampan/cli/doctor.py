@@ -3,7 +3,7 @@
 import argparse
 
 from sampan.cli import common
-from sampan.cluster import doctor
+from sampan.cluster import container_runtime, doctor, escapes
 
 _MARKS = {"ok": "ok  ", "info": "note", "warning": "warn", "error": "FAIL"}
 
@@ -14,7 +14,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 1 when something that is needed is missing."""
-    findings = doctor.examine(doctor.gather(common.directory(arguments)))
+    seen = doctor.examine(doctor.gather(common.directory(arguments)))
+    findings = [*seen, *escapes.findings(), *container_runtime.findings()]
     for finding in findings:
         print(f"[{_MARKS.get(finding.level, finding.level)}] {finding.what}")
         if finding.mend and finding.level != "ok":

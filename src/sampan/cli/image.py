@@ -4,16 +4,19 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampan.cli import common, image_transfer
+from sampan.cli import common, image_runtime, image_transfer
 from sampan.cli.main import CommandError
-from sampan.cluster import agents, host
+from sampan.cluster import agents, container_runtime, host
 from sampan.cluster.settings import Settings
 
 if TYPE_CHECKING:
+    from sampan.node.images.model import Image
     from sampan.node.images.store import ImageStore
+    from sampan.node.runtime.cri.images import CriImages
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     store = ImageStore(agents.image_directory(cluster))
     try:
+        if container_runtime.is_cri(cluster) and (of_runtime := _OF_RUNTIME.get(arguments.verb)):
+            return of_runtime(cluster, store, arguments)
         if of_cluster := _OF_CLUSTER.get(arguments.verb):
             return of_cluster(cluster, store, arguments)
         return _VERBS[arguments.verb](store, arguments)
@@ -94,7 +99,17 @@ def _import(store: "ImageStore", arguments: argparse.Namespace) -> int:
 
 
 def _list(store: "ImageStore", arguments: argparse.Namespace) -> int:
-    images = store.list()
+    return _show(store.list(), arguments)
+
+
+def _list_of_both(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) -> int:
+    async def listed(images: "CriImages") -> "Sequence[Image]":
+        return images.list()
+
+    return _show(image_runtime.with_runtime(cluster, store, listed), arguments)
+
+
+def _show(images: "Sequence[Image]", arguments: argparse.Namespace) -> int:
     if arguments.quiet:
         print("\n".join(image.id for image in images))
         return 0
@@ -121,7 +136,8 @@ def _remove(store: "ImageStore", arguments: argparse.Namespace) -> int:
 
 
 def _prune(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) -> int:
-    removed, freed = store.prune(agents.used_images(cluster))
+    is_cri = container_runtime.is_cri(cluster)
+    removed, freed = store.prune(image_runtime.used(cluster, store) if is_cri else agents.used_images(cluster))
     for image in removed:
         print(f"removed {image.reference}")
     print(f"{len(removed)} images removed, {_size(freed)} freed")
@@ -130,6 +146,7 @@ def _prune(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace
 
 _VERBS = {"load": _load, "import": _import, "list": _list, "save": _save, "rm": _remove}
 _TRANSFERS = {"pull": image_transfer.pull, "push": image_transfer.push}
+_OF_RUNTIME = {"list": _list_of_both, "rm": image_runtime.remove, "pull": image_runtime.pull}
 _OF_CLUSTER = {**_TRANSFERS, "prune": _prune}
 
 

@@ -48,7 +48,7 @@ def pull(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) 
 
     files = partial(registries, agents.registry_files(cluster))
     shown = _Progress(f"pulling {arguments.image}")
-    work = Pulls(store, files, SystemClock()).pull(arguments.image, _logins(arguments, arguments.image), shown.tell)
+    work = Pulls(store, files, SystemClock()).pull(arguments.image, logins(arguments, arguments.image), shown.tell)
     image = asyncio.run(work)
     shown.end()
     print(f"pulled {reference.parse(arguments.image)} ({image.size / 1e6:.1f} MB)")
@@ -63,13 +63,13 @@ def push(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) 
     target = arguments.target or arguments.image
     shown = _Progress(f"pushing {target}")
     pushes = Pushes(store, partial(registries, agents.registry_files(cluster)))
-    digest = asyncio.run(pushes.push(arguments.image, target, _logins(arguments, target), shown.tell))
+    digest = asyncio.run(pushes.push(arguments.image, target, logins(arguments, target), shown.tell))
     shown.end()
     print(f"pushed {target}\n{digest}")
     return 0
 
 
-def _logins(arguments: argparse.Namespace, ref: str) -> "Sequence[Login]":
+def logins(arguments: argparse.Namespace, ref: str) -> "Sequence[Login]":
     """The user's own logins for the image's registry."""
     from sampan.node.images import reference
     from sampan.node.registry import keyring

@@ -8,11 +8,24 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from sampan.cli import common
+from sampan.cli import common, leader_election
 from sampan.cli.main import CommandError
-from sampan.cluster import doctor, host, kubeconfig, log_format, scheduler_config, server_config, settings
+from sampan.cluster import (
+    agents,
+    container_runtime,
+    doctor,
+    escapes,
+    host,
+    kubeconfig,
+    log_format,
+    scheduler_config,
+    server_config,
+    settings,
+)
 from sampan.cluster.settings import Settings
+from sampan.kinds import feature_gates
 from sampan.store.etcd_address import Address
 
 
@@ -30,7 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the address the API binds to (default: 127.0.0.1)",
     )
     parser.add_argument("--nodes", type=_nodes, default=None, help="how many nodes (default: 1)")
-    parser.add_argument("--runtime", choices=("auto", "oci", "simulated"), default="auto", help="what runs containers")
+    parser.add_argument(
+        "--runtime",
+        type=_runtime,
+        default="auto",
+        metavar="auto|oci|simulated|cri|unix:///SOCKET",
+        help="what runs containers (cri: containerd at its usual socket)",
+    )
     parser.add_argument(
         "--store",
         type=_store,
@@ -55,10 +74,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="profiles and plugins of the scheduler (KubeSchedulerConfiguration, YAML); kept as DIR/scheduler.yaml",
     )
+    parser.add_argument(
+        "--feature-gates",
+        type=_gates,
+        metavar="NAME=true,...",
+        help=f"parts of Kubernetes to open or close: {', '.join(gate.name for gate in feature_gates.GATES)}",
+    )
     parser.add_argument("--log-format", choices=log_format.FORMATS, help="of all processes' own logs (default: text)")
+    leader_election.arguments(parser)
     parser.add_argument("--no-node", action="store_true", help="the control plane only")
     parser.add_argument("--no-switch", action="store_true", help="do not make the cluster the current context")
     parser.add_argument("--yes", action="store_true", help="do not ask before using sudo")
+    parser.add_argument(
+        escapes.OPTION, action="store_true", help="also with a runc that has known escapes; kept for this cluster"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show every change to this host, and make none")
 
 
@@ -70,6 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
         with settings.locked():
             return _up(arguments)
     except (
+        agents.AgentConfigError,
+        container_runtime.ContainerRuntimeError,
+        escapes.VulnerableRuntimeError,
         host.HostError,
         kubeconfig.KubeconfigError,
         scheduler_config.SchedulerConfigError,
@@ -106,6 +138,7 @@ def _up(arguments: argparse.Namespace) -> int:
         _merge(wanted, before, switch=not arguments.no_switch)
         print(f"cluster {wanted.name} is already running at {wanted.server_url}")
         return 0
+    agents.check_kubelet_files(wanted)
     _check_host(wanted, ask=not arguments.yes)
     if configured:
         server_config.keep(wanted, configured)
@@ -132,11 +165,16 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
         "listen": arguments.listen,
         "store": arguments.store,
         "log_format": arguments.log_format,
+        "feature_gates": arguments.feature_gates,
+        **leader_election.asked(arguments),
+        "vulnerable_runtime": arguments.allow_vulnerable_runtime or None,
         "nodes": 0 if arguments.no_node else arguments.nodes,
     }
     base = known or Settings(arguments.name, where, index=host.free_index(where))
     changed = {key: value for key, value in asked.items() if value is not None}
-    return dataclasses.replace(base, runtime=runtime, kubeconfig=str(config.expanduser().absolute()), **changed)
+    wanted = dataclasses.replace(base, runtime=runtime, kubeconfig=str(config.expanduser().absolute()), **changed)
+    leader_election.check(wanted)
+    return wanted
 
 
 def _check_etcd(store: str) -> None:
@@ -162,13 +200,23 @@ def _refuse_twin(wanted: Settings) -> None:
 
 def _refuse_change(known: Settings, wanted: Settings) -> None:
     """What a running cluster is made of stays as it is."""
-    for field in ("api_port", "listen", "nodes", "runtime", "store", "log_format"):
-        has, asked = getattr(known, field), getattr(wanted, field)
+    fields = ("api_port", "listen", "nodes", "runtime", "store", "log_format", "feature_gates")
+    for field in (*fields, *leader_election.OPTIONS):
+        has, asked = _shown(getattr(known, field)), _shown(getattr(wanted, field))
         if has != asked:
             raise CommandError(
                 f"cluster {known.name} runs with {field.replace('_', ' ')} {has}; "
                 f"to change it to {asked}: sampan down{_named(known)}, then this command again"
             )
+
+
+def _shown(value: Any) -> Any:
+    """Feature gates as they are written."""
+    if not isinstance(value, dict):
+        return value
+    return (
+        ",".join(f"{name}={str(is_open).lower()}" for name, is_open in sorted(value.items())) or "as they are usually"
+    )
 
 
 def _refuse_config(running: Settings, configured: bytes, placing: bytes) -> None:
@@ -191,12 +239,14 @@ def _check_host(wanted: Settings, *, ask: bool) -> None:
     if wanted.runtime == "simulated" or not wanted.nodes:
         return
     host.check_links(wanted)
-    missing = doctor.missing_parts()
+    container_runtime.check(wanted)
+    missing = doctor.missing_parts(container_runtime.parts(wanted))
     if missing:
         raise CommandError(
             f"this machine lacks {', '.join(part.name for part in missing)} for real containers; "
             f"install with: {doctor.install_command(missing)}  (or try: sampan up --runtime simulated)"
         )
+    escapes.check(wanted)
     if os.geteuid() == 0:
         return
     if shutil.which("sudo") is None:
@@ -239,7 +289,8 @@ def _merge(cluster: Settings, before: Settings | None, *, switch: bool) -> None:
 def _show(cluster: Settings) -> int:
     """What `--dry-run` prints."""
     print(f"would start cluster {cluster.name} in {cluster.directory}:")
-    missing = doctor.missing_parts() if cluster.nodes and cluster.runtime != "simulated" else []
+    needed = container_runtime.parts(cluster)
+    missing = doctor.missing_parts(needed) if cluster.nodes and cluster.runtime != "simulated" else []
     if missing:
         print(f"  but first, what is missing here: {doctor.install_command(missing)}")
     print(f"  a control plane process, serving {cluster.server_url}")
@@ -257,6 +308,10 @@ def _show(cluster: Settings) -> int:
         print(
             f"    cgroups sampan-{cluster.index}-{number}; overlay mounts and network namespaces below {cluster.directory}"
         )
+        if container_runtime.is_cri(cluster):
+            print(
+                f"    containers in {cluster.runtime}, with a CNI configuration and plugin of sampan's in its folders"
+            )
     print(f"  context {cluster.context} in {cluster.kubeconfig}")
     print("`sampan down` takes all of it back")
     return 0
@@ -274,11 +329,25 @@ def _nodes(text: str) -> int:
     return int(text)
 
 
+def _gates(text: str) -> dict[str, bool]:
+    try:
+        return feature_gates.read(text)
+    except feature_gates.GateError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text} is not an IP address") from error
+
+
+def _runtime(text: str) -> str:
+    try:
+        return container_runtime.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _store(text: str) -> str:

@@ -1,7 +1,8 @@
 """Print the version of Sampan and the Kubernetes API level that it serves."""
 
 import argparse
-from importlib import metadata
+
+from sampan.kit.version import VERSION
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,5 +11,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints both versions."""
-    print(f"sampan {metadata.version('sampan')} (Kubernetes API v1.36)")
+    print(f"sampan {VERSION} (Kubernetes API v1.36)")
     return 0

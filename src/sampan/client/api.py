@@ -151,6 +151,11 @@ class Client:
         flags = (*flags, ("timeoutSeconds", str(self._watch.seconds)))
         return Request("GET", kind.path(namespace), flags + query, self._headers(JSON))
 
+    def nothing(self, kind: Kind) -> str:
+        """The resourceVersion at which there is nothing of the kind, where that is known without asking; else ""."""
+        revision = self._quiet.nothing(kind) if self._quiet is not None else 0
+        return str(revision) if revision else ""
+
     def sleep(self, kind: Kind, revision: int, ask: Callable[[], Request], wake: Callable[[], None]) -> bool:
         """Has `wake` called once the watch that `ask` asks for would see something, where that is known; else False."""
         return self._quiet is not None and self._quiet.sleep(kind, revision, ask, wake)

@@ -60,9 +60,10 @@ class Cache:
     _expired: bool = field(default=False, init=False)
 
     def start(self) -> None:
-        """Begins to follow; once only. Who knows all there is needs no watch before there is more."""
+        """Begins to follow; once only. Who knows all there is needs no list, and no watch before there is more."""
         if not self._started:
             self._started = True
+            self.resource_version = self.resource_version or self.client.nothing(self.kind)
             if not (self.synced and self._sleep()):
                 self._follow()
 

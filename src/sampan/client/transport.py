@@ -28,7 +28,11 @@ class Transport(Protocol):
 
 @runtime_checkable
 class Quiet(Protocol):
-    """A transport that knows when a watch has something to see, so that none needs to be open before."""
+    """A transport that knows when there is something to see, so that nobody lists or watches before."""
+
+    def nothing(self, kind: Kind) -> int:
+        """The revision at which there is nothing of the kind; 0 where there is something, or that must be asked."""
+        ...
 
     def sleep(self, kind: Kind, revision: int, ask: Callable[[], Request], wake: Callable[[], None]) -> bool:
         """Calls `wake` once when something of the kind is younger than that; False where a watch is needed at once.

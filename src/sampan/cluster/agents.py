@@ -4,12 +4,18 @@ The agent reads one JSON file: what it needs to know of the cluster, and nothing
 """
 
 import contextlib
+import importlib.util
+import os
 from pathlib import Path
 
 import orjson
 
 from sampan.cluster import log_format, pki
 from sampan.cluster.settings import Settings
+
+
+class AgentConfigError(Exception):
+    """A file that cannot be used: where and why."""
 
 
 def image_directory(cluster: Settings) -> Path:
@@ -20,6 +26,45 @@ def image_directory(cluster: Settings) -> Path:
 def registry_files(cluster: Settings) -> list[str]:
     """The files that may say where images come from; the first that is there counts."""
     return [str(cluster.path("registries.yaml")), "/etc/sampan/registries.yaml"]
+
+
+def kubelet_files(cluster: Settings, node: str) -> list[str]:
+    """The files that may say how the node's agent behaves (KubeletConfiguration); the first that is there counts."""
+    own = [str(cluster.path(name)) for name in (f"kubelet-{node}.yaml", "kubelet.yaml")]
+    return [*own, "/etc/sampan/kubelet.yaml"]
+
+
+def credential_provider_files(cluster: Settings) -> list[str]:
+    """The files that may name programs which give credentials for images; the first that is there counts."""
+    return [str(cluster.path("credential-providers.yaml")), "/etc/sampan/credential-providers.yaml"]
+
+
+def runtime_files(cluster: Settings) -> list[str]:
+    """The files that may name further runtimes for RuntimeClasses; the first that is there counts."""
+    return [str(cluster.path("runtimes.yaml")), "/etc/sampan/runtimes.yaml"]
+
+
+def check_kubelet_files(cluster: Settings) -> None:
+    """Raises AgentConfigError when an agent would refuse a file that counts for it (as far as it can be read)."""
+    if files := [name for name in credential_provider_files(cluster) if os.access(name, os.R_OK)]:
+        from sampan.node.kubelet_fields import KubeletConfigError
+        from sampan.node.registry import credential_plugins
+
+        try:
+            credential_plugins.load(files)
+        except KubeletConfigError as error:
+            raise AgentConfigError(str(error)) from error
+    for node in cluster.node_names():
+        if files := [name for name in kubelet_files(cluster, node) if os.access(name, os.R_OK)]:
+            from sampan.node import kubelet_config, shutdown_order
+            from sampan.node.kubelet_fields import KubeletConfigError
+
+            try:
+                config = kubelet_config.load(files)
+            except KubeletConfigError as error:
+                raise AgentConfigError(str(error)) from error
+            if shutdown_order.steps(config) and importlib.util.find_spec("jeepney") is None:
+                raise AgentConfigError(f"{files[0]}: shutdownGracePeriod needs jeepney: pip install 'sampan[systemd]'")
 
 
 def used_images(cluster: Settings) -> set[str]:
@@ -72,6 +117,9 @@ def write_config(cluster: Settings, number: int) -> Path:
         "root": str(cluster.path(f"node-{node}")),
         "images": str(image_directory(cluster)),
         "registries": registry_files(cluster),
+        "kubelet": kubelet_files(cluster, node),
+        "runtimes": runtime_files(cluster),
+        "credential_providers": credential_provider_files(cluster),
         "runtime": cluster.runtime,
         "ready_file": str(ready_file(cluster, node)),
         "internal_ip": cluster.gateway(number) if cluster.runtime != "simulated" else "127.0.0.1",

@@ -42,6 +42,9 @@ class _Metered:
         counts.requests.add(str(response.status), request.method, HOST)
         return response
 
+    def nothing(self, kind: Kind) -> int:
+        return self._quiet.nothing(kind) if self._quiet is not None else 0
+
     def sleep(self, kind: Kind, revision: int, ask: Callable[[], Request], wake: Callable[[], None]) -> bool:
         return self._quiet is not None and self._quiet.sleep(kind, revision, ask, wake)
 

@@ -16,7 +16,6 @@ import signal
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
-from importlib import metadata
 from pathlib import Path
 
 from sampan.cluster import (
@@ -31,11 +30,13 @@ from sampan.cluster import (
     workers,
 )
 from sampan.cluster.settings import Settings, load
-from sampan.kinds.builtin import KINDS
+from sampan.control.election import Terms
+from sampan.kinds import builtin
 from sampan.kinds.core.node import NODE
 from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
+from sampan.kit.version import VERSION
 from sampan.meta import conditions, objects
 from sampan.server import bootstrap, process_metrics, server_metrics
 from sampan.server.app import App, Parts, on_error
@@ -135,8 +136,9 @@ class ControlPlane:
         placing = scheduler_config.load(settings)
         signer = pki.signer(keys, self._clock.now)
         name = candidate.name(settings.directory, self._ids) if is_shared(settings.store) else ""
+        terms = Terms(int(settings.lease_seconds), settings.renew_seconds, settings.retry_seconds)
         around = wiring.Surroundings(
-            self._clock, self._ids, self._tasks, scheduling=placing, sign=signer, candidate=name
+            self._clock, self._ids, self._tasks, scheduling=placing, sign=signer, candidate=name, terms=terms
         )
         working = workers.workers(app, authority, around)
         self._closers.append(working.stop)
@@ -176,13 +178,13 @@ class ControlPlane:
         configured = server_config.load(self._settings)
         parts = Parts(
             store=store,
-            kinds=KINDS,
+            kinds=builtin.kinds(self._settings.gates),
             clock=self._clock,
             ids=self._ids,
             tasks=self._tasks,
             token_key=(keys / pki.TOKEN_KEY).read_bytes(),
             service_cidr=self._settings.service_cidr,
-            version=metadata.version("sampan"),
+            version=VERSION,
             dialer=dialer,
             outbound=way_out,
             agent=outward.agent(keys),
@@ -191,6 +193,7 @@ class ControlPlane:
             config=configured,
             retired_keys=pki.retired_token_keys(keys),
             audit=self._audit(configured),
+            gates=self._settings.gates,
         )
         return App(parts)
 

@@ -73,9 +73,9 @@ def examine(facts: Facts) -> list[Finding]:
     ]
 
 
-def missing_parts() -> list[Part]:
+def missing_parts(needed: Iterable[Part] = PARTS) -> list[Part]:
     """The programs that real pods need and this machine has not got."""
-    return [part for part in PARTS if not _path_of(part.name)]
+    return [part for part in needed if not path_of(part.name)]
 
 
 def install_command(missing: Iterable[Part]) -> str:
@@ -92,14 +92,14 @@ def gather(data_dir: Path = Path("/")) -> Facts:
     return Facts(
         kernel=platform.release(),
         uid=os.geteuid(),
-        programs={name: _path_of(name) for name in (*(part.name for part in PARTS), "crun", "sudo")},
+        programs={name: path_of(name) for name in (*(part.name for part in PARTS), "crun", "sudo")},
         file_systems=_file_systems_here(),
         capabilities=_capabilities_here(),
         cgroups=kind,
         controllers=controllers,
         disk_free=shutil.disk_usage(_nearest(data_dir)).free,
         nft_error=_nft_error() if os.geteuid() == 0 else "",
-        has_elevation=bool(_path_of("sudo")),
+        has_elevation=bool(path_of("sudo")),
     )
 
 
@@ -166,7 +166,7 @@ def _disk(facts: Facts) -> list[Finding]:
     return [Finding("ok", free)]
 
 
-def _path_of(program: str) -> str:
+def path_of(program: str) -> str:
     """Also where an ordinary user's PATH does not look."""
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or ""
 
@@ -204,7 +204,7 @@ def _cgroups_here(root: Path) -> tuple[Literal["v1", "hybrid", "v2", "none"], fr
 
 def _nft_error() -> str:
     """What nft says to a table it is only asked to check."""
-    program = _path_of("nft")
+    program = path_of("nft")
     if not program:
         return ""
     text = "table ip sampan-check {\n chain c {\n type nat hook postrouting priority srcnat;\n }\n}\n"

@@ -77,6 +77,13 @@ class Doors:
         self._asleep.setdefault(place, []).append(functools.partial(_end, sleeper))
         await self.inside(sleeper)
 
+    def nothing(self, kind: Kind) -> int:
+        """The revision at which there is nothing of the kind; 0 where there is something, or that cannot be told."""
+        if self._app is None or self.interceptors:
+            return 0
+        served = self._app.served.find(kind.group, kind.version, kind.plural)
+        return 0 if served is None or self._app.cache.of(served).items else self._app.cache.revision
+
     def nap(self, nap: "Nap", kind: Kind, revision: int) -> bool:
         """Ends it when something of the kind is younger than that; False where that cannot be, or is so."""
         if self._app is None or self.interceptors:
@@ -169,6 +176,10 @@ class Door:
         if (place := self._doors.place(request)) is not None:
             return Response(200, Sleeping(self._doors, request, place))
         return await self._doors.admit(request, self._identity.common_name)
+
+    def nothing(self, kind: Kind) -> int:
+        """See Quiet."""
+        return self._doors.nothing(kind)
 
     def sleep(self, kind: Kind, revision: int, ask: Callable[[], Request], wake: Callable[[], None]) -> bool:
         """See Quiet."""

@@ -6,6 +6,7 @@ from typing import Any
 from sampan.cluster.settings import Settings
 from sampan.node import simulated
 from sampan.node.facts import Facts
+from sampan.node.kubelet_config import KubeletConfig
 from sampan.node.parts import AgentSettings
 
 POD_NETWORK = 244  # the second number of its addresses
@@ -45,7 +46,6 @@ class Machine:
             internal_ip=f"{network}.1",
             pod_cidr=f"{network}.0/24",
             labels=self.labels,
-            taints=self.taints,
-            max_pods=self.pods,
+            kubelet=KubeletConfig(max_pods=self.pods, register_with_taints=self.taints),
             is_simulated=True,
         )

@@ -10,11 +10,11 @@ from sampan.cluster import wiring, workers
 from sampan.cluster.doors import Doors
 from sampan.cluster.near_logs import NearLogs
 from sampan.cluster.settings import Settings
-from sampan.kinds.builtin import KINDS
+from sampan.kinds import builtin
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
-from sampan.kit.version import version
+from sampan.kit.version import VERSION
 from sampan.server import bootstrap
 from sampan.server.app import App, Parts
 from sampan.server.outbound import Outbound
@@ -127,15 +127,16 @@ class Plane:
     def _parts(self) -> Parts:
         return Parts(
             store=self._lent,
-            kinds=KINDS,
+            kinds=builtin.kinds(self._settings.gates),
             clock=self._around.clock,
             ids=self._around.ids,
             tasks=self.tasks,
             token_key=self._token_key,
             service_cidr=self._settings.service_cidr,
-            version=version(),
+            version=VERSION,
             outbound=self.outbound,
             near_logs=self.logs,
+            gates=self._settings.gates,
         )
 
 

@@ -8,12 +8,15 @@ import contextlib
 import dataclasses
 import fcntl
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from sampan.kinds import feature_gates
+from sampan.kinds.feature_gates import Gates
 
 DEFAULT_NAME = "sampan"
 DEFAULT_PORT = 6443
@@ -27,8 +30,9 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`nodes` counts agents on this host; `runtime` is oci or simulated; `store` sqlite, memory or etcd://HOST:PORT;
-    `log_format` text or json.
+    """`nodes` counts agents on this host; `runtime` is oci, simulated or unix:///SOCKET; `store` sqlite, memory or etcd://HOST:PORT;
+    `log_format` text or json. `feature_gates` are those that were asked to be open, or not to be. The last three are
+    the terms on which control planes that share a store elect their leader.
     """
 
     name: str
@@ -42,10 +46,21 @@ class Settings:
     kubeconfig: str = ""
     previous_context: str = ""
     log_format: str = "text"
+    feature_gates: Mapping[str, bool] = field(default_factory=dict)
+    lease_seconds: float = 15.0
+    renew_seconds: float = 10.0
+    retry_seconds: float = 2.0
+    vulnerable_runtime: bool = False
+    """Whether a runtime with known escapes will do."""
 
     @property
     def context(self) -> str:
         return context_name(self.name)
+
+    @property
+    def gates(self) -> Gates:
+        """The feature gates that are open."""
+        return feature_gates.opened(self.feature_gates)
 
     @property
     def server_url(self) -> str:

@@ -12,11 +12,11 @@ tokens, never stored, are not part of). No socket, no thread, no file.
 import asyncio
 import copy
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from cryptography.hazmat.primitives import serialization
@@ -33,6 +33,7 @@ from sampan.cluster.settings import DEFAULT_NAME, Settings
 from sampan.cluster.simulated_extenders import ExtenderDoor
 from sampan.cluster.simulated_outbound import SimulatedOutbound
 from sampan.cluster.wiring import Surroundings
+from sampan.kinds import feature_gates as gates
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.core.node import NODE
 from sampan.kinds.kind import Kind
@@ -63,9 +64,17 @@ T = TypeVar("T")
 class SimulatedCluster:
     """`start()` and `close()`, or `with`. Objects that it hands out are shared: never mutate them."""
 
-    def __init__(self, *, seed: int = 0, nodes: int = 1, scheduling: Configuration = DEFAULTS) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        nodes: int = 1,
+        scheduling: Configuration = DEFAULTS,
+        feature_gates: Mapping[str, bool] = MappingProxyType({}),
+    ) -> None:
         self.scheduling = scheduling
-        self.settings = Settings(DEFAULT_NAME, Path("/simulated"), nodes=nodes, runtime="simulated", store="memory")
+        made = Settings(DEFAULT_NAME, Path("/simulated"), nodes=nodes, runtime="simulated", store="memory")
+        self.settings = replace(made, feature_gates=gates.checked(feature_gates))
         self.seed = seed
         ids = SeededIds(seed)
         self._set_out(SimLoop(), ids, MemoryStore())  # type: ignore[abstract]  # no sockets and threads, on purpose

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sampan.client.api import WATCH, Client, WatchTerms
 from sampan.cluster.in_process import InProcessTransport
 from sampan.cluster.settings import Settings
+from sampan.control.election import Terms
 from sampan.control.worker import Sign
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
@@ -17,6 +18,8 @@ from sampan.scheduling.extenders import Door, over_http
 from sampan.server.app import App
 from sampan.server.bootstrap import Endpoints
 from sampan.web.message import Peer
+
+TERMS = Terms()
 
 
 def client(app: App, identity: Peer, user_agent: str, watch: WatchTerms = WATCH) -> Client:
@@ -29,7 +32,7 @@ class Surroundings:
     """What every part is handed: time, ids, an owner for its tasks, how it watches; and how pods are placed.
 
     `sign` is the cluster's authority, where it has one. `candidate` is how this control plane is called where several
-    share a store, of which one at a time works; "" where it is alone. `extender_door` leads to the scheduler's extenders.
+    share a store, of which one at a time works; "" where it is alone; `terms` are those of the election. `extender_door` leads to the scheduler's extenders.
     """
 
     clock: Clock
@@ -39,6 +42,7 @@ class Surroundings:
     scheduling: Configuration = DEFAULTS
     sign: Sign | None = None
     candidate: str = ""
+    terms: Terms = TERMS
     extender_door: Door = over_http
 
 

@@ -78,7 +78,7 @@ class Elected:
         self._leading: dict[str, Leading] = {}
         for name in (MANAGER, SCHEDULER):
             client = Client(make.transport(name), f"{name}/{ELECTIONS}", watch=around.watch)
-            me = Candidate(around.candidate, ("kube-system", name))
+            me = Candidate(around.candidate, ("kube-system", name), around.terms)
             self._leading[name] = Leading(client, me, around.clock, around.tasks, COMPONENTS[name])
         make.measure(lambda: self._runner)
         make.check(*(functools.partial(getattr, leading, "is_running") for leading in self._leading.values()))
@@ -164,7 +164,7 @@ class _Make:
     def runner(self, tasks: Tasks, wrap: Wrap | None = None) -> Runner:
         """The controllers."""
         around = self.around
-        rules = controllers(self._ca, self.app.legacy_token)
+        rules = controllers(self._ca, self.app.legacy_token, self.app.gates)
         made = Runner(self._client(MANAGER, wrap), rules, around.clock, around.ids, tasks)
         made.sign = around.sign
         made.on_worker = lambda worker: self._on_worker(worker) if self._on_worker is not None else None

@@ -46,6 +46,11 @@ def size(stateful_set: Object) -> int:
     return int(stateful_set["spec"].get("replicas", 1))
 
 
+def is_ordered(stateful_set: Object) -> bool:
+    """Whether pods are made and ended one after the other."""
+    return bool(stateful_set["spec"].get("podManagementPolicy") != "Parallel")
+
+
 def min_ready(stateful_set: Object) -> int:
     """For how many seconds a pod must have been ready to be available."""
     return int(stateful_set["spec"].get("minReadySeconds") or 0)

@@ -2,14 +2,14 @@
 
 OrderedReady takes the pods from the lowest ordinal up and stops at the first that is not available; only when all
 are, those beyond the size go, from the highest ordinal down, one by one, and only then old ones are replaced.
-Parallel waits for nobody, except that an update replaces one pod at a time.
+Parallel waits for nobody, except that an update replaces one pod at a time, or few.
 
 https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#deployment-and-scaling-guarantees
 """
 
 from dataclasses import dataclass, field
 
-from sampan.control import stateful_claims, stateful_pods
+from sampan.control import stateful_claims, stateful_pods, stateful_rollout
 from sampan.control.plan import Create, Delete, Event, Update, Write, normal, warning
 from sampan.control.stateful_pods import Line
 from sampan.control.view import View
@@ -22,7 +22,10 @@ from sampan.meta import objects
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A set as it is observed, with the revision that it comes from and the one that it goes to."""
+    """A set as it is observed, with the revision that it comes from and the one that it goes to.
+
+    `by_budget`: whether as many pods are replaced at a time as may be unavailable, or only one.
+    """
 
     view: View
     set: Object
@@ -30,17 +33,18 @@ class Work:
     current: Object
     update: Object
     now: float
+    by_budget: bool = False
 
     @property
     def is_ordered(self) -> bool:
-        return bool(self.set["spec"].get("podManagementPolicy") != "Parallel")
+        return stateful_pods.is_ordered(self.set)
 
 
 @dataclass(slots=True)
 class Steps:
     """Writes by stage: what needs nothing, then claims, then their pods; claims of those beyond, then their ends.
 
-    `replaced` is the pod that goes because of its revision.
+    `replaced` are the pods that go because of their revision.
     """
 
     at_once: list[Write] = field(default_factory=list)
@@ -49,7 +53,7 @@ class Steps:
     last_claims: list[Write] = field(default_factory=list)
     ends: list[Write] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    replaced: Object | None = None
+    replaced: list[Object] = field(default_factory=list)
 
     @property
     def stages(self) -> tuple[list[Write], ...]:
@@ -68,11 +72,9 @@ def steps(work: Work) -> Steps:
         made.last_claims.extend(_owner_updates(work, p))
     if _scaled_down(work, made) and work.is_ordered:
         return made
-    replaced = _outdated(work)
-    if replaced is not None:
-        made.replaced = replaced
-        if not pod.is_terminal(replaced):  # else it goes already
-            made.ends.append(_delete(work, replaced))
+    find = stateful_rollout.outdated_by_budget if work.by_budget else stateful_rollout.outdated
+    made.replaced = find(work.set, work.line, objects.name(work.update), work.now)
+    made.ends.extend(_delete(work, p) for p in made.replaced if not pod.is_terminal(p))  # else it goes already
     return made
 
 
@@ -80,7 +82,7 @@ def _missing(work: Work, number: int, made: Steps) -> bool:
     """Makes the pod of an ordinal with its claims, unless old ones are still in the way."""
     if stateful_claims.is_stale(work.view, work.set, number):
         return work.is_ordered
-    revision = work.current if _is_of_current(work.set, number) else work.update
+    revision = work.current if stateful_rollout.is_of_current(work.set, number) else work.update
     p = stateful_pods.new(work.set, number, revision)
     claims = _claim_creates(work, p)
     made.claims.extend(claims)
@@ -146,37 +148,6 @@ def _first_unavailable(work: Work) -> Object | None:
     """The lowest pod that can't be counted on."""
     candidates = [*work.line.replicas, *reversed(work.line.condemned)]
     return next((p for p in candidates if stateful_pods.is_unavailable(work.set, p, work.now)), None)
-
-
-def _outdated(work: Work) -> Object | None:
-    """The highest pod that an update replaces now; None while a higher one is not available, or to wait for a user."""
-    strategy = work.set["spec"].get("updateStrategy") or {}
-    if strategy.get("type") == "OnDelete":
-        return None
-    for p in reversed(work.line.replicas[_partition(work.set) :]):
-        is_old = p is not None and stateful_pods.revision_of(p) != objects.name(work.update)
-        if is_old and p is not None and not objects.is_deleting(p):
-            return p
-        if stateful_pods.is_unavailable(work.set, p, work.now):
-            return None
-    return None
-
-
-def _is_of_current(stateful_set: Object, number: int) -> bool:
-    """Whether a pod of this ordinal is made of the revision that the set comes from."""
-    strategy = stateful_set["spec"].get("updateStrategy") or {}
-    if strategy.get("rollingUpdate") is not None:
-        kept = _partition(stateful_set)
-    elif strategy.get("type") == "RollingUpdate":
-        kept = int((stateful_set.get("status") or {}).get("currentReplicas") or 0)
-    else:
-        kept = 0
-    return number < stateful_pods.start(stateful_set) + kept
-
-
-def _partition(stateful_set: Object) -> int:
-    rolling = (stateful_set["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
-    return int(rolling.get("partition") or 0)
 
 
 def _is_settled(work: Work, p: Object) -> bool:

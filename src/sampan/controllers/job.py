@@ -7,68 +7,35 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from sampan.control import decorate, job_backoff, job_indexes, job_pods, job_policies, own, pods
+from sampan.control import (
+    decorate,
+    job_backoff,
+    job_indexes,
+    job_pods,
+    job_policies,
+    job_status,
+    job_verdict,
+    job_work,
+    own,
+    pods,
+)
 from sampan.control.controller import Controller, Watch
-from sampan.control.plan import Ask, Create, Delete, Event, Key, Patch, Plan, Write, normal, plan, sooner, warning
+from sampan.control.job_verdict import Verdict
+from sampan.control.job_work import Work
+from sampan.control.plan import Ask, Create, Delete, Key, Patch, Plan, Write, normal, plan, sooner, warning
 from sampan.control.view import UNANSWERED, View
 from sampan.kinds.batch.job import JOB, TRACKING_FINALIZER
 from sampan.kinds.core import pod
 from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Object
-from sampan.meta import conditions, objects, selectors, timestamps
+from sampan.meta import objects, selectors, timestamps
 
 BURST = 500
 BATCH_SECONDS = 1.0
 """Pods of a job start and end together, and each write of its status is for all that happened meanwhile."""
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
-REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
-
-Verdict = tuple[str, str, str]  # condition type, reason, message
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One job as it is observed."""
-
-    job: Object
-    pods: tuple[Object, ...]
-    tally: job_pods.Tally
-    now: float
-    failures: job_backoff.Failures = field(default_factory=dict)
-    """Those that the next pod waits for."""
-
-    @property
-    def active(self) -> list[Object]:
-        return [p for p in self.pods if pod.is_active(p)]
-
-    @property
-    def terminating(self) -> list[Object]:
-        return [p for p in self.pods if objects.is_deleting(p) and not pod.is_terminal(p)]
-
-    @property
-    def busy(self) -> list[Object]:
-        """Pods whose places are not to be filled yet."""
-        return [*self.active, *self.terminating] if _is_patient(self.job) else self.active
-
-    @property
-    def completed(self) -> set[int]:
-        status = self.job.get("status") or {}
-        done = job_pods.parse_indexes(status.get("completedIndexes", ""))
-        failed = set((status.get("uncountedTerminatedPods") or {}).get("failed") or ())
-        ended = [p for p in self.pods if job_pods.has_succeeded(p) and objects.uid(p) not in failed]
-        seen = {job_pods.index_of(p) for p in ended if job_pods.is_tracked(p)}
-        return {i for i in done | seen if i is not None and i < self.job["spec"].get("completions", 0)}
-
-    @property
-    def failed_indexes(self) -> set[int]:
-        """Indexes that are given up."""
-        return job_indexes.failed(self.job, self.pods) - self.completed
-
-    @property
-    def succeeded(self) -> int:
-        return len(self.completed) if _is_indexed(self.job) else self.tally.all_succeeded
 
 
 def reconcile(view: View, key: Key, now: float) -> Plan:
@@ -84,7 +51,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         return Plan(ask=found.ask)
     if found.writes:
         return plan(found.writes, again=0.0)
-    finished = _finished(job)
+    finished = job_status.finished(job)
     if finished is not None:
         return _after(job, finished, found.objects, now)
     if objects.is_deleting(job):
@@ -92,15 +59,17 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     status = job.get("status") or {}
     work = _observed(job, found.objects, now)
     if not job_indexes.has_limit(job):
-        known = job_backoff.failures(view.memory, found.objects, is_patient=_is_patient(job))
+        known = job_backoff.failures(view.memory, found.objects, is_patient=job_work.is_patient(job))
         work = replace(work, failures=known)
-    verdict = _verdict(work)
+    verdict = job_verdict.verdict(work)
     if verdict is not None:
         # Now nothing is kept back any more; and what a failed job still runs has failed, what another one does hasn't.
         ignored = _ignored(job, found.objects)
         if verdict[0] == "SuccessCriteriaMet":
             ignored |= {objects.uid(p) for p in work.active}
-        tally = job_pods.tally(status, found.objects, is_over=True, is_patient=_is_patient(job), ignored=ignored)
+        tally = job_pods.tally(
+            status, found.objects, is_over=True, is_patient=job_work.is_patient(job), ignored=ignored
+        )
         work = replace(work, tally=tally)
     made = _step(view, work, verdict)
     return replace(made, memory=work.failures) if view.memory or work.failures else made
@@ -108,7 +77,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
 
 def _ignored(job: Object, pods: Iterable[Object]) -> set[str]:
     """Uids of pods whose failure does not count: as the policy says, and those that have no index of the job's."""
-    found = {objects.uid(p) for p in pods if not _has_place(job, p)} if _is_indexed(job) else set()
+    found = {objects.uid(p) for p in pods if not _has_place(job, p)} if job_work.is_indexed(job) else set()
     if not job["spec"].get("podFailurePolicy"):
         return found
     return found | {objects.uid(p) for p in pods if pod.is_terminal(p) and job_policies.is_ignored(job, p)}
@@ -126,7 +95,7 @@ def _observed(job: Object, pods: tuple[Object, ...], now: float) -> Work:
     kept = job_indexes.to_keep(job, pods, work.completed | work.failed_indexes)
     counted = [p for p in pods if objects.uid(p) not in kept]
     status = job.get("status") or {}
-    return replace(work, tally=job_pods.tally(status, counted, is_patient=_is_patient(job), ignored=ignored))
+    return replace(work, tally=job_pods.tally(status, counted, is_patient=job_work.is_patient(job), ignored=ignored))
 
 
 def _bereft(view: View, key: Key) -> Plan:
@@ -157,10 +126,10 @@ def _step(view: View, work: Work, verdict: Verdict | None) -> Plan:
     made, wait = ((), None) if verdict or is_suspended or surplus else _missing(work)
     # One write of the status is for the pods that are made too, unless some were refused last time.
     is_hopeful = not (releases or view.refusals())
-    status, events = _status(work, verdict, len(made) if is_hopeful else 0)
+    status, events = job_status.status(work, verdict, len(made) if is_hopeful else 0)
     written = decorate.status(JOB, work.job, status)
     # Once judged, only the pods' ends matter, which make the job due themselves.
-    again = None if verdict else sooner(wait, _seconds_to_deadline(work.job, status, work.now))
+    again = None if verdict else sooner(wait, job_work.seconds_to_deadline(work.job, status, work.now))
     if is_hopeful and made:
         return plan(made, written, events=events, again=again)
     # Ends are counted as soon as the finalizers are seen to be gone.
@@ -170,7 +139,7 @@ def _step(view: View, work: Work, verdict: Verdict | None) -> Plan:
 
 def _surplus(work: Work) -> list[Object]:
     """Pods beyond what is wanted, those with an index that another has or that there isn't any more first."""
-    misplaced = _misplaced(work) if _is_indexed(work.job) else []
+    misplaced = _misplaced(work) if job_work.is_indexed(work.job) else []
     others = [p for p in sorted(work.active, key=pods.progress) if p not in misplaced]
     return misplaced + others[: max(len(others) - _wanted_active(work), 0)]
 
@@ -224,120 +193,10 @@ def _wanted_active(work: Work) -> int:
 
 def _places(work: Work, count: int) -> list[int | None]:
     """The lowest completion indexes that nobody works on; None for each pod of a job without."""
-    if not _is_indexed(work.job):
+    if not job_work.is_indexed(work.job):
         return [None] * count
     taken = work.completed | work.failed_indexes | {i for p in work.busy if (i := job_pods.index_of(p)) is not None}
     return [i for i in range(work.job["spec"]["completions"]) if i not in taken][:count]  # type: ignore[return-value]
-
-
-def _verdict(work: Work) -> Verdict | None:
-    """What has been or is now decided, with its reason."""
-    for type in ("FailureTarget", "SuccessCriteriaMet"):
-        decided = conditions.get(work.job, type)
-        if decided is not None and decided["status"] == "True":
-            return type, decided.get("reason", ""), decided.get("message", "")
-    spec = work.job["spec"]
-    why = job_policies.job_failure(work.job, work.pods)
-    if why:
-        return "FailureTarget", "PodFailurePolicy", why
-    limit = spec.get("backoffLimit", 6)
-    if work.tally.all_failed > limit or _has_restarted_too_often(work, limit):
-        return "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
-    left = _seconds_to_deadline(work.job, work.job.get("status") or {}, work.now)
-    if left is not None and left <= 0:
-        return "FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline"
-    wanted = spec.get("completions")
-    return _index_verdict(work) or _enough(work, wanted)
-
-
-def _index_verdict(work: Work) -> Verdict | None:
-    """What failed and succeeded indexes decide."""
-    spec, failed = work.job["spec"], work.failed_indexes
-    most = spec.get("maxFailedIndexes")
-    if most is not None and len(failed) > most:
-        text = "Job has exceeded the specified maximal number of failed indexes"
-        return "FailureTarget", "MaxFailedIndexesExceeded", text
-    if failed and len(failed) + len(work.completed) >= spec["completions"]:
-        return "FailureTarget", "FailedIndexes", "Job has failed indexes"
-    met = job_policies.success(work.job, work.completed) if spec.get("successPolicy") else ""
-    return ("SuccessCriteriaMet", "SuccessPolicy", met) if met else None
-
-
-def _enough(work: Work, wanted: int | None) -> Verdict | None:
-    is_enough = work.succeeded > 0 if wanted is None else work.succeeded >= wanted
-    return ("SuccessCriteriaMet", *REACHED) if is_enough and not work.active else None
-
-
-def _has_restarted_too_often(work: Work, limit: int) -> bool:
-    if work.job["spec"]["template"]["spec"].get("restartPolicy") != "OnFailure":
-        return False
-    count = job_pods.restarts(work.pods)
-    return count > 0 if limit == 0 else count >= limit
-
-
-def _status(work: Work, verdict: Verdict | None, made: int) -> tuple[Object, list[Event]]:
-    old, tally = work.job.get("status") or {}, work.tally
-    uncounted = {"succeeded": list(tally.uncounted_succeeded), "failed": list(tally.uncounted_failed)}
-    status: Object = {
-        **old,
-        "active": len(work.active) + made or None,
-        "ready": sum(map(pod.is_ready, work.active)),
-        "terminating": len(work.terminating),
-        "succeeded": (len(work.completed) if _is_indexed(work.job) else tally.succeeded) or None,
-        "failed": tally.failed or None,
-        "uncountedTerminatedPods": {name: uids for name, uids in uncounted.items() if uids},
-    }
-    if _is_indexed(work.job):
-        status["completedIndexes"] = job_pods.format_indexes(work.completed) or None
-    if job_indexes.has_limit(work.job):
-        status["failedIndexes"] = job_pods.format_indexes(work.failed_indexes)
-    events = _set_suspended(work, status)
-    if verdict is not None:
-        events += _judge(work, verdict, status)
-    return status, events
-
-
-def _set_suspended(work: Work, status: Object) -> list[Event]:
-    """startTime and the Suspended condition, as spec.suspend wishes."""
-    listed = status.get("conditions") or []
-    if work.job["spec"].get("suspend"):
-        if conditions.is_true(status, "Suspended"):
-            return []
-        status["conditions"] = _with(listed, ("Suspended", "JobSuspended", "Job suspended"), work.now)
-        return [normal("Suspended", "Job suspended")]
-    events = []
-    if conditions.is_true(status, "Suspended"):
-        status["conditions"] = _with(listed, ("Suspended", "JobResumed", "Job resumed"), work.now, "False")
-        events = [normal("Resumed", "Job resumed")]
-        status["startTime"] = None  # the time of its deadline begins anew
-    status["startTime"] = status.get("startTime") or timestamps.format(work.now)
-    return events
-
-
-def _judge(work: Work, verdict: Verdict, status: Object) -> list[Event]:
-    """The verdict, and its execution once nothing runs and all ends are counted."""
-    type, reason, message = verdict
-    status["conditions"] = _with(status.get("conditions") or [], verdict, work.now)
-    is_running = any(not pod.is_terminal(p) for p in work.pods)
-    if is_running or status["uncountedTerminatedPods"]:
-        return []
-    last = "Complete" if type == "SuccessCriteriaMet" else "Failed"
-    status["conditions"] = _with(status["conditions"], (last, reason, message), work.now)
-    if last == "Failed":
-        return [warning(reason, message)]
-    status["completionTime"] = timestamps.format(work.now)
-    wanted = work.job["spec"].get("completions")
-    text = "Too many succeeded pods running after completion count reached"
-    too_many = [warning("TooManySucceededPods", text)] if wanted is not None and work.succeeded > wanted else []
-    return [*too_many, normal("Completed", "Job completed")]
-
-
-def _with(listed: Sequence[Object], verdict: Verdict, now: float, status: str = "True") -> list[Object]:
-    current = conditions.find(listed, verdict[0])
-    if current is not None and current["status"] == status:
-        return list(listed)
-    made = conditions.set(listed, verdict[0], status, verdict[1], verdict[2], now)
-    return [{**c, "lastProbeTime": timestamps.format(now)} if c.get("type") == verdict[0] else c for c in made]
 
 
 def _after(job: Object, finished: Object, pods: Sequence[Object], now: float) -> Plan:
@@ -377,27 +236,6 @@ def _delete(p: Object) -> Delete:
     return Delete(
         POD, objects.key(p), objects.uid(p), done=told, refused=warning("FailedDelete", "Error deleting: {error}")
     )
-
-
-def _finished(job: Object) -> Object | None:
-    found = (conditions.get(job, type) for type in ("Complete", "Failed"))
-    return next((c for c in found if c is not None and c["status"] == "True"), None)
-
-
-def _seconds_to_deadline(job: Object, status: Object, now: float) -> float | None:
-    deadline = job["spec"].get("activeDeadlineSeconds")
-    if deadline is None or not status.get("startTime") or job["spec"].get("suspend"):
-        return None
-    return timestamps.parse(status["startTime"]) + float(deadline) - now
-
-
-def _is_patient(job: Object) -> bool:
-    """Whether a pod is replaced only when it has ended."""
-    return bool(job["spec"].get("podReplacementPolicy") == "Failed")
-
-
-def _is_indexed(job: Object) -> bool:
-    return bool(job["spec"].get("completionMode") == "Indexed")
 
 
 def _orphans(view: View, p: Object) -> Iterable[Key]:

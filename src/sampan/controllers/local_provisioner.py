@@ -1,6 +1,6 @@
 """A claim of a class of local volumes gets a folder of the node that its pod goes to, and grows when it asks to.
 
-A folder has no limit of its own: its size is what is written down.
+A folder has no limit of its own: its size is what is written down. A block volume is a file there, of its size.
 
 https://kubernetes.io/docs/concepts/storage/dynamic-provisioning/
 """
@@ -70,8 +70,6 @@ def _refusal(claim: Object, selected: str, node: Object | None) -> str:
         return f'node "{selected}" has no folder for volumes'
     if not set(claim["spec"].get("accessModes") or ()) <= MODES:
         return "only the access modes ReadWriteOnce and ReadWriteOncePod are supported"
-    if claim["spec"].get("volumeMode") == "Block":
-        return "block volumes are not supported"
     if claim["spec"].get("selector") is not None:
         return "a claim's selector is not supported"
     return "data sources are not supported" if claim["spec"].get("dataSourceRef") is not None else ""
@@ -89,7 +87,7 @@ def _volume(claim: Object, known: Object, node: Object) -> Object:
         "claimRef": volume_binding.reference(claim),
         "persistentVolumeReclaimPolicy": known.get("reclaimPolicy") or "Delete",
         "storageClassName": objects.name(known),
-        "volumeMode": "Filesystem",
+        "volumeMode": spec.get("volumeMode") or "Filesystem",
         "local": {"path": f"{local_volumes.root(node)}/{name}"},
         "nodeAffinity": local_volumes.affinity(_hostname(node)),
     }

@@ -50,6 +50,8 @@ from sampan.controllers import (
     volume_attachment,
     volume_protection,
 )
+from sampan.kinds import feature_gates
+from sampan.kinds.feature_gates import Gates
 
 CONTROLLERS: tuple[Controller | Everywhere, ...] = (
     attributes_class_protection.CONTROLLER,
@@ -99,7 +101,14 @@ CONTROLLERS: tuple[Controller | Everywhere, ...] = (
 )
 
 
-def controllers(ca: str, sign: legacy_token.Sign | None = None) -> tuple[Controller | Everywhere, ...]:
+GATED = {feature_gates.MAX_UNAVAILABLE_STATEFUL_SET: stateful_set.BY_BUDGET}
+"""Those in place of others of their name where a feature gate is open."""
+
+
+def controllers(
+    ca: str, sign: legacy_token.Sign | None = None, gates: Gates = frozenset()
+) -> tuple[Controller | Everywhere, ...]:
     """All of them, with the publisher of this authority (PEM), and the maker of legacy tokens where they can be signed."""
+    others = {made.name: made for gate, made in GATED.items() if gate in gates}
     legacy = () if sign is None else (legacy_token.controller(ca, sign),)
-    return (*CONTROLLERS, root_ca.controller(ca), *legacy)
+    return (*(others.get(usual.name, usual) for usual in CONTROLLERS), root_ca.controller(ca), *legacy)

@@ -6,6 +6,8 @@ partition; once all are of the new one, the set comes from there. Claims outlive
 https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/
 """
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 
 from sampan.control import own, pods, revisions, stateful_claims, stateful_pods, stateful_steps
@@ -25,8 +27,8 @@ STYLE = Style(STATEFULSET)
 COUNTS = ("replicas", "availableReplicas")
 
 
-def reconcile(view: View, key: Key, now: float) -> Plan:
-    """One step towards the wanted pods."""
+def reconcile(view: View, key: Key, now: float, *, by_budget: bool = False) -> Plan:
+    """One step towards the wanted pods. `by_budget`: an update replaces as many at a time as may be unavailable."""
     stateful_set = view.get(STATEFULSET, key)
     if stateful_set is None:
         return Plan()
@@ -39,12 +41,12 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     settled = revisions.settle(view, STYLE, stateful_set, history.objects, collisions)
     current = _current(stateful_set, history.objects, settled.revision)
     line = stateful_pods.line(stateful_set, list(found.objects))
-    work = Work(view, stateful_set, line, current, settled.revision, now)
+    work = Work(view, stateful_set, line, current, settled.revision, now, by_budget)
     again = _next_available(work)
     if objects.is_deleting(stateful_set):
-        return plan(_status(work, settled, None), again=again)
+        return plan(_status(work, settled, 0), again=again)
     steps = stateful_steps.steps(work)
-    status, gone = _status(work, settled, steps.replaced), _surplus_history(work, history.objects)
+    status, gone = _status(work, settled, len(steps.replaced)), _surplus_history(work, history.objects)
     events = [*_failed_claims(work), *steps.events]
     # A refusal is told before it is tried again, else the status stage would never be reached.
     late = [status, *steps.stages] if view.refusals() else [*steps.stages, status]
@@ -79,11 +81,10 @@ def _current(stateful_set: Object, history: Sequence[Object], update: Object) ->
     return next((r for r in history if objects.name(r) == name), update)
 
 
-def _status(work: Work, settled: Settled, replaced: Object | None) -> Sequence[Write]:
+def _status(work: Work, settled: Settled, replaced: int) -> Sequence[Write]:
     """Writes what is observed. Conditions are others' and do not outlive a change, as nobody here keeps any."""
     made = _counted(work, settled)
-    if replaced is not None:
-        made["currentReplicas"] = max(made["currentReplicas"] - 1, 0)
+    made["currentReplicas"] = max(made["currentReplicas"] - replaced, 0)
     _complete(work.set, made)
     cleaned = {name: value for name, value in made.items() if value != 0 or name in (*COUNTS, "collisionCount")}
     before = {name: value for name, value in (work.set.get("status") or {}).items() if name != "conditions"}
@@ -169,3 +170,5 @@ CONTROLLER = Controller(
         Watch(PERSISTENTVOLUMECLAIM, _going_claim_keys),
     ),
 )
+BY_BUDGET = dataclasses.replace(CONTROLLER, reconcile=functools.partial(reconcile, by_budget=True))
+"""The same where the feature gate MaxUnavailableStatefulSet is open."""

@@ -55,6 +55,11 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         if _device(volume) not in known:
             text = f'AttachVolume.Attach succeeded for volume "{objects.name(volume)}" '
             events += [normal("SuccessfulAttachVolume", text, own.typed(user, POD)) for user in users]
+    for each in sorted(wanted.keys() & there.keys()):
+        volume, users = wanted[each]
+        if why := _attach_error(there[each]):
+            text = f'AttachVolume.Attach failed for volume "{objects.name(volume)}" : {why}'
+            events += [warning("FailedAttachVolume", text, own.typed(user, POD)) for user in users]
     told = _told(node, [_device(volume) for volume, _ in attached]) if node is not None else ()
     return plan(told, (*creates, *deletes), events=events)
 
@@ -136,6 +141,12 @@ def _volume(attachment: Object) -> str:
 
 def _is_attached(attachment: Object) -> bool:
     return bool((attachment.get("status") or {}).get("attached"))
+
+
+def _attach_error(attachment: Object) -> str:
+    """What the attacher says went wrong, while it is not attached."""
+    status = attachment.get("status") or {}
+    return "" if status.get("attached") else str((status.get("attachError") or {}).get("message") or "")
 
 
 def _device(volume: Object) -> str:

@@ -50,6 +50,7 @@ from sampan.kinds.core import (
 )
 from sampan.kinds.discovery import endpoint_slice
 from sampan.kinds.events import event as events_event
+from sampan.kinds.feature_gates import Gates
 from sampan.kinds.flowcontrol import flow_schema, priority_level_configuration
 from sampan.kinds.kind import Hooks, Kind
 from sampan.kinds.networking import ingress, ingress_class, ip_address, network_policy, service_cidr
@@ -141,15 +142,27 @@ _BODY_MODULES = (binding, eviction, scale, token_request)
 _HOOK_NAMES = tuple(f.name for f in dataclasses.fields(Hooks))
 
 
-def bind(module: ModuleType) -> Kind:
-    """The one Kind a module declares, with the hooks that the module defines."""
+def bind(module: ModuleType, gates: Gates = frozenset()) -> Kind:
+    """The one Kind a module declares, with the hooks that the module defines, and those for what gates are open."""
     (kind,) = {id(v): v for v in vars(module).values() if isinstance(v, Kind)}.values()
     hooks = {name: getattr(module, name) for name in _HOOK_NAMES if hasattr(module, name)}
+    for gate, others in getattr(module, "GATED", {}).items():
+        hooks |= others if gate in gates else {}
     return dataclasses.replace(kind, hooks=Hooks(**hooks))
 
 
 KINDS: tuple[Kind, ...] = tuple(bind(module) for module in _MODULES)
+"""Where no feature gate is open."""
 BODIES: tuple[Kind, ...] = tuple(bind(module) for module in _BODY_MODULES)
+
+
+@cache
+def kinds(gates: Gates) -> tuple[Kind, ...]:
+    """KINDS where these gates are open."""
+    if not gates:
+        return KINDS
+    pairs = zip(_MODULES, KINDS, strict=True)
+    return tuple(bind(module, gates) if hasattr(module, "GATED") else kind for module, kind in pairs)
 
 
 @cache

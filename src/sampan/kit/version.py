@@ -1,13 +1,3 @@
-"""Version: that of the installed package. Reading it takes milliseconds, so it is read once."""
+"""Version: that of this package, as its metadata has it too."""
 
-from functools import cache
-from importlib import metadata
-
-
-@cache
-def version() -> str:
-    """Such as 1.2.3; "unknown" where the source is used without being installed."""
-    try:
-        return metadata.version("sampan")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+VERSION = "0.1.0.dev0"

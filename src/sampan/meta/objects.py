@@ -1,6 +1,7 @@
 """Objects: reading what every object's metadata holds, and who owns whom.
 
-Objects are JSON trees and are never changed here; `copy` makes one that may be.
+Objects are JSON trees and are never changed here; `copy` makes one that may be. What is asked of nearly every
+object, all the time, reads metadata by itself instead of calling `metadata`.
 
 https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/
 """
@@ -23,28 +24,28 @@ def metadata(obj: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def name(obj: Mapping[str, Any]) -> str:
     """metadata.name, "" when absent."""
-    return metadata(obj).get("name") or ""
+    return (obj.get("metadata") or _NOTHING).get("name") or ""
 
 
 def namespace(obj: Mapping[str, Any]) -> str:
     """metadata.namespace, "" for a cluster-scoped object."""
-    return metadata(obj).get("namespace") or ""
+    return (obj.get("metadata") or _NOTHING).get("namespace") or ""
 
 
 def key(obj: Mapping[str, Any]) -> tuple[str, str]:
     """(namespace, name): what names an object among its kind."""
-    meta = metadata(obj)
+    meta = obj.get("metadata") or _NOTHING
     return meta.get("namespace") or "", meta.get("name") or ""
 
 
 def uid(obj: Mapping[str, Any]) -> str:
     """metadata.uid, "" when not yet created."""
-    return metadata(obj).get("uid") or ""
+    return (obj.get("metadata") or _NOTHING).get("uid") or ""
 
 
 def labels(obj: Mapping[str, Any]) -> dict[str, str]:
     """metadata.labels, empty when absent. Not to be changed."""
-    return metadata(obj).get("labels") or {}
+    return (obj.get("metadata") or _NOTHING).get("labels") or {}
 
 
 def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
@@ -64,7 +65,7 @@ def generation(obj: Mapping[str, Any]) -> int:
 
 def is_deleting(obj: Mapping[str, Any]) -> bool:
     """Whether deletion was asked for (metadata.deletionTimestamp is set)."""
-    return bool(metadata(obj).get("deletionTimestamp"))
+    return bool((obj.get("metadata") or _NOTHING).get("deletionTimestamp"))
 
 
 def finalizers(obj: Mapping[str, Any]) -> list[str]:
@@ -74,7 +75,7 @@ def finalizers(obj: Mapping[str, Any]) -> list[str]:
 
 def owner_references(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
     """metadata.ownerReferences, empty when absent. Not to be changed."""
-    return metadata(obj).get("ownerReferences") or []
+    return (obj.get("metadata") or _NOTHING).get("ownerReferences") or []
 
 
 def controller_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:

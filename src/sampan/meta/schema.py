@@ -1,15 +1,14 @@
-"""The schema of every kind: definitions of the Kubernetes API as `Type` values, read lazily from one document.
+"""The schema of every kind: definitions of the Kubernetes API as `Type` values, read lazily from one table.
 
 `definition("io.k8s.api.apps.v1.Deployment")` answers for built-in kinds, `Type.from_openapi(dict)` for
 the schema inside a CustomResourceDefinition. Types are made when first asked for and kept, so that
-start-up pays only for what it uses. The document is written by scripts/make-definitions.
+start-up pays only for what it uses. The table is written by scripts/make-definitions.
 
 https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy
 """
 
 import functools
-import zlib
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,6 +18,7 @@ from sampan.meta import metrics_definitions
 Node = dict[str, Any]
 
 REF_PREFIX = "#/definitions/"
+DATA = Path(__file__).parent / "data/definitions-1.36.tsv"
 
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
@@ -133,15 +133,27 @@ class Type:
 @functools.cache
 def definition(name: str) -> Type:
     """The type of that name, io.k8s.api.core.v1.Pod. KeyError when there is none."""
-    return Type(definitions()[name], name)
+    return Type(_node(name), name)
 
 
 @functools.cache
 def definitions() -> dict[str, Node]:
     """Every definition by name, as OpenAPI v2 says it; not to be changed. Read in a few milliseconds."""
-    data = resources.files("sampan.meta").joinpath("data/definitions-1.36.json.zlib").read_bytes()
-    loaded: dict[str, Node] = orjson.loads(zlib.decompress(data))
-    return loaded | metrics_definitions.DEFINITIONS
+    return {name: _node(name) for name in (*_texts(), *metrics_definitions.DEFINITIONS)}
+
+
+@functools.cache
+def _node(name: str) -> Node:
+    ours = metrics_definitions.DEFINITIONS.get(name)
+    read: Node = orjson.loads(_texts()[name]) if ours is None else ours
+    return read
+
+
+@functools.cache
+def _texts() -> dict[str, bytes]:
+    """Most processes need few of the definitions, so each is read when it is asked for."""
+    lines = DATA.read_bytes().splitlines()
+    return {name.decode(): text for name, _, text in (line.partition(b"\t") for line in lines)}
 
 
 def _resolve(node: Node) -> Type:

@@ -48,6 +48,13 @@ class User:
     uid: str = ""
 
 
+def wanted(request: Request) -> tuple[str, tuple[str, ...]]:
+    """The verb, and the subresources of the node any of which allows it."""
+    first = request.path.strip("/").partition("/")[0]
+    verb = "create" if first in _OPENING else _VERBS.get(request.method, "")
+    return verb, _SUBRESOURCES.get(first, ("proxy",))
+
+
 class Access:
     """Asks the API, and remembers its answers for a short while."""
 
@@ -74,9 +81,8 @@ class Access:
         """Whether the caller may do this with this node."""
         if MASTERS in user.groups:
             return True
-        first = request.path.strip("/").partition("/")[0]
-        verb = "create" if first in _OPENING else _VERBS.get(request.method, "")
-        for subresource in _SUBRESOURCES.get(first, ("proxy",)):
+        verb, subresources = wanted(request)
+        for subresource in subresources:
             if verb and await self._asks(user, verb, subresource):
                 return True
         return False

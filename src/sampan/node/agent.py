@@ -7,6 +7,7 @@ a new one adopts what it finds and ends what nobody wants any more.
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 from sampan.client.cache import Cache
@@ -19,19 +20,25 @@ from sampan.kit.tasks import Tasks
 from sampan.kit.workqueue import QueueClosed, WorkQueue
 from sampan.meta import objects
 from sampan.meta.status import ApiError, is_of_another
-from sampan.node import admission, host_rules, lifecycle, podspec, resize, status_patch
+from sampan.node import admission, adoption, killing, lifecycle, podspec, resize, static_pods, status_patch
+from sampan.node.csi.joining import Joined
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
+from sampan.node.gate import Gate
 from sampan.node.handlers import Handlers
 from sampan.node.hands import Hands
 from sampan.node.heartbeat import Heartbeat
 from sampan.node.local_folders import LocalFolders
 from sampan.node.observed import CONFIG_ERROR, Again, DeletePod, Emit, Observed, Probes
 from sampan.node.parts import AgentSettings, Parts
+from sampan.node.plugged import Plugged
 from sampan.node.probes import Prober
 from sampan.node.record import Here, PodRecord
-from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState
-from sampan.node.snapshot import TERMINAL
+from sampan.node.runtime.protocol import RUNNING, ContainerState
+from sampan.node.shutdown import Shutdown
+from sampan.node.static_pods import Side, StaticPods
+from sampan.node.strangers import Strangers
+from sampan.node.volumes import downward
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +46,9 @@ WORKERS = 8
 STATUS_SECONDS = 0.3
 """A pod that is merely starting, or gives back what it held, is reported after this time: most are done by then."""
 PULL_LOOK_SECONDS = 2.0
-REFRESH_SECONDS = 60.0
 TOGETHER_SECONDS = 0.01
-ORPHAN_GRACE_SECONDS = 10.0
+STATIC_WAIT_SECONDS = 2.0
+NEVER = float("inf")
 
 Object = dict[str, Any]
 
@@ -64,6 +71,16 @@ class Agent:
         self.hands = Hands(settings, parts, (self.recorder, fetcher, self.handlers), tasks, self.wake)
         self.hands.capacity_bytes = self.heartbeat.memory_bytes
         self.records: dict[str, PodRecord] = {}
+        self.gate = Gate(settings, self.heartbeat, self.recorder, self.records, self.wake)
+        side = Side(self.records, self._begin_static, self.wake, self.heartbeat.node, self.recorder.emit)
+        self.static = StaticPods(settings, parts, tasks, side)
+        if parts.csi is not None:
+            self.heartbeat.on_node = Joined(parts.csi, self, tasks, self.heartbeat.on_node).look
+            parts.csi.emit = self.recorder.emit
+        helpers = (self.heartbeat, self.gate, self.recorder.emit)
+        self.shutdown = Shutdown(settings.kubelet, self.records, helpers, self.wake, clock)
+        self.hands.reject = self.gate.reject
+        self._plugged = Plugged(parts.plugins, self) if parts.plugins is not None else None
         self._queue: WorkQueue[str] = WorkQueue(clock)
         self._workers = 0
         self._network_changed = asyncio.Event()
@@ -77,7 +94,12 @@ class Agent:
         await asyncio.gather(self.parts.network.setup(), self.parts.runtime.open())
         for cache in self._caches():
             cache.start()
-        await asyncio.gather(*(cache.wait_synced() for cache in self._caches()))
+        self._tasks.spawn(self._follow_exits(), "exits")
+        self._queue.hire(self._hire)
+        if self._plugged is not None:
+            self._plugged.open()
+        self.static.read()
+        await self._wait_for_api()
         await self._adopt()
         await self._apply_network()
         await self.parts.dns.start()
@@ -85,14 +107,15 @@ class Agent:
         self.pods.subscribe(self._pod_changed)
         self._services.subscribe(lambda *_: self._network_changed.set())
         self._slices.subscribe(lambda *_: self._network_changed.set())
-        self._tasks.spawn(self._follow_exits(), "exits")
         self._tasks.spawn(self._follow_network(), "network")
-        self._tasks.spawn(self._refresh_for_ever(), "refresh")
-        self._queue.hire(self._hire)
         if before is None:
             node = await self.heartbeat.register()
             self.recorder.emit(node, Emit("Normal", "Starting", "Starting kubelet."))
         self.heartbeat.start(self._tasks)
+        if self._plugged is not None:
+            self._plugged.start()
+        self.static.start()
+        self.shutdown.start(self._tasks)
 
     def _caches(self) -> tuple[Cache, Cache, Cache]:
         return self.pods, self._services, self._slices
@@ -104,6 +127,10 @@ class Agent:
         await self._tasks.close()
         await self.handlers.close()
         await self.parts.dns.stop()
+        if self.parts.plugins is not None:
+            await self.parts.plugins.close()
+        if self.parts.csi is not None:
+            self.parts.csi.drivers.close()
 
     def kill(self) -> None:
         """The same at once, whatever is under way."""
@@ -117,49 +144,52 @@ class Agent:
     def running(self, namespace: str, name: str) -> PodRecord | None:
         """The pod of that name on this node."""
         pod = self.pods.get((namespace, name))
-        return self.records.get(objects.uid(pod)) if pod else None
+        return self.records.get(static_pods.uid_of(pod)) if pod else None
+
+    async def _wait_for_api(self) -> None:
+        """Returns once all is known that the API has; pods of files begin without it when that takes long."""
+        synced = [self._tasks.spawn(cache.wait_synced(), "first look") for cache in self._caches()]
+        if self.static.pods:
+            patience = self._tasks.spawn(self.parts.clock.sleep(STATIC_WAIT_SECONDS), "patience", critical=False)
+            await asyncio.wait((patience, asyncio.gather(*synced)), return_when=asyncio.FIRST_COMPLETED)
+            if patience.done():
+                log.info("the API has not answered yet; pods of this node's own files begin without it")
+                await self._adopt_of(self.static.records())
+        await asyncio.gather(*synced)
 
     async def _adopt(self) -> None:
-        """Takes over containers and addresses of the pods that still belong here; ends the others."""
-        known = {objects.uid(pod): PodRecord(pod, needs=admission.needs(pod)) for pod in self.pods.items()}
-        strangers: dict[str, list[ContainerState]] = {}
-        for state in await self.parts.runtime.containers():
-            if state.pod_uid in known:
-                record = known[state.pod_uid]
-                record.take_state(self.hands.finish(record, state) if state.state == EXITED else state)
-            else:
-                strangers.setdefault(state.pod_uid, []).append(state)
-        for uid, attachment in (await self.parts.network.attachments()).items():
-            if uid in known:
-                known[uid].take_place(attachment.netns_path, attachment.ip)
-            else:
-                strangers.setdefault(uid, [])
-        for uid in sorted(self.parts.volumes.pods() - known.keys()):
-            strangers.setdefault(uid, [])
-        fresh = {uid for uid, record in known.items() if not (record.states or record.netns)}
-        self.records = {uid: record for uid, record in known.items() if uid not in fresh}
-        for uid in sorted(fresh, key=lambda uid: objects.metadata(known[uid].pod).get("creationTimestamp") or ""):
-            self.records[uid] = self._admitted(known[uid])
-        for uid, states in strangers.items():
-            self._tasks.spawn(self._end_stranger(uid, states), f"orphan {uid}", critical=False)
+        """Takes over what is here of the pods that still belong here; ends the others."""
+        pods = self.pods.items()
+        self.static.take_mirrors(pod for pod in pods if admission.is_mirror(pod))
+        ours = [PodRecord(pod) for pod in pods if not admission.is_mirror(pod)]
+        strangers = await self._adopt_of([*self.static.records(), *ours])
+        unknown = {uid: states for uid, states in strangers.items() if uid not in self.records}
+        Strangers(self.parts, self.hands.files, self._tasks).end(unknown)
 
-    async def _end_stranger(self, uid: str, states: list[ContainerState]) -> None:
-        log.info("pod %s is no longer wanted here; ending its %d containers", uid, len(states))
-        runtime = self.parts.runtime
-        running = [s.id for s in states if s.state != EXITED]
-        await asyncio.gather(*(runtime.stop(container_id, "", ORPHAN_GRACE_SECONDS) for container_id in running))
-        await asyncio.gather(*(runtime.remove(state.id) for state in states))
-        await self.parts.network.remove(uid)
-        await self.parts.volumes.teardown(uid)
-        self.hands.files.remove_by_uid(uid)
+    async def _adopt_of(self, records: list[PodRecord]) -> dict[str, list[ContainerState]]:
+        """Takes over what is here of these pods; returns what is of none of them."""
+        found = await adoption.survey(records, self.parts, self.hands.finish)
+        self.records |= found.known
+        if any(not record.is_static for record in found.fresh):
+            await self.heartbeat.look()
+        for record in found.fresh:
+            self.records[record.uid] = self._admitted(record)
+        for record in records:
+            if record.is_static:
+                self.wake(record.uid)
+        return found.strangers
 
     def _pod_changed(self, type: str, old: Object | None, new: Object | None) -> None:
         pod = new or old or {}
+        if admission.is_mirror(pod):
+            self.static.mirror_changed(type, pod)
+            return
         uid = objects.uid(pod)
         record = self.records.get(uid)
         if type == "DELETED" or new is None:
             if record is not None:
                 record.is_gone = True
+                killing.hasten(record)
                 self.wake(uid)
             return
         if old is not None and objects.uid(old) != uid and (former := self.records.get(objects.uid(old))):
@@ -168,34 +198,32 @@ class Agent:
         if record is None:
             self.records[uid] = self._admitted(PodRecord(new))
             self.wake(uid)
+        elif old is not None and _grace(new) < _grace(old) < NEVER:
+            killing.hasten(record)
+            record.take(new)
+            self.wake(uid)
         elif _is_news(record, new) or type == "ADDED" or _is_wanted_otherwise(old, new):
             if old is not None:
                 self._refresh_if_described_anew(record, old, new)
             self.wake(uid)
 
+    def _begin_static(self, pod: Object) -> None:
+        record = PodRecord(pod, is_static=True)
+        self.records[record.uid] = self._admitted(record)
+        self.wake(record.uid)
+
     def _admitted(self, record: PodRecord) -> PodRecord:
         """A pod that is new here is turned away when the node can't hold it beside the others."""
-        old = record.pod.get("status") or {}
-        record.needs = admission.needs(record.pod)
-        if not (old.get("startTime") or objects.is_deleting(record.pod)):
-            others = [other for other in self.records.values() if _takes_room(other)]
-            used, allocatable = (other.needs for other in others), self.heartbeat.allocatable()
-            record.rejected = (
-                host_rules.forbidden_sysctl(record.pod)
-                or admission.refusal(record.needs, used, allocatable)
-                or host_rules.taken_port(record.pod, (other.pod for other in others))
-            )
-        if record.rejected is not None:
-            self.recorder.emit(record.pod, Emit("Warning", *record.rejected))
+        self.gate.admit(record)
         return record
 
     def _refresh_if_described_anew(self, record: PodRecord, old: Object, new: Object) -> None:
-        """Labels and annotations show in variables and in volumes, and their change asks for all volumes' refresh."""
-        if objects.labels(old) == objects.labels(new) and objects.annotations(old) == objects.annotations(new):
-            return
-        record.try_again(CONFIG_ERROR)
-        if record.volumes is not None and _has_refreshed_volumes(new):
-            self._tasks.spawn(self.hands.refresh_volumes(record, at_once=True), "volumes", critical=False)
+        """Labels, annotations and resources show in variables and in volumes."""
+        is_same = objects.labels(old) == objects.labels(new) and objects.annotations(old) == objects.annotations(new)
+        if not is_same:
+            record.try_again(CONFIG_ERROR)
+        if not (is_same and old["spec"] == new["spec"]) and downward.is_in(new):
+            self.hands.refresher.ask(record)
 
     def _hire(self) -> None:
         if self._workers < WORKERS:
@@ -241,7 +269,9 @@ class Agent:
                 delete = command
             else:
                 self.hands.do(record, command)
-        if not record.is_gone:
+        if record.is_static and not record.is_gone:
+            await self.static.report(record, status)
+        elif not record.is_gone:
             await self._report(record, status)
         if delete is not None:
             await self._delete(record)
@@ -256,28 +286,28 @@ class Agent:
                 continue
             if not (state.id in record.stopping or state.name in record.hooking or state.name in record.starting):
                 ip = record.pod_ip or self.settings.internal_ip
-                self.prober.follow(state, container, ip, self._reporter(record), _known(record, state))
+                self.prober.follow(state, container, ip, self._reporter(record, state.name), _known(record, state))
+            if state.id in record.stopping or record.is_ending:
+                self.prober.spare(state.id)
             verdicts[state.id] = self.prober.verdicts(state.id) or Probes()
         runtime = self.parts.runtime
         scheme = runtime.version.partition("://")[0]
-        here = Here(scheme, self.settings.internal_ip, now, runtime.features.recursive_read_only)
+        longest = self.settings.kubelet.crash_loop_back_off.max_container_restart_period
+        here = Here(scheme, self.settings.internal_ip, now, runtime.features.recursive_read_only, longest)
+        if self._plugged is not None:
+            self._plugged.observe(record)
         return record.observe(here, verdicts, self._unfit(record, scheme))
 
     def _unfit(self, record: PodRecord, scheme: str) -> tuple[str, str] | None:
         """Why the other resources that the pod's containers are to have can't be had now; None if they can, and then they are its own."""
         if not resize.is_wished(record.pod, record.states.values(), record.resized, scheme):
             return None
-        needs = admission.needs(record.pod)
-        others = [other.needs for other in self.records.values() if other is not record and _takes_room(other)]
-        unfit = admission.unfit(needs, others, self.heartbeat.allocatable())
-        if unfit is None:
-            record.needs = needs
-        return unfit
+        return self.gate.unfit(record)
 
-    def _reporter(self, record: PodRecord) -> Any:
+    def _reporter(self, record: PodRecord, name: str) -> Any:
         def report(event: Emit | None) -> None:
             if event is not None:
-                self.recorder.emit(record.pod, event)
+                self.recorder.emit(record.pod, replace(event, field_path=podspec.field_path(record.pod, name)))
             self.wake(record.uid)
 
         return report
@@ -351,6 +381,8 @@ class Agent:
         if not objects.finalizers(record.pod) or record.is_gone:
             record.let_out()
             self.records.pop(record.uid, None)
+            if record.is_static:
+                self.static.ended(record)
 
     async def _follow_exits(self) -> None:
         async for state in self.parts.runtime.exits():
@@ -377,18 +409,6 @@ class Agent:
         self.parts.dns.update(services, slices, self.pods.items())
         await self.parts.proxy.apply(services, slices)
 
-    async def _refresh_for_ever(self) -> None:
-        """ConfigMaps, Secrets and tokens of running pods, each pod once a minute."""
-        while True:
-            await self.parts.clock.pulse(REFRESH_SECONDS / 4)
-            due = self.parts.clock.now() - REFRESH_SECONDS
-            for record in list(self.records.values()):
-                if record.volumes is None or record.refreshed_at > due or record.is_gone:
-                    continue
-                record.refreshed_at = self.parts.clock.now()
-                if _has_refreshed_volumes(record.pod):
-                    await self.hands.refresh_volumes(record)
-
 
 def _is_news(record: PodRecord, new: Object) -> bool:
     """Whether the version is newer than what is known, and not what was just told from here."""
@@ -405,6 +425,11 @@ def _is_wanted_otherwise(old: Object | None, new: Object) -> bool:
     return any(before.get(name) != now.get(name) for name in _WANTED)
 
 
+def _grace(pod: Object) -> float:
+    """How long the pod has to end, once it is deleted."""
+    return float(objects.metadata(pod).get("deletionGracePeriodSeconds", NEVER))
+
+
 def _is_passing(record: PodRecord, old: Object, status: Object) -> bool:
     """Whether the pod's containers are only being made, or an ended pod is giving back what it held."""
     if status_patch.is_merely_starting(status) and not old.get("startTime"):
@@ -413,17 +438,6 @@ def _is_passing(record: PodRecord, old: Object, status: Object) -> bool:
 
 
 _WANTED = ("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "finalizers")
-_REFRESHED = {"configMap", "secret", "projected", "downwardAPI"}
-
-
-def _has_refreshed_volumes(pod: Object) -> bool:
-    return any(set(volume) & _REFRESHED for volume in pod["spec"].get("volumes") or ())
-
-
-def _takes_room(record: PodRecord) -> bool:
-    """Whether the pod still has, or will have, containers here."""
-    phase = (record.pod.get("status") or {}).get("phase")
-    return record.rejected is None and phase not in TERMINAL
 
 
 def _known(record: PodRecord, state: ContainerState) -> Probes:

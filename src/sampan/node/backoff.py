@@ -1,9 +1,10 @@
-"""Back-off of restarts and image pulls: 10 s, doubling to 5 min, forgotten after 10 quiet minutes."""
+"""Back-off of restarts and image pulls: 10 s, doubling to 5 min or less, forgotten after 10 quiet minutes."""
 
 from sampan.node.observed import Backoff
 
 FIRST_SECONDS = 10.0
 LAST_SECONDS = 300.0
+FORGOTTEN_SECONDS = 600.0
 
 
 def waits_until(backoff: Backoff | None, finished_at: float) -> float:
@@ -13,11 +14,11 @@ def waits_until(backoff: Backoff | None, finished_at: float) -> float:
     return finished_at + backoff.seconds
 
 
-def after(backoff: Backoff | None, now: float) -> Backoff:
-    """What to remember when an attempt starts now."""
+def after(backoff: Backoff | None, now: float, longest: float = LAST_SECONDS) -> Backoff:
+    """What to remember when an attempt starts now; none waits for more than `longest` seconds."""
     if backoff is None or _is_stale(backoff, now):
-        return Backoff(FIRST_SECONDS, now)
-    return Backoff(min(backoff.seconds * 2, LAST_SECONDS), now)
+        return Backoff(min(FIRST_SECONDS, longest), now)
+    return Backoff(min(backoff.seconds * 2, longest), now)
 
 
 def text(seconds: float) -> str:
@@ -31,4 +32,4 @@ def text(seconds: float) -> str:
 
 
 def _is_stale(backoff: Backoff, at: float) -> bool:
-    return at - backoff.updated_at > 2 * LAST_SECONDS
+    return at - backoff.updated_at > FORGOTTEN_SECONDS

@@ -11,6 +11,9 @@ from sampan.node.observed import Failure, volume_key
 from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState
 from sampan.node.snapshot import Snapshot
 
+MESSAGES_BYTES = 12 * 1024
+"""How long the last words of a pod's containers may be together."""
+
 Status = dict[str, Any]
 Container = dict[str, Any]
 
@@ -41,6 +44,8 @@ def of(seen: Snapshot, container: Container, *, init: bool = False) -> Status:
         found["lastState"] = {"terminated": _terminated(seen, attempts[1])}
     else:
         found["lastState"] = _state_before(seen, name, attempts)
+    if not init and (devices := seen.observed.devices.get(name)):
+        found["allocatedResourcesStatus"] = devices
     return found | _asked(seen, container)
 
 
@@ -157,14 +162,21 @@ def _terminated(seen: Snapshot, state: ContainerState) -> Status:
         "exitCode": state.exit_code,
         "reason": state.reason or ("Completed" if state.exit_code == 0 else "Error"),
         "startedAt": timestamps.format(state.started_at or state.created_at),
-        "finishedAt": timestamps.format(state.finished_at),
+        "finishedAt": timestamps.format(max(state.finished_at, state.started_at)),
         "containerID": _container_id(seen, state),
     }
     if state.oom_killed:
         found["reason"] = "OOMKilled"
     if state.message:
-        found["message"] = state.message
+        found["message"] = _bounded(
+            state.message, MESSAGES_BYTES // max(1, len(list(podspec.all_containers(seen.pod))))
+        )
     return found
+
+
+def _bounded(text: str, size: int) -> str:
+    """The last words, cut so that those of all containers fit into a status."""
+    return text.encode()[:size].decode("utf-8", "ignore") if len(text) * 4 > size else text
 
 
 def _container_id(seen: Snapshot, state: ContainerState) -> str:

@@ -12,9 +12,10 @@ import orjson
 from sampan.meta import objects
 from sampan.node import confinement, env, podspec, resources
 from sampan.node.env import ConfigError
+from sampan.node.given import NOTHING, Given
 from sampan.node.images.model import Image
 from sampan.node.resize import RESOURCES_LABEL
-from sampan.node.runtime.protocol import ContainerConfig, Features, Mount
+from sampan.node.runtime.protocol import ContainerConfig, Device, Features, Mount
 from sampan.node.snapshot import IMAGE_LABEL
 
 Object = dict[str, Any]
@@ -34,10 +35,14 @@ class Inputs:
     cgroup_parent: str
     log_path: str
     capacity_bytes: int
+    pids_limit: int = -1
     volumes: Mapping[str, str] = field(default_factory=dict)
     subpaths: Mapping[int, str] = field(default_factory=dict)
     own_mounts: tuple[Mount, ...] = ()
+    given: Given = NOTHING
     pid_of: str = ""
+    handler: str = ""
+    """Which runtime its RuntimeClass names."""
     features: Features = field(default_factory=Features)
     profiles: str = ""
     """The directory of the node's seccomp profiles."""
@@ -50,9 +55,6 @@ def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
     own = container.get("securityContext") or {}
     context = {**{k: pod_context[k] for k in _SHARED if k in pod_context}, **own}
     capabilities = own.get("capabilities") or {}
-    groups = list(pod_context.get("supplementalGroups") or ())
-    if "fsGroup" in pod_context:
-        groups.append(pod_context["fsGroup"])
     seccomp, profile = confinement.seccomp(context, inputs.profiles)
     return ContainerConfig(
         pod_uid=objects.uid(pod),
@@ -66,17 +68,21 @@ def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
         env=_with_hostname(inputs),
         cwd=container.get("workingDir") or None,
         mounts=mounts(container, inputs, _read_only(pod)),
+        devices=block_devices(container, inputs.volumes, _read_only(pod)) + inputs.given.devices,
+        cdi_devices=inputs.given.cdi_devices,
+        annotations=inputs.given.annotations,
         netns=inputs.netns,
         hostname=inputs.hostname,
         cgroup_parent=inputs.cgroup_parent,
         resources=resources.cgroup(container, pod["spec"]),
-        pod_resources=resources.pod_cgroup(pod["spec"]),
+        pod_resources=resources.pod_cgroup(pod["spec"], inputs.pids_limit),
         user=context.get("runAsUser"),
         group=context.get("runAsGroup"),
-        supplementary_groups=tuple(groups),
+        supplementary_groups=_groups(pod_context),
         run_as_non_root=bool(context.get("runAsNonRoot")),
         read_only_root=bool(own.get("readOnlyRootFilesystem")),
         privileged=bool(own.get("privileged")),
+        pod_privileged=podspec.is_privileged(pod),
         capabilities_add=tuple(capabilities.get("add") or ()),
         capabilities_drop=tuple(capabilities.get("drop") or ()),
         no_new_privileges=own.get("allowPrivilegeEscalation") is False,
@@ -93,35 +99,42 @@ def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
         host_pid=bool(pod["spec"].get("hostPID")),
         host_ipc=bool(pod["spec"].get("hostIPC")),
         pid_of=inputs.pid_of,
-        labels=_labels(pod, container),
+        shares_processes=bool(pod["spec"].get("shareProcessNamespace")),
+        shares_ipc=podspec.shares_ipc(pod),
+        own_users=podspec.has_own_users(pod),
+        handler=inputs.handler,
+        unmasked_proc=own.get("procMount") == "Unmasked",
+        only_named_groups=pod_context.get("supplementalGroupsPolicy") == "Strict",
+        labels=_labels(pod, container, inputs.handler),
         pod_labels=tuple(sorted(objects.labels(pod).items())),
     )
+
+
+def _groups(pod_context: Object) -> tuple[int, ...]:
+    """Of the pod's processes, beside the image's."""
+    own = [pod_context["fsGroup"]] if "fsGroup" in pod_context else []
+    return (*(pod_context.get("supplementalGroups") or ()), *own)
 
 
 _SHARED = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile", "appArmorProfile")
 
 
-def _labels(pod: Object, container: Object) -> tuple[tuple[str, str], ...]:
+HANDLER_LABEL = "sampan.io/handler"
+"""Label of a container: under which handler it runs, whatever has become of the RuntimeClass."""
+
+
+def _labels(pod: Object, container: Object, handler: str) -> tuple[tuple[str, str], ...]:
     """The spec's image name, and annotations of ours (which a simulated runtime takes orders from)."""
     own = {k: str(v) for k, v in objects.annotations(pod).items() if "sampan" in k.partition("/")[0]}
     started = {IMAGE_LABEL: podspec.image(container)}
     started[RESOURCES_LABEL] = orjson.dumps(container.get("resources") or {}, default=dict).decode()
+    if handler:
+        started[HANDLER_LABEL] = handler
     return tuple(sorted({**own, **started}.items()))
 
 
 def refuse_unsupported(pod: Object, container: Object) -> None:
     """Says what this node can't do yet, rather than leaving it out. Raises ConfigError."""
-    spec = pod["spec"]
-    if spec.get("shareProcessNamespace"):
-        raise ConfigError("shareProcessNamespace is not supported yet")
-    if spec.get("hostUsers") is False:
-        raise ConfigError("user namespaces (hostUsers: false) are not supported yet")
-    if spec.get("runtimeClassName"):
-        raise ConfigError(f'RuntimeClass "{spec["runtimeClassName"]}" is not supported yet')
-    if container.get("volumeDevices"):
-        raise ConfigError("volumeDevices are not supported yet")
-    if (container.get("securityContext") or {}).get("procMount") == "Unmasked":
-        raise ConfigError("unmasked /proc mounts (procMount) are not supported yet")
     for source in container.get("ports") or ():
         if source.get("hostPort") and not podspec.is_host_network(pod):
             raise ConfigError("hostPort is not supported yet; use hostNetwork or a Service")
@@ -129,7 +142,9 @@ def refuse_unsupported(pod: Object, container: Object) -> None:
 
 def _with_hostname(inputs: Inputs) -> tuple[tuple[str, str], ...]:
     known = dict(inputs.variables)
-    return inputs.variables if "HOSTNAME" in known else (("HOSTNAME", inputs.hostname), *inputs.variables)
+    given = tuple((name, value) for name, value in inputs.given.env if name not in known)
+    name = () if "HOSTNAME" in known else (("HOSTNAME", inputs.hostname),)
+    return (*name, *given, *inputs.variables)
 
 
 def volume_path(mount: Object, volumes: Mapping[str, str]) -> str:
@@ -157,6 +172,19 @@ def subpaths(container: Object, variables: tuple[tuple[str, str], ...]) -> dict[
     return found
 
 
+def block_devices(
+    container: Object, volumes: Mapping[str, str], read_only: frozenset[str] = frozenset()
+) -> tuple[Device, ...]:
+    """The devices of the container's block volumes. Raises ConfigError."""
+    found = []
+    for device in container.get("volumeDevices") or ():
+        if device["name"] not in volumes:
+            raise ConfigError(f"volume {device['name']} is not there")
+        access = "r" if device["name"] in read_only else "rwm"
+        found.append(Device(volumes[device["name"]], device["devicePath"], access))
+    return tuple(found)
+
+
 def _read_only(pod: Object) -> frozenset[str]:
     """The names of the volumes that nobody may write to, whatever a mount says."""
     volumes = pod["spec"].get("volumes") or ()
@@ -173,4 +201,5 @@ def mounts(container: Object, inputs: Inputs, read_only: frozenset[str] = frozen
         recursive = confinement.is_recursive(mount, inputs.features)
         found.append(Mount(source, mount["mountPath"], is_fixed, recursive, propagation=propagation))  # type: ignore[arg-type]
     taken = {mount.target for mount in found}
-    return tuple(found + [m for m in inputs.own_mounts if m.target not in taken])
+    given = [mount for mount in inputs.given.mounts if mount.target not in taken]
+    return tuple(given + found + [m for m in inputs.own_mounts if m.target not in taken])

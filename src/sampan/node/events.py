@@ -81,13 +81,14 @@ class Recorder:
             "resourceVersion": objects.resource_version(obj),
             "fieldPath": event.field_path,
         }
+        marks = {"annotations": dict(event.annotations)} if event.annotations else {}
         when = timestamps.format(now)
         nanos = int(now * 1e9) + event_writing.shift(self._node)
         self._last_nanos = max(nanos, self._last_nanos + 1)  # names in the order of the events
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{objects.name(obj)}.{self._last_nanos:x}", "namespace": namespace},
+            "metadata": {"name": f"{objects.name(obj)}.{self._last_nanos:x}", "namespace": namespace, **marks},
             "involvedObject": {key: value for key, value in about.items() if value},
             "type": event.type,
             "reason": event.reason,

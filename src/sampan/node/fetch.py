@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sampan.client.transport import TransportError
 from sampan.kinds.core.config_map import CONFIGMAP
@@ -25,14 +25,20 @@ from sampan.meta.status import ApiError
 from sampan.node import devices, env
 from sampan.node.env import ConfigError, Sources
 from sampan.node.parts import Parts
+from sampan.node.record import version
 from sampan.node.volumes import sources
 from sampan.node.volumes.failure import VolumeFailure
+
+if TYPE_CHECKING:
+    from sampan.node.csi.orders import Orders
 
 Object = dict[str, Any]
 
 FRESH_SECONDS = 5.0
 NO_IMAGES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 TOKEN_LIFE_SHARE = 0.8
+DRIVER_SECONDS = 60.0
+"""How often the volumes of storage drivers are looked at: whether they have grown, or are to be published again."""
 KEPT = 4096
 
 
@@ -55,6 +61,8 @@ class Fetcher:
         self._kept: dict[tuple[str, ...], _Kept] = {}
         self._asking: dict[tuple[str, ...], tuple[float, asyncio.Future[Any]]] = {}
         self._known: dict[str, float] = {}
+        self._orders: Orders | None = None
+        self._looked_after: set[str] = set()
 
     async def env_sources(self, pod: Object, pod_ip: str, host_ip: str) -> Sources:
         """What the pod's containers may take values from. Raises ConfigError when the API can't be asked."""
@@ -89,7 +97,11 @@ class Fetcher:
         try:
             wanted = devices.names(pod)
             if wanted:
-                devices.check(pod, await self.named(RESOURCECLAIM, pod, wanted), self._parts.has_driver)
+                claims = await self.named(RESOURCECLAIM, pod, wanted)
+                if self._parts.plugins is not None:
+                    await self._parts.plugins.prepare(pod, claims)
+                else:
+                    devices.check(pod, claims, self._parts.has_driver)
         except (ApiError, TransportError) as error:
             raise devices.failure(str(error)) from error
 
@@ -103,7 +115,22 @@ class Fetcher:
             asyncio.gather(*(self.token(pod, audience, seconds) for audience, seconds in asked)),
         )
         tokens = dict(zip(asked, texts, strict=True))
-        return sources.Sources(maps, secrets, tokens, volumes, allocatable=self._allocatable())
+        found = sources.Sources(maps, secrets, tokens, volumes, allocatable=self._allocatable())
+        return replace(found, csi=await self._of_drivers(pod, volumes)) if _has_driver(pod, volumes) else found
+
+    async def _of_drivers(self, pod: Object, volumes: Mapping[str, Object]) -> tuple[Any, ...]:
+        """What drivers are to be told of the pod's CSI volumes. Raises VolumeFailure."""
+        if self._parts.csi is None:
+            return ()
+        uid = objects.uid(pod)
+        since = self._known.setdefault(uid, self._parts.clock.monotonic())
+        if self._orders is None:
+            from sampan.node.csi.orders import Orders
+
+            self._orders = Orders(pod["spec"]["nodeName"], self, self._parts.clock)
+        orders = await self._orders.of(pod, volumes, since)
+        self._looked_after.add(uid)
+        return tuple(orders)
 
     async def _volumes(self, pod: Object) -> dict[str, Object]:
         """The persistent volumes behind the pod's claims, by the claims' names. Raises VolumeFailure."""
@@ -151,6 +178,10 @@ class Fetcher:
 
     async def token(self, pod: Object, audience: str, seconds: int) -> str:
         """A token of the pod's service account, bound to the pod."""
+        return (await self.token_of(pod, audience, seconds))[0]
+
+    async def token_of(self, pod: Object, audience: str, seconds: int) -> tuple[str, str]:
+        """The same, with its expiration."""
         account = pod["spec"].get("serviceAccountName") or "default"
         spec: Object = {
             "expirationSeconds": seconds,
@@ -170,19 +201,38 @@ class Fetcher:
             key = (objects.namespace(pod), account)
             answer = await self._parts.client.create_subresource(SERVICEACCOUNT, key, "token", request)
             expires = timestamps.parse(answer["status"]["expirationTimestamp"])
-            return _Kept(str(answer["status"]["token"]), now + TOKEN_LIFE_SHARE * (expires - now))
+            found = str(answer["status"]["token"]), str(answer["status"]["expirationTimestamp"])
+            return _Kept(found, now + TOKEN_LIFE_SHARE * (expires - now))
 
-        return str(await self._once(("token", objects.uid(pod), audience, str(seconds)), ask))
+        found: tuple[str, str] = await self._once(("token", objects.uid(pod), audience, str(seconds)), ask)
+        return found
+
+    def known(self, place: tuple[str, str, str]) -> Object | None:
+        """The object (plural, namespace, name) as it was when it was read last, if that is still known."""
+        kept = self._kept.get(place)
+        return kept.value if kept is not None else None
+
+    def saw(self, place: tuple[str, str, str], obj: Object | None) -> None:
+        """The object as it is now, or that it is gone: who watches it has seen that."""
+        now, seen = self._parts.clock.now(), self._parts.clock.monotonic()
+        before = self.known(place)
+        if obj is None or before is None or version(obj) >= version(before):
+            self._keep(place, _Kept(obj, now + FRESH_SECONDS, seen), now)
+
+    def renewal(self, pod: Object) -> float | None:
+        """When the pod's volumes are to be looked at again (unix seconds): a token nears its end, or a driver is asked."""
+        wanted = [w for w in sources.of_volumes(pod) if w.kind == sources.TOKEN]
+        keys = [("token", objects.uid(pod), w.audience, str(w.expiration_seconds)) for w in wanted]
+        times = [self._kept[key].until for key in keys if key in self._kept]
+        if objects.uid(pod) in self._looked_after:
+            times.append(self._parts.clock.now() + DRIVER_SECONDS)
+        return min(times, default=None)
 
     def forget(self, pod_uid: str) -> None:
         """Drops a pod's tokens."""
         self._known.pop(pod_uid, None)
+        self._looked_after.discard(pod_uid)
         for key in [key for key in self._kept if key[:2] == ("token", pod_uid)]:
-            del self._kept[key]
-
-    def forget_objects(self, namespace: str) -> None:
-        """Has the namespace's objects read anew."""
-        for key in [key for key in self._kept if key[0] != "token" and key[1] == namespace]:
             del self._kept[key]
 
     async def _once(self, key: tuple[str, ...], ask: Callable[[], Awaitable[_Kept]], since: float = 0.0) -> Any:
@@ -214,6 +264,13 @@ class Fetcher:
             self._kept = {k: v for k, v in self._kept.items() if v.until > now}
         if answer.until > now:
             self._kept[key] = answer
+
+
+def _has_driver(pod: Object, volumes: Mapping[str, Object]) -> bool:
+    """Whether one of the pod's volumes is a storage driver's."""
+    if any(bound["spec"].get("csi") is not None for bound in volumes.values()):
+        return True
+    return any(volume.get("csi") is not None for volume in pod["spec"].get("volumes") or ())
 
 
 def _unclaimed(pod: Object, volume: Mapping[str, Any], why: str) -> VolumeFailure:

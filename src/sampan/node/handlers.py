@@ -9,25 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sampan.kit.clock import Clock
+from sampan.node.outcome import Outcome, dialled
 from sampan.node.runtime.protocol import Runtime, RuntimeFailure
 
 Object = dict[str, Any]
 
-USER_AGENT = "kube-probe/1.36"
+PROBE_AGENT, HOOK_AGENT = "kube-probe/1.36", "kube-lifecycle/1.36"
+HOOKS = ("postStart", "preStop")
 BODY_BYTES = 10 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it. `errored` when it could not even be tried; then the verdict is unknown.
-
-    `answered`: a web server answered, whatever it said; that is enough for a hook.
-    """
-
-    success: bool
-    output: str = ""
-    errored: bool = False
-    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +74,14 @@ class Handlers:
         return Outcome(code == 0, output[:BODY_BYTES].decode("utf-8", "replace"))
 
     async def _http(self, get: Object, target: Target, timeout_seconds: float) -> Outcome:
-        import aiohttp
-        from yarl import URL
+        from sampan.node import http_probe  # with all that it imports, only where something is asked over HTTP
 
         host, number = get.get("host") or target.pod_ip, port(get["port"], target.spec)
-        scheme = (get.get("scheme") or "HTTP").lower()
         path = get.get("path") or "/"
-        url = f"{scheme}://{host}:{number}" + (path if path.startswith("/") else f"/{path}")
-        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
-        headers |= {header["name"]: header.get("value", "") for header in get.get("httpHeaders") or ()}
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        encoded = URL(url, encoded=True)
-        try:
-            async with self._open().get(encoded, headers=headers, timeout=timeout, allow_redirects=False) as answer:
-                await answer.content.read(BODY_BYTES)
-        except TimeoutError:
-            why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-            return Outcome(False, f'Get "{url}": {why}')
-        except aiohttp.ClientConnectorError as error:
-            return Outcome(False, f'Get "{url}": {_dial(host, number, error.os_error)}')
-        except (aiohttp.ClientError, OSError):
-            return Outcome(False, f'Get "{url}": EOF')
-        if 200 <= answer.status < 400:
-            return Outcome(True)
-        return Outcome(False, f"HTTP probe failed with statuscode: {answer.status}", answered=True)
+        url = f"{(get.get('scheme') or 'HTTP').lower()}://{host}:{number}" + (path if path[0] == "/" else f"/{path}")
+        agent = HOOK_AGENT if target.purpose in HOOKS else PROBE_AGENT
+        headers = http_probe.headers(get.get("httpHeaders") or [], agent)
+        return await http_probe.ask(self._open(), url, headers, timeout_seconds)
 
     async def _tcp(self, probe: Object, target: Target, timeout_seconds: float) -> Outcome:
         host, number = probe.get("host") or target.pod_ip, port(probe["port"], target.spec)
@@ -118,7 +91,7 @@ class Handlers:
         except TimeoutError:
             return Outcome(False, f"dial tcp {host}:{number}: i/o timeout")
         except OSError as error:
-            return Outcome(False, _dial(host, number, error))
+            return Outcome(False, dialled(host, number, error))
         writer.close()
         return Outcome(True)
 
@@ -149,9 +122,3 @@ def port(wanted: int | str, spec: Object) -> int:
         if declared.get("name") == wanted:
             return int(declared["containerPort"])
     raise ValueError(f"couldn't find port: {wanted}")
-
-
-def _dial(host: str, number: int, error: OSError) -> str:
-    why = {111: "connection refused", 113: "no route to host", 101: "network is unreachable"}
-    text = why.get(error.errno or 0, error.strerror or "connection failed")
-    return f"dial tcp {host}:{number}: connect: {text}"

@@ -11,14 +11,15 @@ from functools import partial
 from typing import Any
 
 from sampan.kit.tasks import Tasks
-from sampan.meta import objects
-from sampan.node import containers, devices, env, logs, podfiles, podspec, resources
+from sampan.node import containers, devices, env, logs, podfiles, podspec, resources, sandboxes
 from sampan.node.env import ConfigError
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
+from sampan.node.given import NOTHING
 from sampan.node.handlers import Target
 from sampan.node.image_finder import ImageFinder, NoImage
 from sampan.node.images.model import Image
+from sampan.node.killing import Killer
 from sampan.node.network import hostfiles
 from sampan.node.observed import (
     CONFIG_ERROR,
@@ -40,8 +41,10 @@ from sampan.node.observed import (
 from sampan.node.parts import AgentSettings, Handlers, Parts
 from sampan.node.podfiles import PodFiles
 from sampan.node.record import PodRecord
+from sampan.node.refresh import Refresher
 from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState, Mount, RuntimeFailure
-from sampan.node.volumes.failure import VolumeFailure
+from sampan.node.volumes import sharing
+from sampan.node.volumes.failure import VolumeFailure, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,6 @@ STARTS_AT_ONCE = 8
 SIMULATED_STARTS_AT_ONCE = 1000
 RETRY_SECONDS = 10.0
 VOLUME_RETRY_SECONDS = 2.0
-SHORTEST_GRACE_SECONDS = 2.0
 POST_START_SECONDS = 600.0
 
 Object = dict[str, Any]
@@ -69,9 +71,13 @@ class Hands:
         self._settings, self._parts, self._tasks, self._wake = settings, parts, tasks, wake
         self.recorder, self._fetcher, self._handlers = helpers
         self.images = ImageFinder(parts, self.recorder, self._fetcher, tasks, wake)
+        self.refresher = Refresher(parts, self._fetcher, tasks, self.refresh_volumes, wake)
         self.files = parts.files or PodFiles(settings.root)
         self._slots = asyncio.Semaphore(SIMULATED_STARTS_AT_ONCE if settings.is_simulated else STARTS_AT_ONCE)
         self.capacity_bytes = 0
+        self._killer = Killer(parts, self._handlers, self.recorder, settings.internal_ip)
+        self.reject: Callable[[PodRecord, tuple[str, str]], None] = _overlook
+        self._pids_limit = settings.kubelet.pod_pids_limit
 
     def do(self, record: PodRecord, command: Command) -> None:
         """Begins the command; marks what is under way at once."""
@@ -88,7 +94,7 @@ class Hands:
                 work = partial(self._start, record, command)
             case KillContainer(id=container_id):
                 record.stopping.add(container_id)
-                work = partial(self._kill, record, command)
+                work = partial(self._killer.kill, record, command)
             case ResizeContainer(name=name):
                 record.resizing.add(name)
                 work = partial(self._resize, record, command)
@@ -104,7 +110,9 @@ class Hands:
                 return
             case _:
                 return
-        self._tasks.spawn(self._guarded(record, work), type(command).__name__, critical=False)
+        task = self._tasks.spawn(self._guarded(record, work), type(command).__name__, critical=False)
+        if isinstance(command, KillContainer):
+            record.kills[command.id] = task
 
     async def _guarded(self, record: PodRecord, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -114,12 +122,12 @@ class Hands:
 
     async def _set_up_network(self, record: PodRecord) -> None:
         try:
-            attachment = await self._parts.network.add(record.uid)
+            network, own = self._parts.network, await sandboxes.prepare(record, self._fetcher, self._parts.runtime)
+            attachment = await (network.add(record.uid, own) if own else network.add(record.uid))
         except Exception as error:  # noqa: BLE001 (the world's fault: the pod says so, and it is tried again)
             log.warning("network of pod %s: %r", podspec.full_name(record.pod), error)
-            self._failed(record, NETWORK, Failure("FailedCreatePodSandBox", str(error), self._later()))
-            text = f"Failed to create pod sandbox: {error}"
-            self.recorder.emit(record.pod, Emit("Warning", "FailedCreatePodSandBox", text))
+            self._failed(record, NETWORK, Failure(sandboxes.REASON, str(error), self._later()))
+            self.recorder.emit(record.pod, Emit("Warning", sandboxes.REASON, sandboxes.text(error)))
         else:
             record.take_place(attachment.netns_path, attachment.ip)
             record.torn_down = False
@@ -129,21 +137,30 @@ class Hands:
 
     async def _prepare_volumes(self, record: PodRecord) -> None:
         try:
+            if not (record.states or await self._has_devices(record)):
+                return
             volumes = await self._fetcher.volumes(record.pod, await self._volume_images(record))
             if not record.states:
                 await self._fetcher.devices(record.pod)
             record.volumes = volumes
-            record.refreshed_at = self._parts.clock.now()
             record.failures.pop(VOLUMES, None)
             record.torn_down = False
         except VolumeFailure as error:
             seconds = RETRY_SECONDS if error.reason == devices.REASON else VOLUME_RETRY_SECONDS
             later = max([self._later(seconds), *(e.retry_at for e in record.pull_errors.values())])
             self._failed(record, VOLUMES, Failure(error.reason, str(error), later))
-            if error.reason != "ErrImagePull":  # said already
+            if error.reason != "ErrImagePull" and not isinstance(error, Waiting):  # said already, or nothing to say
                 self.recorder.emit(record.pod, Emit("Warning", error.reason, str(error)))
         finally:
             record.volumes_pending = False
+        self.refresher.attend(record)
+
+    async def _has_devices(self, record: PodRecord) -> bool:
+        """Whether the pod has what it asks for of plugins' devices; it is turned away when it can't."""
+        why = await self._parts.plugins.admit(record.pod) if self._parts.plugins is not None else None
+        if why is not None:
+            self.reject(record, why)
+        return why is None
 
     async def _volume_images(self, record: PodRecord) -> dict[str, tuple[str, ...]]:
         """The layers of the pod's image volumes, by the volumes' names. Raises VolumeFailure while one can't be had."""
@@ -156,19 +173,23 @@ class Hands:
             wanted["imagePullPolicy"] = source.get("pullPolicy") or "IfNotPresent"
             try:
                 found[volume["name"]] = (await self.images.find(record, wanted, 0)).layer_dirs
+                if not found[volume["name"]]:
+                    text = f"image {wanted['image']} is the container runtime's own: load it with: sampan image load"
+                    raise VolumeFailure(text, "FailedMount")
             except NoImage as error:
                 seen = record.pull_errors.get(wanted["name"])
                 raise VolumeFailure(seen.message if seen else "its image is not there", "ErrImagePull") from error
         return found
 
-    async def refresh_volumes(self, record: PodRecord, *, at_once: bool = False) -> None:
-        """Brings ConfigMaps, Secrets and tokens of a running pod up to date; at once: as the API has them now."""
-        if at_once:
-            self._fetcher.forget_objects(objects.namespace(record.pod))
+    async def refresh_volumes(self, record: PodRecord) -> bool:
+        """Brings what is in a pod's volumes up to date; whether that went well."""
         try:
             await self._fetcher.volumes(record.pod)
         except VolumeFailure as error:
-            self.recorder.emit(record.pod, Emit("Warning", error.reason, str(error)))
+            if not isinstance(error, Waiting):
+                self.recorder.emit(record.pod, Emit("Warning", error.reason, str(error)))
+            return False
+        return True
 
     async def _start(self, record: PodRecord, command: StartContainer) -> None:
         name = command.name
@@ -184,7 +205,11 @@ class Hands:
             if error.state is not None:
                 record.take_state(self.finish(record, error.state))
                 self._remember_backoff(record, command)
+                self._say(record, "Created", "Container created", path)
                 self.recorder.emit(record.pod, Emit("Warning", "Failed", f"Error: {error.message}", path))
+            elif sandboxes.is_of(error):
+                self._failed(record, name, sandboxes.waiting(self._later()))
+                self.recorder.emit(record.pod, Emit("Warning", sandboxes.REASON, sandboxes.text(error)))
             else:
                 self._refused(record, name, path, Failure(error.reason, error.message, self._later()))
         except NoImage:
@@ -217,6 +242,7 @@ class Hands:
         resolver = hostfiles.host_text("/etc/resolv.conf")
         self.files.prepare(pod, hosts, hostfiles.resolv_conf(pod, self._settings.dns_ip, domain, resolver))
         self.files.prepare_container(pod, name, command.attempt)
+        handler = await sandboxes.handler(record, self._fetcher)
         qos = ((pod.get("status") or {}).get("qosClass") or "BestEffort").lower()
         inputs = containers.Inputs(
             attempt=command.attempt,
@@ -227,14 +253,20 @@ class Hands:
             cgroup_parent=f"sampan-{self._settings.cluster}/{qos}/pod{record.uid}",
             log_path=str(self.files.log(pod, name, command.attempt)),
             capacity_bytes=self.capacity_bytes,
+            pids_limit=self._pids_limit,
             volumes=record.volumes or {},
             subpaths=await self._subpaths(record, container, variables),
             own_mounts=self._own_mounts(record, container, command.attempt),
+            given=await self._parts.plugins.given(pod, container) if self._parts.plugins is not None else NOTHING,
             pid_of=_target_id(record, container),
-            features=self._parts.runtime.features,
+            handler=handler,
+            features=self._parts.runtime.handlers.get(handler) or self._parts.runtime.features,
             profiles=str(self._settings.root / "seccomp"),
         )
-        return await self._parts.runtime.start(containers.config(pod, container, inputs))
+        config = containers.config(pod, container, inputs)
+        if not self._settings.is_simulated:
+            sharing.check(config.mounts)
+        return await self._parts.runtime.start(config)
 
     async def _subpaths(
         self, record: PodRecord, container: Object, variables: tuple[tuple[str, str], ...]
@@ -285,32 +317,13 @@ class Hands:
             self.recorder.emit(record.pod, Emit("Warning", "FailedPostStartHook", "PostStartHook failed", path))
             grace = podspec.grace_seconds(record.pod)
             record.stopping.add(state.id)
-            await self._kill(record, KillContainer(state.id, state.name, grace, "FailedPostStartHook"))
-
-    async def _kill(self, record: PodRecord, command: KillContainer) -> None:
-        path = podspec.field_path(record.pod, command.name)
-        self._say(record, "Killing", command.message, path)
-        began = self._parts.clock.monotonic()
-        container = podspec.container(record.pod, command.name) or {}
-        hook = (container.get("lifecycle") or {}).get("preStop")
-        if hook and command.grace_seconds > 0:
-            target = self._target(record, container, command.id, "preStop")
-            outcome = await self._handlers.run(hook, target, command.grace_seconds)
-            if not (outcome.success or outcome.answered):
-                self.recorder.emit(record.pod, Emit("Warning", "FailedPreStopHook", "PreStopHook failed", path))
-        left = command.grace_seconds - (self._parts.clock.monotonic() - began)
-        try:
-            await self._parts.runtime.stop(command.id, "", max(left, SHORTEST_GRACE_SECONDS))
-        except RuntimeFailure as error:
-            log.warning("stopping %s of %s: %s", command.name, podspec.full_name(record.pod), error)
-            await self._parts.clock.sleep(1.0)
-            record.stopping.discard(command.id)
+            await self._killer.kill(record, KillContainer(state.id, state.name, grace, "FailedPostStartHook"))
 
     async def _resize(self, record: PodRecord, command: ResizeContainer) -> None:
         key, wanted = resize_key(command.name), dict(command.resources)
         try:
             spec = record.pod["spec"]
-            limits = resources.cgroup({"resources": wanted}, spec), resources.pod_cgroup(spec)
+            limits = resources.cgroup({"resources": wanted}, spec), resources.pod_cgroup(spec, self._pids_limit)
             await self._parts.runtime.update(command.id, *limits)
         except RuntimeFailure as error:
             self._failed(record, key, Failure("Error", error.message, self._later()))
@@ -329,6 +342,10 @@ class Hands:
                 await asyncio.gather(*(self._parts.runtime.remove(container_id) for container_id in ended))
                 for container_id in ended:
                     record.states.pop(container_id, None)
+            self.refresher.let_go(record.uid)
+            if self._parts.plugins is not None:
+                await self._parts.plugins.release(record.uid)
+            await self._parts.runtime.release(record.uid)
             await self._parts.network.remove(record.uid)
             await self._parts.volumes.teardown(record.uid)
             if command.containers:
@@ -380,3 +397,7 @@ def _target_id(record: PodRecord, container: Object) -> str:
         if state.name == target and state.state == RUNNING:
             return state.id
     raise ConfigError(f"unable to find target container {target}")
+
+
+def _overlook(record: PodRecord, why: tuple[str, str]) -> None:
+    """Nobody turns pods away."""

@@ -22,11 +22,9 @@ from sampan.node.parts import AgentSettings, Parts
 log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
-LEASE_SECONDS = 40
-RENEW_SECONDS = 10.0
+RENEWALS = 4
+"""How often the Lease is renewed within its duration."""
 RETRY_SECONDS = 1.0
-STATUS_SECONDS = 300.0
-LOOK_SECONDS = 10.0
 
 Object = dict[str, Any]
 
@@ -45,8 +43,17 @@ class Heartbeat:
         self._doubted = asyncio.Event()
         self._own: Cache | None = None
         self._own_before: Cache | None = None
+        self._pressures: tuple[str, ...] = ()
+        self._unready = ""
         self.on_node: Callable[[Object], None] = _ignore
         """Told of each version of the Node."""
+        self.devices: Callable[[], tuple[dict[str, str], dict[str, str]]] = _none
+        """Capacity and allocatable of the devices that plugins have."""
+
+    @property
+    def facts(self) -> facts.Facts:
+        """The machine as its Node tells it."""
+        return self._facts
 
     @property
     def memory_bytes(self) -> int:
@@ -55,7 +62,20 @@ class Heartbeat:
 
     def allocatable(self) -> dict[str, str]:
         """What pods may use of the node."""
-        return node_object.resources(self._settings, self._facts)
+        return node_object.allocatable(self._settings, self._facts)
+
+    def node(self) -> Object:
+        """The Node as it was seen last; before that, as it will be registered."""
+        own = self._own.get(("", self._settings.node)) if self._own is not None else None
+        return own or self._node or node_object.node(self._settings, self._facts)
+
+    async def look(self) -> None:
+        """Sees the Node as the API has it, if it has one."""
+        try:
+            self._node = self._node or await self._parts.client.get(NODE, self._settings.node)
+        except ApiError as error:
+            if error.code != 404:
+                raise
 
     async def register(self) -> Object:
         """The Node is there, with labels and Ready status, and its Lease is held. Tries until it is so."""
@@ -68,6 +88,20 @@ class Heartbeat:
             except (ApiError, TransportError) as error:
                 log.warning("registering node %s: %s; trying again", self._settings.node, error)
                 await self._parts.clock.sleep(RETRY_SECONDS)
+
+    def say_unready(self, why: str) -> None:
+        """The node takes no work from now on, for this reason; for none, it does again. It says so at once."""
+        self._unready = why
+        self._doubted.set()
+
+    def say_pressures(self, conditions: tuple[str, ...]) -> None:
+        """The node is under these pressures from now on, and says so at once."""
+        self._pressures = conditions
+        self._doubted.set()
+
+    def say_soon(self) -> None:
+        """The node offers something else from now on."""
+        self._doubted.set()
 
     def continue_from(self, other: "Heartbeat") -> None:
         """The node is registered, and all is known and said that another one has known and said."""
@@ -101,8 +135,9 @@ class Heartbeat:
         return await client.patch(NODE, ("", self._settings.node), patch, type="merge")
 
     async def _renew_for_ever(self) -> None:
+        every = self._settings.kubelet.node_lease_duration_seconds / RENEWALS
         while True:
-            await self._parts.clock.pulse(RENEW_SECONDS)
+            await self._parts.clock.pulse(every)
             while not await self._try(self._renew, "lease"):
                 await self._parts.clock.sleep(RETRY_SECONDS)
 
@@ -110,7 +145,7 @@ class Heartbeat:
         """When others judge the node lost, or delete it, while it is well, it says so at once."""
 
         def changed(type: str, old: Object | None, new: Object | None) -> None:
-            if type == "DELETED" or new is None or not conditions.is_true(new, "Ready"):
+            if type == "DELETED" or new is None or conditions.is_true(new, "Ready") == bool(self._unready):
                 self._doubted.set()
             if new is not None:
                 self.on_node(new)
@@ -132,9 +167,10 @@ class Heartbeat:
             await self._parts.clock.sleep(RETRY_SECONDS)
 
     async def _say_for_ever(self) -> None:
+        kubelet = self._settings.kubelet
         while True:
-            await self._parts.clock.pulse(LOOK_SECONDS)
-            is_due = self._parts.clock.monotonic() - self._said_at >= STATUS_SECONDS
+            await self._parts.clock.pulse(kubelet.node_status_update_frequency)
+            is_due = self._parts.clock.monotonic() - self._said_at >= kubelet.node_status_report_frequency
             if is_due or self._offer() != self._said:
                 await self._try(self._say, "status")
 
@@ -158,7 +194,7 @@ class Heartbeat:
         client, name = self._parts.client, self._settings.node
         spec = {
             "holderIdentity": name,
-            "leaseDurationSeconds": LEASE_SECONDS,
+            "leaseDurationSeconds": self._settings.kubelet.node_lease_duration_seconds,
             "renewTime": timestamps.format_micro(self._parts.clock.now()),
         }
         if self._lease is not None:
@@ -175,18 +211,24 @@ class Heartbeat:
             known = await client.get(LEASE, name, LEASE_NAMESPACE)
             self._lease = await client.update(LEASE, {**known, "spec": {**known["spec"], **spec}})
 
+    @property
+    def _state(self) -> node_object.State:
+        return node_object.State(self._pressures, self._unready)
+
     def _offer(self) -> Object:
         parts = self._parts
         offered = dataclasses.replace(self._settings, port=self.port)
         runtime = parts.runtime
-        return node_object.status(offered, self._facts, (runtime.version, runtime.features), parts.images.list())
+        status = node_object.status(offered, self._facts, (runtime.version, runtime.handlers), parts.images.list())
+        there, usable = self.devices()
+        return {**status, "capacity": status["capacity"] | there, "allocatable": status["allocatable"] | usable}
 
     async def _say(self) -> None:
         """Writes the status; the conditions of others are kept."""
         offer = self._offer()
         known = await self._parts.client.get(NODE, self._settings.node) if self._said else self._node
         before = (known.get("status") or {}).get("conditions") or ()
-        patch = {**offer, "conditions": node_object.conditions(before, self._parts.clock.now())}
+        patch = {**offer, "conditions": node_object.conditions(before, self._parts.clock.now(), self._state)}
         key = ("", self._settings.node)
         self._node = await self._parts.client.patch(NODE, key, {"status": patch}, type="merge", subresource="status")
         self._said, self._said_at = offer, self._parts.clock.monotonic()
@@ -194,3 +236,8 @@ class Heartbeat:
 
 def _ignore(node: Object) -> None:
     """Nobody wants to know."""
+
+
+def _none() -> tuple[dict[str, str], dict[str, str]]:
+    """There are no plugins."""
+    return {}, {}

@@ -3,7 +3,7 @@
 https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/#safe-and-unsafe-sysctls
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -19,17 +19,33 @@ _SAFE = {
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
-def forbidden_sysctl(pod: Object) -> tuple[str, str] | None:
-    """Reason and message when it asks for a kernel setting that isn't safe, or is the host's; else None."""
+def forbidden_sysctl(pod: Object, allowed: Sequence[str] = ()) -> tuple[str, str] | None:
+    """Reason and message when it asks for a kernel setting that isn't safe nor `allowed`, or is the host's; else None.
+
+    What is allowed may end in a star.
+    """
     spec = pod["spec"]
     for sysctl in (spec.get("securityContext") or {}).get("sysctls") or ():
         name = sysctl["name"].replace("/", ".")
-        if name not in _SAFE:
+        kept_in = _SAFE.get(name) or (_namespace(name) if _is_allowed(name, allowed) else None)
+        if kept_in is None:
             return "SysctlForbidden", f'forbidden sysctl: "{name}" not allowlisted'
-        namespace, shared = _SAFE[name]
+        namespace, shared = kept_in
         if spec.get(shared):
             return "SysctlForbidden", f'forbidden sysctl: "{name}" not allowed with host {namespace} enabled'
     return None
+
+
+def _namespace(name: str) -> tuple[str, str] | None:
+    """The namespace that the kernel keeps such a setting in, and the field by which a pod shares the host's; None: in none."""
+    if name == "kernel.sem" or name.startswith(("kernel.shm", "kernel.msg", "fs.mqueue.")):
+        return "IPC", "hostIPC"
+    return ("Net", "hostNetwork") if name.startswith("net.") else None
+
+
+def _is_allowed(name: str, allowed: Sequence[str]) -> bool:
+    patterns = (pattern.replace("/", ".") for pattern in allowed)
+    return any(name.startswith(p[:-1]) if p.endswith("*") else name == p for p in patterns)
 
 
 def taken_port(pod: Object, others: Iterable[Object]) -> tuple[str, str] | None:

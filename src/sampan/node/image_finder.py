@@ -44,8 +44,9 @@ class ImageFinder:
         path = podspec.field_path(record.pod, name)
         image = self._here(record, container)
         puller, is_never = self._parts.puller, container.get("imagePullPolicy") == "Never"
+        is_barred = image is not None and not await self._may_use(record, container, image)
         text = f'Container image "{ref}" already present on machine and can be accessed by the pod'
-        if puller is not None and (image is None or puller.is_needed(record.pod, container, attempt)):
+        if puller is not None and (image is None or is_barred or puller.is_needed(record.pod, container, attempt)):
             was_here, image = image is not None, None
             if not is_never:
                 number = (attempt, self._count(record, name))
@@ -79,6 +80,13 @@ class ImageFinder:
             path = podspec.field_path(record.pod, name)
             self._recorder.emit(record.pod, Emit("Warning", "InspectFailed", text, path))
             raise NoImage from error
+
+    async def _may_use(self, record: PodRecord, container: Object, image: Image) -> bool:
+        """Whether the pod's credentials (if any are needed) are known to be good for the image."""
+        if self._parts.credentials is None or container.get("imagePullPolicy") == "Always":
+            return True
+        ref = podspec.image(container)
+        return await self._parts.credentials.may_use(record.pod, ref, image.id, lambda: self._secrets(record))
 
     def _count(self, record: PodRecord, name: str) -> int:
         number = record.pulls_begun[name] = record.pulls_begun.get(name, 0) + 1

@@ -28,7 +28,7 @@ from sampan.node.observed import (
     StartContainer,
     Teardown,
 )
-from sampan.node.runtime.protocol import EXITED, RUNNING
+from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState
 from sampan.node.snapshot import TERMINAL, Snapshot
 
 Container = dict[str, Any]
@@ -120,7 +120,11 @@ def _start(seen: Snapshot, container: Container, *, init: bool = False) -> list[
     attempt = seen.next_attempt(name)
     remembered = seen.observed.backoffs.get(name)
     ended = state is not None and not seen.is_changed(container)
-    return [StartContainer(name, attempt, backoff.after(remembered, seen.now) if ended else None)]
+    return [
+        StartContainer(
+            name, attempt, backoff.after(remembered, seen.now, seen.observed.longest_backoff) if ended else None
+        )
+    ]
 
 
 def _back_off_event(seen: Snapshot, name: str) -> Emit:
@@ -155,7 +159,7 @@ def _unhealthy(seen: Snapshot, container: Container) -> tuple[str, float]:
         if verdict is False:
             own = (container.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
             grace = podspec.grace_seconds(seen.pod) if own is None else float(own)
-            again = podspec.is_sidecar(container) or podspec.restart_policy(seen.pod) != "Never"
+            again = (container.get("restartPolicy") or podspec.restart_policy(seen.pod)) != "Never"
             return f"Container {name} failed {probe} probe" + (", will be restarted" if again else ""), grace
     return "", 0.0
 
@@ -163,13 +167,13 @@ def _unhealthy(seen: Snapshot, container: Container) -> tuple[str, float]:
 def _end(seen: Snapshot) -> list[Command]:
     """Stops what runs; then gives back what the pod holds; then, if it was deleted, lets go of the object."""
     commands: list[Command] = []
-    if seen.is_overdue and seen.old.get("phase") not in TERMINAL:
+    if _is_overdue_now(seen):
         commands.append(Emit("Normal", "DeadlineExceeded", DEADLINE_MESSAGE))
     if not seen.is_quiet:
         return commands + _stop(seen)
     deleting = objects.is_deleting(seen.pod)
     observed = seen.observed
-    if observed.teardown_pending:
+    if observed.teardown_pending or observed.volumes_pending:
         return commands
     if not observed.torn_down or (deleting and observed.containers):
         return [*commands, Teardown(deleting)]
@@ -178,19 +182,31 @@ def _end(seen: Snapshot) -> list[Command]:
     return commands
 
 
+def _is_overdue_now(seen: Snapshot) -> bool:
+    """Whether the deadline has just passed: nothing has been stopped for it yet."""
+    if not seen.is_overdue or seen.deadline is None or seen.old.get("phase") in TERMINAL or seen.observed.stopping:
+        return False
+    return all(c.state != EXITED or c.finished_at <= seen.deadline for c in seen.observed.containers)
+
+
 def _stop(seen: Snapshot) -> list[Command]:
-    """Kills what runs: sidecars only once the others have ended, the last one first."""
-    grace = podspec.grace_seconds(seen.pod)
+    """Kills what runs: sidecars wait until the others have ended, and the sidecars after them."""
+    ended_by = seen.observed.terminated
+    grace = podspec.grace_seconds(seen.pod) if ended_by is None else ended_by.grace_seconds
     sidecars = [c["name"] for c in podspec.init_containers(seen.pod) if podspec.is_sidecar(c)]
     running = {c.name: c for c in seen.observed.containers if c.state != EXITED}
     others = [state for name, state in running.items() if name not in sidecars]
-    if not others:
-        others = [running[name] for name in reversed(sidecars) if name in running][:1]
+    order = [*others, *(running[name] for name in reversed(sidecars) if name in running)]
     return [
-        KillContainer(state.id, state.name, grace, f"Stopping container {state.name}")
-        for state in others
+        KillContainer(state.id, state.name, grace, f"Stopping container {state.name}", _before(order, number, others))
+        for number, state in enumerate(order)
         if state.id not in seen.observed.stopping
     ]
+
+
+def _before(order: list[ContainerState], number: int, others: list[ContainerState]) -> tuple[str, ...]:
+    """The containers that have to end before this one is told to."""
+    return tuple(state.id for state in order[:number]) if number >= len(others) else ()
 
 
 def _forget_old_attempts(seen: Snapshot) -> list[Command]:

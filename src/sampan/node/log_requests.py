@@ -4,13 +4,17 @@ https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.36/#read-log-po
 """
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from sampan.meta import timestamps
 from sampan.node import logs, podspec
 from sampan.node.agent import Agent
 from sampan.node.record import PodRecord
 from sampan.node.runtime.protocol import EXITED, ContainerState
+from sampan.node.snapshot import TERMINAL
 from sampan.web.message import Request
+
+Object = dict[str, Any]
 
 
 class Refusal(Exception):
@@ -43,7 +47,7 @@ def find(agent: Agent, namespace: str, name: str, container: str) -> PodRecord:
     """The pod on this node, which has such a container. Raises Refusal."""
     record = agent.running(namespace, name)
     if record is None:
-        raise Refusal(404, f'pod "{name}" not found')
+        raise Refusal(404, f'pod "{name}" does not exist')
     if podspec.container(record.pod, container) is None:
         raise Refusal(404, f'container "{container}" not found in pod "{name}"')
     return record
@@ -54,26 +58,38 @@ def _attempt(record: PodRecord, container: str, *, is_previous: bool) -> Contain
     found = sorted((s for s in record.states.values() if s.name == container), key=lambda s: -s.attempt)
     name = record.pod["metadata"]["name"]
     if is_previous:
+        if found and _is_waiting(record, container):
+            return found[0]  # it has ended, and the next one has not begun yet
         if len(found) < 2 or found[0].attempt == 0:
             raise Refusal(400, f'previous terminated container "{container}" in pod "{name}" not found')
         return found[1]
     if not found:
-        waiting = _waiting(record, container)
-        raise Refusal(400, f'container "{container}" in pod "{name}" is waiting to start: {waiting}')
+        raise Refusal(400, f'container "{container}" in pod "{name}" {_lacking(record, container)}')
     return found[0]
 
 
-def _waiting(record: PodRecord, container: str) -> str:
+def _is_waiting(record: PodRecord, container: str) -> bool:
+    found = _told(record, container)
+    return "waiting" in found.get("state", {}) and "terminated" in found.get("lastState", {})
+
+
+def _told(record: PodRecord, container: str) -> Object:
+    """The container's status as it was told."""
     status = record.pod.get("status") or {}
     kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
-    for found in (each for kind in kinds for each in status.get(kind) or ()):
-        if found.get("name") == container and (reason := found.get("state", {}).get("waiting", {}).get("reason")):
-            if reason in ("ErrImagePull", "ImagePullBackOff"):
-                return "trying and failing to pull image"
-            if reason == "ErrImageNeverPull":
-                return "image can't be pulled"
-            return str(reason)
-    return "ContainerCreating"
+    return next((each for kind in kinds for each in status.get(kind) or () if each.get("name") == container), {})
+
+
+def _lacking(record: PodRecord, container: str) -> str:
+    """Why there is no log of it, as upstream ends the sentence."""
+    if found := _told(record, container):
+        reason = found.get("state", {}).get("waiting", {}).get("reason")
+        return f"is waiting to start: {_WAITING.get(reason, reason)}" if reason else "is not available"
+    has_begun = record.rejected is None and (record.pod.get("status") or {}).get("phase") not in TERMINAL
+    return "is waiting to start: ContainerCreating" if has_begun else "is not available"
+
+
+_WAITING = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
 
 
 def _options(request: Request, now: float) -> logs.Options:

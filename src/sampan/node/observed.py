@@ -60,6 +60,19 @@ class Probes:
 
 
 @dataclass(frozen=True, slots=True)
+class Termination:
+    """Why the node itself ends a pod for good; its status says so once the last container has ended.
+
+    `disruption` is the message of the condition DisruptionTarget that comes with it; None for no such condition.
+    """
+
+    reason: str
+    message: str
+    grace_seconds: float
+    disruption: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One pod as the node sees it now.
 
@@ -67,7 +80,8 @@ class Observed:
     under way, `hooking` those whose postStart hook runs, `stopping` ids that are being stopped. `failures`
     and `backoffs` are by container name, `probes` by container id. `resizing` names containers that are being
     given other resources, `resized` has what was given, by id; `unfit` is why a resize has to wait.
-    `recursive_read_only`: whether mounts can be read-only with all that is below them.
+    `devices` is how those of each container are, by its name. `recursive_read_only`: whether mounts can be read-only with all that is below them. `longest_backoff`: how many
+    seconds a container waits at most for its restart.
     """
 
     containers: tuple[ContainerState, ...] = ()
@@ -85,12 +99,15 @@ class Observed:
     backoffs: Mapping[str, Backoff] = field(default_factory=lambda: NOTHING)
     probes: Mapping[str, Probes] = field(default_factory=lambda: NOTHING)
     rejected: tuple[str, str] | None = None
+    terminated: Termination | None = None
     torn_down: bool = False
     teardown_pending: bool = False
     resizing: frozenset[str] = frozenset()
     resized: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     unfit: tuple[str, str] | None = None
     recursive_read_only: bool = True
+    devices: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    longest_backoff: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +131,16 @@ class StartContainer:
 
 @dataclass(frozen=True, slots=True)
 class KillContainer:
-    """preStop hook, then the stop signal, then SIGKILL, all within the grace; `message` is the event's."""
+    """preStop hook, then the stop signal, then SIGKILL, all within the grace; `message` is the event's.
+
+    The signal waits for the end of the containers (ids) that it `waits_for`.
+    """
 
     id: str
     name: str
     grace_seconds: float
     message: str
+    waits_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +181,7 @@ class Emit:
     reason: str
     message: str
     field_path: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,26 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sampan.client.api import Client
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.node.facts import Facts
-from sampan.node.handlers import Outcome, Target
+from sampan.node.handlers import Target
 from sampan.node.images.model import Image
+from sampan.node.kubelet_config import DEFAULTS, KubeletConfig
 from sampan.node.logs import Options
+from sampan.node.machine import Machine
+from sampan.node.outcome import Outcome
 from sampan.node.podfiles import PodFiles
 from sampan.node.runtime.protocol import ContainerState, Runtime
 from sampan.node.usage import Meter
+
+if TYPE_CHECKING:
+    from sampan.node.csi.volumes import CsiVolumes
+    from sampan.node.plugins.plugins import Plugins
+    from sampan.node.pull_credentials import PullCredentials
 
 Object = dict[str, Any]
 
@@ -33,8 +41,7 @@ class AgentSettings:
     dns_ip: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
     labels: dict[str, str] = field(default_factory=dict)
-    taints: tuple[Object, ...] = ()
-    max_pods: int = 110
+    kubelet: KubeletConfig = DEFAULTS
     is_simulated: bool = False
 
     @property
@@ -56,7 +63,7 @@ class Network(Protocol):
     """The pods' network of this node."""
 
     async def setup(self) -> None: ...
-    async def add(self, pod_uid: str) -> Any: ...
+    async def add(self, pod_uid: str, namespace: str = "") -> Any: ...
     async def remove(self, pod_uid: str) -> None: ...
     async def connect(self, pod_uid: str, port: int) -> socket.socket: ...
     async def attachments(self) -> dict[str, Any]: ...
@@ -147,4 +154,8 @@ class Parts:
     puller: Puller | None = None
     logs: Logs | None = None
     meter: Meter | None = None
+    csi: "CsiVolumes | None" = None
+    machine: Machine | None = None
+    plugins: "Plugins | None" = None
+    credentials: "PullCredentials | None" = None
     has_driver: Callable[[str], bool] = lambda name: False

@@ -59,6 +59,21 @@ def is_host_network(pod: Pod) -> bool:
     return bool(pod["spec"].get("hostNetwork"))
 
 
+def has_own_users(pod: Pod) -> bool:
+    """Whether its users are none of the host's."""
+    return pod["spec"].get("hostUsers") is False
+
+
+def shares_ipc(pod: Pod) -> bool:
+    """Whether it is not the host's, and there is somebody to share it with."""
+    return not pod["spec"].get("hostIPC") and sum(1 for _ in all_containers(pod)) > 1
+
+
+def is_privileged(pod: Pod) -> bool:
+    """Whether any of its containers is."""
+    return any((found.get("securityContext") or {}).get("privileged") for _, found in all_containers(pod))
+
+
 def full_name(pod: Pod) -> str:
     """As back-off messages name it: web-abc_default(uid)."""
     return f"{objects.name(pod)}_{objects.namespace(pod)}({objects.uid(pod)})"
@@ -67,6 +82,13 @@ def full_name(pod: Pod) -> str:
 def image(container: Container) -> str:
     """The image's name as the spec has it."""
     return str(container.get("image") or "")
+
+
+def image_names(pod: Pod) -> set[str]:
+    """All images that the pod asks for, as containers' or as volumes'."""
+    named = {image(container) for _, container in all_containers(pod)}
+    sources = (volume.get("image") or {} for volume in pod["spec"].get("volumes") or ())
+    return {name for name in (*named, *(str(source.get("reference") or "") for source in sources)) if name}
 
 
 def grace_seconds(pod: Pod) -> float:

@@ -7,18 +7,21 @@ https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-pro
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
-from sampan.node.handlers import Outcome, Target
+from sampan.node.handlers import Target
 from sampan.node.observed import Emit, Probes
+from sampan.node.outcome import Outcome
 from sampan.node.parts import Handlers
 from sampan.node.runtime.protocol import ContainerState
 
 Object = dict[str, Any]
+TRIES = 3
 KINDS = ("startup", "liveness", "readiness")
 
 
@@ -32,7 +35,8 @@ class _Watched:
     report: Callable[[Emit | None], None]
     verdicts: Probes
     started: asyncio.Event = field(default_factory=asyncio.Event)
-    loops: list[asyncio.Task[None]] = field(default_factory=list)
+    loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class Prober:
@@ -56,19 +60,33 @@ class Prober:
             probe = spec.get(f"{kind}Probe")
             if probe and not (kind == "startup" and known.startup):
                 name = f"{kind} probe of {state.name}"
-                watched.loops.append(self._tasks.spawn(self._loop(watched, kind, probe), name))
+                watched.loops[kind] = self._tasks.spawn(self._loop(watched, kind, probe), name)
 
     def forget(self, container_ids: Iterable[str]) -> None:
         """Stops the probes of these containers."""
         for container_id in container_ids:
             watched = self._watched.pop(container_id, None)
-            for loop in watched.loops if watched else ():
+            for loop in watched.loops.values() if watched else ():
+                loop.cancel()
+
+    def spare(self, container_id: str) -> None:
+        """Asks no more whether a container lives that is to end; whether it is ready is still asked."""
+        watched = self._watched.get(container_id)
+        loops = watched.loops if watched is not None else {}
+        for kind in ("startup", "liveness"):
+            if (loop := loops.pop(kind, None)) is not None:
                 loop.cancel()
 
     def verdicts(self, container_id: str) -> Probes | None:
         """What is known of a container; None when it isn't probed."""
         watched = self._watched.get(container_id)
         return watched.verdicts if watched else None
+
+    def counts(self) -> Iterator[tuple[ContainerState, str, str, int]]:
+        """How often each container was probed: of which kind, with what result."""
+        for watched in self._watched.values():
+            for (kind, result), count in sorted(watched.counts.items()):
+                yield watched.state, kind, result, count
 
     async def _loop(self, watched: _Watched, kind: str, probe: Object) -> None:
         if kind != "startup":
@@ -81,18 +99,24 @@ class Prober:
         while True:
             began = self._clock.monotonic()
             outcome = await self._try(watched, kind, probe)
-            run = run + 1 if outcome.success == last else 1
-            last = outcome.success
-            if not outcome.success:
-                watched.report(_unhealthy(watched, kind, outcome))
+            watched.counts[kind, _result(outcome)] += 1
+            if outcome.warned or not outcome.success:
+                watched.report(_told(kind, outcome))
             if not outcome.errored:
+                run = run + 1 if outcome.success == last else 1
+                last = outcome.success
                 self._judge(watched, kind, probe, (last, run))
             if _is_final(watched.verdicts, kind):
                 return
             await self._clock.sleep(max(period - (self._clock.monotonic() - began), 0.01))
 
     async def _try(self, watched: _Watched, kind: str, probe: Object) -> Outcome:
+        """One try, or a few when it can't be carried out."""
         target = Target(watched.state.id, watched.pod_ip, watched.spec, kind)
+        for _ in range(TRIES - 1):
+            outcome = await self._handlers.run(probe, target, float(probe.get("timeoutSeconds") or 1))
+            if not outcome.errored:
+                return outcome
         return await self._handlers.run(probe, target, float(probe.get("timeoutSeconds") or 1))
 
     def _judge(self, watched: _Watched, kind: str, probe: Object, streak: tuple[bool, int]) -> None:
@@ -106,13 +130,17 @@ class Prober:
         watched.report(None)
 
 
+def _result(outcome: Outcome) -> str:
+    return "successful" if outcome.success else "unknown" if outcome.errored else "failed"
+
+
 def _is_final(verdicts: Probes, kind: str) -> bool:
     """A startup probe is over once it is judged; a failed liveness probe waits for the kill."""
     return (kind == "startup" and verdicts.startup is not None) or (kind == "liveness" and verdicts.liveness is False)
 
 
-def _unhealthy(watched: _Watched, kind: str, outcome: Outcome) -> Emit:
+def _told(kind: str, outcome: Outcome) -> Emit:
+    if outcome.warned:
+        return Emit("Warning", "ProbeWarning", f"{kind.capitalize()} probe warning: {outcome.output}")
     said = "errored and resulted in unknown state" if outcome.errored else "failed"
-    section = "initContainers" if watched.spec.get("restartPolicy") == "Always" else "containers"
-    path = f"spec.{section}{{{watched.state.name}}}"
-    return Emit("Warning", "Unhealthy", f"{kind.capitalize()} probe {said}: {outcome.output}", path)
+    return Emit("Warning", "Unhealthy", f"{kind.capitalize()} probe {said}: {outcome.output}")

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,10 +25,14 @@ from sampan.client.kubeconfig import Access
 from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
-from sampan.node import simulated
+from sampan.node import facts, kubelet_config, simulated
 from sampan.node.agent import Agent
+from sampan.node.housekeeping import Housekeeping
 from sampan.node.images.store import ImageStore
+from sampan.node.kubelet_config import KubeletConfig
+from sampan.node.kubelet_fields import KubeletConfigError
 from sampan.node.parts import AgentSettings, Parts
+from sampan.node.runtime.protocol import RuntimeUnusable
 from sampan.node.server import NodeServer
 from sampan.web.listener import Address
 
@@ -40,7 +45,9 @@ USER_AGENT = "kubelet/v1.36.0 sampan"
 class Config:
     """The config file, a JSON object with these fields; paths are absolute.
 
-    `registries` are files that say where images come from; the first that is there counts.
+    `registries` are files that say where images come from, `kubelet` such as have a KubeletConfiguration, `runtimes` such as
+    name further runtimes for RuntimeClasses, `credential_providers` such as name programs that give credentials for
+    images; of each the first that is there counts.
     `ca`, `certificate`, `key` are the agent's way to the API; `serving_certificate`, `serving_key` its own
     port's, where `client_ca` signs callers. `network` has NetworkSettings' bridge, pod_cidr,
     cluster_pod_cidr, service_cidr and table. `ready_file` is written once the node is Ready.
@@ -59,6 +66,9 @@ class Config:
     network: dict[str, Any]
     images: str = "/var/lib/sampan/images"
     registries: list[str] = field(default_factory=list)
+    kubelet: list[str] = field(default_factory=list)
+    runtimes: list[str] = field(default_factory=list)
+    credential_providers: list[str] = field(default_factory=list)
     runtime: str = "oci"
     internal_ip: str = ""
     listen: str = ""
@@ -70,6 +80,11 @@ class Config:
     ready_file: str = ""
     log_level: str = "INFO"
 
+    @property
+    def has_cri(self) -> bool:
+        """Whether somebody else's runtime runs the containers."""
+        return self.runtime.startswith("unix://")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the agent until it is told to end, or the teardown."""
@@ -79,12 +94,20 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         config = Config(**orjson.loads(chosen.config.read_bytes()))
+        kubelet = kubelet_config.DEFAULTS if chosen.teardown else kubelet_config.load(config.kubelet)
     except (OSError, TypeError, orjson.JSONDecodeError) as error:
         print(f"{chosen.config}: {error}", file=sys.stderr)
         return 2
+    except KubeletConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    work = tear_down(config) if chosen.teardown else run(config)
-    return _run(work)
+    work = tear_down(config) if chosen.teardown else run(config, kubelet)
+    try:
+        return _run(work)
+    except KubeletConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _run(work: Any) -> int:
@@ -95,12 +118,13 @@ def _run(work: Any) -> int:
     return int(uvloop.run(work))
 
 
-async def run(config: Config) -> int:
+async def run(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) -> int:
     """The agent, from start to SIGTERM or a failure."""
     tasks = Tasks("node")
-    parts = build(config, tasks)
-    agent = Agent(settings(config), parts, tasks)
-    server = NodeServer(agent)
+    parts = build(config, tasks, kubelet)
+    agent = Agent(settings(config, kubelet), parts, tasks)
+    housekeeping = _housekeeping(config, agent)
+    server = NodeServer(agent, housekeeping)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
@@ -109,12 +133,13 @@ async def run(config: Config) -> int:
         where = Address(config.listen or agent.settings.internal_ip, config.port, free_bind=True)
         files = (config.serving_certificate, config.serving_key, config.client_ca)
         agent.heartbeat.port = await server.listen(where, *files)
-        tasks.spawn(_ready(config, agent), "start")
+        tasks.spawn(_ready(config, agent, partial(housekeeping.start, tasks) if housekeeping else None), "start")
         stopping = asyncio.ensure_future(ended.wait())
         failing = asyncio.ensure_future(tasks.wait())
         await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
         if failing.done() and failing.exception() is not None:
-            log.error("the node agent failed: %r", failing.exception())
+            error = failing.exception()
+            log.error("the node agent failed: %s", error if isinstance(error, RuntimeUnusable) else repr(error))
             code = 1
         stopping.cancel()
         failing.cancel()
@@ -125,8 +150,29 @@ async def run(config: Config) -> int:
     return code
 
 
-async def _ready(config: Config, agent: Agent) -> None:
+def _housekeeping(config: Config, agent: Agent) -> Housekeeping | None:
+    """Nobody looks after a machine that is none."""
+    machine = agent.parts.machine
+    if machine is None:
+        return None
+    if config.has_cri:
+        of_runtime: Any = agent.parts.images
+        return Housekeeping(agent, machine, of_runtime.remove)
+    images, credentials = ImageStore(config.images), agent.parts.credentials
+
+    async def remove(image_id: str) -> bool:
+        is_gone = await asyncio.to_thread(images.remove, image_id)
+        if is_gone and credentials is not None:
+            credentials.forget(image_id)
+        return is_gone
+
+    return Housekeeping(agent, machine, remove)
+
+
+async def _ready(config: Config, agent: Agent, begin: Callable[[], None] | None) -> None:
     await agent.start()
+    if begin is not None:
+        begin()
     log.info("node %s is Ready", config.node)
     if config.ready_file:
         path = Path(config.ready_file)
@@ -140,14 +186,15 @@ async def tear_down(config: Config) -> int:
     tasks = Tasks("teardown")
     code = 0
     if config.runtime != "simulated":
-        runtime, network = _runtime(config, tasks), _network(config)
+        own = _machinery(config, tasks, kubelet_config.DEFAULTS)
         from sampan.node.volumes.volumes import Volumes
 
         volumes = Volumes(Path(config.root) / "volumes", settings(config).local_volumes, SystemClock())
         steps = (
-            ("containers", _cleanup_of(runtime)),
+            ("containers", _cleanup_of(own.runtime)),
             ("volumes", _teardown_of(volumes)),
-            ("network", network.teardown),
+            ("storage", _unmounting_of(Path(config.root))),
+            ("network", own.network.teardown),
         )
         for name, step in steps:
             try:
@@ -156,8 +203,7 @@ async def tear_down(config: Config) -> int:
                 log.exception("removing the node's %s", name)
                 code = 1
     await tasks.close()
-    for name in ("pods", "logs"):
-        shutil.rmtree(Path(config.root) / name, ignore_errors=True)
+    shutil.rmtree(Path(config.root) / "logs", ignore_errors=True)
     return code
 
 
@@ -177,7 +223,20 @@ def _teardown_of(volumes: Any) -> Any:
     return step
 
 
-def settings(config: Config) -> AgentSettings:
+def _unmounting_of(root: Path) -> Any:
+    async def step() -> None:
+        from sampan.node.volumes import mounts
+
+        mounts.unmount_below(root)  # what drivers have mounted there is not to be deleted with the folder
+        if mounts.mounted_below(root):
+            raise OSError(f"still mounted below {root}")
+        for folder in (root / "pods", root / "plugins" / "kubernetes.io"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    return step
+
+
+def settings(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) -> AgentSettings:
     """The agent's part of the config."""
     network = config.network
     gateway = ""
@@ -195,11 +254,12 @@ def settings(config: Config) -> AgentSettings:
         dns_ip=config.dns_ip,
         cluster_domain=config.cluster_domain,
         labels=config.labels,
+        kubelet=kubelet,
         is_simulated=config.runtime == "simulated",
     )
 
 
-def build(config: Config, tasks: Tasks) -> Parts:
+def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.DEFAULTS) -> Parts:
     """All parts, real or simulated."""
     access = Access(
         server=config.server,
@@ -212,36 +272,106 @@ def build(config: Config, tasks: Tasks) -> Parts:
     if config.runtime == "simulated":
         return simulated.parts(client, config.network["pod_cidr"], simulated.World(clock, ids, tasks))
     from sampan.node.cgroup_meter import CgroupMeter
+    from sampan.node.machine import LinuxMachine
     from sampan.node.network.dns import DnsServer
     from sampan.node.network.service_proxy import ServiceProxy
-    from sampan.node.registry_puller import RegistryPuller, registries
     from sampan.node.volumes.volumes import Volumes
 
     network = _network_settings(config)
     upstreams = config.upstreams or _host_resolvers()
-    runtime = _runtime(config, tasks)
-    meter = CgroupMeter(clock, runtime.cgroups)
+    own = _machinery(config, tasks, kubelet)
+    own.puller.credentials = _credentials(config, kubelet, own.images, client)
+    meter = CgroupMeter(clock, own.runtime.cgroups)
     tasks.spawn(meter.run(), "usage")
-    images = ImageStore(config.images)
+    csi = _storage(config, client)
     return Parts(
         client=client,
-        runtime=runtime,
-        images=images,
-        network=_network(config),
+        runtime=own.runtime,
+        images=own.images,
+        network=own.network,
         proxy=ServiceProxy(network),
         dns=DnsServer(network.gateway, config.cluster_domain, upstreams),
-        volumes=Volumes(Path(config.root) / "volumes", settings(config).local_volumes, SystemClock()),
+        volumes=Volumes(Path(config.root) / "volumes", settings(config).local_volumes, clock, csi),
         clock=clock,
         ids=ids,
-        puller=RegistryPuller(images, partial(registries, config.registries), clock, tasks),
+        puller=own.puller,
+        credentials=own.puller.credentials,
         meter=meter,
+        csi=csi,
+        plugins=_plugins(config, client, tasks, csi),
+        machine=LinuxMachine(Path(config.root), Path(config.images), own.runtime.layer, own.runtime.cgroups),
     )
 
 
-def _runtime(config: Config, tasks: Tasks) -> Any:
+def _plugins(config: Config, client: Client, tasks: Tasks, csi: Any) -> Any:
+    from sampan.node.plugins.plugins import Plugins
+
+    plugins = Plugins(Path(config.root), (client, config.node), SystemClock(), tasks)
+    plugins.registry.handle("CSIPlugin", csi.drivers)
+    return plugins
+
+
+def _storage(config: Config, client: Client) -> Any:
+    from sampan.node.csi.drivers import Drivers
+    from sampan.node.csi.records import Records
+    from sampan.node.csi.telling import Telling
+    from sampan.node.csi.volumes import CsiVolumes
+    from sampan.node.plugins.places import Places
+    from sampan.node.volumes import sharing
+
+    told, root = Telling(client, config.node), Path(config.root)
+    sharing.share(root)
+    drivers = Drivers(told, Places(root).in_pod)
+    return CsiVolumes(drivers, Records(root, root / "pods"), told, facts.boot_id())
+
+
+@dataclass(frozen=True, slots=True)
+class _Machinery:
+    """What runs containers, with its images and the network that it puts them in."""
+
+    runtime: Any
+    images: Any
+    puller: Any
+    network: Any
+
+
+def _machinery(config: Config, tasks: Tasks, kubelet: KubeletConfig) -> _Machinery:
+    from sampan.node.runtime import logs
+
+    root, clock, network = str(Path(config.root) / "containers"), SystemClock(), _network_settings(config)
+    kept = logs.Kept(kubelet.container_log_max_size, kubelet.container_log_max_files)
+    if config.has_cri:
+        from sampan.node.runtime.cri import parts as cri
+
+        made = cri.make(cri.Place(config.runtime, root, config.images, kept), network, clock, tasks)
+        return _Machinery(made.runtime, made.images, made.images, made.network)
+    from sampan.node.network.pod_network import PodNetwork
+    from sampan.node.registry_puller import RegistryPuller, registries
     from sampan.node.runtime.oci import OciRuntime, Settings
 
-    return OciRuntime(Settings(str(Path(config.root) / "containers")), SystemClock(), tasks, SystemIds())
+    images = ImageStore(config.images)
+    puller = RegistryPuller(images, partial(registries, config.registries), clock, tasks)
+    runtime = OciRuntime(Settings(root, kept_logs=kept, variants=tuple(config.runtimes)), clock, tasks, SystemIds())
+    return _Machinery(runtime, images, puller, PodNetwork(network))
+
+
+def _credentials(config: Config, kubelet: KubeletConfig, images: Any, client: Client) -> Any:
+    """Raises KubeletConfigError."""
+    from sampan.node.pull_credentials import Policy, PullCredentials
+    from sampan.node.pull_records import PullRecords
+
+    providers = None
+    if any(os.path.exists(name) for name in config.credential_providers):
+        from sampan.node.credential_providers import Providers
+        from sampan.node.registry import credential_plugins
+
+        plugins = credential_plugins.load(config.credential_providers)
+        providers = Providers(plugins, client, SystemClock()) if plugins is not None else None
+    records = PullRecords(Path(config.images) / "pulls", SystemClock())
+    if not config.has_cri:  # such a runtime isn't asked before it is open
+        records.settle(images.resolve, images.list)
+    policy = Policy(kubelet.image_pull_credentials_verification_policy, kubelet.preloaded_images_verification_allowlist)
+    return PullCredentials(records, providers, policy, images.is_loaded)
 
 
 def _network_settings(config: Config) -> Any:
@@ -250,12 +380,6 @@ def _network_settings(config: Config) -> Any:
     state = Path(config.root) / "network"
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     return NetworkSettings(cluster=config.cluster, node=config.node, state_dir=state, **config.network)
-
-
-def _network(config: Config) -> Any:
-    from sampan.node.network.pod_network import PodNetwork
-
-    return PodNetwork(_network_settings(config))
 
 
 def _host_resolvers() -> list[str]:

@@ -1,12 +1,14 @@
 """What the agent remembers of one pod: the object, what it holds on the node, what is under way."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sampan.meta import objects, timestamps
 from sampan.node import backoff
-from sampan.node.observed import Backoff, Failure, Observed, Probes
+from sampan.node.observed import Backoff, Failure, Observed, Probes, Termination
 from sampan.node.runtime.protocol import EXITED, ContainerState
 
 PULL_SETTLES_SECONDS = 1.0
@@ -42,6 +44,7 @@ class Here:
     host_ip: str
     now: float
     recursive_read_only: bool = True
+    longest_backoff: float = 300.0
 
 
 @dataclass(eq=False)
@@ -50,6 +53,8 @@ class PodRecord:
 
     pod: dict[str, Any]
     is_gone: bool = False
+    is_static: bool = False
+    """From a file of the node; the API has only a mirror of it."""
     pod_ip: str = ""
     last_ip: str = ""
     """The address it had last, also once it is given back: a pod that ended at once shows it all the same."""
@@ -59,6 +64,10 @@ class PodRecord:
     starting: set[str] = field(default_factory=set)
     hooking: set[str] = field(default_factory=set)
     stopping: set[str] = field(default_factory=set)
+    kills: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """The ends that are under way, by the containers' ids."""
+    next_end: asyncio.Event | None = None
+    """Set at the next end of a container, where somebody waits for it."""
     failures: dict[str, Failure] = field(default_factory=dict)
     pull_errors: dict[str, PullError] = field(default_factory=dict)
     backoffs: dict[str, Backoff] = field(default_factory=dict)
@@ -69,7 +78,6 @@ class PodRecord:
     volumes_pending: bool = False
     teardown_pending: bool = False
     torn_down: bool = False
-    refreshed_at: float = 0.0
     told: dict[str, Any] | None = None
     """The status as it was written last."""
     held: asyncio.TimerHandle | None = None
@@ -77,6 +85,10 @@ class PodRecord:
     resizing: set[str] = field(default_factory=set)
     resized: dict[str, Any] = field(default_factory=dict)
     rejected: tuple[str, str] | None = None
+    terminated: Termination | None = None
+    """Why the node itself ends the pod."""
+    devices: dict[str, Any] = field(default_factory=dict)
+    """How the devices of its containers are, by the containers' names."""
     needs: dict[str, int] = field(default_factory=dict)
     is_doubtful: bool = False
     """What was written last may be stored or not."""
@@ -84,6 +96,11 @@ class PodRecord:
     @property
     def uid(self) -> str:
         return objects.uid(self.pod)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the pod is to end: deleted, or by its node."""
+        return self.is_gone or self.terminated is not None or objects.is_deleting(self.pod)
 
     def take(self, pod: dict[str, Any]) -> bool:
         """Takes over a newer version of the object; whether it was newer."""
@@ -99,6 +116,18 @@ class PodRecord:
             self.states[state.id] = state
         if state.state == EXITED:
             self.stopping.discard(state.id)
+            self.kills.pop(state.id, None)
+            if self.next_end is not None:
+                self.next_end.set()
+                self.next_end = None
+
+    async def wait_ended(self, container_ids: Iterable[str], seconds: float) -> None:
+        """Returns when all these containers have ended, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(i in self.states and self.states[i].state != EXITED for i in container_ids):
+                    self.next_end = self.next_end or asyncio.Event()
+                    await self.next_end.wait()
 
     def take_place(self, netns: str, ip: str) -> None:
         """Has its place in the network."""
@@ -141,19 +170,24 @@ class PodRecord:
             backoffs=dict(self.backoffs),
             probes=probes,
             rejected=self.rejected,
+            terminated=self.terminated,
             torn_down=self.torn_down,
             teardown_pending=self.teardown_pending,
             resizing=frozenset(self.resizing),
             resized=dict(self.resized),
             unfit=unfit,
+            devices=self.devices,
             recursive_read_only=here.recursive_read_only,
+            longest_backoff=here.longest_backoff,
         )
 
     def as_deleted(self, now: float) -> dict[str, Any]:
         """The object; one that the API no longer has, as if its deletion had been asked for."""
-        if not self.is_gone or objects.is_deleting(self.pod):
+        if not self.is_gone:
             return self.pod
-        metadata = {**self.pod["metadata"], "deletionTimestamp": timestamps.format(now)}
+        metadata = {"deletionTimestamp": timestamps.format(now), **self.pod["metadata"]}
+        if self.is_static:
+            return {**self.pod, "metadata": metadata}
         return {**self.pod, "metadata": {**metadata, "deletionGracePeriodSeconds": 1}}
 
 

@@ -1,23 +1,20 @@
 """The agent's way to registries: who is let in, who shares a pull, and how many run at once."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
-from sampan.meta import objects
 from sampan.node import podspec
-from sampan.node.images import reference
 from sampan.node.images.model import Image, ImageError
 from sampan.node.images.store import ImageStore
-from sampan.node.registry import config, keyring
+from sampan.node.pull_credentials import Credential, PullCredentials
+from sampan.node.registry import config
 from sampan.node.registry.config import Login, Registries
 
 Object = dict[str, Any]
-log = logging.getLogger(__name__)
 
 PULLS_AT_ONCE = 4
 
@@ -30,7 +27,8 @@ class RegistryPuller:
 
         self._store, self._tasks = store, tasks
         self._pulls = Pulls(store, registries, clock)
-        self._running: dict[tuple[str, tuple[Login, ...]], asyncio.Task[Image]] = {}
+        self.credentials = PullCredentials()
+        self._running: dict[tuple[str, tuple[Login, ...]], asyncio.Task[tuple[Image, Login | None]]] = {}
         self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
 
     def is_needed(self, pod: Object, container: Object, attempt: int) -> bool:
@@ -40,10 +38,14 @@ class RegistryPuller:
     async def pull(self, pod: Object, container: Object, number: tuple[int, int], secrets: Sequence[Object]) -> str:
         """Gets the image; why it could not be had, or nothing."""
         ref = podspec.image(container)
-        key = (ref, _logins(ref, secrets))
+        try:
+            credentials = await self.credentials.of(pod, ref, secrets)
+        except ImageError as refused:
+            return str(refused)
+        key = (ref, tuple(credential.login for credential in credentials))
         running = self._running.get(key)
         if running is None:
-            running = self._tasks.spawn(self._pull(*key), f"pull of {ref}", critical=False)
+            running = self._tasks.spawn(self._pull(ref, credentials), f"pull of {ref}", critical=False)
             self._running[key] = running
             running.add_done_callback(lambda _: self._running.pop(key, None))
         await asyncio.wait((running,))
@@ -51,26 +53,26 @@ class RegistryPuller:
             return "the pull was cancelled"
         error = running.exception()
         if error is None:
+            image, login = running.result()
+            self.credentials.used(ref, image.id, login, credentials)
             return ""
         if not isinstance(error, ImageError):
             raise error
         return str(error)
 
-    async def _pull(self, ref: str, logins: tuple[Login, ...]) -> Image:
+    async def _pull(self, ref: str, credentials: Sequence[Credential]) -> tuple[Image, Login | None]:
+        """The image is never in the store without a word of whose credentials it was had with."""
         async with self._slots:
-            return await self._pulls.pull(ref, logins)
-
-
-def _logins(ref: str, secrets: Sequence[Object]) -> tuple[Login, ...]:
-    """The secrets' logins for the image. What can't be read is left out and said in the log."""
-    found = []
-    for secret in secrets:
-        try:
-            found.append(keyring.of_secret(secret))
-        except keyring.KeyringError as error:
-            log.warning("pull secret %s/%s: %s", objects.namespace(secret), objects.name(secret), error)
-    domain, _, path = reference.parse(ref).repository.partition("/")
-    return keyring.matching(found, domain, path)
+            self.credentials.begin(ref)
+            try:
+                found = await self._pulls.pull_as(ref, tuple(credential.login for credential in credentials))
+            except ImageError:
+                self.credentials.failed(ref)
+                raise
+            image, login = found
+            self.credentials.used(ref, image.id, login, credentials)
+            self.credentials.pulled(ref, image.id)
+            return found
 
 
 def registries(files: Sequence[str]) -> Registries:

@@ -1,10 +1,12 @@
 """Requests and limits of a container: as the downward API prints them, and as cgroup numbers."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sampan.kinds.parts import pod_resources
+from sampan.kinds.parts.resource_names import HUGE_PAGES
 from sampan.meta import quantity
 from sampan.node.runtime.protocol import Resources
 
@@ -13,6 +15,7 @@ Object = dict[str, Any]
 CPU_PERIOD = 100_000
 MIN_SHARES = 2
 MIN_QUOTA = 1000
+_UNITS = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
 
 
 def decode_secret(secret: Object) -> dict[str, str]:
@@ -38,10 +41,19 @@ def cgroup(container: Object, spec: Object) -> Resources:
     resources = container.get("resources") or {}
     requests = resources.get("requests") or {}
     limits = {**((spec.get("resources") or {}).get("limits") or {}), **(resources.get("limits") or {})}
-    return _numbers(requests, limits)
+    return replace(_numbers(requests, limits), huge_pages=tuple(_huge_pages(limits)))
 
 
-def pod_cgroup(spec: Object) -> Resources:
+def _huge_pages(limits: Object) -> Iterator[tuple[str, int]]:
+    """Bytes by the size of the pages, as a runtime names it: 2MB."""
+    for name in sorted(limits):
+        if name.startswith(HUGE_PAGES):
+            size = quantity.to_int(name.removeprefix(HUGE_PAGES))
+            unit = next((u for u in _UNITS if size >= u[0]), (1, "B"))
+            yield f"{size // unit[0]}{unit[1]}", quantity.to_int(limits[name])
+
+
+def pod_cgroup(spec: Object, pids_limit: int = 0) -> Resources:
     """The numbers of the pod's own cgroup; a limit that is neither the pod's nor every container's is none."""
     holders = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     whole, limits = (spec.get("resources") or {}).get("limits") or {}, pod_resources.limits(spec)
@@ -51,7 +63,7 @@ def pod_cgroup(spec: Object) -> Resources:
         if name in limits and (name in whole or all(_has(holder, name) for holder in holders))
     }
     requests = {name: str(amount) for name, amount in pod_resources.requests(spec).items()}
-    return _numbers({"cpu": "0", **requests}, limited)
+    return replace(_numbers({"cpu": "0", **requests}, limited), pids_limit=max(pids_limit, 0))
 
 
 def _has(container: Object, name: str) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 
 from sampan.client.transport import TransportError
 from sampan.meta.status import ApiError, failure
-from sampan.node import log_requests, podspec, port_forward, stats, streams
+from sampan.node import access, commands, log_requests, podspec, port_forward, reports, streams
 from sampan.node.access import Access
 from sampan.node.agent import Agent
+from sampan.node.housekeeping import Housekeeping
 from sampan.node.log_requests import Refusal
 from sampan.node.network import loopback
 from sampan.node.network.threads import run_in_fresh_thread
@@ -29,8 +30,8 @@ Object = dict[str, Any]
 class NodeServer:
     """Answers requests about the agent's pods."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self, agent: Agent, housekeeping: Housekeeping | None = None) -> None:
+        self._agent, self._housekeeping = agent, housekeeping
         self._access = Access(agent.parts.client, agent.settings.node, agent.parts.clock)
         self._listener: Listener | None = None
 
@@ -60,22 +61,21 @@ class NodeServer:
             if user is None:
                 raise Refusal(401, "Unauthorized")
             if not await self._access.is_allowed(user, request):
-                verb = {"GET": "get", "POST": "create"}.get(request.method, request.method.lower())
-                raise Refusal(403, f"Forbidden (user={user.name}, verb={verb}, resource=nodes, subresource=[proxy])")
+                verb, subresources = access.wanted(request)
+                shown = f"resource=nodes, subresource(s)=[{' '.join(subresources)}]"
+                raise Refusal(403, f"Forbidden (user={user.name}, verb={verb}, {shown})")
         except (ApiError, TransportError) as error:
             log.warning("authorizing a request for %s: %s", request.path, error)
             raise Refusal(500, "Authorization error") from error
 
     async def _route(self, request: Request) -> Response:
         first, *rest = request.path.strip("/").split("/")
-        if first == "healthz" and not rest:
-            return _text(200, "ok")
-        if first == "pods" and not rest:
-            return Response(200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods()})
-        if (first, rest) == ("stats", ["summary"]):
-            return Response(200, stats.summary(self._agent))
-        if (first, rest) == ("metrics", ["resource"]):
-            return Response(200, stats.prometheus(self._agent), content_type=stats.PROMETHEUS)
+        if (report := reports.find(first, rest)) is not None:
+            if request.method != "GET":
+                raise Refusal(405, "405: Method Not Allowed")
+            return await report(reports.Asked(self._agent, self._housekeeping, request))
+        if (first, len(rest)) in commands.PATHS:
+            return await commands.run(self._agent, request, first, rest)
         if first == "containerLogs" and len(rest) == 3:
             return Response(200, log_requests.read(self._agent, request, rest), content_type="text/plain")
         if first in ("exec", "attach") and len(rest) in (3, 4):
@@ -109,9 +109,6 @@ class NodeServer:
             await port_forward.serve(socket, dial, ports)
 
         return Response(101, hijack=Upgrade(port_forward.PROTOCOLS, serve))
-
-    def _pods(self) -> list[Object]:
-        return [record.pod for record in self._agent.records.values()]
 
     async def _open(self, request: Request, verb: str, names: list[str]) -> Response:
         namespace, name, container = names

@@ -24,10 +24,11 @@ from sampan.node import podspec
 from sampan.node.agent import Agent
 from sampan.node.env import ConfigError
 from sampan.node.facts import Facts
-from sampan.node.handlers import Outcome, Target
+from sampan.node.handlers import Target
 from sampan.node.images import reference
 from sampan.node.images.model import Image, ImageError
 from sampan.node.logs import Options
+from sampan.node.outcome import Outcome
 from sampan.node.parts import Parts
 from sampan.node.podfiles import PodFiles
 from sampan.node.runtime import orders, stages
@@ -279,7 +280,7 @@ class SimulatedNetwork:
     async def setup(self) -> None:
         """Nothing to set up."""
 
-    async def add(self, pod_uid: str) -> SimulatedAttachment:
+    async def add(self, pod_uid: str, namespace: str = "") -> SimulatedAttachment:
         """An address for the pod; the same one again if it has one."""
         if pod_uid not in self._given:
             if not self._free:

@@ -171,7 +171,9 @@ class Snapshot:
         """Whether the pod has been active longer than it may."""
         if self.old.get("phase") in TERMINAL:
             return self.old.get("reason") == "DeadlineExceeded"
-        return self.deadline is not None and self.now >= self.deadline and not self.is_complete
+        if self.deadline is None or self.now < self.deadline:
+            return False
+        return not self.is_complete or any(state.finished_at > self.deadline for state in self.observed.containers)
 
     @cached_property
     def is_over(self) -> bool:
@@ -179,6 +181,7 @@ class Snapshot:
         return (
             objects.is_deleting(self.pod)
             or self.observed.rejected is not None
+            or self.observed.terminated is not None
             or self.old.get("phase") in TERMINAL
             or self.is_overdue
         )

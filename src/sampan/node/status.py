@@ -11,6 +11,7 @@ from sampan.node.snapshot import RESTARTING, TERMINAL, Snapshot
 
 Status = dict[str, Any]
 
+DISRUPTION = "DisruptionTarget"
 CONDITION_ORDER = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -33,7 +34,7 @@ def status(seen: Snapshot) -> Status:
         new["ephemeralContainerStatuses"] = [container_status.of_guest(seen, c) for c in guests]
     new |= _addresses(seen)
     new["phase"] = _phase(seen, init_statuses, new["containerStatuses"])
-    new |= _why(seen)
+    new |= _why(seen, new["phase"])
     new["conditions"] = _conditions(seen, new)
     return new
 
@@ -45,11 +46,18 @@ def _rejected(seen: Snapshot, new: Status) -> Status:
     return new
 
 
-def _why(seen: Snapshot) -> Status:
-    if seen.is_overdue:
+def _why(seen: Snapshot, phase: str) -> Status:
+    if seen.is_overdue and phase == "Failed":
         text = "Pod was active on the node longer than the specified deadline"
         return {"reason": "DeadlineExceeded", "message": text}
+    if _is_ended_by_node(seen) and (ended_by := seen.observed.terminated) is not None:
+        return {"reason": ended_by.reason, "message": ended_by.message}
     return {k: seen.old[k] for k in ("reason", "message") if k in seen.old}
+
+
+def _is_ended_by_node(seen: Snapshot) -> bool:
+    """Whether the node has ended the pod, and it had not ended before."""
+    return seen.observed.terminated is not None and seen.is_quiet and seen.old.get("phase") not in TERMINAL
 
 
 def _addresses(seen: Snapshot) -> Status:
@@ -71,7 +79,7 @@ def _phase(seen: Snapshot, inits: list[Status], apps: list[Status]) -> str:
         return str(old)
     if seen.is_beginning_anew and seen.observed.containers:
         return str(old or "Pending")
-    if seen.is_overdue or seen.failed_init:
+    if seen.is_quiet and (seen.is_overdue or seen.failed_init or _is_ended_by_node(seen)):
         return "Failed"
     if not seen.is_initialized:
         return "Pending"
@@ -108,7 +116,11 @@ def _conditions(seen: Snapshot, new: Status) -> list[Status]:
         found.append(_condition(seen, RESTARTING, anew))
     for type, why in resize.conditions(seen).items():
         found.append(_condition(seen, type, ("True", *why)))
-    own = (*CONDITION_ORDER, RESTARTING, resize.PENDING, resize.IN_PROGRESS)
+    own: tuple[str, ...] = (*CONDITION_ORDER, RESTARTING, resize.PENDING, resize.IN_PROGRESS)
+    ended_by = seen.observed.terminated
+    if ended_by is not None and ended_by.disruption is not None and _is_ended_by_node(seen):
+        found.append(_condition(seen, DISRUPTION, ("True", "TerminationByKubelet", ended_by.disruption)))
+        own = (*own, DISRUPTION)
     return found + [c for c in old if c.get("type") not in own]
 
 

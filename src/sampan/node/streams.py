@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from sampan.meta.status import internal, success
-from sampan.node.runtime.protocol import ExecSession
+from sampan.node.runtime.protocol import ExecSession, RuntimeFailure
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "channel.k8s.io")
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
@@ -30,7 +30,7 @@ async def serve(socket: Any, session: ExecSession, wanted: frozenset[int]) -> No
         await asyncio.wait((feeding, pumping), return_when=asyncio.FIRST_COMPLETED)
         if pumping.done():
             pumping.result()
-            await _send(socket, ERROR, outcome(await session.wait(), protocol))
+            await _send(socket, ERROR, await _end(session, protocol))
     except (ConnectionError, RuntimeError):
         pass  # the caller left; nobody is there to be told
     finally:
@@ -43,10 +43,21 @@ async def serve(socket: Any, session: ExecSession, wanted: frozenset[int]) -> No
 
 async def refuse(text: str, socket: Any) -> None:
     """Says on the error stream why there is no process: a failed handshake could not say it to every client."""
-    failed = internal(text)
-    body = orjson.dumps(failed.status) if _has_status(socket.ws_protocol or "") else failed.message.encode()
-    await _send(socket, ERROR, body)
+    await _send(socket, ERROR, _refusal(text, socket.ws_protocol or ""))
     await socket.close()
+
+
+def _refusal(text: str, protocol: str) -> bytes:
+    failed = internal(text)
+    return orjson.dumps(failed.status) if _has_status(protocol) else failed.message.encode()
+
+
+async def _end(session: ExecSession, protocol: str) -> bytes:
+    """What came of it; some runtimes tell only now that a process could not be started."""
+    try:
+        return outcome(await session.wait(), protocol)
+    except RuntimeFailure as failure:
+        return _refusal(f"error executing command in container: {failure.message}", protocol)
 
 
 def outcome(code: int, protocol: str) -> bytes:

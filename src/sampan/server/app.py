@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sampan.kinds.feature_gates import Gates
 from sampan.kinds.flowcontrol.flow_schema import FLOWSCHEMA
 from sampan.kinds.flowcontrol.priority_level_configuration import PRIORITYLEVELCONFIGURATION
 from sampan.kinds.kind import Kind
@@ -75,7 +76,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What an App is made of. `token_key` is the private key (PEM) of service account tokens, `retired_keys` those
-    that signed before. `audit` is where the lines of the audit log go.
+    that signed before. `audit` is where the lines of the audit log go. `gates` are the open ones of those that `kinds`
+    are made for.
     """
 
     store: Store
@@ -95,6 +97,7 @@ class Parts:
     outbound: Outbound | None = None
     agent: Credentials | None = None
     aggregation: Identity | None = None
+    gates: Gates = frozenset()
 
 
 class App:
@@ -105,6 +108,7 @@ class App:
         metered = MeteredStore(parts.store, self.metrics, parts.clock)
         server_metrics.stored_bytes(self.metrics, metered.size_bytes)
         self._parts = parts = dataclasses.replace(parts, store=guards.store(metered, parts.config))
+        self.gates = parts.gates
         self.served = Served(parts.kinds)
         self.served.replace("metrics", resource_metrics.KINDS)
         self.versions = Versions()
@@ -198,6 +202,11 @@ class App:
         """The time in unix seconds."""
         return self._parts.clock.now()
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a log is kept of what is asked."""
+        return self._guards.audit is not None
+
     async def handle(self, request: Request) -> Response:
         """Never raises for what a caller did wrong: that is a Status."""
         return await self._pipeline.handle(request)
@@ -229,6 +238,7 @@ class App:
         """What /metrics tells beside what the parts count themselves."""
         self.counts.knows, self.counts.is_deprecated = self._knows, self._is_deprecated
         server_metrics.build(self.metrics, health.version(self._parts.version))
+        server_metrics.features(self.metrics, self.gates)
         self._watching.counts = WatchMetrics(self.metrics)
         server_metrics.aggregation(self.metrics, self.cache, self.aggregator.failures)
         server_metrics.storage(self.metrics, self.cache)

@@ -25,7 +25,7 @@ _STABLE = (
     "scheduler_scheduling_attempt_duration_seconds",
 )  # fmt: skip
 _BETA = (
-    "scheduler_pod_scheduling_sli_duration_seconds",
+    "scheduler_pod_scheduling_sli_duration_seconds", "kubernetes_feature_enabled",
     "apiserver_flowcontrol_current_executing_requests", "apiserver_flowcontrol_current_executing_seats",
     "apiserver_flowcontrol_current_inqueue_requests", "apiserver_flowcontrol_dispatched_requests_total",
     "apiserver_flowcontrol_nominal_limit_seats", "apiserver_flowcontrol_rejected_requests_total",

@@ -8,7 +8,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#updating-resources
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sized
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
 from typing import Any
 
 import orjson
@@ -147,6 +147,23 @@ class Registry:
         if result.found and result.found[0] is not None:
             raise status.already_exists(kind.group, kind.plural, objects.name(new))
         return None
+
+    async def plant(self, seeds: Sequence[tuple[Call, Tree]]) -> bool:
+        """Stores new objects of the server's own as `create` would, all with one transaction and without asking anybody.
+
+        They are the registry's own from now on. False, and nothing is stored, when one of them is there already.
+        """
+        planted = [self._planted(call, obj) for call, obj in seeds]
+        compares = [Compare(put.key, 0) for put in planted]
+        return (await self._cache.write(compares, planted, None)).succeeded
+
+    def _planted(self, call: Call, obj: Tree) -> Put:
+        self._clean(call, obj)
+        birth = self._birth(call, obj)
+        self._complete(call, obj, None)
+        obj["metadata"] |= birth
+        call.kind.hooks.prepare(obj, None, "")
+        return Put(self.store_key(call.kind, obj), encode(obj))
 
     def _clean(self, call: Call, obj: Tree) -> None:
         """What the server alone decides about a new object is not taken from the caller."""

@@ -115,7 +115,7 @@ def _resource(request: Request, where: tuple[str, str, str], rest: list[str]) ->
             fields = request.param("fieldSelector")
             name = name or _named_by_selector(fields)
     elif verb == "delete" and not name:
-        verb = "deletecollection"
+        verb, fields = "deletecollection", request.param("fieldSelector")
     return RequestInfo(request.path, verb, True, group, version, resource, namespace, name, subresource, fields=fields)
 
 

@@ -35,7 +35,7 @@ WINDOW_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
 AT_ONCE = 64
 LARGEST_BYTES = 32 << 20
-PATH = "stats/summary"
+PATH = "stats/summary?only_cpu_and_memory=true"
 
 Tree = dict[str, Any]
 

@@ -6,7 +6,9 @@ https://kubernetes.io/docs/reference/instrumentation/metrics/
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from sampan.kinds import feature_gates
 from sampan.kinds.apiregistration import api_service
+from sampan.kinds.feature_gates import Gates
 from sampan.meta import objects
 from sampan.server.audit.log import Audit
 from sampan.server.cache import ROOT, Cache, KindCache
@@ -90,6 +92,13 @@ def build(metrics: Metrics, version: Mapping[str, str]) -> None:
     )
     values = tuple(version[name] for name in fields.values())
     metrics.read("kubernetes_build_info", help, lambda: [(values, 1)], tuple(fields))
+
+
+def features(metrics: Metrics, gates: Gates) -> None:
+    """Which feature gates there are, and whether they are open."""
+    help = "Whether a Kubernetes feature is enabled, with the stage that it is at."
+    samples = [((gate.name, gate.stage), int(gate.name in gates)) for gate in feature_gates.GATES]
+    metrics.read("kubernetes_feature_enabled", help, lambda: samples, ("name", "stage"))
 
 
 def long_running(

@@ -3,6 +3,7 @@
     apiVersion: sim.sampan.dev/v1alpha1
     kind: Scenario
     nodes: 3                             a number, or a list of {name, cpus, memory, pods, labels, taints}
+    featureGates: {NAME: true}           parts of Kubernetes that are open; docs/guide/feature-gates.md
     jitter: 50ms                         what a message takes at most; the seed decides
     programs: [operator.py]              controllers under test
     steps: [...]                         sim/steps.py
@@ -23,6 +24,7 @@ from typing import Any
 
 import yaml as yaml_writer
 
+from sampan.kinds import feature_gates
 from sampan.meta import quantity
 from sampan.meta.status import ApiError
 from sampan.meta.wire import yaml
@@ -45,6 +47,7 @@ _FIELDS = (
     "kind",
     "description",
     "nodes",
+    "featureGates",
     "jitter",
     "programs",
     "steps",
@@ -98,6 +101,7 @@ class Scenario:
     file: Path
     tree: Object
     nodes: tuple[Node, ...]
+    feature_gates: dict[str, bool]
     jitter: float
     settle: float
     programs: tuple[Program, ...]
@@ -143,6 +147,7 @@ def of_tree(tree: Any, file: Path) -> Scenario:
         file=file,
         tree=document.mapping(),
         nodes=nodes,
+        feature_gates=_gates(document.field("featureGates")),
         jitter=document.field("jitter").seconds(JITTER_SECONDS),
         settle=document.field("settle").seconds(SETTLE_SECONDS),
         programs=_programs(document.field("programs"), where),
@@ -190,6 +195,13 @@ def _moved(given: Scenario, where: Path) -> Object:
             else:
                 tree[name][index] = lead(item)
     return tree
+
+
+def _gates(value: Value) -> dict[str, bool]:
+    try:
+        return feature_gates.checked(value.mapping())
+    except feature_gates.GateError as error:
+        value.wrong(str(error))
 
 
 def _nodes(value: Value) -> tuple[Node, ...]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sampan.testing import linked_loop, setups, traces
-from sampan.testing.cluster import Cluster
+from sampan.testing.cluster import NO_GATES, Cluster
 from sampan.testing.report import Report, Witness
 from sampan.testing.setups import Setup
 
@@ -38,6 +38,7 @@ class ClusterTestCase(unittest.TestCase):
     manifests: ClassVar[Sequence[Path | str | Mapping[str, Any]]] = ()
     virtual_time: ClassVar[bool] = False
     scheduling: ClassVar[Path | str | Mapping[str, Any] | tuple[()]] = ()
+    feature_gates: ClassVar[Mapping[str, bool]] = NO_GATES
 
     cluster: Cluster
     _bases: ClassVar[setups.Bases]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sampan.client.api import Client
@@ -44,19 +44,28 @@ Lines = list[str]
 Condition = str | Callable[[Object], Any]
 
 MANAGER = "test"
+NO_GATES: Mapping[str, bool] = MappingProxyType({})
 GONE = ("delete", "deleted", "gone")
 
 
 class Cluster:
     """`with`, `async with`, or `start()` and `close()`. Objects that it hands out are shared: never mutate them.
 
-    `nodes` is how many nodes there are at first; `scheduling` a KubeSchedulerConfiguration: an object, YAML or a file.
+    `nodes` is how many nodes there are at first; `scheduling` a KubeSchedulerConfiguration: an object, YAML or a file;
+    `feature_gates` opens parts of Kubernetes that are closed, as {"MaxUnavailableStatefulSet": True} does.
     Refusals of the API are raised as `ApiError`, which carries the Status that kubectl would show.
     """
 
-    def __init__(self, *, seed: int = 0, nodes: int = 1, scheduling: Object | str | Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        nodes: int = 1,
+        scheduling: Object | str | Path | None = None,
+        feature_gates: Mapping[str, bool] = NO_GATES,
+    ) -> None:
         configuration = DEFAULTS if scheduling is None else config.read(next(iter(objects_of(scheduling)), None))
-        self.sim = SimulatedCluster(seed=seed, nodes=nodes, scheduling=configuration)
+        self.sim = SimulatedCluster(seed=seed, nodes=nodes, scheduling=configuration, feature_gates=feature_gates)
         self._outside = Outside(self.sim)
         self._faults: Faults | None = None
         self._invariants: Invariants | None = None

@@ -14,6 +14,7 @@ from typing import Any
 
 from sampan.cluster import manifests
 from sampan.cluster.manifests import SUFFIXES
+from sampan.kinds import feature_gates
 from sampan.meta import objects
 from sampan.meta.status import ApiError
 from sampan.scheduling.config import ConfigError
@@ -25,7 +26,8 @@ Manifest = Path | str
 MAX_BASES = 16
 ESTABLISHED_SECONDS = 60
 DEFINITION = "CustomResourceDefinition"
-_TAKEN = ("seed", "nodes", "crds", "manifests", "virtual_time", "scheduling")
+_ANY_GATE = feature_gates.GATES[0].name
+_TAKEN = ("seed", "nodes", "crds", "manifests", "virtual_time", "scheduling", "feature_gates")
 
 
 class SetupError(Exception):
@@ -37,7 +39,7 @@ class Setup:
     """`crds` and `manifests` are files, folders or YAML texts. Definitions come first, and are established.
 
     `virtual_time` says that the cluster's time is everybody's while the test runs. `scheduling` is the scheduler's
-    configuration, a file or a YAML text; "" for the usual one.
+    configuration, a file or a YAML text; "" for the usual one. `feature_gates` are the open and the closed ones.
     """
 
     seed: int = 0
@@ -46,6 +48,7 @@ class Setup:
     manifests: tuple[Manifest, ...] = ()
     virtual_time: bool = False
     scheduling: Manifest = ""
+    feature_gates: tuple[tuple[str, bool], ...] = ()
 
     @property
     def base(self) -> "Setup":
@@ -69,6 +72,7 @@ class Setup:
             manifests=(*self.manifests, *_placed("manifests", given.get("manifests", ()), directory)),
             virtual_time=_truth("virtual_time", given.get("virtual_time", self.virtual_time)),
             scheduling=next(iter(_placed("scheduling", given.get("scheduling", ()), directory)), self.scheduling),
+            feature_gates=_gates(given["feature_gates"]) if "feature_gates" in given else self.feature_gates,
         )
 
 
@@ -108,10 +112,12 @@ class Bases:
         return self._others[setup]
 
     def _built(self, setup: Setup) -> Cluster:
-        if self._is_plain and (setup.nodes, setup.scheduling) != (self._setup.nodes, self._setup.scheduling):
+        if self._is_plain and _beginning(setup) != _beginning(self._setup):
             return build(setup)
         if setup.scheduling != self._setup.scheduling:
             raise SetupError("a base of your own has its scheduler's configuration already")
+        if setup.feature_gates != self._setup.feature_gates:
+            raise SetupError("a base of your own has its feature gates already")
         names = replace(self._base.sim.settings, nodes=setup.nodes).node_names()
         if not set(names) >= set(self._base.sim.machines):
             raise SetupError(
@@ -129,6 +135,11 @@ class Bases:
             found.close()
 
 
+def _beginning(setup: Setup) -> tuple[object, ...]:
+    """What no fork can have otherwise."""
+    return setup.nodes, setup.scheduling, setup.feature_gates
+
+
 def of_everybody(cluster: Cluster, setup: Setup) -> AbstractContextManager[None]:
     """Within it the cluster's time is everybody's, if the setup says so."""
     return cluster.virtual_time() if setup.virtual_time else contextlib.nullcontext()
@@ -137,7 +148,8 @@ def of_everybody(cluster: Cluster, setup: Setup) -> AbstractContextManager[None]
 def build(setup: Setup) -> Cluster:
     """A new base, which runs. Raises SetupError."""
     try:
-        cluster = Cluster(nodes=setup.nodes, scheduling=setup.scheduling or None)
+        gates = dict(setup.feature_gates)
+        cluster = Cluster(nodes=setup.nodes, scheduling=setup.scheduling or None, feature_gates=gates)
     except (ConfigError, ApiError, OSError) as error:
         raise SetupError(f"scheduling: {error}") from error
     return _prepared(cluster.start(), setup.crds, setup.manifests)
@@ -221,6 +233,15 @@ def _truth(option: str, given: Any) -> bool:
     if not isinstance(given, bool):
         raise SetupError(f"{option} is True or False, not {given!r}")
     return given
+
+
+def _gates(given: Any) -> tuple[tuple[str, bool], ...]:
+    if not isinstance(given, Mapping):
+        raise SetupError(f"feature_gates are a mapping such as {{'{_ANY_GATE}': True}}, not {given!r}")
+    try:
+        return tuple(sorted(feature_gates.checked(given).items()))
+    except feature_gates.GateError as error:
+        raise SetupError(f"feature_gates: {error}") from None
 
 
 def _brief(obj: Object) -> str:

@@ -1,4 +1,4 @@
-"""SPDY/3.1 framing, the server's side, as far as Kubernetes clients use it: streams with headers, data, ends. Pure.
+"""SPDY/3.1 framing, as far as Kubernetes clients and container runtimes use it: streams with headers, data, ends. Pure.
 
 `Connection.receive` takes bytes as they come and gives events; the other methods give the bytes to be sent. There is
 no flow control, as in the clients' own library.
@@ -111,6 +111,10 @@ class Connection:
                 raise SpdyError(f"version {first >> 16 & 0x7FFF} of the protocol")
             elif (event := self._control(first & 0xFFFF, flags, body)) is not None:
                 yield event
+
+    def open(self, stream: int, headers: dict[str, str]) -> bytes:
+        """A new stream; a client's have odd numbers that only grow."""
+        return _frame(_SYN_STREAM, 0, struct.pack(">IIH", stream, 0, 0) + self._headers(headers))
 
     def reply(self, stream: int) -> bytes:
         """The stream is taken."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,16 @@ from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.node.images.model import Image, ImageConfig
 from sampan.node.images.store import ImageStore
+from sampan.node.runtime.cri.link import Link
+from sampan.node.runtime.cri.runtime import CriRuntime
+from sampan.node.runtime.cri.runtime import Settings as CriSettings
 from sampan.node.runtime.oci import OciRuntime, Settings
 from sampan.node.runtime.protocol import ContainerConfig, ContainerState
+from tests.node.runtime import containerd as containerds
+from tests.node.runtime.containerd import Containerd
+
+both = pytest.mark.parametrize("world", ["oci", "cri"], indirect=True)
+"""For what every runtime of real containers does alike."""
 
 
 @pytest.fixture(scope="session")
@@ -40,17 +48,22 @@ class World:
         self.image = image
         self.folder = folder
         self.parent = f"sampan-test-{uuid.uuid4().hex[:8]}"
-        self.settings = Settings(str(folder / "node"), run_root=str(folder / "run"))
+        # Not below pytest's directory: a pod with users of its own may not enter that.
+        self.run_root = f"/run/{self.parent}"
+        self.settings = Settings(str(folder / "node"), run_root=self.run_root)
         (folder / "logs").mkdir()
         self._tasks: list[Tasks] = []
-        self.runtime: OciRuntime
+        self.runtime: OciRuntime | CriRuntime
 
-    async def agent(self) -> OciRuntime:
+    async def agent(self) -> OciRuntime | CriRuntime:
         """A (new) agent on the same directory."""
         self._tasks.append(Tasks("test"))
-        self.runtime = OciRuntime(self.settings, SystemClock(), self._tasks[-1], SystemIds())
+        self.runtime = self._runtime(self._tasks[-1])
         await self.runtime.open()
         return self.runtime
+
+    def _runtime(self, tasks: Tasks) -> OciRuntime | CriRuntime:
+        return OciRuntime(self.settings, SystemClock(), tasks, SystemIds())
 
     async def crash(self) -> None:
         """The agent is gone."""
@@ -93,7 +106,9 @@ class World:
 
     def leftovers(self) -> list[str]:
         """Mounts, cgroups and processes that belong to this world."""
-        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.folder) in line]
+        marks = (str(self.folder), self.run_root)
+        table = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounts = [line for line in table if any(mark in line for mark in marks)]
         cgroups = [str(path) for path in self.cgroups("")]
         commands = []
         for entry in os.listdir("/proc"):
@@ -102,13 +117,35 @@ class World:
                     commands.append(Path("/proc", entry, "cmdline").read_bytes().decode(errors="replace"))
                 except OSError:
                     continue
-        return mounts + cgroups + [command for command in commands if str(self.folder) in command]
+        mine = [command for command in commands if any(mark in command for mark in marks)]
+        return mounts + cgroups + mine + [str(path) for path in Path("/run").glob(self.parent)]
+
+
+class CriWorld(World):
+    """The same, whose containers a containerd runs."""
+
+    def __init__(self, folder: Path, image: Image, server: Containerd) -> None:
+        super().__init__(folder, image)
+        self.server = server
+        images = str(Path(image.layer_dirs[0]).parent.parent)
+        self.cri = CriSettings(server.socket, str(folder / "node"), images, folder / "run")
+
+    def _runtime(self, tasks: Tasks) -> CriRuntime:
+        return CriRuntime(self.cri, Link(self.server.socket), SystemClock(), tasks)
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Containerd]:
+    """One for all tests, started for the first that needs it."""
+    with containerds.running() as server:
+        yield server
 
 
 @pytest.fixture
-async def world(tmp_path: Path, image: Image) -> AsyncIterator[World]:
+async def world(tmp_path: Path, image: Image, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A world with an agent; nothing of it may be left in the end."""
-    made = World(tmp_path, image)
+    is_cri = getattr(request, "param", "oci") == "cri"
+    made = CriWorld(tmp_path, image, request.getfixturevalue("containerd")) if is_cri else World(tmp_path, image)
     await made.agent()
     yield made
     await made.runtime.cleanup_all()

@@ -1,5 +1,6 @@
 """The OCI configuration says what the container's configuration asks for, and no more than the host grants."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,6 +86,36 @@ def test_limits_and_namespaces() -> None:
         {"type": "network", "path": "/run/netns/x"},
         {"type": "cgroup"},
     ]
+
+
+@pytest.mark.parametrize("is_cgroup_v2", [False, True])
+def test_limits_of_both_hierarchies(is_cgroup_v2: bool) -> None:
+    """Both have the same; only on v2 do all of a container's processes go when memory is short, and is there a cgroup namespace."""
+    host = replace(HOST, is_cgroup_v2=is_cgroup_v2, huge_pages=("2MB", "1GB"))
+    limits = Resources(2, 100, 200, 300, 400, (("2MB", 4096),))
+    linux = spec.build(config(resources=limits), User(), spec.Place("id", "/merged"), host)["linux"]
+    found = linux["resources"]
+    assert found["pids"] == {"limit": 400}
+    assert found["memory"] == {"limit": 300}
+    assert found["cpu"] == {"shares": 2, "quota": 100, "period": 200}
+    assert found["hugepageLimits"] == [{"pageSize": "2MB", "limit": 4096}, {"pageSize": "1GB", "limit": 0}]
+    assert found.get("unified") == ({"memory.oom.group": "1"} if is_cgroup_v2 else None)
+    assert ({"type": "cgroup"} in linux["namespaces"]) == is_cgroup_v2
+
+
+def test_what_a_pod_shares() -> None:
+    """Namespaces by path, the mapping of the users' ids, one /dev/shm; nothing of /proc is hidden if that was asked for."""
+    place = spec.Place("id", "/merged", "/p/pid", "/p/ipc", None, "/p/user", 65536, "/p/shm")
+    tree = spec.build(config(unmasked_proc=True), User(), place, HOST)
+    linux = tree["linux"]
+    for kind in ("pid", "ipc", "user"):
+        assert {"type": kind, "path": f"/p/{kind}"} in linux["namespaces"]
+    maps = [{"containerID": 0, "hostID": 65536, "size": 65536}]
+    assert linux["uidMappings"] == linux["gidMappings"] == maps
+    (shm,) = [mount for mount in tree["mounts"] if mount["destination"] == "/dev/shm"]
+    assert (shm["type"], shm["source"]) == ("bind", "/p/shm")
+    assert not {"maskedPaths", "readonlyPaths"} & linux.keys()
+    assert {"maskedPaths", "readonlyPaths"} < build()["linux"].keys()
 
 
 def test_mounts() -> None:

@@ -48,7 +48,10 @@ def test_a_path_of_the_host_is_taken_as_it_is(tmp_path: Path) -> None:
         ),
         ({"local": {"path": "/dev/null"}}, 'volume "v": /dev/null is not a directory'),
         ({"csi": {"driver": "d"}, "capacity": {}}, 'volume "v": volumes of type csi are not supported'),
-        ({"hostPath": {"path": "/"}, "volumeMode": "Block"}, 'volume "v": block volumes are not supported'),
+        (
+            {"hostPath": {"path": "/"}, "volumeMode": "Block"},
+            'volume "v": volumes of type hostPath can not be block devices',
+        ),
     ],
 )
 def test_what_can_not_be_had(tmp_path: Path, spec: dict[str, Any], why: str) -> None:

@@ -129,7 +129,7 @@ async def test_an_empty_dir_outlives_its_containers(volumes: Volumes) -> None:
     [
         ({"configMap": {"name": "x"}}, 'MountVolume.SetUp failed for volume "v" : configmap "x" not found'),
         ({"secret": {"secretName": "x"}}, 'MountVolume.SetUp failed for volume "v" : secret "x" not found'),
-        ({"nfs": {"server": "s", "path": "/"}}, "volumes of type nfs are not supported"),
+        ({"iscsi": {"targetPortal": "s"}}, "volumes of type iscsi are not supported"),
         ({"hostPath": {"path": "/etc/hosts", "type": "Directory"}}, "type check failed: /etc/hosts is not a directory"),
         ({"configMap": {"name": "up"}}, "must not be absolute"),
         ({"configMap": {"name": "k", "items": [{"key": "no", "path": "a"}]}}, "references non-existent config key: no"),

@@ -6,10 +6,11 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/stateful-
 from collections.abc import Sequence
 from typing import Any
 
+from sampan.kinds.feature_gates import MAX_UNAVAILABLE_STATEFUL_SET
 from sampan.kinds.kind import STATUS, Column, Kind, Object
 from sampan.kinds.parts import numbers, pod_rules, pod_template, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
-from sampan.meta import names, validation
+from sampan.meta import intstr, names, validation
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 STATEFULSET = Kind(
@@ -73,16 +74,38 @@ def _default_claim(claim: dict[str, Any]) -> None:
 
 
 def prepare(new: Object, old: Object | None, subresource: str) -> None:
-    """A new one has no replicas yet. maxUnavailable is behind a gate that is closed in 1.36, so it is dropped."""
+    """A new one has no replicas yet. maxUnavailable is dropped, unless it is there already: its gate is closed."""
+    _prepare_status(new, old)
+    if subresource != "status" and _rolling(old or {}).get("maxUnavailable") is None:
+        _rolling(new).pop("maxUnavailable", None)
+
+
+def _default_by_budget(obj: Object) -> None:
+    """The same where the gate is open."""
+    default(obj)
+    if obj["spec"]["updateStrategy"]["type"] == "RollingUpdate" and _has_rolling(obj):
+        _rolling(obj).setdefault("maxUnavailable", 1)
+
+
+def _prepare_by_budget(new: Object, old: Object | None, subresource: str) -> None:
+    _prepare_status(new, old)
+
+
+GATED = {MAX_UNAVAILABLE_STATEFUL_SET: {"default": _default_by_budget, "prepare": _prepare_by_budget}}
+"""Hooks in place of the others where a feature gate is open."""
+
+
+def _prepare_status(new: Object, old: Object | None) -> None:
     if old is None:
         new["status"] = {"replicas": 0, "availableReplicas": 0}
-    if subresource != "status" and _max_unavailable(old or {}) is None:
-        rolling = ((new.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate") or {}
-        rolling.pop("maxUnavailable", None)
 
 
-def _max_unavailable(obj: Object) -> Any:
-    return (((obj.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate") or {}).get("maxUnavailable")
+def _has_rolling(obj: Object) -> bool:
+    return obj["spec"]["updateStrategy"].get("rollingUpdate") is not None
+
+
+def _rolling(obj: Object) -> dict[str, Any]:
+    return ((obj.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate") or {}
 
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
@@ -132,7 +155,7 @@ def _choice_causes(spec: dict[str, Any]) -> list[Cause]:
             text = "only allowed for updateStrategy 'RollingUpdate'"
             found.append(invalid_value(f"{path}.rollingUpdate", rolling, text))
     elif strategy.get("type") == "RollingUpdate":
-        found += numbers.negative_causes(rolling or {}, f"{path}.rollingUpdate", "partition")
+        found += _rolling_causes(rolling or {}, f"{path}.rollingUpdate")
     else:
         found.append(invalid_value(path, strategy, "must be 'RollingUpdate' or 'OnDelete'"))
     retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
@@ -141,6 +164,22 @@ def _choice_causes(spec: dict[str, Any]) -> list[Cause]:
             where = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
             found.append(not_supported(where, retention.get(name) or "", _RETENTIONS))
     return found
+
+
+def _rolling_causes(rolling: dict[str, Any], path: str) -> list[Cause]:
+    found = numbers.negative_causes(rolling, path, "partition")
+    unavailable = rolling.get("maxUnavailable")
+    if unavailable is None:
+        return found
+    causes = numbers.int_or_percent_causes(unavailable, f"{path}.maxUnavailable", at_most_all=True)
+    if not _count(unavailable):
+        causes.append(invalid_value(f"{path}.maxUnavailable", unavailable, "cannot be 0"))
+    return found + causes
+
+
+def _count(value: Any) -> int:
+    """The number in a count or a percentage; 0 in other texts."""
+    return value if isinstance(value, int) else intstr.whole(value.removesuffix("%")) or 0
 
 
 def _update_causes(spec: dict[str, Any], before: dict[str, Any]) -> list[Cause]:

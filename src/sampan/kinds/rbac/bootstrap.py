@@ -26,10 +26,12 @@ _METRICS = "system:aggregated-metrics-reader"
 """That of metrics-server, whose API a cluster serves itself."""
 
 _AGGREGATED = {
-    "admin": ("system:aggregate-to-admin", "system:aggregate-to-edit", "system:aggregate-to-view", _METRICS),
-    "edit": ("system:aggregate-to-edit", "system:aggregate-to-view", _METRICS),
     "view": ("system:aggregate-to-view", _METRICS),
+    "edit": ("system:aggregate-to-edit", _METRICS, "view"),
+    "admin": ("edit", "system:aggregate-to-admin", _METRICS),
 }
+"""What each selects, in the order in which it is aggregated."""
+
 _CHAIN = {"admin": "", "edit": "admin", "view": "edit"}
 
 
@@ -37,8 +39,8 @@ def objects() -> Iterator[tuple[Kind, Object]]:
     """Every default object with its kind, roles before the bindings that name them."""
     for name, given in rules.CLUSTER_ROLES.items():
         yield CLUSTERROLE, _role("ClusterRole", name, given, labels=_labels(name))
-    for name, parts in _AGGREGATED.items():
-        yield CLUSTERROLE, _aggregated(name, parts)
+    for name in _AGGREGATED:
+        yield CLUSTERROLE, _aggregated(name)
     for controller, given in controller_rules.CONTROLLERS.items():
         yield CLUSTERROLE, _role("ClusterRole", f"system:controller:{controller}", given)
     for namespace, name, given in rules.ROLES:
@@ -77,12 +79,21 @@ def _role(
     return {"apiVersion": _API, "kind": kind, "metadata": _meta(name, namespace, labels), "rules": list(given)}
 
 
-def _aggregated(name: str, parts: Sequence[str]) -> Object:
+def _aggregated(name: str) -> Object:
     labels = {f"{_AGGREGATE}{_CHAIN[name]}": "true"} if _CHAIN[name] else {}
-    given = [rule for part in parts for rule in rules.CLUSTER_ROLES[part]]
-    made = _role("ClusterRole", name, given, labels=labels)
+    made = _role("ClusterRole", name, _union(name), labels=labels)
     made["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": {f"{_AGGREGATE}{name}": "true"}}]}
     return made
+
+
+def _union(name: str) -> list[Object]:
+    """The rules of a role, or all those that it aggregates."""
+    if name not in _AGGREGATED:
+        return list(rules.CLUSTER_ROLES[name])
+    found: list[Object] = []
+    for part in _AGGREGATED[name]:
+        found += [rule for rule in _union(part) if rule not in found]
+    return found
 
 
 def _binding(kind: str, name: str, role: tuple[str, str], subjects: Sequence[Any], *, namespace: str = "") -> Object:

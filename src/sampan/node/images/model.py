@@ -42,6 +42,8 @@ class Image:
 
     config: ImageConfig = field(default_factory=ImageConfig)
     layer_dirs: tuple[str, ...] = ()
+    is_pinned: bool = False
+    """It was loaded or imported by hand, so it can't be had again: only who asks for it by name removes it."""
 
     @property
     def reference(self) -> str:

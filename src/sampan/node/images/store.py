@@ -94,6 +94,18 @@ class ImageStore:
             raise ImageError(str(error)) from error
         return any(name in record.get("pulled", ()) for record in self._content.index()["images"].values())
 
+    def is_loaded(self, ref: str) -> bool:
+        """Whether the image was loaded or imported by hand under this name (a digest: under a tag beside it)."""
+        image = self.resolve(ref)
+        if image is None:
+            return False
+        pulled = self._content.index()["images"][image.id].get("pulled", ())
+        tags = [tag for tag in image.repo_tags if tag not in pulled]
+        if reference.image_id(ref) is not None:
+            return bool(tags)
+        name = reference.parse(ref)
+        return any(tag.startswith(f"{name.repository}:") for tag in tags) if name.digest else str(name) in tags
+
     def stored(self, ref: str) -> Stored:
         """The image's files. ImageError if there is none."""
         image = self.resolve(ref)
@@ -304,6 +316,7 @@ class ImageStore:
             size=record["size"],
             config=_parse_config(self._content.read_document(identity)),
             layer_dirs=tuple(str(self._content.layer_path(diff_id)) for diff_id in record["layers"]),
+            is_pinned=_is_pinned(record),
         )
 
     def _refuse_if_used(self, image: Image) -> None:
@@ -323,6 +336,13 @@ class ImageStore:
         for layer in (self._content.root / "l").iterdir():
             if layer.name.removesuffix(".size") not in layers:
                 rooted.remove_tree(str(layer)) if layer.is_dir() else layer.unlink()
+
+
+def _is_pinned(record: dict[str, Any]) -> bool:
+    """Whether one of its names did not come from a registry, or it has none at all."""
+    if not (record["tags"] or record["digests"]):
+        return True
+    return not set(record["tags"]) <= set(record.get("pulled", ()))
 
 
 def _is_still_named(record: dict[str, Any], name: reference.Reference) -> bool:

@@ -32,8 +32,8 @@ def ensure_gateway(settings: NetworkSettings) -> None:
         netlink.set_route(Route(settings.service_cidr, index, source=settings.gateway, priority=index))
 
 
-def plug_in(settings: NetworkSettings, pod_uid: str, address: str) -> None:
-    """Create the pod's namespace with `lo` and `eth0`, and its cable to the host.
+def plug_in(settings: NetworkSettings, pod_uid: str, address: str, namespace: str = "") -> None:
+    """Create the pod's namespace (or take the one in that file) with `lo` and `eth0`, and its cable to the host.
 
     Must run in an errand thread, which goes into the pod's namespace and back. The namespace is bound to
     its file last, so that a file means a complete one; a half-made one ends with the thread.
@@ -42,7 +42,7 @@ def plug_in(settings: NetworkSettings, pod_uid: str, address: str) -> None:
         host = namespaces.host_fd()
         stack.callback(os.close, host)
         on_host = stack.enter_context(Netlink())  # opened before the move: it stays on the host
-        pod = namespaces.enter_new()
+        pod = namespaces.enter(namespace) if namespace else namespaces.enter_new()
         stack.callback(os.close, pod)
         with Netlink() as in_pod:
             _configure_pod_end(in_pod, settings, address, host)

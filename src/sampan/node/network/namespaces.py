@@ -29,6 +29,17 @@ def enter_new() -> int:
     return os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def enter(path: str) -> int:
+    """The same with the namespace in a file."""
+    namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        move_to(namespace)
+    except OSError:
+        os.close(namespace)
+        raise
+    return namespace
+
+
 def move_to(namespace: int) -> None:
     """Move the calling thread into the namespace of this descriptor; only in a thread that ends soon."""
     _check(_libc.setns(namespace, _CLONE_NEWNET), "setns")

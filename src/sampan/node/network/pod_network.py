@@ -50,9 +50,10 @@ class PodNetwork:
         if chains:
             await nft.apply(firewall.openings(settings, chains))
 
-    async def add(self, pod_uid: str) -> PodAttachment:
+    async def add(self, pod_uid: str, namespace: str = "") -> PodAttachment:
         """A namespace with address for the pod; the same one again if it has one.
 
+        With the path of a namespace that is the pod's already, that one gets the address.
         Raises NoAddressLeft, or OSError after having cleaned up.
         """
         async with self._lock(pod_uid):
@@ -61,7 +62,7 @@ class PodNetwork:
                 return present
             address = self._leases.take(pod_uid)
             try:
-                await run_in_fresh_thread(lambda: self._plug_in(pod_uid, address))
+                await run_in_fresh_thread(lambda: self._plug_in(pod_uid, address, namespace))
             except BaseException:
                 await self._detach(pod_uid)
                 raise
@@ -106,9 +107,9 @@ class PodNetwork:
             return None
         return PodAttachment(str(path), address)
 
-    def _plug_in(self, pod_uid: str, address: str) -> None:
+    def _plug_in(self, pod_uid: str, address: str, namespace: str) -> None:
         links.unplug(self.settings, pod_uid, address)  # what an agent killed half-way left
-        links.plug_in(self.settings, pod_uid, address)
+        links.plug_in(self.settings, pod_uid, address, namespace)
 
     async def _detach(self, pod_uid: str) -> None:
         """The address is freed last: nobody gets it while the old cable is still in."""

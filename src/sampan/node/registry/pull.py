@@ -44,6 +44,12 @@ class Pulls:
 
         Every mirror and then the registry itself is asked; that one with each login until one is let in.
         """
+        return (await self.pull_as(ref, logins, progress))[0]
+
+    async def pull_as(
+        self, ref: str, logins: Sequence[Login], progress: Progress = silent
+    ) -> tuple[Image, Login | None]:
+        """The same, with the login that was let in; None when it was none of these."""
         try:
             wanted = reference.parse(ref)
         except ValueError as error:
@@ -53,7 +59,7 @@ class Pulls:
         async with session.connection() as http:
             for endpoint, login in _tries(self._registries().endpoints(domain, path), logins):
                 try:
-                    return await self._from(http, endpoint, login, (wanted, progress))
+                    return await self._from(http, endpoint, login, (wanted, progress)), login
                 except ImageError as error:
                     last = error
         raise ImageError(f'failed to pull and unpack image "{wanted}": {last}') from last

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import orjson
 
-from sampan.node.runtime import spec
+from sampan.node.runtime import idmap, spec
 from sampan.node.runtime.protocol import Features, Mount
 
 _APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 _MOUNTS = Path("/proc/self/mountinfo")
 _RECURSIVE_SINCE = (5, 12)
+_MAPPED_SINCE = (6, 3)
+"""tmpfs can be mapped since then, and Secrets are there; layers below overlayfs since 5.19."""
 _WORDS = {"rshared": "shared", "rslave": "shared or slave"}
 _TAGS = {"rshared": ("shared:",), "rslave": ("shared:", "master:")}
 
@@ -28,10 +30,13 @@ _TAGS = {"rshared": ("shared:",), "rslave": ("shared:", "master:")}
 def features(described: bytes) -> Features:
     """Of this kernel with a runtime that describes itself (`runc features`) like this."""
     try:
-        options = orjson.loads(described).get("mountOptions") or ()
+        tree = orjson.loads(described)
+        options = tree.get("mountOptions") or ()
+        namespaces = (tree.get("linux") or {}).get("namespaces") or ()
     except (ValueError, AttributeError):
-        options = ()  # a runtime from before that command
-    return Features("rro" in options and _kernel() >= _RECURSIVE_SINCE, has_apparmor())
+        options = namespaces = ()  # a runtime from before that command
+    users = "user" in namespaces and _kernel() >= _MAPPED_SINCE and idmap.is_possible()
+    return Features("rro" in options and _kernel() >= _RECURSIVE_SINCE, has_apparmor(), users)
 
 
 def has_apparmor() -> bool:

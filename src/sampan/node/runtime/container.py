@@ -46,7 +46,7 @@ class Container:
     @property
     def merged(self) -> str:
         """Where its root file system is mounted."""
-        return os.path.join(self.folder, "merged")
+        return self.known.rootfs or os.path.join(self.folder, "merged")
 
     def update(self, **changes: Any) -> None:
         """Changes the state, in memory and on disk."""

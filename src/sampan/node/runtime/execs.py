@@ -15,7 +15,7 @@ import signal
 import struct
 import termios
 import tty as terminals
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 class Execs:
     """Starts exec sessions; `open` first."""
 
-    def __init__(self, tools: programs.Programs, tasks: Tasks, ids: Ids, folder: str) -> None:
-        self._tools = tools
+    def __init__(self, tools: Callable[[str], programs.Programs], tasks: Tasks, ids: Ids, folder: str) -> None:
+        self._tools = tools  # by the handler of a container
         self._tasks = tasks
         self._ids = ids
         self._folder = folder
@@ -79,7 +79,7 @@ class Execs:
                     place + ".pid",
                 ]
                 process = await asyncio.create_subprocess_exec(
-                    *self._tools.runc_command(*arguments, container.id),
+                    *self._tools(container.known.handler).runc_command(*arguments, container.id),
                     **streams.child(),
                     start_new_session=True,
                 )
@@ -296,8 +296,7 @@ async def _pump(stream: Stream, fd: int, chunks: asyncio.Queue[tuple[Stream, byt
 
 
 def _logged_error(path: str) -> str:
-    log = Path(path)
-    return (programs.error_text(log.read_bytes()) if log.exists() else "") or "runc exec failed"
+    return programs.error_text(programs.logged(path)) or "runc exec failed"
 
 
 def _write_process(path: str, container: Container, command: tuple[str, ...], *, tty: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from sampan.node.runtime import spec
 
 CGROUPS = Path("/sys/fs/cgroup")
+_HUGE_PAGES = Path("/sys/kernel/mm/hugepages")
 _SYS_RESOURCE = "SYS_RESOURCE"
 
 
@@ -19,7 +20,23 @@ def inspect() -> spec.Host:
     """Looks at the machine."""
     held = _capabilities()
     lowest = -1000 if _SYS_RESOURCE in held else int(Path("/proc/self/oom_score_adj").read_text())
-    return spec.Host(is_cgroup_v2(), held, lowest, platform.machine(), os.path.isdir("/dev/mqueue"), tuple(_devices()))
+    return spec.Host(
+        is_cgroup_v2(), held, lowest, platform.machine(), os.path.isdir("/dev/mqueue"), tuple(_devices()), _huge()
+    )
+
+
+def _huge() -> tuple[str, ...]:
+    """The sizes of huge pages that a cgroup can limit here, as its files name them (2MB)."""
+    is_there = (CGROUPS / "hugetlb").is_dir()
+    if is_cgroup_v2():
+        is_there = "hugetlb" in (CGROUPS / "cgroup.controllers").read_text().split()
+    if not is_there:
+        return ()
+    sizes = (path.name.removeprefix("hugepages-").removesuffix("kB") for path in _HUGE_PAGES.glob("hugepages-*kB"))
+    return tuple(
+        f"{size >> 20}GB" if size >> 20 else f"{size >> 10}MB" if size >> 10 else f"{size}KB"
+        for size in sorted(map(int, sizes))
+    )
 
 
 def is_cgroup_v2() -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
 import os
 import signal
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -21,12 +22,14 @@ import orjson
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
-from sampan.node.images import rooted, users
-from sampan.node.runtime import checks, host, logs, overlay, pod_limits, programs, record, spec
+from sampan.node.images import rooted
+from sampan.node.runtime import bundle, host, logs, overlay, pod_limits, programs, record, spec, variants
 from sampan.node.runtime import container as containers
 from sampan.node.runtime.attach import OciAttach
 from sampan.node.runtime.container import Container
 from sampan.node.runtime.execs import Execs
+from sampan.node.runtime.id_ranges import NoRangeLeft
+from sampan.node.runtime.pods import Pods
 from sampan.node.runtime.protocol import (
     CREATED,
     EXITED,
@@ -38,6 +41,7 @@ from sampan.node.runtime.protocol import (
     Features,
     Resources,
     RuntimeFailure,
+    Sandbox,
     below_usage,
 )
 
@@ -56,6 +60,9 @@ class Settings:
     conmon: str = "conmon"
     run_root: str = "/run/sampan"
     """Parent of runc's state, which need not outlive a reboot."""
+    kept_logs: logs.Kept = field(default_factory=logs.Kept)
+    variants: tuple[str, ...] = ()
+    """Files with further runtimes for RuntimeClasses; the first that exists counts."""
 
     @property
     def state_dir(self) -> str:
@@ -74,10 +81,10 @@ class OciRuntime:
         root = os.path.realpath(settings.root)
         self._folders = os.path.join(root, "c")
         self._exit_dir = os.path.join(root, "exits")
-        self._programs = programs.Programs(
-            programs.find(settings.runc), programs.find(settings.conmon), settings.state_dir, self._exit_dir
-        )
-        self._execs = Execs(self._programs, tasks, ids, os.path.join(root, "execs"))
+        usual = variants.Variant(programs.find(settings.runc))
+        self._tools = variants.Tools(usual, programs.find(settings.conmon), settings.state_dir, self._exit_dir)
+        self._pods = Pods(os.path.join(root, "p"), settings.state_dir + ".open", os.path.join(settings.run_root, "ids"))
+        self._execs = Execs(self._tools.of, tasks, ids, os.path.join(root, "execs"))
         self._containers: dict[str, Container] = {}
         self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
         self._ended: asyncio.Queue[ContainerState] = asyncio.Queue()
@@ -85,7 +92,6 @@ class OciRuntime:
         self._roots_file = os.path.join(root, "cgroups")
         self._cgroup_roots: set[str] = set()
         self._version = "runc://unknown"
-        self._features = Features(False, False)
         self._closed = False
 
     @property
@@ -96,37 +102,71 @@ class OciRuntime:
     @property
     def features(self) -> Features:
         """As runc and the kernel say, once opened."""
-        return self._features
+        return self._tools.features[""]
+
+    @property
+    def handlers(self) -> Mapping[str, Features]:
+        """Of each runtime that is here, as far as it has been asked."""
+        return self._tools.features
+
+    async def prepare(self, sandbox: Sandbox) -> str:
+        """Refuses what is not here; a pod with users of its own has a network namespace that is theirs."""
+        self._tools.check(sandbox)
+        if not sandbox.own_users:
+            return ""
+        try:
+            return await self._pods.users(sandbox.pod_uid)
+        except (OSError, NoRangeLeft) as error:
+            text = f"failed to create the pod's user namespace: {error}"
+            raise RuntimeFailure("FailedCreatePodSandBox", text) from error
+
+    async def release(self, pod_uid: str) -> None:
+        """Ends what the pod's containers had in common."""
+        await self._pods.release(pod_uid, self._tools.of)
+
+    def pods(self) -> set[str]:
+        """Those whose containers have something in common."""
+        return self._pods.uids()
 
     async def open(self) -> None:
         """Makes the directories, takes over what an earlier agent left, starts looking after the logs."""
-        self._programs.require()
+        usual = self._tools.of("")
+        usual.require()
+        self._tools.find(self._settings.variants)
         for path in (self._folders, self._exit_dir, os.path.join(self._settings.root, "execs")):
             os.makedirs(path, mode=0o700, exist_ok=True)
         os.makedirs(self._settings.state_dir, mode=0o700, exist_ok=True)
         self._host = host.inspect()
-        _, output = await self._programs.run_runc("--version")
+        _, output = await usual.run_runc("--version")
         words = [*output.decode().split(), "", "", "unknown"]
         self._version = "runc://" + words[2].partition("+")[0]
-        self._features = checks.features((await self._programs.run_runc("features"))[1])
+        await self._tools.ask("")
         self._cgroup_roots = _read_names(self._roots_file)
         self._execs.open()
         for name in sorted(os.listdir(self._folders)):
             await self._adopt(name)
         self._tasks.spawn(self._look_after_logs(), "container logs")
+        self._tasks.spawn(self._tools.ask_others(), "runtimes", critical=False)
 
     def cgroups(self) -> dict[str, str]:
         """The cgroups (relative paths) of the containers that run, by their ids."""
         return {name: found.cgroup for name, found in self._containers.items() if found.state.state == RUNNING}
+
+    def layer(self, container_id: str) -> str:
+        """The folder of what a container wrote into its own file system; empty for one that isn't there."""
+        found = self._containers.get(container_id)
+        return os.path.join(found.folder, "upper") if found is not None else ""
 
     async def start(self, config: ContainerConfig) -> ContainerState:
         """Makes and starts a container. A failed start leaves an exited container (in the failure's `state`)."""
         async with self._slots:
             container_id = (self._ids.uid() + self._ids.uid()).replace("-", "")
             known = record.create(config, container_id, self._clock.now())
+            if config.own_users:
+                known = dataclasses.replace(known, rootfs=os.path.join(self._pods.open_folder, container_id))
             container = Container(os.path.join(self._folders, container_id), known)
             try:
-                self._prepare(container, config)
+                await self._prepare(container, config)
                 self._containers[container_id] = container
                 await self._launched(container, config)
             except RuntimeFailure as failure:
@@ -170,7 +210,7 @@ class OciRuntime:
 
     async def _update(self, container: Container, resources: Resources) -> None:
         path = _written(container.folder, "resources.json", spec.changed_resources(resources))
-        code, output = await self._programs.run_runc("update", "--resources", path, container.id)
+        code, output = await self._of(container).run_runc("update", "--resources", path, container.id)
         if code:
             raise RuntimeFailure("ResizeError", programs.error_text(output) or "runc update failed")
 
@@ -223,10 +263,10 @@ class OciRuntime:
 
     async def rotate_logs(self) -> None:
         """Rotates what has grown too large."""
-        now = self._clock.now()
+        now, kept = self._clock.now(), self._settings.kept_logs
         for container in list(self._containers.values()):
-            if container.state.state == RUNNING and logs.is_too_large(container.state.log_path):
-                logs.rotate(container.state.log_path, now)
+            if container.state.state == RUNNING and logs.is_too_large(container.state.log_path, kept):
+                logs.rotate(container.state.log_path, now, kept)
                 logs.control(container.folder, "2 0 0\n")
 
     async def close(self) -> None:
@@ -240,38 +280,32 @@ class OciRuntime:
         """Removes all containers and every trace of them."""
         ids = list(self._containers)
         await asyncio.gather(*(self.remove(container_id) for container_id in ids))
-        for leftover in os.listdir(self._settings.state_dir):
-            await self._programs.delete(leftover)
-        for path in overlay.mounts_below(self._settings.root):
-            overlay.unmount(path)
+        await asyncio.gather(*(self.release(uid) for uid in self.pods()))
+        await self._tools.clear()
+        for folder in (self._settings.root, self._pods.open_folder):
+            for path in overlay.mounts_below(folder):
+                overlay.unmount(path)
         for name in self._cgroup_roots:
             host.remove_cgroup(name)  # only what is empty goes, so what another node uses stays
         self._execs.close()
         await asyncio.to_thread(rooted.remove_tree, self._settings.root)
-        rooted.remove_tree(self._settings.state_dir)
-        with contextlib.suppress(OSError):
-            os.rmdir(self._settings.run_root)
+        rooted.remove_tree(self._pods.open_folder)
+        for folder in (os.path.join(self._settings.run_root, "ids"), self._settings.run_root):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
 
-    def _prepare(self, container: Container, config: ContainerConfig) -> None:
+    async def _prepare(self, container: Container, config: ContainerConfig) -> None:
         """The container's directory with its record, its mounted file system and config.json."""
         assert self._host is not None, "the runtime is not open"
+        self._tools.check_container(config)
         try:
-            checks.propagation(config.mounts)
-            profile = checks.seccomp_profile(config.seccomp_profile) if config.seccomp_profile else None
             self._remember_cgroup(container.known.cgroup_parent)
-            pod_limits.apply(container.known.cgroup_parent, config.pod_resources)
             os.makedirs(container.folder, mode=0o711)
             record.save(container.folder, container.known)
-            merged = overlay.mount(config.image.layer_dirs, container.folder)
-            pid, ipc = self._namespace(config.pid_of, "pid"), self._namespace(config.ipc_of, "ipc")
-            place = spec.Place(container.id, merged, pid, ipc, profile)
-            tree = spec.build(config, _find_user(merged, config), place, self._host)
-            Path(container.folder, "config.json").write_bytes(orjson.dumps(tree))
-        except spec.SpecError as error:
-            text = f'failed to generate container "{container.id}" spec: failed to generate spec: {error}'
-            raise RuntimeFailure("CreateContainerError", text) from error
+            shared = await self._pods.join(config, self._of(container))
         except (OSError, ValueError) as error:
             raise RuntimeFailure("CreateContainerError", f"failed to create container: {error}") from error
+        bundle.write(container, config, shared, self._host, self._processes(config.pid_of))
 
     async def _launched(self, container: Container, config: ContainerConfig) -> None:
         """Launches it in a task of its own: who gives up waits until there is something whole to be deleted."""
@@ -285,7 +319,7 @@ class OciRuntime:
             raise failure
 
     async def _launch(self, container: Container, config: ContainerConfig) -> RuntimeFailure | None:
-        bundle = programs.Bundle(
+        order = programs.Bundle(
             container.id,
             f"{config.pod_name}_{config.name}_{config.attempt}",
             container.folder,
@@ -295,9 +329,10 @@ class OciRuntime:
             config.stdin_once,
         )
         try:
-            pid = await self._programs.create(bundle)
+            pid = await self._of(container).create(order)
             watching = container.watch(pid, self._conmon_ended)
-            await self._programs.start(container.id)
+            bundle.settle(container)
+            await self._of(container).start(container.id)
         except RuntimeFailure as failure:
             return failure
         container.update(state=RUNNING, pid=pid, started_at=self._clock.now())
@@ -312,7 +347,7 @@ class OciRuntime:
         now = self._clock.now()
         container.kill_conmon()
         container.unwatch()
-        await self._programs.delete(container.id)
+        await self._of(container).delete(container.id)
         container.update(
             state=EXITED, exit_code=128, reason="StartError", message=failure.message, started_at=0.0, finished_at=now
         )
@@ -361,9 +396,11 @@ class OciRuntime:
     async def _release(self, container: Container, *, delete: bool = True) -> None:
         """After its end: runc's state, cgroup and mount go; record and log stay until `remove`."""
         try:
+            if container.known.joins_processes:
+                container.kill_all()
             if delete:
-                await self._programs.delete(container.id)
-            overlay.unmount(container.merged)
+                await self._of(container).delete(container.id)
+            bundle.unmount(container)
         finally:
             container.released.set()
 
@@ -374,7 +411,7 @@ class OciRuntime:
             async with asyncio.timeout(KILL_SECONDS):
                 await container.ended.wait()
         except TimeoutError:
-            await self._programs.delete(container.id)
+            await self._of(container).delete(container.id)
             container.kill_conmon()
             async with asyncio.timeout(KILL_SECONDS):
                 await container.ended.wait()
@@ -383,8 +420,8 @@ class OciRuntime:
         """Deletes everything there is of it, in whichever state it was."""
         if not container.released.is_set():
             container.kill_conmon()
-            await self._programs.delete(container.id)
-            overlay.unmount(container.merged)
+            await self._of(container).delete(container.id)
+            bundle.unmount(container)
         container.unwatch()
         container.ended.set()
         container.released.set()
@@ -406,7 +443,7 @@ class OciRuntime:
             return
         container = Container(folder, known)
         pid = containers.read_pid(os.path.join(folder, "pid"))
-        if known.state.state == CREATED and (pid == 0 or self._is_waiting_to_start(name)):
+        if known.state.state == CREATED and (pid == 0 or self._tools.is_waiting(known.handler, name)):
             await self._discard(container)  # an earlier agent was killed while it made this one
             return
         self._containers[name] = container
@@ -424,10 +461,6 @@ class OciRuntime:
             await self._clock.sleep(LOG_CHECK_SECONDS)
             await self.rotate_logs()
 
-    def _is_waiting_to_start(self, container_id: str) -> bool:
-        """runc keeps this pipe from create until start."""
-        return os.path.exists(os.path.join(self._settings.state_dir, container_id, "exec.fifo"))
-
     def _remember_cgroup(self, parent: str) -> None:
         """Keeps the first part of the path: the directories above a pod's are removed only by `cleanup_all`."""
         name = parent.partition("/")[0]
@@ -435,8 +468,11 @@ class OciRuntime:
             self._cgroup_roots.add(name)
             Path(self._roots_file).write_text("\n".join(sorted(self._cgroup_roots)))
 
-    def _namespace(self, container_id: str, kind: str) -> str:
-        return f"/proc/{self._running(container_id).state.pid}/ns/{kind}" if container_id else ""
+    def _of(self, container: Container) -> programs.Programs:
+        return self._tools.of(container.known.handler)
+
+    def _processes(self, container_id: str) -> str:
+        return f"/proc/{self._running(container_id).state.pid}/ns/pid" if container_id else ""
 
     def _get(self, container_id: str) -> Container:
         container = self._containers.get(container_id)
@@ -457,24 +493,6 @@ def _read_names(path: str) -> set[str]:
         return set(Path(path).read_text().split("\n")) - {""}
     except FileNotFoundError:
         return set()
-
-
-def _find_user(merged: str, config: ContainerConfig) -> users.User:
-    text = config.image.config.user if config.user is None else str(config.user)
-    if config.group is not None:
-        text = f"{text.partition(':')[0]}:{config.group}"
-    fd = os.open(merged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        user = users.lookup(fd, text)
-        if config.group is not None:
-            # The image's memberships count also where the pod gives the primary group.
-            named = users.lookup(fd, text.partition(":")[0])
-            user = users.User(user.uid, user.gid, named.groups, user.home)
-    finally:
-        os.close(fd)
-    if config.run_as_non_root and user.uid == 0:
-        raise RuntimeFailure("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")
-    return user
 
 
 def _written(folder: str, name: str, tree: spec.Tree) -> str:

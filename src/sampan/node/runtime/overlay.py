@@ -15,11 +15,15 @@ _TO_READ = 1 | 2 | 4 | 8  # read only, no set-user-id, no devices, no programs
 _OPTIONS_BYTES = 4095
 
 
-def mount(layers: tuple[str, ...], folder: str) -> str:
-    """Mounts `folder/merged` over the layers (lowest first) and returns its path. OSError, ValueError if too many."""
-    upper, work, merged = (os.path.join(folder, name) for name in ("upper", "work", "merged"))
+def mount(layers: tuple[str, ...], folder: str, merged: str, owner: int = 0) -> str:
+    """Mounts `merged` over the layers (lowest first) and returns it; new files are in `folder`.
+
+    `owner` has the root of an image without layers. OSError, ValueError for too many layers.
+    """
+    upper, work = (os.path.join(folder, name) for name in ("upper", "work"))
     for path in (upper, work, merged):
         os.makedirs(path, mode=0o755, exist_ok=True)
+    os.chown(upper, owner, owner)
     if layers:
         # The merged root shows the upper directory's own mode and owner.
         top = os.stat(layers[-1])

@@ -71,6 +71,13 @@ def _v2(relative: str, limits: Resources) -> Iterator[_File]:
         yield _File(folder / "cpu.weight", weight, int(weight))
     yield _File(folder / "cpu.max", quota, limits.cpu_quota or _NONE)
     yield _File(folder / "memory.max", str(limits.memory_limit or "max"), limits.memory_limit or _NONE)
+    yield from _pids(folder, limits)
+
+
+def _pids(folder: Path, limits: Resources) -> Iterator[_File]:
+    if limits.pids_limit > 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield _File(folder / "pids.max", str(limits.pids_limit), limits.pids_limit)
 
 
 def _v1(relative: str, limits: Resources) -> Iterator[_File]:
@@ -82,6 +89,7 @@ def _v1(relative: str, limits: Resources) -> Iterator[_File]:
         yield _File(cpu / "cpu.shares", str(shares), shares)
     yield _File(cpu / "cpu.cfs_quota_us", str(limits.cpu_quota or -1), limits.cpu_quota or _NONE)
     yield _File(memory / "memory.limit_in_bytes", str(limits.memory_limit or -1), limits.memory_limit or _NONE)
+    yield from _pids(host.CGROUPS / "pids" / relative, limits)
 
 
 def _size(text: str) -> int:

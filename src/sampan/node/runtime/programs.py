@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 
@@ -49,6 +50,8 @@ class Programs:
     conmon: str
     state_dir: str
     exit_dir: str
+    arguments: tuple[str, ...] = ()
+    """Global ones of the runtime, before all others."""
 
     def require(self) -> None:
         """RuntimeFailure if one of the programs is missing."""
@@ -58,6 +61,7 @@ class Programs:
 
     async def create(self, bundle: Bundle) -> int:
         """Starts conmon, which has runc make the container; returns the pid of its first process."""
+        os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         source, sink = pipes.pipe()
         try:
             try:
@@ -93,13 +97,35 @@ class Programs:
         """Removes what runc has of the container, killing what runs; its cgroup goes too."""
         await self.run_runc("delete", "--force", container_id)
 
+    async def run_detached(self, container_id: str, folder: str, pid_file: str) -> None:
+        """Makes and starts a container without streams, which nobody waits for. RuntimeFailure."""
+        os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
+        log = os.path.join(folder, "runtime.log")
+        process = await asyncio.create_subprocess_exec(
+            *self.runc_command(
+                "--log", log, "run", "--detach", "--bundle", folder, "--pid-file", pid_file, container_id
+            ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        if await process.wait():
+            raise start_failure("runc run failed", logged(log))
+
+    async def features(self) -> bytes:
+        """What the runtime says that it can do; something else from one that doesn't know the question."""
+        return (await self._run(self.runc, "features"))[1]
+
     async def run_runc(self, *arguments: str) -> tuple[int, bytes]:
         """Runs runc to its end; returns exit code and what it printed."""
+        return await self._run(*self.runc_command(*arguments))
+
+    async def _run(self, *command: str) -> tuple[int, bytes]:
         source, sink = pipes.pipe()
         try:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *self.runc_command(*arguments),
+                    *command,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=sink,
                     stderr=sink,
@@ -113,13 +139,14 @@ class Programs:
 
     def runc_command(self, *arguments: str) -> list[str]:
         """runc's command line."""
-        return [self.runc, "--root", self.state_dir, "--log-format", "json", *arguments]
+        return [self.runc, *self.arguments, "--root", self.state_dir, "--log-format", "json", *arguments]
 
     def _conmon_arguments(self, bundle: Bundle) -> list[str]:
         folder = bundle.folder
         arguments = [self.conmon, "--cid", bundle.id, "--cuuid", bundle.id, "--name", bundle.name]
         arguments += ["--runtime", self.runc, "--bundle", folder, "--full-attach", "--socket-dir-path", folder]
         arguments += ["--runtime-arg", f"--root={self.state_dir}", "--runtime-arg", "--log-format=json"]
+        arguments += [word for each in self.arguments for word in ("--runtime-arg", each)]
         arguments += ["--container-pidfile", f"{folder}/pid", "--conmon-pidfile", f"{folder}/conmon.pid"]
         arguments += ["--exit-dir", self.exit_dir, "--log-level", "error", "--no-sync-log"]
         arguments += ["--log-path", f"k8s-file:{bundle.log_path}" if bundle.log_path else "none"]
@@ -127,6 +154,13 @@ class Programs:
         arguments += ["--stdin"] if bundle.stdin else []
         arguments += ["--leave-stdin-open"] if bundle.stdin and not bundle.stdin_once else []
         return arguments
+
+
+def logged(path: str) -> bytes:
+    """What a runtime wrote into its log."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(path).read_bytes()
+    return b""
 
 
 def start_failure(default: str, output: bytes) -> RuntimeFailure:

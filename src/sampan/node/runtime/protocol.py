@@ -1,4 +1,4 @@
-"""What the agent asks of a container runtime: one protocol, implemented by `oci.py` and `simulated.py`.
+"""What the agent asks of a container runtime: one protocol, implemented by `oci.py`, `cri/` and `simulated.py`.
 
 Everything is about single containers; a pod is a network namespace, a cgroup and a set of containers, and
 putting those together is the agent's work. Times are unix seconds.
@@ -6,7 +6,7 @@ putting those together is the agent's work. Times are unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -33,6 +33,18 @@ class Mount:
     propagation: Literal["private", "rslave", "rshared"] = "private"
     size_bytes: int = 0
     """Of a tmpfs; 0 leaves the kernel's default."""
+    options: tuple[str, ...] = ()
+    """Further ones, such as `nosuid`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device node of the host (or a directory of such) that the container gets at `target`."""
+
+    source: str
+    target: str
+    access: str = "rwm"
+    """What the device cgroup lets it do: r read, w write, m make the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,8 @@ class Resources:
     cpu_period: int = 100_000
     memory_limit: int = 0
     pids_limit: int = 0
+    huge_pages: tuple[tuple[str, int], ...] = ()
+    """Bytes by the pages' size, as `2MB`; a size that is not named has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,19 @@ class Features:
 
     recursive_read_only: bool = True
     apparmor: bool = True
+    user_namespaces: bool = False
+    """Whether pods can have users of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What a pod is to have around its containers, where that is more than a network and a cgroup."""
+
+    pod_uid: str
+    handler: str = ""
+    """Which runtime its RuntimeClass names; empty for the usual one."""
+    own_users: bool = False
+    """A user namespace (hostUsers: false)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +97,11 @@ class ContainerConfig:
     env: tuple[tuple[str, str], ...] = ()
     cwd: str | None = None
     mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
+    cdi_devices: tuple[str, ...] = ()
+    """Names of devices, `vendor.com/class=name`, that the Container Device Interface's files describe."""
+    annotations: tuple[tuple[str, str], ...] = ()
+    """For the runtime and its hooks."""
     netns: str | None = None
     """Path of the network namespace; None shares the host's."""
     hostname: str = ""
@@ -85,6 +117,8 @@ class ContainerConfig:
     run_as_non_root: bool = False
     read_only_root: bool = False
     privileged: bool = False
+    pod_privileged: bool = False
+    """Whether any container of its pod is."""
     capabilities_add: tuple[str, ...] = ()
     capabilities_drop: tuple[str, ...] = ()
     no_new_privileges: bool = False
@@ -106,9 +140,19 @@ class ContainerConfig:
     host_pid: bool = False
     host_ipc: bool = False
     pid_of: str = ""
-    """Container id whose process namespace is joined (shareProcessNamespace); empty: its own."""
-    ipc_of: str = ""
-    """Container id whose IPC namespace is joined; empty: its own."""
+    """Container id whose process namespace is joined (of an ephemeral container's target); empty: its own."""
+    shares_processes: bool = False
+    """One process namespace with its pod's other containers (shareProcessNamespace)."""
+    shares_ipc: bool = False
+    """One IPC namespace, and one /dev/shm, with its pod's other containers."""
+    own_users: bool = False
+    """In its pod's user namespace (hostUsers: false)."""
+    handler: str = ""
+    """Which runtime runs it, as its RuntimeClass says; empty for the usual one."""
+    unmasked_proc: bool = False
+    """Nothing of /proc is hidden or read-only (procMount: Unmasked)."""
+    only_named_groups: bool = False
+    """Without the groups that the image's own files give the user (supplementalGroupsPolicy: Strict)."""
     labels: tuple[tuple[str, str], ...] = ()
     """Kept with the container and given back in its state; the simulated runtime reads its orders here."""
     pod_labels: tuple[tuple[str, str], ...] = ()
@@ -144,7 +188,7 @@ class ContainerState:
 class RuntimeFailure(Exception):
     """A container could not be made to do as asked; worded as a pod's status shows it.
 
-    Reasons: CreateContainerConfigError, CreateContainerError, RunContainerError, ExecFailed, NotFound,
+    Reasons: FailedCreatePodSandBox, CreateContainerConfigError, CreateContainerError, RunContainerError, ExecFailed, NotFound,
     NotRunning, Unsupported. `state` is the exited container of a failed start (reason StartError, exit code
     128), where there is one: it is kept and listed until it is removed, as any exited container.
     """
@@ -154,6 +198,10 @@ class RuntimeFailure(Exception):
         self.reason = reason
         self.message = message
         self.state = state
+
+
+class RuntimeUnusable(Exception):
+    """The runtime can't be used at all: what, why, and the mend, in one line."""
 
 
 def below_usage(limit: int, usage: int) -> RuntimeFailure:
@@ -198,8 +246,24 @@ class Runtime(Protocol):
     def features(self) -> Features:
         """What it can do here, once opened."""
 
+    @property
+    def handlers(self) -> Mapping[str, Features]:
+        """The same for each runtime that a RuntimeClass may name, as far as known; "" is the usual one."""
+
     async def open(self) -> None:
         """Start watching; take over the containers that an earlier agent left. Before anything else."""
+
+    async def prepare(self, sandbox: Sandbox) -> str:
+        """Get ready for a pod's containers, before its network: the path of the network namespace that it must have.
+
+        Empty: any. Idempotent. RuntimeFailure (FailedCreatePodSandBox) if the pod can't be here.
+        """
+
+    async def release(self, pod_uid: str) -> None:
+        """Let go of all that the pod's containers had in common, once they have ended. Idempotent."""
+
+    def pods(self) -> set[str]:
+        """The pods that something is kept of for `release`."""
 
     async def start(self, config: ContainerConfig) -> ContainerState:
         """Create and start a container; RuntimeFailure if it cannot be."""

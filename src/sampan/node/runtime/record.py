@@ -24,6 +24,11 @@ class Record:
     stop_signal: str = "SIGTERM"
     tty: bool = False
     stdin: bool = False
+    handler: str = ""
+    rootfs: str = ""
+    """Where its root file system is mounted; empty for the usual place in its directory."""
+    joins_processes: bool = False
+    """Its process namespace is not its own, so that its processes don't end with its first."""
 
 
 def create(config: ContainerConfig, container_id: str, now: float) -> Record:
@@ -42,7 +47,15 @@ def create(config: ContainerConfig, container_id: str, now: float) -> Record:
         log_path=config.log_path,
         labels=config.labels,
     )
-    return Record(state, config.cgroup_parent.strip("/"), spec.stop_signal(config), config.tty, config.stdin)
+    return Record(
+        state,
+        config.cgroup_parent.strip("/"),
+        spec.stop_signal(config),
+        config.tty,
+        config.stdin,
+        handler=config.handler,
+        joins_processes=config.shares_processes or config.host_pid or bool(config.pid_of),
+    )
 
 
 def save(folder: str, record: Record) -> None:

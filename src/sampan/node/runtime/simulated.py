@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
-from sampan.kit.version import version
+from sampan.kit.version import VERSION
 from sampan.node.runtime import orders, stages
 from sampan.node.runtime.behaviour import BehaviourError
 from sampan.node.runtime.orders import Rules, Subject
@@ -30,6 +30,7 @@ from sampan.node.runtime.protocol import (
     Features,
     Resources,
     RuntimeFailure,
+    Sandbox,
     below_usage,
 )
 from sampan.node.runtime.stages import Course, Exit, Moment
@@ -68,12 +69,28 @@ class SimulatedRuntime:
     @property
     def version(self) -> str:
         """`simulated://` and this package's version."""
-        return f"simulated://{version()}"
+        return f"simulated://{VERSION}"
 
     @property
     def features(self) -> Features:
         """Nothing is confined, so nothing is missing."""
         return Features()
+
+    @property
+    def handlers(self) -> Mapping[str, Features]:
+        """The usual one; any other that is asked for is the same."""
+        return {"": self.features}
+
+    async def prepare(self, sandbox: Sandbox) -> str:
+        """Nothing is needed."""
+        return ""
+
+    async def release(self, pod_uid: str) -> None:
+        """Nothing is held."""
+
+    def pods(self) -> set[str]:
+        """None."""
+        return set()
 
     async def open(self) -> None:
         """Whoever takes over sees in `containers` what has ended."""

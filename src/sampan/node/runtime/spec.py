@@ -28,6 +28,8 @@ _NAMES = (
     " SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE"
     " MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 )
+ID_COUNT = 65536
+"""How many users a user namespace has."""
 DEFAULT_CAPABILITIES = tuple(_DEFAULTS.split())
 CAPABILITIES = tuple(_NAMES.split())
 MASKED_PATHS = [
@@ -60,6 +62,8 @@ class Host:
     """Whether `/dev/mqueue` is mounted, for containers that share the host's IPC."""
     devices: tuple[Tree, ...] = ()
     """The host's device nodes as the specification lists them, for privileged containers."""
+    huge_pages: tuple[str, ...] = ()
+    """Sizes (`2MB`) that its cgroups can limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,11 @@ class Place:
     ipc_namespace: str = ""
     seccomp: Tree | None = None
     """The profile that is in the file that the configuration names."""
+    user_namespace: str = ""
+    first_id: int = 0
+    """Which of the host's ids is user 0 of that namespace."""
+    shm: str = ""
+    """A file system for /dev/shm that the pod's containers share; empty: its own."""
 
 
 class SpecError(ValueError):
@@ -84,7 +93,7 @@ def build(config: ContainerConfig, user: User, place: Place, host: Host) -> Tree
         "ociVersion": "1.0.2",
         "process": _process(config, user, host),
         "root": {"path": place.rootfs, "readonly": config.read_only_root},
-        "mounts": _mounts(config, host),
+        "mounts": _mounts(config, place, host),
         "linux": _linux(config, place, host),
         "annotations": {"io.kubernetes.container.name": config.name, "io.kubernetes.pod.uid": config.pod_uid},
     }
@@ -166,33 +175,36 @@ def _environment(config: ContainerConfig) -> list[str]:
     return [f"{name}={value}" for name, value in found.items()]
 
 
-def _mounts(config: ContainerConfig, host: Host) -> list[Tree]:
+def _mounts(config: ContainerConfig, place: Place, host: Host) -> list[Tree]:
     own = sorted((_mount(mount) for mount in config.mounts), key=lambda mount: mount["destination"].count("/"))
     taken = {mount["destination"] for mount in own}
-    return [mount for mount in _default_mounts(config, host) if mount["destination"] not in taken] + own
+    return [mount for mount in _default_mounts(config, place, host) if mount["destination"] not in taken] + own
 
 
-def _default_mounts(config: ContainerConfig, host: Host) -> list[Tree]:
+def _default_mounts(config: ContainerConfig, place: Place, host: Host) -> list[Tree]:
     strict = ["nosuid", "noexec", "nodev"]
     access = "rw" if config.privileged else "ro"
     cgroup_options = [*strict, "relatime", access]
-    shm = _file_system("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"], "shm")
-    mqueue = [_file_system("/dev/mqueue", "mqueue", strict)]
+    shm = file_system("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"], "shm")
+    if place.shm:
+        shm = {"destination": "/dev/shm", "type": "bind", "source": place.shm, "options": ["bind", *strict]}
+    mqueue = [file_system("/dev/mqueue", "mqueue", strict)]
     if config.host_ipc:
         shm = _mount(Mount("/dev/shm", "/dev/shm"))
         mqueue = [_mount(Mount("/dev/mqueue", "/dev/mqueue"))] if host.has_mqueue else []
     return [
-        _file_system("/proc", "proc", strict),
-        _file_system("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        _file_system("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        file_system("/proc", "proc", strict),
+        file_system("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        file_system("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         *mqueue,
-        _file_system("/sys", "sysfs", [*strict, access]),
-        _file_system("/sys/fs/cgroup", "cgroup", cgroup_options),
+        file_system("/sys", "sysfs", [*strict, access]),
+        file_system("/sys/fs/cgroup", "cgroup", cgroup_options),
         shm,
     ]
 
 
-def _file_system(target: str, kind: str, options: list[str], source: str = "") -> Tree:
+def file_system(target: str, kind: str, options: list[str], source: str = "") -> Tree:
+    """A mount of a file system that the kernel makes."""
     return {"destination": target, "type": kind, "source": source or kind, "options": options}
 
 
@@ -203,14 +215,14 @@ def _mount(mount: Mount) -> Tree:
     target = "/" + target.lstrip("/")
     if mount.kind == "tmpfs":
         size = [f"size={mount.size_bytes}"] if mount.size_bytes else []
-        return _file_system(target, "tmpfs", ["nosuid", "nodev", "mode=1777", *size])
+        return file_system(target, "tmpfs", ["nosuid", "nodev", "mode=1777", *size])
     access = "rro" if mount.recursive else "ro" if mount.read_only else "rw"
     propagation = "rprivate" if mount.propagation == "private" else mount.propagation
     return {
         "destination": target,
         "type": "bind",
         "source": mount.source,
-        "options": ["rbind", propagation, access],
+        "options": ["rbind", propagation, access, *mount.options],
     }
 
 
@@ -222,11 +234,13 @@ def _linux(config: ContainerConfig, place: Place, host: Host) -> Tree:
     }
     if config.sysctls:
         tree["sysctl"] = dict(config.sysctls)
+    tree |= users(place.user_namespace, place.first_id, tree["namespaces"])
     if config.privileged:
         tree["devices"] = list(host.devices)
     else:
-        tree["maskedPaths"] = MASKED_PATHS
-        tree["readonlyPaths"] = READ_ONLY_PATHS
+        if not config.unmasked_proc:
+            tree["maskedPaths"] = MASKED_PATHS
+            tree["readonlyPaths"] = READ_ONLY_PATHS
         if config.seccomp == "RuntimeDefault":
             tree["seccomp"] = seccomp.profile(frozenset(capabilities(config, host)), host.machine)
         elif config.seccomp == "Localhost" and place.seccomp is not None:
@@ -235,6 +249,15 @@ def _linux(config: ContainerConfig, place: Place, host: Host) -> Tree:
     if wanted - {"private"}:
         tree["rootfsPropagation"] = "rshared" if "rshared" in wanted else "rslave"
     return tree
+
+
+def users(path: str, first_id: int, namespaces: list[Tree]) -> Tree:
+    """Joins the user namespace in the file, if there is one, and says how it maps ids: a runtime wants to know."""
+    if not path:
+        return {}
+    namespaces.append(_namespace("user", path))
+    maps = [{"containerID": 0, "hostID": first_id, "size": ID_COUNT}]
+    return {"uidMappings": maps, "gidMappings": maps}
 
 
 def _namespaces(config: ContainerConfig, place: Place, host: Host) -> list[Tree]:
@@ -268,6 +291,9 @@ def _resources(config: ContainerConfig, host: Host) -> Tree:
             tree["unified"] = {"memory.oom.group": "1"}
     if limits.pids_limit > 0:
         tree["pids"] = {"limit": limits.pids_limit}
+    if host.huge_pages:
+        asked = dict(limits.huge_pages)
+        tree["hugepageLimits"] = [{"pageSize": size, "limit": asked.get(size, 0)} for size in host.huge_pages]
     return tree
 
 

@@ -3,14 +3,13 @@
 https://kubernetes.io/docs/concepts/storage/volumes/#local
 """
 
-import os
 import shutil
-import stat
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sampan.node.volumes import host_path
+from sampan.meta import quantity
+from sampan.node.volumes import host_path, loops, mounted, ownership
 from sampan.node.volumes.failure import VolumeFailure
 
 Object = Mapping[str, Any]
@@ -20,7 +19,7 @@ def prepare(volume: Object, ours: Path, pod: Object) -> Path:
     """The path, once it is as it should be. `ours` is where the folders are that we make. Raises VolumeFailure."""
     spec, name = volume["spec"], volume["metadata"]["name"]
     if spec.get("volumeMode") == "Block":
-        raise VolumeFailure(f'volume "{name}": block volumes are not supported')
+        return _device(volume)
     if spec.get("hostPath"):
         return host_path.prepare(spec["hostPath"])
     if not spec.get("local"):
@@ -35,39 +34,63 @@ def prepare(volume: Object, ours: Path, pod: Object) -> Path:
         raise VolumeFailure(text)
     if not path.is_dir():
         raise VolumeFailure(f'volume "{name}": {path} is not a directory')
-    security = pod["spec"].get("securityContext") or {}
-    if security.get("fsGroup") is not None:
-        _give(path, int(security["fsGroup"]), everything=security.get("fsGroupChangePolicy") != "OnRootMismatch")
+    give(path, volume, pod)
     return path
 
 
-def discard(ours: Path, name: str) -> None:
-    """Deletes the folder of a volume that is over. Repeating is harmless."""
-    folder = ours / name
-    if folder.is_dir():
-        shutil.rmtree(folder)
+def mounting(volume: Object, folder: Path) -> Awaitable[Path] | None:
+    """How the volume is mounted at the folder, if it is one that a program mounts."""
+    spec = volume["spec"]
+    options = spec.get("mountOptions") or ()
+    if spec.get("nfs"):
+        return mounted.nfs(spec["nfs"], options, folder)
+    if spec.get("volumeMode") != "Block" and spec.get("local"):
+        path = Path(spec["local"]["path"])
+        if path.is_block_device():
+            return mounted.disk(path, spec["local"].get("fsType") or "", options, folder)
+    return None
 
 
-def _give(folder: Path, group: int, *, everything: bool) -> None:
-    """All in the folder belongs to the group, which may do there what the owner may."""
-    found = folder.stat()
-    if not everything and found.st_gid == group and found.st_mode & _OF_FOLDERS == _OF_FOLDERS:
+def give(folder: Path, volume: Object, pod: Object) -> None:
+    """To the pod's group, if it has one and the volume is of a kind that can be given."""
+    security = pod["spec"].get("securityContext") or {}
+    if security.get("fsGroup") is None or not volume["spec"].get("local"):
         return
-    for _, names, files, here in os.fwalk(folder, topdown=False, follow_symlinks=False):
-        for name in (*names, *files):
-            mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
-            os.chown(name, -1, group, dir_fd=here, follow_symlinks=False)
-            if not stat.S_ISLNK(mode):
-                os.chmod(name, _shared(mode), dir_fd=here)
-    os.chown(folder, -1, group)
-    folder.chmod(_shared(found.st_mode))
+    everything = security.get("fsGroupChangePolicy") != "OnRootMismatch"
+    ownership.give(folder, int(security["fsGroup"]), everything=everything)
 
 
-_OF_FOLDERS = stat.S_ISGID | stat.S_IRWXG
+def _device(volume: Object) -> Path:
+    """The block device behind the volume. Raises VolumeFailure."""
+    spec, name = volume["spec"], volume["metadata"]["name"]
+    if not spec.get("local"):
+        kind = next((kind for kind in spec if kind in _SOURCES or kind == "hostPath"), "unknown")
+        raise VolumeFailure(f'volume "{name}": volumes of type {kind} can not be block devices')
+    path = Path(spec["local"]["path"])
+    if not path.is_block_device():
+        raise VolumeFailure(f'MapVolume.SetUpDevice failed for volume "{name}" : {path} is not a block device')
+    return path
 
 
-def _shared(mode: int) -> int:
-    return stat.S_IMODE(mode) | (_OF_FOLDERS if stat.S_ISDIR(mode) else stat.S_IRGRP | stat.S_IWGRP)
+def is_device_of(volume: Object, ours: Path) -> bool:
+    """Whether the volume is a device over a file that we make."""
+    spec = volume["spec"]
+    return spec.get("volumeMode") == "Block" and Path((spec.get("local") or {}).get("path") or "/").parent == ours
+
+
+def size(volume: Object) -> int:
+    """In bytes, by its object."""
+    return quantity.to_int((volume["spec"].get("capacity") or {}).get("storage") or "0")
+
+
+def discard(ours: Path, name: str) -> None:
+    """Deletes the folder or the file of a volume that is over. Repeating is harmless."""
+    place = ours / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    elif place.exists():
+        loops.detach(place)
+        place.unlink()
 
 
 _SOURCES = frozenset(

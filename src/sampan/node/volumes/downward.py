@@ -13,7 +13,18 @@ from sampan.node.volumes.failure import VolumeFailure
 
 Object = Mapping[str, Any]
 
+_LASTING = ("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")
+
+
+def is_in(pod: Object) -> bool:
+    """Whether a volume of the pod shows something of the pod that may change."""
+    for volume in pod["spec"].get("volumes") or ():
+        for part in (volume, *((volume.get("projected") or {}).get("sources") or ())):
+            for item in (part.get("downwardAPI") or {}).get("items") or ():
+                if (item.get("fieldRef") or {}).get("fieldPath") not in _LASTING:
+                    return True
+    return False
 
 
 def field(pod: Object, path: str) -> str:

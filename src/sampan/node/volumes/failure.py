@@ -7,3 +7,7 @@ class VolumeFailure(Exception):
     def __init__(self, message: str, reason: str = "FailedMount") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Waiting(VolumeFailure):
+    """A volume is on its way: nothing that an event would tell."""

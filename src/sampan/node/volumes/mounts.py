@@ -4,6 +4,7 @@ import ctypes
 import os
 from pathlib import Path
 
+_MS_SHARED = 1 << 20
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC = 2, 4, 8, 4096, 16384
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _INVALID, _MISSING = 22, 2
@@ -18,10 +19,31 @@ def mount_tmpfs(path: Path, size_bytes: int = 0, *, mode: int = 0o755, runnable:
     _check(_libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options.encode()), f"mount tmpfs at {path}")
 
 
+def mount_huge_pages(path: Path, page_bytes: int) -> None:
+    """Memory in huge pages of this size."""
+    options = f"pagesize={page_bytes // 1024}K"
+    kind = b"hugetlbfs"
+    _check(_libc.mount(b"nodev", os.fsencode(path), kind, 0, options.encode()), f"mount hugetlbfs at {path}")
+
+
 def bind(source: Path, target: Path) -> None:
     """The source, and what is mounted below it, also at `target`."""
     flags = _MS_BIND | _MS_REC
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), None, flags, None), f"bind {source} at {target}")
+
+
+def make_shared(path: Path) -> None:
+    """What is mounted below it from now on reaches its copies, and comes back from them."""
+    _check(_libc.mount(b"none", os.fsencode(path), None, _MS_REC | _MS_SHARED, None), f"share {path}")
+
+
+def table() -> list[tuple[str, str]]:
+    """All mount points, each with its marks (`shared:1 master:2`), in the order in which they were mounted."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.partition(" - ")[0].split()
+        found.append((_unescaped(fields[4]), " ".join(fields[6:])))
+    return found
 
 
 def mounted_below(folder: Path) -> list[Path]:

@@ -149,7 +149,7 @@ def _mode(spec: Object, default: int = _DEFAULT_MODE, key: str = "defaultMode") 
 _KNOWN = frozenset(
     (
         "name", "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected", "persistentVolumeClaim",
-        "ephemeral", "image",
+        "ephemeral", "image", "csi", "nfs",
     )
 )  # fmt: skip
 

@@ -43,6 +43,8 @@ class Sources:
     volumes: Mapping[str, Object] = field(default_factory=dict)
     images: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The unpacked layers of image volumes, the lowest first, by the volumes' names."""
+    csi: tuple[Any, ...] = ()
+    """What the drivers of the pod's CSI volumes are to be told: Orders."""
     allocatable: Mapping[str, str] = field(default_factory=dict)
     """What the node can give, which is the limit of a container that has none."""
 
@@ -52,7 +54,7 @@ def needed(pod: Object) -> list[Source]:
 
     Something that one place needs and another would do without is needed.
     """
-    found = [*_from_volumes(pod["spec"].get("volumes") or ()), *_from_environment(pod["spec"])]
+    found = [*of_volumes(pod), *_from_environment(pod["spec"])]
     found += [Source(CLAIM, name) for _, name in pod_claims.of(pod)]
     merged: dict[tuple[str, str, str, int], bool] = {}
     for source in found:
@@ -61,8 +63,9 @@ def needed(pod: Object) -> list[Source]:
     return sorted(Source(k, n, optional, a, e) for (k, n, a, e), optional in merged.items())
 
 
-def _from_volumes(volumes: Iterable[Object]) -> Iterable[Source]:
-    for volume in volumes:
+def of_volumes(pod: Object) -> Iterable[Source]:
+    """What the files of the pod's volumes are made from; something may come more than once."""
+    for volume in pod["spec"].get("volumes") or ():
         if "configMap" in volume:
             yield _named(CONFIG_MAP, volume["configMap"])
         if "secret" in volume:

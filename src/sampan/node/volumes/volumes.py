@@ -9,27 +9,35 @@ import asyncio
 import itertools
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sampan.kinds.parts import pod_claims
 from sampan.kit.clock import Clock
-from sampan.meta import quantity, timestamps
+from sampan.meta import timestamps
+from sampan.node.plugins.places import Places
 from sampan.node.runtime import overlay
-from sampan.node.volumes import claimed, host_path, mounts, payload, subpath, writer
+from sampan.node.volumes import claimed, empty_dir, host_path, loops, mounted, mounts, payload, subpath, writer
 from sampan.node.volumes.failure import VolumeFailure
 from sampan.node.volumes.sources import Sources
 
+if TYPE_CHECKING:
+    from sampan.node.csi.volumes import CsiVolumes
+
 Object = Mapping[str, Any]
+
+
+_DEVICES = "devices"
 
 
 class Volumes:
     """The volumes of one node's pods below `root`, which belongs to root alone, and those that outlive pods in `local`."""
 
-    def __init__(self, root: Path, local: Path, clock: Clock) -> None:
-        self._root, self._local = root, local
-        self._clock = clock
+    def __init__(self, root: Path, local: Path, clock: Clock, csi: "CsiVolumes | None" = None) -> None:
+        self._root, self._local, self._places = root, local, Places(root.parent)
+        self._clock, self._csi = clock, csi
+        self._busy: dict[str, asyncio.Lock] = {}
         self._serial = itertools.count()
 
     async def prepare(self, pod: Object, given: Sources) -> dict[str, str]:
@@ -37,7 +45,10 @@ class Volumes:
 
         Called again with newer sources it updates the files in one step. VolumeFailure says what is missing.
         """
-        return await asyncio.to_thread(self._prepare, pod, given)
+        async with self._busy.setdefault(pod["metadata"]["uid"], asyncio.Lock()):
+            done = await self._csi.prepare(pod, given.csi) if self._csi is not None and given.csi else {}
+            done |= await self._mounted(pod, given)
+            return await asyncio.to_thread(self._prepare, pod, given, done)
 
     async def mount_subpath(self, pod_uid: str, volume_path: str, inner: str, *, slot: str) -> str:
         """A path of ours that shows `inner` of the volume; `slot` is unique in the pod (container and number)."""
@@ -47,7 +58,11 @@ class Volumes:
 
     async def teardown(self, pod_uid: str) -> None:
         """Unmount and delete all of the pod's volumes. Repeating is harmless."""
-        await asyncio.to_thread(self._teardown, pod_uid)
+        async with self._busy.setdefault(pod_uid, asyncio.Lock()):
+            if self._csi is not None:
+                await self._csi.teardown(pod_uid)
+            await asyncio.to_thread(self._teardown, pod_uid)
+        self._busy.pop(pod_uid, None)
 
     async def discard(self, name: str) -> None:
         """Deletes the folder of a persistent volume that is over. Repeating is harmless."""
@@ -55,22 +70,46 @@ class Volumes:
 
     def pods(self) -> set[str]:
         """The uids of the pods that have something here, also after a restart."""
-        return {path.name for path in self._root.iterdir()} if self._root.is_dir() else set()
+        found = {path.name for path in self._root.iterdir()} if self._root.is_dir() else set()
+        return found | self._csi.pods() if self._csi is not None else found
 
-    def _prepare(self, pod: Object, given: Sources) -> dict[str, str]:
+    async def _mounted(self, pod: Object, given: Sources) -> dict[str, str]:
+        """Those that a program mounts. Raises VolumeFailure."""
+        found = {}
+        for volume in pod["spec"].get("volumes") or ():
+            folder = self._pod_folder(pod["metadata"]["uid"]) / "volumes" / _safe(volume["name"])
+            bound = given.volumes.get(pod_claims.name_of(pod, volume) or "")
+            if "nfs" in volume:
+                await _said(mounted.nfs(volume["nfs"], (), folder), volume["name"])
+            elif bound is not None and (work := claimed.mounting(bound, folder)) is not None:
+                await _said(work, bound["metadata"]["name"])
+                await asyncio.to_thread(claimed.give, folder, bound, pod)
+            else:
+                continue
+            found[volume["name"]] = str(folder)
+        return found
+
+    def _prepare(self, pod: Object, given: Sources, done: Mapping[str, str]) -> dict[str, str]:
         volumes = pod["spec"].get("volumes") or ()
         refusal = payload.unsupported(volumes)
         if refusal:
             raise VolumeFailure(refusal)
-        return {volume["name"]: str(self._prepare_one(pod, volume, given)) for volume in volumes}
+        left = [volume for volume in volumes if volume["name"] not in done]
+        return {**done, **{volume["name"]: str(self._prepare_one(pod, volume, given)) for volume in left}}
 
     def _prepare_one(self, pod: Object, volume: Object, given: Sources) -> Path:
         name = volume["name"]
         try:
             if "hostPath" in volume:
-                return host_path.prepare(volume["hostPath"])
+                source = volume["hostPath"]
+                return host_path.prepare({**source, "path": str(self._places.on_host(source["path"]))})
+            if "csi" in volume:
+                raise VolumeFailure("volumes of storage drivers are not supported here")
             if (claim := pod_claims.name_of(pod, volume)) is not None:
-                return claimed.prepare(given.volumes[claim], self._local, pod)
+                bound = given.volumes[claim]
+                if claimed.is_device_of(bound, self._local):
+                    return self._prepare_device(pod, bound)
+                return claimed.prepare(bound, self._local, pod)
             folder = self._pod_folder(pod["metadata"]["uid"]) / "volumes" / _safe(name)
             group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
             if "image" in volume:
@@ -78,7 +117,7 @@ class Volumes:
                 return folder
             files = payload.of_volume(pod, volume, given)
             if files is None:
-                _prepare_empty(folder, volume.get("emptyDir") or {}, group)
+                empty_dir.prepare(folder, volume.get("emptyDir") or {}, pod, given.allocatable)
             else:
                 _prepare_files(folder, in_memory="configMap" not in volume and "downwardAPI" not in volume)
                 writer.write(folder, files, self._stamp(), group)
@@ -88,8 +127,24 @@ class Volumes:
             raise VolumeFailure(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
         return folder
 
+    def _prepare_device(self, pod: Object, bound: Object) -> Path:
+        """A device over a file of ours; which pods have it is noted beside their volumes."""
+        name = bound["metadata"]["name"]
+        note = self._pod_folder(pod["metadata"]["uid"]) / _DEVICES / _safe(name)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+        self._local.mkdir(parents=True, exist_ok=True)
+        return loops.attach(self._local / name, claimed.size(bound))
+
+    def _release_devices(self, pod_uid: str) -> None:
+        for note in (self._pod_folder(pod_uid) / _DEVICES).glob("*"):
+            note.unlink()
+            if not any(self._root.glob(f"*/{_DEVICES}/{note.name}")):
+                loops.detach(self._local / note.name)
+
     def _teardown(self, pod_uid: str) -> None:
         folder = self._pod_folder(pod_uid)
+        self._release_devices(pod_uid)
         mounts.unmount_below(folder)
         if mounts.mounted_below(folder):
             raise OSError(f"still mounted below {folder}")
@@ -104,20 +159,12 @@ class Volumes:
         return f"{moment}.{os.getpid()}{next(self._serial):09d}"
 
 
-def _prepare_empty(folder: Path, spec: Object, group: int | None) -> None:
-    """A folder anyone may write to; made once, so that restarts of containers find what they left."""
-    if folder.exists() and (spec.get("medium") != "Memory" or mounts.is_mounted(folder)):
-        return
-    medium = spec.get("medium", "")
-    if medium not in ("", "Memory"):
-        raise VolumeFailure(f'emptyDir medium "{medium}" is not supported')
-    folder.mkdir(parents=True, exist_ok=True)
-    if medium == "Memory":
-        limit = spec.get("sizeLimit")
-        mounts.mount_tmpfs(folder, quantity.to_int(limit) if limit else 0, mode=0o777)
-    if group is not None:
-        os.chown(folder, -1, group)
-    folder.chmod(0o2777 if group is not None else 0o777)
+async def _said(work: Awaitable[Any], name: str) -> None:
+    """Its failure, as an event says it."""
+    try:
+        await work
+    except (VolumeFailure, OSError) as error:
+        raise VolumeFailure(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
 
 
 def _prepare_image(folder: Path, layers: tuple[str, ...] | None) -> None:

@@ -33,8 +33,8 @@ def role(live: Tree, wanted: Tree) -> Tree | None:
         selectors = _joined((live.get("aggregationRule") or {}).get("clusterRoleSelectors"), aggregation)
         changed["aggregationRule"] = {**(live.get("aggregationRule") or {}), "clusterRoleSelectors": selectors}
     else:
-        present = live.get("rules") or []
-        missing = matching.compact(matching.uncovered(present, wanted.get("rules") or ()))
+        present, given = live.get("rules") or [], wanted.get("rules") or []
+        missing = [] if present == given else matching.compact(matching.uncovered(present, given))
         if missing:
             changed["rules"] = [*present, *missing]
     return None if changed == live else changed

@@ -35,7 +35,9 @@ def secrets(pod: Tree) -> set[str]:
     """The names of all secrets that the pod mentions."""
     spec = pod.get("spec") or {}
     pulling = {reference.get("name", "") for reference in spec.get("imagePullSecrets") or ()}
-    return (_names(spec, "secret", "secretName") | pulling) - {""}
+    drivers = (volume.get("csi") or {} for volume in spec.get("volumes") or ())
+    published = {(source.get("nodePublishSecretRef") or {}).get("name", "") for source in drivers}
+    return (_names(spec, "secret", "secretName") | pulling | published) - {""}
 
 
 def claims(pod: Tree) -> set[str]:

@@ -80,6 +80,7 @@ class Flow:
         self._schemas: tuple[Schema, ...] = ()
         self._routes: dict[Key, Route] = {}
         self._by_schema: dict[str, Route] = {}
+        self._is_stale = False
         self.busy = 0
         self.waiting = 0
         self.rejected: dict[tuple[str, str, str], int] = {}
@@ -121,6 +122,7 @@ class Flow:
 
     async def wait(self, user: User, info: RequestInfo, seats: int = 1) -> Ticket:
         """A ticket, after its turn has come. Raises ApiError 429 when the queue is full, or the wait too long."""
+        self._freshen()
         route = self._by_schema[self._schema(user, info).name]
         level = route.level
         number = levels.flow_hash(route.schema.name, route.schema.flow(user, info))
@@ -169,10 +171,12 @@ class Flow:
 
     def routes(self) -> Iterator[Route]:
         """Every schema's, for metrics."""
+        self._freshen()
         yield from self._by_schema.values()
 
     def levels(self) -> Iterator[Level]:
         """Every level, for metrics."""
+        self._freshen()
         yield from self._levels.values()
 
     # Seats
@@ -246,6 +250,7 @@ class Flow:
     # Classification
 
     def _classify(self, key: Key, user: User, info: RequestInfo) -> Route:
+        self._freshen()
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
         route = self._by_schema[self._schema(user, info).name]
@@ -258,8 +263,18 @@ class Flow:
     # Configuration
 
     def _changed(self, take: Callable[[str, Tree | None], None], change: Change) -> None:
+        """Many may change together, so it is all taken in when somebody comes, or at once for those who wait."""
+        if _says_the_same(change):
+            return
         take(change.last().key, None if change.item is None else change.item.tree)
-        self.rebuild()
+        self._is_stale = True
+        self._routes.clear()
+        if self.waiting:
+            self.rebuild()
+
+    def _freshen(self) -> None:
+        if self._is_stale:
+            self.rebuild()
 
     def take_schema(self, name: str, tree: Tree | None) -> None:
         if tree is None:
@@ -275,6 +290,7 @@ class Flow:
 
     def rebuild(self) -> None:
         """Takes in changed objects. Levels keep their seats and queues; one that is gone ends when it is empty."""
+        self._is_stale = False
         specs = {name: spec for name, (_, spec) in self._level_specs.items()}
         for name, spec in _MANDATORY.items():
             specs.setdefault(name, spec)
@@ -304,3 +320,11 @@ class Flow:
         route = Route(schema, level, headers, dispatched=dispatched)
         route.single = Ticket(route)
         return route
+
+
+def _says_the_same(change: Change) -> bool:
+    """Whether only the object's status or metadata is not what it was."""
+    if change.item is None or change.previous is None:
+        return False
+    now, before = change.item.tree, change.previous.tree
+    return objects.uid(now) == objects.uid(before) and now.get("spec") == before.get("spec")

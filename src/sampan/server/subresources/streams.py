@@ -15,6 +15,7 @@ import orjson
 
 from sampan.kinds.core.node import NODE
 from sampan.meta import objects, status
+from sampan.server import spdy_bridge
 from sampan.server.call import Call
 from sampan.server.registry import Registry
 from sampan.server.request_info import is_true
@@ -112,7 +113,11 @@ class Streams:
         await self._registry.admit_connect(call, told, ("", "v1", kind))
         place = f"{objects.namespace(pod)}/{objects.name(pod)}"
         url = _url(self._node(pod), "portForward", place, _query(call, FORWARD_PARAMETERS))
-        return await self._joined(url, _protocol(call, "port-forward", FORWARD_PROTOCOLS) or FORWARD_PROTOCOLS[-1])
+        if spdy_bridge.is_wanted(call.request):
+            version = spdy_bridge.negotiated(call.request, spdy_bridge.FORWARD)
+            forward = spdy_bridge.Forward(await self._dialed(url, FORWARD_PROTOCOLS[0]))
+            return spdy_bridge.response(forward, version)
+        return await self._joined(url, _protocol(call, FORWARD_PROTOCOLS) or FORWARD_PROTOCOLS[-1])
 
     async def _stream(self, call: Call, verb: str, parameters: tuple[str, ...]) -> Response:
         pod = (await self._registry.find(call)).tree
@@ -122,7 +127,12 @@ class Streams:
         self._agent()
         container = _container(call, pod)
         url = _url(self._node(pod), verb, _place(pod, container), _query(call, parameters))
-        protocol = _protocol(call, verb)  # last: a client that falls back to SPDY must read what is wrong above
+        if spdy_bridge.is_wanted(call.request):
+            version = spdy_bridge.negotiated(call.request, spdy_bridge.COMMANDS)
+            count = spdy_bridge.expected(told, version)
+            command = spdy_bridge.Command(await self._dialed(url, PROTOCOLS[0]), version, count)
+            return spdy_bridge.response(command, version)
+        protocol = _protocol(call)  # last: a client that falls back to SPDY must read what is wrong above
         return await self._joined(url, protocol)
 
     async def _joined(self, url: str, protocol: str) -> Response:
@@ -137,6 +147,16 @@ class Streams:
             refusal = status.internal(f"error dialing backend: {error.strerror or error}")
             return Response(101, hijack=agent.refusal(refusal, protocol))
         return Response(101, hijack=agent.upgrade(backend))
+
+    async def _dialed(self, url: str, protocol: str) -> Any:
+        """An open WebSocket to the agent. Raises ApiError."""
+        try:
+            return await self._agent().websocket(url, (protocol,))
+        except status.ApiError as error:
+            text = f"unable to upgrade connection: {error.message}"
+            raise status.failure(error.code, error.reason, text) from error
+        except OSError as error:
+            raise status.internal(f"error dialing backend: {error.strerror or error}") from error
 
     def _agent(self) -> NodeDialer:
         if self._dialer is None:
@@ -193,13 +213,10 @@ def _options(call: Call, parameters: tuple[str, ...]) -> Tree:
     return options
 
 
-def _protocol(call: Call, verb: str, known: tuple[str, ...] = PROTOCOLS) -> str:
+def _protocol(call: Call, known: tuple[str, ...] = PROTOCOLS) -> str:
     """The WebSocket sub-protocol to speak; empty when the client named none. Raises ApiError 400."""
     headers = call.request.headers
     upgrade = headers.get("upgrade", "").lower()
-    if "spdy" in upgrade:
-        text = f"{verb} over SPDY is not available in this version of Sampan; use a client that speaks WebSocket"
-        raise status.bad_request(text)
     if "websocket" not in upgrade:
         raise status.bad_request("Upgrade request required")
     offered = tuple(p.strip() for p in headers.get("sec-websocket-protocol", "").split(",") if p.strip())

@@ -1,0 +1,315 @@
+"""CSI volumes with a driver behind a real socket: what it is asked for, in which order, and again after every accident."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from sampan.node.csi.drivers import Drivers
+from sampan.node.csi.order import Order
+from sampan.node.csi.records import Records
+from sampan.node.csi.volumes import CsiVolumes
+from sampan.node.rpc.server import Server
+from sampan.node.rpc.service import RpcError
+from sampan.node.volumes.failure import VolumeFailure, Waiting
+from tests.node.csi.driver import Driver
+
+ORDER = Order(name="v", spec_name="pv-1", driver="dir.test", handle="vol-1", access_modes=("ReadWriteOnce",))
+
+
+@dataclass
+class Plugin:
+    endpoint: Path
+    name: str = "dir.test"
+    versions: tuple = ("1.0.0",)
+    in_pod: bool = False
+
+
+class Told:
+    """What the API would know."""
+
+    def __init__(self):
+        self.used, self.sizes, self.drivers = [], [], {}
+
+    async def in_use(self, devices):
+        self.used = sorted(devices)
+
+    def forget_in_use(self):
+        pass
+
+    async def grown(self, claim, size):
+        self.sizes.append(size)
+
+    async def registered(self, driver, info):
+        self.drivers[driver] = info["node_id"]
+
+    async def deregistered(self, driver):
+        del self.drivers[driver]
+
+
+class Place:
+    """A node with a driver; `agent` makes a new agent there, as after kill -9."""
+
+    def __init__(self, root, **more):
+        self.root = root
+        (root / "base" / "vol-1").mkdir(parents=True)
+        self.driver = Driver(root / "base", mounts=False, **more)
+        self.server, self.told, self.csi = Server(self.driver.answers()), Told(), None
+        self.plugin = Plugin(root / "csi.sock")
+        self.events = []
+
+    async def agent(self, boot="boot-1", *, register=True):
+        if self.csi is not None:
+            self.csi.drivers.close()
+        records = Records(self.root / "node", self.root / "node" / "pods")
+        self.csi = CsiVolumes(Drivers(self.told), records, self.told, boot)
+        self.csi.emit = lambda about, event: self.events.append(
+            (about["metadata"]["name"], event.reason, event.message)
+        )
+        if register:
+            await self.csi.drivers.register(self.plugin)
+        return self.csi
+
+    async def prepare(self, uid, order=ORDER):
+        return (await self.csi.prepare(pod(uid), [order]))["v"]
+
+    def left(self):
+        return [p for p in (self.root / "node").rglob("*") if not p.is_dir() or p.name in ("mount", "globalmount")]
+
+
+def pod(uid):
+    return {"metadata": {"name": uid, "namespace": "default", "uid": uid}, "spec": {"nodeName": "node-1"}}
+
+
+@pytest.fixture
+async def place(tmp_path):
+    made = Place(tmp_path)
+    await made.server.listen(made.plugin.endpoint)
+    await made.agent()
+    yield made
+    made.csi.drivers.close()
+    await made.server.close()
+
+
+async def test_staged_once_and_unstaged_with_the_last_pod(place):
+    """Published for each pod; nothing is left behind."""
+    path = await place.prepare("a")
+    assert path.endswith("/pods/a/volumes/kubernetes.io~csi/pv-1/mount")
+    assert (Path(path) / "published").exists()
+    await place.prepare("b")
+    await place.prepare("a")  # asked again: nothing to do
+    assert place.driver.made() == ["NodeStageVolume", "NodePublishVolume", "NodePublishVolume"]
+    await place.csi.teardown("a")
+    assert place.driver.made()[3:] == ["NodeUnpublishVolume"]
+    await place.csi.teardown("b")
+    await place.csi.teardown("b")
+    assert place.driver.made()[4:] == ["NodeUnpublishVolume", "NodeUnstageVolume"]
+    assert (place.left(), place.csi.pods() - {"a", "b"}) == ([], set())
+
+
+async def test_what_the_driver_is_told(place):
+    """Access mode, mount flags, secrets, the attacher's and the pod's words, each where it belongs."""
+    secrets = {"stage": {"k": "stage"}, "publish": {"k": "publish"}}
+    order = replace(
+        ORDER,
+        fs_type="ext4",
+        mount_flags=("noatime",),
+        secrets=secrets,
+        publish_context={"device": "/dev/x"},
+        attributes={"a": "b"},
+        pod_info={"csi.storage.k8s.io/pod.name": "web"},
+        tokens='{"aud":{}}',
+        read_only=True,
+    )
+    path = await place.prepare("a", order)
+    [staged], [published] = place.driver.made("NodeStageVolume"), place.driver.made("NodePublishVolume")
+    assert staged["volume_capability"]["mount"] == {
+        "fs_type": "ext4",
+        "mount_flags": ["noatime"],
+        "volume_mount_group": "",
+    }
+    assert staged["volume_capability"]["access_mode"] == {"mode": 7}
+    assert (staged["secrets"], staged["volume_context"]) == ({"k": "stage"}, {"a": "b"})
+    assert staged["publish_context"] == published["publish_context"] == {"device": "/dev/x"}
+    assert (published["secrets"], published["readonly"]) == ({"k": "publish"}, True)
+    assert published["volume_context"] == {
+        "a": "b",
+        "csi.storage.k8s.io/pod.name": "web",
+        "csi.storage.k8s.io/serviceAccount.tokens": '{"aud":{}}',
+    }
+    assert (published["target_path"], published["staging_target_path"]) == (path, staged["staging_target_path"])
+
+
+@pytest.mark.parametrize("method", ["NodeStageVolume", "NodePublishVolume"])
+async def test_killed_while_the_driver_works(place, method):
+    """The driver did it and the agent never heard: a new agent asks again, and undoes all of it."""
+    reached = asyncio.Event()
+
+    async def hang():
+        reached.set()
+        await asyncio.Event().wait()
+
+    place.driver.hooks[method] = hang
+    task = asyncio.ensure_future(place.prepare("a"))
+    await reached.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    del place.driver.hooks[method]
+    await place.agent()
+    if method == "NodeStageVolume":  # the pod is still wanted
+        await place.prepare("a")
+        assert place.driver.made().count("NodeStageVolume") == 2
+    assert place.csi.pods() == {"a"}
+    await place.csi.teardown("a")
+    assert place.driver.made()[-2:] == ["NodeUnpublishVolume", "NodeUnstageVolume"]
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("method", ["NodeUnpublishVolume", "NodeUnstageVolume"])
+async def test_killed_while_it_is_undone(place, method):
+    """The next agent goes on, once the driver is there; until then it says what it waits for."""
+    await place.prepare("a")
+    reached = asyncio.Event()
+
+    async def hang():
+        reached.set()
+        await asyncio.Event().wait()
+
+    place.driver.hooks[method] = hang
+    task = asyncio.ensure_future(place.csi.teardown("a"))
+    await reached.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    place.driver.hooks.clear()
+    await place.agent(register=False)
+    with pytest.raises(VolumeFailure, match=r"driver name dir\.test not found in the list of registered CSI drivers"):
+        await place.csi.teardown("a")
+    await place.csi.drivers.register(place.plugin)
+    await place.csi.teardown("a")
+    assert place.driver.made()[-2:] == ["NodeUnpublishVolume", "NodeUnstageVolume"]
+    assert place.left() == []
+
+
+async def test_a_device_without_pods_is_unstaged_when_its_driver_comes(place):
+    """An agent was killed between a pod's last step and the node's."""
+    await place.prepare("a")
+    [known] = place.csi._records.places("a")
+    place.csi._records.drop_place(replace(known, target=known.target + "-kept"))
+    await place.agent()
+    assert place.driver.made()[-1] == "NodeUnstageVolume"
+
+
+async def test_after_a_reboot_all_is_made_again(place):
+    """Records outlive the mounts that they tell of."""
+    await place.prepare("a")
+    await place.agent("boot-2")
+    await place.prepare("a")
+    assert place.driver.made() == ["NodeStageVolume", "NodePublishVolume"] * 2
+
+
+async def test_a_refusal_is_told_and_tried_again(place):
+    """In the words of the driver; with the driver gone, in a kubelet's."""
+    place.driver.failing["NodeStageVolume"] = RpcError("Internal", "no such disk")
+    with pytest.raises(VolumeFailure) as caught:
+        await place.prepare("a")
+    text = 'MountVolume.MountDevice failed for volume "pv-1" : rpc error: code = Internal desc = no such disk'
+    assert (caught.value.reason, str(caught.value)) == ("FailedMount", text)
+    del place.driver.failing["NodeStageVolume"]
+    await place.prepare("a")
+    place.driver.failing["NodeUnpublishVolume"] = RpcError("Aborted", "busy")
+    with pytest.raises(VolumeFailure, match="busy"):
+        await place.csi.teardown("a")
+    assert place.csi.pods() == {"a"}
+    del place.driver.failing["NodeUnpublishVolume"]
+    await place.csi.drivers.deregister(place.plugin)
+    with pytest.raises(VolumeFailure) as caught:
+        await place.prepare("b")
+    text = "attacher.MountDevice failed to create newCsiDriverClient: driver name dir.test not found in the list"
+    assert text in str(caught.value)
+
+
+async def test_in_use_is_told_before_it_is_staged_and_until_it_is_unstaged(place):
+    """So that nobody detaches it meanwhile."""
+    told_at = []
+
+    async def note():
+        told_at.append(list(place.told.used))
+
+    place.driver.hooks = {"NodeStageVolume": note, "NodeUnstageVolume": note}
+    await place.prepare("a", replace(ORDER, is_attachable=True))
+    await place.csi.teardown("a")
+    assert told_at == [["kubernetes.io/csi/dir.test^vol-1"]] * 2
+    assert place.told.used == []
+
+
+async def test_what_is_not_attached_waits(place):
+    """A pod that has it keeps it, whatever becomes of the attachment or the driver."""
+    waiting = replace(ORDER, obstacle=Waiting("not yet"))
+    with pytest.raises(Waiting):
+        await place.prepare("a", waiting)
+    assert (place.driver.made(), place.left()) == ([], [])
+    path = await place.prepare("a")
+    await place.csi.drivers.deregister(place.plugin)
+    assert await place.prepare("a", waiting) == path
+
+
+async def test_a_volume_grows_with_its_claim(place):
+    """The driver is asked once the volume has more than the claim; a failure is an event, and the pod runs."""
+    claim = {"metadata": {"name": "data", "namespace": "default"}, "status": {"capacity": {"storage": "1Gi"}}}
+    order = replace(ORDER, size_text="2Gi", claim=claim)
+    place.driver.failing["NodeExpandVolume"] = RpcError("Internal", "full")
+    await place.prepare("a", order)
+    assert {(name, reason) for name, reason, _ in place.events} == {
+        ("a", "VolumeResizeFailed"),
+        ("data", "VolumeResizeFailed"),
+    }
+    del place.driver.failing["NodeExpandVolume"]
+    place.events.clear()
+    await place.prepare("a", order)
+    assert (place.told.sizes, (place.root / "base/vol-1/size").read_text()) == (["2Gi"], str(2 << 30))
+    text = 'MountVolume.NodeExpandVolume succeeded for volume "pv-1" node-1'
+    assert place.events == [(name, "FileSystemResizeSuccessful", text) for name in ("a", "data")]
+
+
+async def test_published_again_and_again_where_the_driver_wants_it(place):
+    """With newer tokens each time."""
+    order = replace(ORDER, rules={"requiresRepublish": True})
+    await place.prepare("a", replace(order, tokens="1"))
+    await place.prepare("a", replace(order, tokens="2"))
+    texts = [
+        r["volume_context"]["csi.storage.k8s.io/serviceAccount.tokens"] for r in place.driver.made("NodePublishVolume")
+    ]
+    assert texts == ["1", "2"]
+
+
+async def test_a_driver_in_a_pod_sees_other_paths(place):
+    """The node's directory is where every driver expects it."""
+    node = str(place.root / "node")
+    place.csi.drivers = Drivers(place.told, lambda path: path.replace(node, "/var/lib/kubelet"))
+    await place.csi.drivers.register(replace(place.plugin, in_pod=True))
+    place.driver.failing["NodeStageVolume"] = RpcError("Internal", "no")
+    with pytest.raises(VolumeFailure):
+        await place.prepare("a")
+    [staged] = place.driver.made("NodeStageVolume")
+    assert staged["staging_target_path"].startswith("/var/lib/kubelet/plugins/kubernetes.io/csi/dir.test/")
+
+
+async def test_stats(place):
+    """As the driver says."""
+    path = await place.prepare("a")
+    found = await place.csi.stats("a")
+    assert found["v"]["capacityBytes"] == found["v"]["availableBytes"] + found["v"]["usedBytes"]
+    assert place.driver.made("NodeGetVolumeStats")[0]["volume_path"] == path
+
+
+async def test_versions(place):
+    """1.x is spoken."""
+    await place.csi.drivers.validate(replace_versions(place.plugin, "0.3.0", "1.2.0"))
+    for versions in ((), ("0.3.0",), ("nonsense",)):
+        with pytest.raises(ValueError, match="no supported version found for CSI driver"):
+            await place.csi.drivers.validate(replace_versions(place.plugin, *versions))
+
+
+def replace_versions(plugin, *versions):
+    return replace(plugin, versions=versions)

@@ -1,0 +1,171 @@
+"""What volumes are made of is followed while a pod has it, once for all pods, and each change reaches all of them."""
+
+import pytest
+
+from sampan.kinds.core.config_map import CONFIGMAP
+from sampan.kinds.core.pod import POD
+from sampan.node import refresh
+from sampan.node.volumes.failure import VolumeFailure
+
+
+def config_map(value, **more):
+    return {"metadata": {"name": "conf", "namespace": "default"}, "data": {"k": value}, **more}
+
+
+def pod(name, **volume):
+    return {
+        "metadata": {"name": name, "namespace": "default", "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {
+            "nodeName": "node-1",
+            "containers": [{"name": "app", "image": "app:1"}],
+            "volumes": [{"name": "v", **volume}],
+        },
+    }
+
+
+FROM_MAP = {"configMap": {"name": "conf"}}
+TOKEN = {"projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]}}
+
+
+@pytest.fixture
+def written(node):
+    """What was written for the pods, in order: pod and value; None where the object is not there."""
+    found = []
+
+    async def prepare(pod, given):
+        conf = given.config_maps.get("conf")
+        found.append((pod["metadata"]["name"], conf and conf["data"]["k"]))
+        if conf is None and pod["spec"]["volumes"][0] == {"name": "v", **FROM_MAP}:
+            raise VolumeFailure("not there")
+        return {"v": "/v"}
+
+    node.agent.parts.volumes.prepare = prepare
+    return found
+
+
+def watches(node):
+    return [plural for plural, _ in node.client.watchers].count("configmaps")
+
+
+def run(node, seconds):
+    node.loop.run_until_complete(node.clock.sleep(seconds))
+
+
+def test_a_change_reaches_all_pods_by_one_watch(node, written):
+    """Within seconds, and nothing is read or written while nothing changes."""
+    node.client.put(CONFIGMAP, config_map("1"))
+    for name in ("a", "b", "c"):
+        node.client.put(POD, pod(name, **FROM_MAP))
+    run(node, 3)
+    assert (sorted(written), watches(node)) == ([("a", "1"), ("b", "1"), ("c", "1")], 1)
+    run(node, 3600)
+    assert len(written) == 3
+    node.client.put(CONFIGMAP, config_map("2"))
+    run(node, 1)
+    assert sorted(written[3:]) == [("a", "2"), ("b", "2"), ("c", "2")]
+
+
+def test_the_watch_goes_with_the_last_pod(node, written):
+    """A while after it, so that a pod that comes soon finds it."""
+    node.client.put(CONFIGMAP, config_map("1"))
+    node.client.put(POD, pod("a", **FROM_MAP))
+    run(node, 3)
+    node.client.drop(POD, ("default", "a"))
+    run(node, refresh.LINGER_SECONDS / 2)
+    assert watches(node) == 1
+    node.client.put(POD, pod("b", **FROM_MAP))
+    run(node, refresh.LINGER_SECONDS)
+    assert watches(node) == 1
+    node.client.drop(POD, ("default", "b"))
+    run(node, refresh.LINGER_SECONDS + 60)
+    assert watches(node) == 0
+
+
+def test_nobody_watches_what_can_not_change(node, written):
+    """One that becomes immutable is written once more, and is followed no longer."""
+    node.client.put(CONFIGMAP, config_map("1"))
+    node.client.put(POD, pod("a", **FROM_MAP))
+    run(node, 3)
+    node.client.put(CONFIGMAP, config_map("2", immutable=True))
+    run(node, 3)
+    assert (written[-1], watches(node)) == (("a", "2"), 0)
+    node.client.put(POD, pod("b", **FROM_MAP))
+    run(node, 3)
+    assert watches(node) == 0
+
+
+def test_a_pod_starts_when_what_it_waits_for_comes(node, written):
+    """At once, not with the next try; a node without such pods watches nothing."""
+    assert watches(node) == 0
+    node.client.put(POD, pod("a", **FROM_MAP))
+    run(node, 2.9)
+    node.client.put(CONFIGMAP, config_map("1"))
+    run(node, 0.5)
+    assert written[-1] == ("a", "1")
+
+
+def test_what_is_gone_is_told(node, written):
+    """The pod keeps what it has, with an event."""
+    node.client.put(CONFIGMAP, config_map("1"))
+    node.client.put(POD, pod("a", **FROM_MAP))
+    run(node, 3)
+    node.client.drop(CONFIGMAP, ("default", "conf"))
+    run(node, 3)
+    assert written[-1] == ("a", None)
+    assert ("FailedMount", "not there") in node.client.events()
+
+
+def test_tokens_are_renewed_before_they_expire(node, written, monkeypatch):
+    """At four fifths of their life, each pod by itself."""
+    asked = []
+
+    async def token(kind, key, subresource, body):
+        asked.append(node.clock.now())
+        until = node.clock.now() + 3600
+        from sampan.meta import timestamps
+
+        return {"status": {"token": "t", "expirationTimestamp": timestamps.format(until)}}
+
+    monkeypatch.setattr(node.client, "create_subresource", token)
+    node.client.put(POD, pod("a", **TOKEN))
+    run(node, 3600 * 5)
+    assert [round((later - before) / 60) for before, later in zip(asked, asked[1:], strict=False)] == [48] * 6
+    node.client.drop(POD, ("default", "a"))
+    run(node, 7200)
+    assert len(asked) == 7
+
+
+def test_a_label_shows_in_the_files(node, written):
+    """Also a change of resources; what shows nothing of that is left alone."""
+    shown = {"downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}}
+    name_only = {"downwardAPI": {"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]}}
+    for name, volume in (("a", shown), ("b", name_only)):
+        node.client.put(POD, pod(name, **volume))
+    run(node, 3)
+    written.clear()
+    for name in ("a", "b"):
+        old = node.client.find("pods", name)
+        node.client.put(POD, {**old, "metadata": {**old["metadata"], "labels": {"x": "y"}}})
+    run(node, 1)
+    assert written == [("a", None)]
+
+
+def test_a_pod_that_goes_while_its_volumes_are_made(node, monkeypatch):
+    """They are given back only once they are made: nothing is made behind the back of whoever cleaned up."""
+    done = []
+
+    async def prepare(pod, given):
+        await node.clock.sleep(30)
+        done.append("made")
+        return {"v": "/v"}
+
+    async def teardown(uid):
+        done.append("given back")
+
+    monkeypatch.setattr(node.agent.parts.volumes, "prepare", prepare)
+    monkeypatch.setattr(node.agent.parts.volumes, "teardown", teardown)
+    node.client.put(POD, pod("a", **TOKEN))
+    run(node, 5)
+    node.client.drop(POD, ("default", "a"))
+    run(node, 60)
+    assert done == ["made", "given back"]

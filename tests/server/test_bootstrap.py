@@ -1,0 +1,59 @@
+"""What every cluster has from its first second: how it comes into a new store, and into one that has some of it."""
+
+import re
+
+from sampan.kinds.rbac.cluster_role import CLUSTERROLE
+from sampan.server.app import App
+from sampan.store.memory import MemoryStore
+from sampan.store.protocol import Put
+from tests.server.configured import Lines, configured
+
+RECORDED = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+rules: [{level: Metadata}]
+"""
+OWN = "/registry/rbac.authorization.k8s.io/clusterroles/view"
+
+
+async def stored(store: MemoryStore) -> dict[str, bytes]:
+    """Everything but the uids, which are nobody's choice."""
+    page = await store.list("/registry/")
+    return {record.key: re.sub(rb'"uid":"[^"]*"', b'"uid":""', record.value) for record in page.records}
+
+
+async def test_a_new_store_holds_the_same_bytes_as_after_requests() -> None:
+    """A server that keeps a record makes every object by a request, any other most of them at once."""
+    at_once, asked, lines = MemoryStore(), MemoryStore(), Lines()
+    async with configured(store=at_once), configured(RECORDED, asked, audit=lines):
+        found = await stored(at_once)
+        assert found == await stored(asked)
+        assert len(found) > 150
+        assert len(lines.lines) > 150
+        assert await at_once.revision() < 20
+
+
+async def test_what_is_there_already_stays_and_the_rest_is_added() -> None:
+    """Of a store that has one of the objects, with no namespaces yet."""
+    fresh, begun = MemoryStore(), MemoryStore()
+    async with configured(store=fresh):
+        expected = await stored(fresh)
+    await begun.txn([], [Put(OWN, expected[OWN].replace(b'"uid":""', b'"uid":"mine"'))])
+    async with configured(store=begun) as api:
+        assert await stored(begun) == expected
+        assert uid(api.app) == "mine"
+
+
+async def test_a_later_start_writes_nothing() -> None:
+    """All is there, and as it is to be."""
+    store = MemoryStore()
+    async with configured(store=store):
+        revision = await store.revision()
+    async with configured(store=store):
+        assert await store.revision() == revision
+
+
+def uid(app: App) -> str:
+    item = app.registry.get(CLUSTERROLE, "", "view")
+    assert item is not None
+    return str(item.tree["metadata"]["uid"])
