@@ -9,7 +9,7 @@ from sampan.kinds.core.persistent_volume_claim import PERSISTENTVOLUMECLAIM
 from sampan.kinds.core.pod import POD
 from sampan.kinds.core.secret import SECRET
 from sampan.kinds.parts import local_volumes
-from sampan.meta import objects, timestamps
+from sampan.meta import objects, status, timestamps
 from sampan.node.kubelet_config import CrashLoopBackOff, KubeletConfig
 from sampan.node.observed import Emit
 from sampan.node.pull_credentials import PullCredentials
@@ -367,6 +367,24 @@ def test_adoption(node):
     node.begin()
     node.loop.advance(1)
     assert not node.runtime.states
+
+
+def test_a_start_while_the_api_refuses(node, monkeypatch):
+    """An agent that finds a pod of its own and an API that answers 503 comes up once it doesn't."""
+    make_pod(node)
+    node.end()
+    get, refusals = node.client.get, [status.ApiError({"code": 503, "message": "no"})] * 3
+
+    async def refusing(kind, *arguments):
+        if kind is NODE and refusals:
+            raise refusals.pop()
+        return await get(kind, *arguments)
+
+    monkeypatch.setattr(node.client, "get", refusing)
+    node.begin()
+    node.loop.advance(1)
+    assert not refusals
+    assert seen(node)["phase"] == "Running"
 
 
 def test_init_containers(node):

@@ -30,6 +30,9 @@ class FakeApi:
         self.refuse: Any = None
         self.patches = 0
 
+    def nothing(self, kind: Any) -> str:
+        return ""
+
     def put(self, plural: str, obj: Any) -> None:
         obj = thaw(obj)
         key = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])

@@ -70,12 +70,15 @@ class Heartbeat:
         return own or self._node or node_object.node(self._settings, self._facts)
 
     async def look(self) -> None:
-        """Sees the Node as the API has it, if it has one."""
-        try:
-            self._node = self._node or await self._parts.client.get(NODE, self._settings.node)
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        """Sees the Node as the API has it, if it has one. Tries until that is known."""
+        while self._node is None:
+            try:
+                self._node = await self._parts.client.get(NODE, self._settings.node)
+            except (ApiError, TransportError) as error:
+                if isinstance(error, ApiError) and error.code == 404:
+                    return
+                log.warning("looking at node %s: %s; trying again", self._settings.node, error)
+                await self._parts.clock.sleep(RETRY_SECONDS)
 
     async def register(self) -> Object:
         """The Node is there, with labels and Ready status, and its Lease is held. Tries until it is so."""
