@@ -6,6 +6,8 @@ GET /entries lists them; POST /entries with a text adds one, acknowledged once i
 import json
 import os
 import pathlib
+import signal
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FILE = pathlib.Path(os.environ.get("GUESTBOOK_FILE", "/data/entries.jsonl"))
@@ -36,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as process 1 it would not hear it otherwise
     FILE.parent.mkdir(parents=True, exist_ok=True)
     print(f"serving {FILE} on port 6380", flush=True)
     ThreadingHTTPServer(("", 6380), Handler).serve_forever()

@@ -3,6 +3,8 @@
 import html
 import json
 import os
+import signal
+import sys
 import urllib.parse
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,5 +49,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as process 1 it would not hear it otherwise
     print("serving the guestbook on port 8080", flush=True)
     ThreadingHTTPServer(("", 8080), Handler).serve_forever()

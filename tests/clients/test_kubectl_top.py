@@ -13,6 +13,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: busy}
 spec:
+  terminationGracePeriodSeconds: 1
   containers:
   - {name: works, image: busybox:1.36, command: [sh, -c, "while :; do :; done"], resources: {limits: {cpu: 300m}}}
   - {name: sleeps, image: busybox:1.36, command: [sleep, "1000"]}

@@ -114,7 +114,7 @@ async def test_starts_that_are_broken_off(world: CriWorld) -> None:
         await world.agent()
         mine = [state for state in await world.runtime.containers() if state.pod_uid == config.pod_uid]
         found = mine[0] if mine else await world.runtime.start(config)
-        assert (found.state, found.attempt) == (RUNNING, 0)
+        assert (found.state, found.attempt) == (RUNNING, 0), found
 
 
 async def test_a_container_removed_by_somebody_else(world: CriWorld) -> None:

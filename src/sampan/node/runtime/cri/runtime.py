@@ -52,6 +52,8 @@ MAX_OUTPUT_BYTES = 16 << 20
 RESERVED = re.compile(r'is reserved for "([0-9a-f]+)"')
 """What containerd says to a name that it is just making something of, or has made."""
 _KEPT = logs.Kept()
+_BROKEN_OFF = ("context canceled", "signal: killed")
+"""What containerd says of a start whose caller went away: its own, or its runtime program's, end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,7 +455,7 @@ def _refuse_unknown(config: ContainerConfig, facts: Facts) -> None:
 
 def _is_half_made(state: ContainerState) -> bool:
     """Its start was broken off with the agent that had asked for it: nothing has run."""
-    return state.reason == "StartError" and "context canceled" in state.message
+    return state.reason == "StartError" and any(words in state.message for words in _BROKEN_OFF)
 
 
 def _upper(pid: int) -> str:
