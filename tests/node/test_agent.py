@@ -369,6 +369,18 @@ def test_adoption(node):
     assert not node.runtime.states
 
 
+def test_what_the_api_says_of_the_node_counts_from_the_start(node):
+    """A pod that wants a label which somebody gave the node is taken by an agent that has just begun."""
+    known = objects.copy(node.client.find("nodes", "node-1", ""))
+    known["metadata"].setdefault("labels", {})["disk"] = "ssd"
+    node.client.put(NODE, known)
+    node.end()
+    make_pod(node, nodeSelector={"disk": "ssd"})
+    node.begin()
+    node.loop.advance(1)
+    assert seen(node)["phase"] == "Running"
+
+
 def test_a_start_while_the_api_refuses(node, monkeypatch):
     """An agent that finds a pod of its own and an API that answers 503 comes up once it doesn't."""
     make_pod(node)

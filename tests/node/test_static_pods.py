@@ -215,6 +215,23 @@ def test_a_pod_that_its_node_ended_begins_again_with_the_next_agent(node, folder
     assert "reason" not in mirror(node)["status"]
 
 
+def test_a_file_that_comes_back_while_its_pod_is_cleared_away(node, folder):
+    """The pod, which has the same uid again, begins once all of its former life is gone."""
+    put(folder, "web.yaml", tree())
+    node.loop.advance(LOOK)
+    uid = record(node).uid
+    node.end()
+    (folder / "web.yaml").unlink()
+    node.runtime.stop_seconds = 100
+    node.begin()
+    put(folder, "web.yaml", tree())
+    node.loop.advance(LOOK)
+    assert len(node.runtime.configs) == 1
+    node.loop.advance(100)
+    assert [config.pod_uid for config in node.runtime.configs] == [uid, uid]
+    assert mirror(node)["status"]["phase"] == "Running"
+
+
 def test_files_do_not_wait_for_the_api(node, folder, monkeypatch):
     """Their pods begin after two seconds without it; their mirrors follow when it is there."""
     node.end()

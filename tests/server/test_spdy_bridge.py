@@ -169,3 +169,20 @@ async def test_versions_that_nobody_speaks() -> None:
         assert head.startswith("HTTP/1.1 403 ")
         said = await client.reader.readuntil(b"]")
         assert said.startswith(b"unable to upgrade: unable to negotiate protocol: client supports [v9.channel.k8s.io]")
+
+
+@pytest.mark.parametrize("is_forward", [False, True])
+async def test_much_from_the_client(is_forward: bool) -> None:
+    """More than a request's head may have goes through as it is."""
+    sent, got = 0, 0
+    async with joined("v4.channel.k8s.io", count=2, is_forward=is_forward) as (client, agent, _):
+        if not is_forward:
+            client.open("error", "stdin")
+        for _ in range(64):
+            client.send(3, b"x" * 32768) if not is_forward else client.writer.write(b"x" * 32768)
+            await client.writer.drain()
+            sent += 32768
+        while got < sent:
+            got += (await agent.got.get()).count(b"x")
+        agent.says.put_nowait(None)
+        assert got == sent == 2 << 20

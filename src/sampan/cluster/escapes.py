@@ -85,5 +85,7 @@ def _said() -> str:
     path = doctor.path_of("runc")
     if not path:
         return ""
-    done = subprocess.run((path, "--version"), capture_output=True, text=True, check=False, timeout=10)
-    return done.stdout
+    try:
+        return subprocess.run((path, "--version"), capture_output=True, text=True, check=False, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""  # it can't be started, or hangs: starting a container will say so

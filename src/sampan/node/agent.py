@@ -72,6 +72,7 @@ class Agent:
         self.hands.capacity_bytes = self.heartbeat.memory_bytes
         self.records: dict[str, PodRecord] = {}
         self.gate = Gate(settings, self.heartbeat, self.recorder, self.records, self.wake)
+        self._strangers = Strangers(parts, self.hands.files, tasks, self._stranger_gone)
         side = Side(self.records, self._begin_static, self.wake, self.heartbeat.node, self.recorder.emit)
         self.static = StaticPods(settings, parts, tasks, side)
         if parts.csi is not None:
@@ -164,7 +165,7 @@ class Agent:
         ours = [PodRecord(pod) for pod in pods if not admission.is_mirror(pod)]
         strangers = await self._adopt_of([*self.static.records(), *ours])
         unknown = {uid: states for uid, states in strangers.items() if uid not in self.records}
-        Strangers(self.parts, self.hands.files, self._tasks).end(unknown)
+        self._strangers.end(unknown)
 
     async def _adopt_of(self, records: list[PodRecord]) -> dict[str, list[ContainerState]]:
         """Takes over what is here of these pods; returns what is of none of them."""
@@ -207,7 +208,12 @@ class Agent:
                 self._refresh_if_described_anew(record, old, new)
             self.wake(uid)
 
+    def _stranger_gone(self, uid: str) -> None:
+        self.static.begin_if_wanted(uid)
+
     def _begin_static(self, pod: Object) -> None:
+        if self._strangers.is_leaving(objects.uid(pod)):
+            return  # a file that went and came back: its pod begins once its former life is over
         record = PodRecord(pod, is_static=True)
         self.records[record.uid] = self._admitted(record)
         self.wake(record.uid)

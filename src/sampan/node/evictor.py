@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from sampan.node import node_object, pressure, thresholds, victims
 from sampan.node.agent import Agent, Object
 from sampan.node.evictions import Evictions
+from sampan.node.images.model import ImageError
 from sampan.node.machine import Machine
 from sampan.node.observed import Emit, Termination
 from sampan.node.pod_use import PodUse
@@ -50,7 +51,7 @@ class Evictor:
         while True:
             try:
                 await self.look()
-            except (OSError, RuntimeFailure) as error:
+            except (OSError, ImageError, RuntimeFailure) as error:
                 log.warning("looking for pressure: %s", error)
             await self._agent.parts.clock.pulse(LOOK_SECONDS)
 

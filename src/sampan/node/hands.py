@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 STARTS_AT_ONCE = 8
 SIMULATED_STARTS_AT_ONCE = 1000
 RETRY_SECONDS = 10.0
+PACE_SECONDS = 1.0
+"""After an error that nobody foresaw, before the pod is looked at again."""
 VOLUME_RETRY_SECONDS = 2.0
 POST_START_SECONDS = 600.0
 
@@ -117,6 +119,9 @@ class Hands:
     async def _guarded(self, record: PodRecord, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
+        except Exception:
+            await self._parts.clock.sleep(PACE_SECONDS)
+            raise
         finally:
             self._wake(record.uid, 0.0)
 

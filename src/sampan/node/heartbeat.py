@@ -71,7 +71,7 @@ class Heartbeat:
 
     async def look(self) -> None:
         """Sees the Node as the API has it, if it has one. Tries until that is known."""
-        while self._node is None:
+        while not self._node:
             try:
                 self._node = await self._parts.client.get(NODE, self._settings.node)
             except (ApiError, TransportError) as error:

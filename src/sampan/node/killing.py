@@ -40,7 +40,7 @@ class Killer:
         left = max(until - self._clock.monotonic(), SHORTEST_GRACE_SECONDS)
         try:
             await self._runtime.stop(command.id, "", left)
-        except RuntimeFailure as error:
+        except (RuntimeFailure, OSError) as error:  # a process that can't be killed yet is a TimeoutError
             log.warning("stopping %s of %s: %s", command.name, podspec.full_name(record.pod), error)
             await self._clock.sleep(RETRY_SECONDS)
             record.stopping.discard(command.id)

@@ -232,6 +232,6 @@ def load(files: Sequence[str]) -> KubeletConfig:
 
         try:
             return parse(yaml.safe_load(text))
-        except (KubeletConfigError, yaml.YAMLError) as error:
+        except (ValueError, yaml.YAMLError) as error:
             raise KubeletConfigError(f"{name}: {error}") from error
     return DEFAULTS

@@ -173,7 +173,7 @@ def _end(seen: Snapshot) -> list[Command]:
         return commands + _stop(seen)
     deleting = objects.is_deleting(seen.pod)
     observed = seen.observed
-    if observed.teardown_pending or observed.volumes_pending:
+    if observed.teardown_pending or observed.volumes_pending or observed.network_pending:
         return commands
     if not observed.torn_down or (deleting and observed.containers):
         return [*commands, Teardown(deleting)]

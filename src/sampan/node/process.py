@@ -32,7 +32,7 @@ from sampan.node.images.store import ImageStore
 from sampan.node.kubelet_config import KubeletConfig
 from sampan.node.kubelet_fields import KubeletConfigError
 from sampan.node.parts import AgentSettings, Parts
-from sampan.node.runtime.protocol import RuntimeUnusable
+from sampan.node.runtime.protocol import RuntimeFailure, RuntimeUnusable
 from sampan.node.server import NodeServer
 from sampan.web.listener import Address
 
@@ -157,7 +157,16 @@ def _housekeeping(config: Config, agent: Agent) -> Housekeeping | None:
         return None
     if config.has_cri:
         of_runtime: Any = agent.parts.images
-        return Housekeeping(agent, machine, of_runtime.remove)
+
+        async def take_away(image_id: str) -> bool:
+            from sampan.node.rpc.service import RpcError
+
+            try:
+                return bool(await of_runtime.remove(image_id))
+            except RpcError as error:
+                raise RuntimeFailure("RuntimeError", str(error)) from error
+
+        return Housekeeping(agent, machine, take_away)
     images, credentials = ImageStore(config.images), agent.parts.credentials
 
     async def remove(image_id: str) -> bool:

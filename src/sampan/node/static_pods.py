@@ -111,6 +111,11 @@ class StaticPods:
         if all(not (r.is_static and objects.key(r.pod) == key) for r in self._agent.records.values()):
             self._agent.begin(pod)
 
+    def begin_if_wanted(self, uid: str) -> None:
+        """Nothing of the pod is left from earlier: it begins if there is a file of it."""
+        if uid in self.pods:
+            self._begin(uid)
+
     def ended(self, record: PodRecord) -> None:
         """The pod has gone from the node: its successor may start, or else its mirror goes too."""
         key = objects.key(record.pod)

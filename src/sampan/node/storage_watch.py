@@ -1,5 +1,7 @@
 """Watches over what pods keep on the node's disk: only of pods that have a limit, and the seldomer the longer it takes."""
 
+import logging
+
 from sampan.kit.clock import Clock
 from sampan.node import storage_limits, victims
 from sampan.node.evictions import Evictions
@@ -7,6 +9,9 @@ from sampan.node.observed import Termination
 from sampan.node.pod_uses import PodUses
 from sampan.node.pressure import EVICTED
 from sampan.node.record import PodRecord
+from sampan.node.runtime.protocol import RuntimeFailure
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 10.0
 SHORTEST_SECONDS = 2.0
@@ -24,7 +29,12 @@ class StorageWatch:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
-            await self._clock.pulse(await self.look())
+            try:
+                seconds = await self.look()
+            except (OSError, RuntimeFailure) as error:
+                log.warning("looking at what pods keep on the disk: %s", error)
+                seconds = IDLE_SECONDS
+            await self._clock.pulse(seconds)
 
     async def look(self) -> float:
         """Evicts every pod that exceeds a limit; how long until it is looked at again."""

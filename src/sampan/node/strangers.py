@@ -24,11 +24,18 @@ Step = Callable[[], Awaitable[None]]
 class Strangers:
     """Of one node."""
 
-    def __init__(self, parts: Parts, files: PodFiles, tasks: Tasks) -> None:
-        self._parts, self._files, self._tasks = parts, files, tasks
+    def __init__(self, parts: Parts, files: PodFiles, tasks: Tasks, gone: Callable[[str], None]) -> None:
+        """`gone` is told of each pod (by uid) of which nothing is left."""
+        self._parts, self._files, self._tasks, self._gone = parts, files, tasks, gone
+        self._leaving: set[str] = set()
+
+    def is_leaving(self, uid: str) -> bool:
+        """Whether there is still something of the pod here that is being removed."""
+        return uid in self._leaving
 
     def end(self, strangers: Mapping[str, Sequence[ContainerState]]) -> None:
         """Begins to remove all that these pods (by uid) have here."""
+        self._leaving |= strangers.keys()
         for uid, states in strangers.items():
             self._tasks.spawn(self._end(uid, states), f"orphan {uid}", critical=False)
 
@@ -40,13 +47,18 @@ class Strangers:
             partial(parts.runtime.release, uid),
             partial(parts.network.remove, uid),
             partial(parts.volumes.teardown, uid),
+            partial(self._remove_files, uid),
         ]
+        if parts.plugins is not None:
+            steps.append(partial(parts.plugins.release_at_last, uid))
         for step in steps:
             while not await self._is_done(uid, step):
                 await parts.clock.sleep(RETRY_SECONDS)
+        self._leaving.discard(uid)
+        self._gone(uid)
+
+    async def _remove_files(self, uid: str) -> None:
         self._files.remove_by_uid(uid)
-        if parts.plugins is not None:
-            await parts.plugins.release_at_last(uid)
 
     async def _stop(self, states: Sequence[ContainerState]) -> None:
         runtime = self._parts.runtime

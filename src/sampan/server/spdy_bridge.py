@@ -24,6 +24,7 @@ COMMANDS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "chan
 FORWARD = ("portforward.k8s.io",)
 _WITH_SIZES = COMMANDS[:2]
 STREAMS_SECONDS = 30.0
+LINGER_SECONDS = 1.0
 """How long a client may take to open the streams that it has asked for."""
 
 _CHANNELS = {"stdin": 0, "stdout": 1, "stderr": 2, "error": 3, "resize": 4}
@@ -75,6 +76,8 @@ class Forward(Tunnel):
         copies = [asyncio.ensure_future(self._send(client)), asyncio.ensure_future(self._receive(client))]
         try:
             await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+            if copies[1].done():  # closing on what a client still sends would take from it what it has not read yet
+                await asyncio.wait(copies[:1], timeout=LINGER_SECONDS)
         finally:
             for copy in copies:
                 copy.cancel()
@@ -107,6 +110,7 @@ class Command(Forward):
         while data := await client.reader.read(CHUNK_BYTES):
             for event in self._wire.receive(data):
                 await self._take(client, event)
+            await client.writer.drain()
 
     async def _take(self, client: Side, event: spdy.Event) -> None:
         match event:
@@ -128,23 +132,29 @@ class Command(Forward):
     async def _pass(self, channel: int | None, data: bytes, *, is_last: bool) -> None:
         if channel == _STDIN:
             if data:
-                await self._backend.send_bytes(bytes((_STDIN,)) + data)
+                await self._tell(bytes((_STDIN,)) + data)
             if is_last:
-                await self._backend.send_bytes(bytes((_CLOSE, _STDIN)))
+                await self._tell(bytes((_CLOSE, _STDIN)))
         elif channel == _RESIZE:
             *sizes, self._sizes = (self._sizes + data[: CHUNK_BYTES - len(self._sizes)]).split(b"\n")
             for size in sizes:
-                await self._backend.send_bytes(bytes((_RESIZE,)) + size)
+                await self._tell(bytes((_RESIZE,)) + size)
+
+    async def _tell(self, data: bytes) -> None:
+        """Nothing, once the agent has gone: what it said last is still to be passed on."""
+        with contextlib.suppress(ConnectionError):
+            await self._backend.send_bytes(data)
 
     async def _receive(self, client: Side) -> None:
         async with asyncio.timeout(STREAMS_SECONDS):
             await self._all_open.wait()
         has_ended = False
-        async for message in self._backend:
-            if isinstance(message.data, bytes) and message.data:
-                channel, payload = message.data[0], message.data[1:]
-                has_ended |= channel == _ERROR
-                await self._write(client, channel, self._told(payload) if channel == _ERROR else payload)
+        with contextlib.suppress(ConnectionError):
+            async for message in self._backend:
+                if isinstance(message.data, bytes) and message.data:
+                    channel, payload = message.data[0], message.data[1:]
+                    has_ended |= channel == _ERROR
+                    await self._write(client, channel, self._told(payload) if channel == _ERROR else payload)
         if not has_ended:
             lost = status.internal("the connection to the node was lost")
             await self._write(client, _ERROR, self._told(orjson.dumps(lost.status)))

@@ -51,7 +51,7 @@ class Connection(web.RequestHandler):
         if self._request_count != known:
             self._last_body = self._messages[-1][1]
             self._head_bytes = 0
-        elif self._last_body.is_eof() and not self._upgraded:
+        elif self._last_body.is_eof() and not self._upgraded and self._payload_parser is None:  # else it was taken over
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse()

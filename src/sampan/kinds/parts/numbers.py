@@ -24,7 +24,7 @@ def int_or_percent_causes(value: Any, path: str, *, at_most_all: bool = False) -
     if isinstance(value, int):
         return [invalid_value(path, value, NOT_NEGATIVE)] if value < 0 else []
     found = [invalid_value(path, value, text) for text in names.percent(str(value))]
-    if not found and at_most_all and int(value[:-1]) > 100:
+    if not found and at_most_all and (len(number := value[:-1].lstrip("0")) > 3 or int(number or 0) > 100):
         found.append(invalid_value(path, value, "must not be greater than 100%"))
     return found
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STATS_SECONDS = 10.0
+
 Object = dict[str, Any]
 Key = tuple[str, str]
 
@@ -81,18 +83,22 @@ class CsiVolumes:
 
     async def stats(self, pod_uid: str) -> dict[str, Object]:
         """What the pod's volumes hold, by their names in the pod, as far as their drivers can say."""
+        from sampan.node.rpc.service import RpcError
+
         found = {}
         for place in self._records.places(pod_uid):
             if place.is_block or place.driver not in self.drivers.names():
                 continue
             driver, device = self.drivers.get(place.driver), self._records.device(place.key)
-            if STATS not in await driver.abilities():
-                continue
             request = {"volume_id": place.handle, "volume_path": driver.see(place.target)}
             if device is not None and device.staged:
                 request["staging_target_path"] = driver.see(device.staging)
-            answer = await driver.call("NodeGetVolumeStats", request)
-            found[place.volume] = _usage(answer)
+            try:
+                if STATS in await driver.abilities():
+                    answer = await driver.call("NodeGetVolumeStats", request, seconds=STATS_SECONDS)
+                    found[place.volume] = _usage(answer)
+            except RpcError as error:
+                log.info("what volume %s holds: %s", place.volume, error)
         return found
 
     async def _prepare(self, pod: Mapping[str, Any], order: "Order") -> str:

@@ -150,7 +150,7 @@ class ImageStore:
         images = self._content.index()["images"]
         identity = reference.image_id(ref)
         if identity is not None:
-            return self._image(identity, images[identity]) if identity in images else None
+            return self._image_if_here(identity, images[identity]) if identity in images else None
         try:
             wanted = reference.parse(ref)
         except ValueError as error:
@@ -158,12 +158,13 @@ class ImageStore:
         name = f"{wanted.repository}@{wanted.digest}" if wanted.digest else str(wanted)
         for found, record in images.items():
             if name in record["tags"] or name in record["digests"]:
-                return self._image(found, _named_first(record, name, wanted.repository))
+                return self._image_if_here(found, _named_first(record, name, wanted.repository))
         return None
 
     def list(self) -> Images:
         """All images, sorted by id."""
-        return [self._image(found, record) for found, record in sorted(self._content.index()["images"].items())]
+        found = (self._image_if_here(*entry) for entry in sorted(self._content.index()["images"].items()))
+        return [image for image in found if image is not None]
 
     def remove(self, ref: str) -> bool:
         """Removes a name, or with an id or the last tag the image, and what nobody refers to any more.
@@ -307,6 +308,13 @@ class ImageStore:
             "layers": layers,
         }
         return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)
+
+    def _image_if_here(self, identity: str, record: dict[str, Any]) -> Image | None:
+        """None when somebody has just removed it: the index was read without the lock."""
+        try:
+            return self._image(identity, record)
+        except FileNotFoundError:
+            return None
 
     def _image(self, identity: str, record: dict[str, Any]) -> Image:
         return Image(

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 CALL_SECONDS = 10.0
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 30.0
+LOOK_SECONDS = 10.0
 
 Identity = tuple[int, int]
 
@@ -68,7 +69,11 @@ class Registry:
 
     def start(self) -> None:
         """Finds what is there and what comes."""
-        self._inotify = Inotify(self._places.registry, self._changed.set)
+        try:
+            self._inotify = Inotify(self._places.registry, self._changed.set)
+        except OSError as error:
+            log.warning("plugins are looked for every %g s: %s", LOOK_SECONDS, error)
+            self._tasks.spawn(self._look_now_and_then(), "looking for plugins")
         self._changed.set()
         self._tasks.spawn(self._follow(), "plugins")
 
@@ -76,6 +81,12 @@ class Registry:
         """Watches no more."""
         if self._inotify is not None:
             self._inotify.close()
+
+    async def _look_now_and_then(self) -> None:
+        """Where the kernel tells nobody more what changes."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            self._changed.set()
 
     async def _follow(self) -> None:
         while True:

@@ -90,7 +90,7 @@ def load(files: Sequence[str]) -> Plugins | None:
         folder = Path(name).with_suffix("")
         try:
             providers = parse(yaml.safe_load(text))
-        except (KubeletConfigError, yaml.YAMLError) as error:
+        except (ValueError, yaml.YAMLError) as error:
             raise KubeletConfigError(f"{name}: {error}") from error
         for provider in providers:
             if not os.access(folder / provider.name, os.X_OK):

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
@@ -44,6 +45,8 @@ from sampan.node.runtime.protocol import (
     Sandbox,
     below_usage,
 )
+
+log = logging.getLogger(__name__)
 
 CONCURRENT_STARTS = 8
 KILL_SECONDS = 30.0
@@ -266,8 +269,11 @@ class OciRuntime:
         now, kept = self._clock.now(), self._settings.kept_logs
         for container in list(self._containers.values()):
             if container.state.state == RUNNING and logs.is_too_large(container.state.log_path, kept):
-                logs.rotate(container.state.log_path, now, kept)
-                logs.control(container.folder, "2 0 0\n")
+                try:
+                    logs.rotate(container.state.log_path, now, kept)
+                    logs.control(container.folder, "2 0 0\n")
+                except OSError as error:  # its conmon has just died, or the disk is full: the others' are looked at
+                    log.warning("rotating the log of %s: %s", container.state.id, error)
 
     async def close(self) -> None:
         """Stops watching; containers go on, and who ends from now on is for the next agent to find."""

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import threading
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ Object = Mapping[str, Any]
 
 
 _DEVICES = "devices"
+_DEVICES_LOCK = threading.Lock()
+"""A device and the notes of who has it change together."""
 
 
 class Volumes:
@@ -131,16 +134,18 @@ class Volumes:
         """A device over a file of ours; which pods have it is noted beside their volumes."""
         name = bound["metadata"]["name"]
         note = self._pod_folder(pod["metadata"]["uid"]) / _DEVICES / _safe(name)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
-        self._local.mkdir(parents=True, exist_ok=True)
-        return loops.attach(self._local / name, claimed.size(bound))
+        with _DEVICES_LOCK:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+            self._local.mkdir(parents=True, exist_ok=True)
+            return loops.attach(self._local / name, claimed.size(bound))
 
     def _release_devices(self, pod_uid: str) -> None:
-        for note in (self._pod_folder(pod_uid) / _DEVICES).glob("*"):
-            note.unlink()
-            if not any(self._root.glob(f"*/{_DEVICES}/{note.name}")):
-                loops.detach(self._local / note.name)
+        with _DEVICES_LOCK:
+            for note in (self._pod_folder(pod_uid) / _DEVICES).glob("*"):
+                if all(other == note for other in self._root.glob(f"*/{_DEVICES}/{note.name}")):
+                    loops.detach(self._local / note.name)
+                note.unlink()
 
     def _teardown(self, pod_uid: str) -> None:
         folder = self._pod_folder(pod_uid)

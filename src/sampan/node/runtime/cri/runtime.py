@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import re
@@ -43,6 +44,8 @@ from sampan.node.runtime.protocol import (
     Sandbox,
     below_usage,
 )
+
+log = logging.getLogger(__name__)
 
 CONCURRENT_STARTS = 8
 LOG_CHECK_SECONDS = 2.0
@@ -294,8 +297,14 @@ class CriRuntime:
         for watched in list(self._watcher.found.values()):
             path = watched.state.log_path
             if watched.state.state == RUNNING and logs.is_too_large(path, kept):
-                logs.rotate(path, now, kept)
-                await self._quietly(self._link.call("ReopenContainerLog", {"container_id": watched.state.id}))
+                try:
+                    logs.rotate(path, now, kept)
+                    await self._quietly(self._link.call("ReopenContainerLog", {"container_id": watched.state.id}))
+                except (
+                    OSError,
+                    RuntimeFailure,
+                ) as error:  # it has just ended, or the disk is full: the others' are looked at
+                    log.warning("rotating the log of %s: %s", watched.state.id, error)
 
     async def close(self) -> None:
         """Stops watching; containers go on."""
