@@ -175,7 +175,9 @@ async def test_versions_that_nobody_speaks() -> None:
 async def test_much_from_the_client(is_forward: bool) -> None:
     """More than a request's head may have goes through as it is."""
     sent, got = 0, 0
-    async with joined("v4.channel.k8s.io", count=2, is_forward=is_forward) as (client, agent, _):
+    version = "portforward.k8s.io" if is_forward else "v4.channel.k8s.io"
+    async with joined(version, is_forward=is_forward) as (client, agent, head):
+        assert head.startswith("HTTP/1.1 101 Switching Protocols\r\n")
         if not is_forward:
             client.open("error", "stdin")
         for _ in range(64):
