@@ -44,6 +44,8 @@ from sampan.node.runtime.protocol import (
     RuntimeFailure,
     Sandbox,
     below_usage,
+    not_found,
+    not_running,
 )
 
 log = logging.getLogger(__name__)
@@ -483,14 +485,13 @@ class OciRuntime:
     def _get(self, container_id: str) -> Container:
         container = self._containers.get(container_id)
         if container is None:
-            text = f'an error occurred when try to find container "{container_id}": not found'
-            raise RuntimeFailure("NotFound", text)
+            raise not_found(container_id)
         return container
 
     def _running(self, container_id: str) -> Container:
         container = self._get(container_id)
         if container.state.state != RUNNING:
-            raise RuntimeFailure("NotRunning", f"container is in CONTAINER_{container.state.state.upper()} state")
+            raise not_running(container.state)
         return container
 
 

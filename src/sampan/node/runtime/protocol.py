@@ -204,6 +204,17 @@ class RuntimeUnusable(Exception):
     """The runtime can't be used at all: what, why, and the mend, in one line."""
 
 
+def not_found(container_id: str) -> RuntimeFailure:
+    """There is no such container, as containerd words it."""
+    text = f'an error occurred when try to find container "{container_id}": not found'
+    return RuntimeFailure("NotFound", text)
+
+
+def not_running(state: ContainerState) -> RuntimeFailure:
+    """The container is there, but not running."""
+    return RuntimeFailure("NotRunning", f"container is in CONTAINER_{state.state.upper()} state")
+
+
 def below_usage(limit: int, usage: int) -> RuntimeFailure:
     """A memory limit that would kill the container at once."""
     text = f"attempting to set pod memory limit ({limit}) below current usage ({usage})"

@@ -32,6 +32,7 @@ from sampan.node.runtime.protocol import (
     RuntimeFailure,
     Sandbox,
     below_usage,
+    not_found,
 )
 from sampan.node.runtime.stages import Course, Exit, Moment
 
@@ -130,9 +131,7 @@ class SimulatedRuntime:
         name = signal.upper().removeprefix("SIG")
         life = self._lives.get(container_id)
         if life is None:
-            raise RuntimeFailure(
-                "NotFound", f'an error occurred when try to find container "{container_id}": not found'
-            )
+            raise not_found(container_id)
         if name in ("KILL", "9"):
             self._end(life, KILL)
         elif name in ("TERM", "15") and life.course.stop_seconds < math.inf:

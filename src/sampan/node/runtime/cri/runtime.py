@@ -43,6 +43,8 @@ from sampan.node.runtime.protocol import (
     RuntimeUnusable,
     Sandbox,
     below_usage,
+    not_found,
+    not_running,
 )
 
 log = logging.getLogger(__name__)
@@ -440,14 +442,13 @@ class CriRuntime:
     def _get(self, container_id: str) -> Watched:
         watched = self._watcher.found.get(container_id)
         if watched is None:
-            text = f'an error occurred when try to find container "{container_id}": not found'
-            raise RuntimeFailure("NotFound", text)
+            raise not_found(container_id)
         return watched
 
     def _running(self, container_id: str) -> Watched:
         watched = self._get(container_id)
         if watched.state.state != RUNNING:
-            raise RuntimeFailure("NotRunning", f"container is in CONTAINER_{watched.state.state.upper()} state")
+            raise not_running(watched.state)
         return watched
 
 
