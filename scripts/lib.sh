@@ -4,7 +4,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PROJECT=$PWD
 VENV=${SAMPAN_VENV:-$PROJECT/.venv}
 PACKAGES=(runc conmon nftables iproute2 busybox-static)
-TEST_PACKAGES=(strace curl dbus-daemon crun)
+TEST_PACKAGES=(strace curl dbus-daemon crun iptables uidmap slirp4netns)
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 

@@ -22,7 +22,7 @@ CLOCK_MODULES = {"time", "random", "secrets", "uuid"}
 CLOCK_READERS = {"kit", "cli", "cluster"}
 TASK_STARTERS = {"create_task"}
 CLOCK_EXCEPTIONS = {
-    "node/network/dns_forward.py",  # a question's id must not be guessed
+    "node/network/dns/exchange.py",  # a question's id must not be guessed
     "testing/waits.py",  # puts something else in the clocks' places
     "testing/wall_clock.py",  # the same
     "store/sqlite_writer.py",  # its own thread, waiting for a foreign lock

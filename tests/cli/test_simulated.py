@@ -59,6 +59,21 @@ def test_a_life(user: User) -> None:
     assert "no clusters" in user.sampan("ls")
 
 
+def test_fewer_nodes(user: User) -> None:
+    """Those that are no more wanted are deleted with their pods, and only once."""
+    assert "node sampan-tide-3 is Ready" in up(user, more="--nodes 3")
+    user.kubectl("create deployment web --image=nginx --replicas=6")
+    user.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    user.sampan("down --name tide")
+    out = user.sampan("up --name tide --nodes 1")
+    assert [line.split()[1] for line in out.splitlines() if "is no more" in line] == ["sampan-tide-2", "sampan-tide-3"]
+    user.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    assert set(user.kubectl("get pods -o jsonpath={.items[*].spec.nodeName}").split()) == {"sampan-tide"}
+    user.sampan("down --name tide")
+    assert "is no more" not in user.sampan("up --name tide")
+    assert user.kubectl("get nodes -o name") == "node/sampan-tide\n"
+
+
 def test_what_simulated_nodes_do_not_have(user: User) -> None:
     """Images, exec and logs are refused by name."""
     up(user)

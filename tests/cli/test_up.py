@@ -1,5 +1,6 @@
 """`sampan up` before anything starts: what it shows, refuses and asks."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -35,13 +36,38 @@ def test_dry_run_shows_every_change(capsys: Capture, home: Path, tmp_path: Path)
         "https://127.0.0.1:6443",
         "bridge sampan0n0 with 10.244.0.1; pods in 10.244.0.0/24",
         "bridge sampan0n1 with 10.244.1.1",
-        "nftables table sampan-0-1; route to 10.96.0.0/16; IPv4 forwarding on",
-        "cgroups sampan-0-0",
+        "nftables table sampan-0-1; route to 10.96.0.0/16",
+        "cgroups sampan-tide.0",
+        "bridge sampan0lan with 10.160.0.1, where the API is served too",
+        f"network namespace {home / 'tide'}/run/netns/sampan-tide-2 with 10.160.0.3",
         f"context sampan-tide in {tmp_path / 'kubeconfig'}",
         "`sampan down` takes all of it back",
     ):
         assert text in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_without_root(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells of the sandbox and what that lacks; nothing is done as root, and there are no cgroups."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("sampan.cluster.sandbox_checks.missing", lambda: [Part("slirp4netns", "slirp4netns")])
+    assert main.run(["up", "--dry-run", "--rootless", "--nodes", "2"]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "sudo apt-get install -y slirp4netns",
+        "a sandbox: a user namespace",
+        "slirp4netns as its way to the world",
+        "between the nodes, in the sandbox, without root:",
+        "node sampan, in the sandbox, without root:",
+        "    overlay mounts and network namespaces below",
+    ):
+        assert text in out
+    assert "as root" not in out
+    assert "cgroups" not in out
+    assert main.run(["up", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "node sampan, as root through sudo:" in out
+    assert "sandbox" not in out
 
 
 def test_dry_run_of_a_simulated_cluster(capsys: Capture) -> None:
@@ -83,7 +109,7 @@ def test_an_ordinary_user_is_asked(capsys: Capture, monkeypatch: pytest.MonkeyPa
     assert main.run(["up"]) == 1
     captured = capsys.readouterr()
     assert "needs root" in captured.out
-    assert "not started; a cluster without root: sampan up --runtime simulated" in captured.err
+    assert "not started; without root: sampan up --rootless, or sampan up --runtime simulated" in captured.err
     monkeypatch.setattr("shutil.which", lambda program: None)
     assert main.run(["up", "--yes"]) == 1
     assert "there is no sudo here" in capsys.readouterr().err
@@ -116,6 +142,20 @@ def made(directory: Path, **values: object) -> Settings:
     cluster = Settings("sampan", directory, **values)  # type: ignore[arg-type]
     cluster.save()
     return cluster
+
+
+def test_what_was_not_taken_down_stays_as_it_is(capsys: Capture, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing of it runs: its containers may, and they are where its nodes were."""
+    cluster = made(home / "sampan", nodes=3)
+    monkeypatch.setattr(host, "is_left", lambda known: True)
+    assert main.run(["up", "--dry-run", "--nodes", "1"]) == 1
+    assert "cluster sampan runs with nodes 3; to change it to 1: sampan down" in capsys.readouterr().err
+    assert main.run(["up", "--dry-run", "--node-monitor-grace-period", "4s"]) == 0
+    monkeypatch.setattr(host, "is_left", lambda known: False)
+    assert main.run(["up", "--dry-run", "--nodes", "1"]) == 0
+    monkeypatch.setattr(host, "is_running", lambda known: known == cluster)
+    assert main.run(["up", "--dry-run", "--node-monitor-grace-period", "4s"]) == 1
+    assert "runs with node grace seconds 50.0" in capsys.readouterr().err
 
 
 def test_one_name_is_one_cluster(capsys: Capture, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +217,41 @@ def test_a_feature_gate_is_checked_first(given: str, refusal: str, capsys: Captu
     assert refusal in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "code", "refusal"),
+    [
+        ("10.40.0.1/24", 2, "10.40.0.1/24 has host bits set; one of pool, node, none, or CIDRs such as 10.40.0.0/24"),
+        ("all", 2, "one of pool, node, none, or CIDRs"),
+        ("127.0.0.0/24", 2, "127.0.0.0/24 leads nowhere"),
+        ("10.40.0.0/24,10.96.3.0/24", 1, "10.96.3.0/24 is not free: the cluster's service addresses are 10.96.0.0/16"),
+    ],
+)
+def test_addresses_of_load_balancers_are_checked_first(given: str, code: int, refusal: str, capsys: Capture) -> None:
+    """What is no range, leads nowhere, or is in use by the cluster itself."""
+    assert main.run(["up", "--load-balancer", given]) == code
+    assert refusal in capsys.readouterr().err
+
+
+def test_addresses_of_load_balancers_are_kept(home: Path) -> None:
+    """Each cluster of a host has a pool of its own, unless another was asked for."""
+    assert made(home / "first").load_balancer_cidr == "10.32.0.0/24"
+    assert made(home / "other", index=3).load_balancer_cidr == "10.35.0.0/24"
+    assert made(home / "node", load_balancer="node").load_balancer_cidr == ""
+    made(home / "mine", load_balancer="10.40.0.0/24,fd00::/120")
+    known = settings.load(home / "mine")
+    assert known is not None
+    assert known.load_balancer_cidr == "10.40.0.0/24,fd00::/120"
+
+
+def test_rootless_is_for_real_containers_and_stays(capsys: Capture, home: Path) -> None:
+    """It is refused where it makes no sense, or where the files are root's."""
+    assert main.run(["up", "--rootless", "--runtime", "simulated"]) == 1
+    assert "--rootless is for containers of our own, not for --runtime simulated" in capsys.readouterr().err
+    made(home / "sampan")
+    assert main.run(["up", "--rootless"]) == 1
+    assert "was made with root's rights; to make it anew without: sampan down --purge" in capsys.readouterr().err
+
+
 def test_feature_gates_are_kept(capsys: Capture, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the cluster that was started with them; one that runs is not changed."""
     cluster = made(home / "sampan", feature_gates={"MaxUnavailableStatefulSet": True})
@@ -187,6 +262,8 @@ def test_feature_gates_are_kept(capsys: Capture, home: Path, monkeypatch: pytest
     assert main.run(["up", "--feature-gates", "MaxUnavailableStatefulSet=false"]) == 1
     told = "runs with feature gates MaxUnavailableStatefulSet=true; to change it to MaxUnavailableStatefulSet=false: "
     assert told in capsys.readouterr().err
+    dataclasses.replace(cluster, feature_gates={}).save()
+    assert main.run(["up", "--feature-gates", "MaxUnavailableStatefulSet=false", "--dry-run"]) == 0  # as it is anyway
 
 
 @pytest.mark.parametrize(
@@ -246,3 +323,30 @@ def test_a_kubelet_configuration_is_checked_first(capsys: Capture, home: Path, m
     monkeypatch.setattr(agents.importlib.util, "find_spec", lambda name: None)
     assert main.run(["up", "--runtime", "simulated"]) == 1
     assert f"{path}: shutdownGracePeriod needs jeepney: pip install 'sampan[systemd]'" in capsys.readouterr().err
+
+
+def test_address_families_are_chosen_when_a_cluster_is_made(capsys: Capture, home: Path) -> None:
+    """A dry run shows both; later the choice stands, and says how to make another. One real node has them."""
+    both = ["--ip-families", "IPv4,IPv6"]
+    assert main.run(["up", "--dry-run", *both]) == 0
+    out = capsys.readouterr().out
+    assert "pods in 10.244.0.0/24 and fd00:10:244::/64" in out
+    assert "route to 10.96.0.0/16 and fd00:10:96::/112; IPv4 and IPv6 forwarding on" in out
+    for more in (["--nodes", "2"], ["--runtime", "simulated"]):
+        assert main.run(["up", "--dry-run", *both, *more]) == 1
+        assert "is for one node, and not a simulated one" in capsys.readouterr().err
+    directory = home / "sampan"
+    directory.mkdir(parents=True)
+    Settings("sampan", directory).save()
+    assert main.run(["up", "--dry-run", *both]) == 1
+    assert "cluster sampan was made with IPv4 addresses" in capsys.readouterr().err
+    assert main.run(["up", "--dry-run", "--ip-families", "IPv4"]) == 0
+
+
+def test_cni_configuration_that_cannot_be_read_is_refused(capsys: Capture, home: Path) -> None:
+    """Before anything starts, with its path."""
+    folder = home / "sampan" / "cni"
+    folder.mkdir(parents=True)
+    (folder / "10-net.conflist").write_text('{"name": "net", "cniVersion": "7", "plugins": []}')
+    assert main.run(["up"]) == 1
+    assert f"{folder}/10-net.conflist: cniVersion '7' is none of" in capsys.readouterr().err

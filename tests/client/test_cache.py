@@ -39,6 +39,25 @@ async def test_objects_and_indexes_follow_changes() -> None:
     await tasks.close()
 
 
+async def test_an_end_is_known_only_from_a_watch() -> None:
+    """The uid of what was deleted is known as gone; that of what a new list lacks is not, nor that of what is there."""
+    api, tasks = FakeApi(), Tasks("test")
+    for name in ("a", "b", "c"):
+        await api.put(f"{PODS}/{name}", a_pod(name, uid=f"uid-{name}"))
+    cache = Cache(Client(api, "test"), POD, clock=SystemClock(), tasks=tasks)
+    await cache.wait_synced()
+    await Client(api, "test").delete(POD, ("default", "a"))
+    await cache.wait_until(lambda: len(cache) == 2)
+    other = Cache(Client(api, "test"), POD, clock=SystemClock(), tasks=tasks)
+    other.continue_from(cache)
+    del api.objects[f"{PODS}/b"]
+    await cache._relist()
+    assert [p["metadata"]["name"] for p in cache] == ["c"]
+    assert [uid for uid in ("uid-a", "uid-b", "uid-c") if cache.saw_go(uid)] == ["uid-a"]
+    assert other.saw_go("uid-a")
+    await tasks.close()
+
+
 async def test_an_expired_version_is_listed_anew() -> None:
     """After a 410 the cache holds what is there, and tells what went meanwhile."""
     api, tasks = FakeApi(), Tasks("test")

@@ -1,5 +1,6 @@
 """A real cluster with real containers for real clients, and a witness that nothing of it stays behind."""
 
+import contextlib
 import gc
 import json
 import os
@@ -16,10 +17,13 @@ from typing import Any
 
 import pytest
 
+from tests.clients import leaks
+
 BIN = Path(sys.executable).parent
 CLIENTS = BIN.parent / "clients"  # helm and kubectl 1.35, by scripts/fetch-clients
 NAME = os.environ.get("SAMPAN_TEST_CLUSTER", "e2e")  # another name: two runs on one machine
 RUNTIME = os.environ.get("SAMPAN_TEST_RUNTIME", "auto")  # unix:///...: the same tests with a CRI runtime
+NODES = os.environ.get("SAMPAN_TEST_NODES", "1")  # 3: the same tests on three nodes
 WAIT_SECONDS = 60.0
 TRUSTING = ("--allow-vulnerable-runtime",)  # Debian's runc is such a one; the images here are our own
 
@@ -140,14 +144,13 @@ def last_words(directory: Path) -> str:
     return "\n".join(said)
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One cluster for all client tests; afterwards the host must be as before."""
+@contextlib.contextmanager
+def running(directory: Path, name: str, *options: str) -> Iterator[Cluster]:
+    """A cluster while it is needed; afterwards the host must be as before."""
     before = traces()
-    directory = tmp_path_factory.mktemp("cluster")
-    made = Cluster(directory / "data", directory / "kubeconfig")
+    made = Cluster(directory / "data", directory / "kubeconfig", name)
     try:
-        made.sampan("up", "--kubeconfig", str(made.kubeconfig), "--yes", "--runtime", RUNTIME, *TRUSTING)
+        made.sampan("up", "--kubeconfig", str(made.kubeconfig), "--yes", "--runtime", RUNTIME, *TRUSTING, *options)
         index = json.loads((made.directory / "cluster.json").read_text())["index"]
         busybox_image(made, directory)
         yield made
@@ -157,7 +160,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         gc.collect()  # what client libraries left open is complained of here, and not amid the end of the session
     left = {name: sorted(found - before[name]) for name, found in traces().items()}
     if before["processes"]:  # another cluster runs here and changes things too: look at what names ours only
-        marks = (str(directory), f"sampan-{NAME}", f"sampan{index}n", f"sampan-{index}-")
+        marks = (str(directory), f"sampan-{name}", f"sampan{index}n", f"sampan{index}lan", f"sampan-{index}-")
         left = {name: [line for line in lines if any(mark in line for mark in marks)] for name, lines in left.items()}
     assert not died, died
     assert left == {name: [] for name in left}
@@ -165,15 +168,25 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     assert not made.kubeconfig.exists()
 
 
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for all client tests."""
+    with running(tmp_path_factory.mktemp("cluster"), NAME, "--nodes", NODES) as made:
+        yield made
+
+
 @pytest.fixture
 def ns(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of its own, gone afterwards."""
+    """A namespace of its own, gone afterwards with all that its pods had on the host."""
+    before = leaks.of_pods(cluster.directory, cluster.name)
     name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_")).strip("-")[:50].rstrip("-")
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("config", "set-context", "--current", "--namespace", name)
     yield name
     cluster.kubectl("config", "set-context", "--current", "--namespace", "default")
     cluster.kubectl("delete", "namespace", name, "--timeout=60s")
+    # A pod that was deleted by force is gone from the API before the node has ended it.
+    cluster.until("all is gone that its pods had", lambda: leaks.of_pods(cluster.directory, cluster.name) <= before)
 
 
 def pod(name: str, script: str, extra: str = "") -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sampan.node.runtime import apparmor
 from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import Tree, container, create, events, mount, pod, said, status, wait
@@ -152,3 +153,29 @@ def _another_kernel(cluster: Cluster) -> None:
     assert "gVisor" in cluster.kubectl("exec", "deep", "-c", "web", "--", "dmesg")
     cluster.kubectl("exec", "deep", "-c", "main", "--", "sh", "-c", "kill -TERM 1")
     cluster.until("it has ended", lambda: json.dumps(status(cluster, "deep")).count('"exitCode": 5'))
+
+
+def test_apparmor(cluster: Cluster, ns: str) -> None:
+    """Where the kernel has it, containers have the default profile unless they say otherwise; elsewhere who asks is turned away."""
+    script = "cat /proc/self/attr/current; mount -t tmpfs x /mnt 2>/dev/null || echo denied"
+    default = {"appArmorProfile": {"type": "RuntimeDefault"}}
+    more = {"capabilities": {"add": ["SYS_ADMIN"]}}
+    if not apparmor.is_enabled():
+        create(cluster, pod("asks", container(), securityContext=default))
+        wait(cluster, "jsonpath={.status.phase}=Failed", "asks")
+        found = status(cluster, "asks")
+        assert found["reason"] == "AppArmor"
+        assert found["message"].endswith("Cannot enforce AppArmor: AppArmor is not enabled on the host")
+        return
+    loose = {"appArmorProfile": {"type": "Unconfined"}, **more}
+    create(
+        cluster,
+        pod("plain", container(script, securityContext=more)),
+        pod("asks", container(script, securityContext=more), securityContext=default),
+        pod("loose", container(script, securityContext=loose)),
+        pod("privileged", container(script, securityContext={"privileged": True})),
+    )
+    wait(cluster, pods.SUCCEEDED, "plain", "asks", "loose", "privileged")
+    lines = said(cluster, "plain", "asks", "loose", "privileged")
+    assert lines["plain/main"] == lines["asks/main"] == ["sampan-default (enforce)", "denied"]
+    assert lines["loose/main"] == lines["privileged/main"] == ["unconfined"]

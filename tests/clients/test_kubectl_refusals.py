@@ -25,12 +25,6 @@ def test_pods_that_do_not_fit_together(cluster: Cluster, ns: str) -> None:
     assert "spec.ephemeralContainers: Forbidden: cannot be set on create" in told
 
 
-def test_what_nobody_attends_to_yet_is_told(cluster: Cluster, ns: str) -> None:
-    """The API keeps them as upstream does; a warning says what does not happen in this version."""
-    made = cluster.run("kubectl", "create", "service", "nodeport", "np", "--tcp=80:80")
-    assert "Warning: node ports are allocated, but no node forwards them yet in this version of Sampan" in made.stderr
-
-
 def test_bad_manifests(cluster: Cluster, ns: str) -> None:
     """A wrong type, an unknown field, what does not fit together."""
     head = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  selector: {matchLabels: {a: b}}\n"

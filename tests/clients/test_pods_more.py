@@ -13,7 +13,6 @@ from tests.clients.test_pods import PHASE, Tree, apply, container, ended, pod, w
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
 
-CONFIG_ERROR = "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerConfigError"
 CREATE_ERROR = "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError"
 
 
@@ -69,7 +68,7 @@ def test_mounts_that_are_read_only_with_all_below(cluster: Cluster, ns: str, tmp
 
 
 def test_profiles_of_the_node(cluster: Cluster, ns: str) -> None:
-    """A seccomp profile below the node's directory is obeyed, also one that comes late; AppArmor is not passed over."""
+    """A seccomp profile below the node's directory is obeyed, also one that comes late."""
 
     def confined(file: str) -> Tree:
         return {"seccompProfile": {"type": "Localhost", "localhostProfile": file}}
@@ -87,7 +86,6 @@ def test_profiles_of_the_node(cluster: Cluster, ns: str) -> None:
         pod("whole", container(script), securityContext=confined("mine/no-mkdir.json")),
         pod("broken", container(script, securityContext=confined("mine/broken.json"))),
         pod("late", container(script, securityContext=confined("late.json"))),
-        pod("armored", container(securityContext={"appArmorProfile": {"type": "RuntimeDefault"}})),
     )
     for name in ("obeys", "whole"):
         assert "Permission denied" in ended(wait(cluster, name, PHASE + "Failed"))["message"]
@@ -95,9 +93,6 @@ def test_profiles_of_the_node(cluster: Cluster, ns: str) -> None:
     assert f"open {node}/seccomp/late.json: no such file or directory" in waiting(wait(cluster, "late", CREATE_ERROR))
     (node / "seccomp/late.json").write_text(profile)
     assert "Permission denied" in ended(wait(cluster, "late", PHASE + "Failed"))["message"]
-    if not Path("/sys/module/apparmor").exists():
-        text = "Cannot enforce AppArmor: AppArmor is not enabled on the host"
-        assert waiting(wait(cluster, "armored", CONFIG_ERROR)) == text
 
 
 def test_limits_of_a_whole_pod(cluster: Cluster, ns: str) -> None:

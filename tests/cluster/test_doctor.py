@@ -35,6 +35,23 @@ def test_each_lack_comes_with_its_mend() -> None:
     assert changed(nft_error="no")[0].level == "error"
 
 
+def test_what_else_the_host_has() -> None:
+    """Others' name servers and firewalls, each with its mend."""
+    taken = changed(name_servers=("dnsmasq at 0.0.0.0",))
+    assert [f.level for f in taken] == ["error"]
+    assert "port 53 is taken at all addresses (dnsmasq at 0.0.0.0)" in taken[0].what
+    assert "bind-interfaces" in taken[0].mend
+    assert [f.level for f in changed(name_servers=("named at [::]",))] == ["warning"]
+    firewalld = changed(has_firewalld=True)
+    assert [f.level for f in firewalld] == ["note"]
+    assert "firewall-cmd --permanent --zone=trusted --add-source=10.244.0.0/16 && firewall-cmd --reload" in (
+        firewalld[0].mend
+    )
+    legacy = changed(legacy_forward_drops=True)
+    assert [f.level for f in legacy] == ["warning"]
+    assert "iptables-legacy -I FORWARD -d 10.244.0.0/16 -j ACCEPT" in legacy[0].mend
+
+
 def test_rights() -> None:
     """An ordinary user needs sudo; a lesser root is told what it lacks."""
     assert [f.level for f in changed(uid=1000, has_elevation=True)] == ["note"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.cluster import host
+from sampan.cluster import agents, host
 from sampan.cluster.host import HostError
 from sampan.cluster.settings import Settings
 
@@ -76,3 +76,23 @@ def test_only_real_containers_of_others_than_root_are_elevated(tmp_path: Path, m
     assert host.elevation(Settings("a", tmp_path, runtime="simulated")) == []
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert host.elevation(Settings("a", tmp_path)) == []
+
+
+def test_links_say_whose_addresses_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lan of a cluster that nobody here knows has its index; one whose node was not taken down is its own."""
+    links = tmp_path / "net"
+    (links / "sampan0lan").mkdir(parents=True)
+    (links / "sampan1n0").mkdir()
+    monkeypatch.setattr(host, "_LINKS", links)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    assert host.free_index(tmp_path / "c") == 2
+    cluster = Settings("a", tmp_path / "c", nodes=3)
+    with pytest.raises(HostError, match="its link is sampan0lan"):
+        host.check_links(cluster)
+    kept = agents.config_path(cluster, "sampan-a-3")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    assert host.is_left(cluster)
+    host.check_links(cluster)
+    with pytest.raises(HostError, match="its link is sampan1n0"):
+        host.check_links(Settings("a", tmp_path / "c", index=1))

@@ -164,6 +164,11 @@ def condition(status: str, time: str) -> Tree:
 
 GOING = {"deletionTimestamp": T2}
 
+
+def balanced(address: str) -> Tree:
+    return {"spec": {"ports": [{"port": 80}]}, "status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
+
+
 BROKEN: Sequence[tuple[str, Story, str]] = [
     ("ObjectsAreWhole", cm(kind=""), "it has no kind"),
     ("ObjectsAreWhole", cm(metadata={"uid": ""}), "it has no uid"),
@@ -329,6 +334,11 @@ BROKEN: Sequence[tuple[str, Story, str]] = [
         Story().put("services", "a", spec={"ports": [{"nodePort": 30000}]})
         .put("services", "b", spec={"ports": [{"nodePort": 30000}]}),
         "node port 30000/TCP",
+    ),
+    (
+        "AddressesAreUnique",
+        Story().put("services", "a", **balanced("10.32.0.1")).put("services", "b", **balanced("10.32.0.1")),
+        "load balancer address 10.32.0.1, port 80/TCP, is that of Service default/a",
     ),
 ]  # fmt: skip
 

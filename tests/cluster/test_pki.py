@@ -30,7 +30,7 @@ def test_all_are_there_and_private(cluster: Settings) -> None:
     names = {path.name for path in cluster.path("pki").iterdir()}
     pairs = ("ca", "apiserver", "admin", "apiserver-kubelet-client", "controllers", "scheduler",
              "front-proxy-ca", "front-proxy-client")  # fmt: skip
-    nodes = ("node-sampan-tide", "node-sampan-tide-2")
+    nodes = tuple(f"node-sampan-tide{which}{end}" for which in ("", "-2") for end in ("", "-serving"))
     assert names == {f"{pair}.{end}" for pair in (*pairs, *nodes) for end in ("crt", "key")} | {
         "sa.key",
         "client-ca.crt",
@@ -50,7 +50,7 @@ def test_the_server_has_every_name(cluster: Settings) -> None:
     """Of this host, of pods, and the address that was asked for."""
     pair = Pair.load(cluster.path("pki"), pki.SERVER)
     assert pair is not None
-    assert certificates.serves(pair, ("localhost", "127.0.0.1", "10.97.0.1", "10.243.0.1", "kubernetes.default.svc"))
+    assert certificates.serves(pair, ("localhost", "127.0.0.1", "10.97.0.1", "10.160.1.1", "kubernetes.default.svc"))
     assert "192.0.2.7" in pki.server_hosts(Settings("a", cluster.directory, listen="192.0.2.7"))
     everywhere = pki.server_hosts(Settings("a", cluster.directory, listen="0.0.0.0"))
     assert "0.0.0.0" not in everywhere
@@ -68,6 +68,18 @@ def test_renewal(tmp_path: Path) -> None:
     pki.ensure(cluster, NOW + 340 * DAY)
     kept = {name for name, data in contents(keys).items() if data == before[name]}
     assert kept == {"ca.crt", "ca.key", "sa.key", "client-ca.crt", "front-proxy-ca.crt", "front-proxy-ca.key"}
+
+
+def test_a_running_server_renews_its_own(tmp_path: Path) -> None:
+    """Nothing while all is fresh; near the end those that nobody asks for by request, and not the nodes'."""
+    cluster = Settings("tide", tmp_path)
+    keys = pki.ensure(cluster, NOW)
+    before = contents(keys)
+    assert pki.renew(cluster, NOW + 300 * DAY) == []
+    renewed = pki.renew(cluster, NOW + 340 * DAY)
+    assert set(renewed) == {"apiserver", "apiserver-kubelet-client", "admin", "controllers", "scheduler"}
+    changed = {name for name, data in contents(keys).items() if data != before[name]}
+    assert changed == {f"{name}.{end}" for name in renewed for end in ("crt", "key")}
 
 
 def test_half_a_pair_is_made_anew(tmp_path: Path) -> None:

@@ -60,6 +60,17 @@ def test_addresses_follow_from_the_index(tmp_path: Path) -> None:
     assert (second.gateway(2), second.node_pod_cidr(2)) == ("10.243.2.1", "10.243.2.0/24")
 
 
+def test_several_nodes_have_a_network_between_them(tmp_path: Path) -> None:
+    """One node is in the host's own; simulated ones are in none."""
+    three = Settings("a", tmp_path, index=1, nodes=3)
+    assert (three.has_lan, three.lan_link, three.lan_cidr) == (True, "sampan1lan", "10.160.1.0/24")
+    assert (three.api_address, three.internal_ip(0), three.internal_ip(2)) == ("10.160.1.1", "10.160.1.2", "10.160.1.4")
+    assert three.namespace(2) == tmp_path / "run" / "netns" / "sampan-a-3"
+    one = Settings("a", tmp_path, index=1)
+    assert (one.has_lan, one.api_address, one.internal_ip(0)) == (False, "10.243.0.1", "10.243.0.1")
+    assert not Settings("a", tmp_path, nodes=3, runtime="simulated").has_lan
+
+
 def test_names(tmp_path: Path) -> None:
     """The default cluster is plainly sampan; the others carry their names."""
     assert Settings("sampan", tmp_path, nodes=2).node_names() == ["sampan", "sampan-2"]

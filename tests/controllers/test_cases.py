@@ -8,6 +8,7 @@ import yaml
 
 from sampan.client.discovery import Discovered
 from sampan.control.everywhere import Everywhere, Ref
+from sampan.control.load_balancing import Terms
 from sampan.control.plan import (
     Ask,
     AskKinds,
@@ -25,7 +26,7 @@ from sampan.control.plan import (
     Update,
 )
 from sampan.control.view import Snapshot, View
-from sampan.controllers.registry import controllers
+from sampan.controllers.registry import Options, controllers
 from sampan.kinds import builtin
 from sampan.kit.frozen import freeze
 from sampan.meta import objects, timestamps
@@ -71,7 +72,8 @@ def test_case(path: Path, number: int, update_cases: bool) -> None:
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
     """Asks the rule, answers its questions from `live` (default: the given objects), shows the plan."""
-    usual = controllers("THE CA", gates=frozenset(case.get("gates", ())))
+    options = Options(_balancing(case), node_grace_seconds=case.get("grace_seconds", Options().node_grace_seconds))
+    usual = controllers("THE CA", gates=frozenset(case.get("gates", ())), options=options)
     controller = next(found for found in usual if found.name == case["controller"])
     given = [complete(o) for o in case["given"]]
     live = [complete(o) for o in case.get("live", case["given"])]
@@ -93,10 +95,17 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError("endless questions")
 
 
+def _balancing(case: dict[str, Any]) -> Terms:
+    told = case.get("balancing")
+    if told is None:
+        return Terms()
+    return Terms(tuple(told["pools"]), nodes=told.get("nodes", False), ports=frozenset(told.get("ports", ())))
+
+
 def _view(case: dict[str, Any], controller: Any, given: list[Any], answers: dict[Any, Any]) -> View:
     ages = {tuple(k.split("/")): v for k, v in case.get("ages", {}).items()}
     sources = {
-        kind.resource: Snapshot([freeze(o) for o in given if o["kind"] == kind.name], ages)
+        kind.resource: Snapshot([freeze(o) for o in given if o["kind"] == kind.name], ages, case.get("gone", ()))
         for kind in builtin.KINDS
         if isinstance(controller, Everywhere) or kind.resource in {k.resource for k in controller.kinds}
     }

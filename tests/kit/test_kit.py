@@ -1,4 +1,4 @@
-"""Tasks, ids and frozen trees."""
+"""Tasks, ids, frozen trees and answers that are kept."""
 
 import asyncio
 import copy
@@ -9,6 +9,7 @@ import pytest
 
 from sampan.kit.frozen import freeze, thaw
 from sampan.kit.ids import ALPHABET, SeededIds, SystemIds
+from sampan.kit.once import once
 from sampan.kit.tasks import Tasks
 
 
@@ -97,3 +98,24 @@ def test_frozen_trees_read_and_copy_as_plain_ones() -> None:
     for fresh in (thaw(tree), copy.deepcopy(tree)):
         fresh["a"][1]["b"] = 5
     assert tree == plain
+
+
+def test_an_answer_is_worked_out_once() -> None:
+    """For each owner, when it is first asked for."""
+    asked: list[str] = []
+
+    class Owner:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @once
+        def answer(self) -> str:
+            """What it says."""
+            asked.append(self.name)
+            return self.name.upper()
+
+    one, other = Owner("one"), Owner("other")
+    assert not asked
+    assert [one.answer, one.answer, other.answer] == ["ONE", "ONE", "OTHER"]
+    assert asked == ["one", "other"]
+    assert Owner.answer.__doc__ == "What it says."

@@ -260,7 +260,6 @@ class Node:
             runtime=self.runtime,
             images=self.images,
             network=self.network,
-            proxy=simulated.SimulatedProxy(),
             dns=simulated.SimulatedDns(),
             volumes=simulated.SimulatedVolumes(),
             clock=self.clock,

@@ -6,7 +6,7 @@ import pytest
 
 from sampan.node import confinement
 from sampan.node.env import ConfigError
-from sampan.node.runtime.protocol import Features
+from sampan.node.runtime.protocol import APPARMOR_DEFAULT, Features
 
 NONE = Features(recursive_read_only=False, apparmor=False)
 
@@ -36,6 +36,16 @@ def test_a_seccomp_profile_from_elsewhere(name: str) -> None:
         confinement.seccomp(localhost(name), "/node/seccomp")
 
 
+def test_a_pod_that_asks_for_a_profile_is_turned_away_where_there_are_none() -> None:
+    """Whichever part of it asks."""
+    asking = {"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}
+    reason = ("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+    for spec in (asking, {"containers": [{}, asking]}, {"initContainers": [asking]}):
+        assert confinement.refusal({"spec": spec}, NONE) == reason
+        assert confinement.refusal({"spec": spec}, Features()) is None
+    assert confinement.refusal({"spec": {"containers": [{}]}}, NONE) is None
+
+
 def test_apparmor() -> None:
     """A loaded profile is named to the kernel; what can't be enforced is refused."""
     mine = {"appArmorProfile": {"type": "Localhost", "localhostProfile": "mine"}}
@@ -45,8 +55,10 @@ def test_apparmor() -> None:
     assert (confinement.apparmor(unconfined, Features()), confinement.apparmor(unconfined, NONE)) == ("unconfined", "")
     with pytest.raises(ConfigError, match="Cannot enforce AppArmor: AppArmor is not enabled on the host"):
         confinement.apparmor(mine, NONE)
-    with pytest.raises(ConfigError, match="RuntimeDefault"):
-        confinement.apparmor({"appArmorProfile": {"type": "RuntimeDefault"}}, Features())
+    by_name = {"appArmorProfile": {"type": "RuntimeDefault"}}
+    assert confinement.apparmor(by_name, Features()) == APPARMOR_DEFAULT
+    with pytest.raises(ConfigError, match="AppArmor is not enabled on the host"):
+        confinement.apparmor(by_name, NONE)
 
 
 def test_recursively_read_only() -> None:

@@ -1,25 +1,11 @@
 """What a pod's spec asks for and this node cannot do is said, not left out."""
 
-from typing import Any
-
 import pytest
 
 from sampan.node import containers
 from sampan.node.env import ConfigError
 from sampan.node.runtime.protocol import Device
 from sampan.node.volumes import payload
-
-
-@pytest.mark.parametrize(
-    ("spec", "container", "text"),
-    [
-        ({}, {"ports": [{"containerPort": 80, "hostPort": 80}]}, "hostPort"),
-    ],
-)
-def test_what_the_node_cannot_do_is_refused_by_name(spec: dict[str, Any], container: dict[str, Any], text: str) -> None:
-    """A container with it is never made; its waiting reason says why."""
-    with pytest.raises(ConfigError, match=text):
-        containers.refuse_unsupported({"spec": spec}, container)
 
 
 @pytest.mark.parametrize("kind", ["fc", "cephfs", "iscsi"])

@@ -46,7 +46,7 @@ def test_sources():
         ],
     }
     secret = {"data": {"K": base64.b64encode(b"v").decode()}}
-    found = variables(container, config_maps={"c": {"data": {"X": "1"}}}, secrets={"s": secret}, pod_ip="10.0.0.2")
+    found = variables(container, config_maps={"c": {"data": {"X": "1"}}}, secrets={"s": secret}, pod_ips=("10.0.0.2",))
     assert found == {"P_X": "1", "K": "own 1", "IP": "10.0.0.2", "L": "b"}
 
 

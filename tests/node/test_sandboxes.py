@@ -1,10 +1,13 @@
 """What a pod is to have around its containers is asked for before its network, and refused with the pod's own event."""
 
+import dataclasses
+
 import pytest
 
 from sampan.kinds.node.runtime_class import RUNTIMECLASS
 from sampan.kinds.parts import pod_resources
 from sampan.node import podspec, resources
+from sampan.node.network.network_policies import NotInForce
 from sampan.node.runtime.protocol import RuntimeFailure, Sandbox
 from tests.node.test_agent import make_pod, mark_deleted, seen, state
 
@@ -25,9 +28,9 @@ def prepared(node, monkeypatch):
 
     before = node.network.add
 
-    async def add(uid, namespace=""):
-        asked["network"].append(namespace)
-        return await before(uid, namespace)
+    async def add(uid, request):
+        asked["network"].append(request.netns)
+        return await before(uid, request)
 
     monkeypatch.setattr(node.runtime, "prepare", prepare)
     monkeypatch.setattr(node.runtime, "release", release)
@@ -122,3 +125,28 @@ def test_huge_pages():
     spec = {"containers": [{"name": "a", "resources": {"limits": limits}}], "overhead": {"memory": "1Mi"}}
     assert resources.pod_cgroup(spec).memory_limit == 2 << 20
     assert str(pod_resources.requests(spec)["memory"]) == "1Mi"
+
+
+def test_a_pod_waits_for_the_policies_over_it(node, monkeypatch):
+    """Nothing runs in it before the network policies for its addresses are in force; why not is said, and tried again."""
+    covered, refusals = [], [NotInForce("network policies are not known yet")]
+
+    class Guard:
+        async def cover(self, pod, addresses):
+            covered.append((pod["metadata"]["name"], list(addresses), len(node.runtime.configs)))
+            if refusals:
+                raise refusals.pop()
+
+    parts = node.parts
+    node.end()
+    monkeypatch.setattr(node, "parts", lambda: dataclasses.replace(parts(), guard=Guard()))
+    node.begin()
+    make_pod(node)
+    node.loop.advance(0.5)
+    text = "Failed to create pod sandbox: network policies are not known yet"
+    assert ("FailedCreatePodSandBox", text) in node.client.events()
+    assert node.runtime.configs == []
+    node.loop.advance(15)
+    assert seen(node)["phase"] == "Running"
+    address = seen(node)["podIP"]
+    assert covered == [("web", [address], 0)] * 2

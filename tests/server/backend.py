@@ -60,7 +60,8 @@ class Backend:
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in raw.headers.items()}
         certificate = raw.transport.get_extra_info("peercert") if raw.transport else None
-        asked = Asked(raw.method, raw.raw_path, headers, await raw.read(), raw, certificate)
+        body = b"".join([chunk async for chunk in raw.content.iter_any()])
+        asked = Asked(raw.method, raw.raw_path, headers, body, raw, certificate)
         self.asked.append(asked)
         return await self._serve(asked)
 

@@ -13,6 +13,8 @@ from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Store
 from tests.server.conftest import SIGNING_KEY, Api, Clock, InProcess
 
+RANGE = "10.96.0.0/16"
+
 
 class Lines:
     """Where audit lines go."""
@@ -33,12 +35,13 @@ async def configured(text: str = "", store: Store | None = None, **parts: Any) -
     app = App(
         Parts(
             store=store or own, kinds=KINDS, ids=SeededIds(1), tasks=tasks,
-            service_cidr="10.96.0.0/16", version="test", config=config.read(text.encode()),
-            **{"token_key": SIGNING_KEY, "clock": clock, **parts},
+            version="test", config=config.read(text.encode()),
+            **{"token_key": SIGNING_KEY, "clock": clock, "service_cidr": RANGE, **parts},
         )
     )  # fmt: skip
     await app.start()
-    await bootstrap.ensure(app, bootstrap.Endpoints("10.96.0.1", "10.244.0.1", 6443))
+    where = bootstrap.Endpoints("10.96.0.1", "10.244.0.1", 6443, service_cidr=parts.get("service_cidr", RANGE))
+    await bootstrap.ensure(app, where)
     yield Api(InProcess(app), app, clock)
     await app.close()
     await tasks.close()

@@ -17,7 +17,7 @@ from sampan.kinds.feature_gates import Gates
 from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SeededIds
 from sampan.kit.tasks import Tasks
-from sampan.server import bootstrap
+from sampan.server import bootstrap, request_info
 from sampan.server.app import App, Parts, on_error
 from sampan.server.outbound_http import HttpOutbound
 from sampan.store.memory import MemoryStore
@@ -135,7 +135,7 @@ class Https:
         certificates.issue(self._authority, subject, SystemClock().now()).save(self._directory, "server")
         names = ("server.crt", "server.key", "ca.crt")
         context = server_context(*(str(self._directory / name) for name in names))
-        self._listener = Listener(self._app.handle, on_error, context)
+        self._listener = Listener(self._app.handle, on_error, context, request_info.is_proxied)
         self._port = await self._listener.listen(Address("127.0.0.1", 0))
 
     async def close(self) -> None:

@@ -2,7 +2,9 @@
 
 import re
 
+from sampan.kinds.flowcontrol.flow_schema import DANGLING, FLOWSCHEMA
 from sampan.kinds.rbac.cluster_role import CLUSTERROLE
+from sampan.meta import conditions
 from sampan.server.app import App
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Put
@@ -31,6 +33,15 @@ async def test_a_new_store_holds_the_same_bytes_as_after_requests() -> None:
         assert len(found) > 150
         assert len(lines.lines) > 150
         assert await at_once.revision() < 20
+
+
+async def test_flow_schemas_say_from_the_start_that_their_levels_are_there() -> None:
+    """Nobody has to write it later."""
+    async with configured(store=MemoryStore()) as api:
+        items = api.app.registry.all(FLOWSCHEMA)
+        assert len(items) > 10
+        assert {conditions.status_of(item.tree, DANGLING) for item in items} == {"False"}
+        assert {item.tree["metadata"]["managedFields"][1]["subresource"] for item in items} == {"status"}
 
 
 async def test_what_is_there_already_stays_and_the_rest_is_added() -> None:

@@ -93,8 +93,39 @@ async def test_a_node_touches_only_its_pods(api: Api) -> None:
     assert (await api.get(f"{PODS}/other"))["metadata"].get("deletionTimestamp") is None
 
 
+NETWORK_ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/system:sampan:node-network"
+READ_FOR_THE_NETWORK = (
+    "/api/v1/nodes", "/api/v1/namespaces", "/api/v1/services", "/api/v1/pods",
+    "/apis/discovery.k8s.io/v1/endpointslices", "/apis/networking.k8s.io/v1/networkpolicies",
+)  # fmt: skip
+
+
+async def test_a_node_reads_what_the_network_is_made_of(api: Api) -> None:
+    """All pods' and nodes' addresses, and the policies among them; it may write none of it, and read no secrets."""
+    await api.create(PODS, pod("other", nodeName="n2"))
+    for path in READ_FOR_THE_NETWORK:
+        await allowed(api, "GET", path)
+        assert (await api.send("GET", f"{path}?watch=1&timeoutSeconds=1", b"", NODE_1)).status == 200
+    assert "no relationship found" in await refused(api, "GET", f"{PODS}/other")
+    for path in ("/api/v1/secrets", "/api/v1/configmaps", "/api/v1/namespaces/kube-system/secrets"):
+        await refused(api, "GET", path)
+    policy = {"kind": "NetworkPolicy", "apiVersion": "networking.k8s.io/v1", "metadata": {"name": "x"}, "spec": {}}
+    await refused(api, "POST", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", policy)
+
+
+async def test_a_node_reads_how_its_name_server_is_configured(api: Api) -> None:
+    """By name, one ConfigMap of its namespace and no other."""
+    maps = "/api/v1/namespaces/kube-system/configmaps"
+    await allowed(api, "GET", f"{maps}?fieldSelector=metadata.name=kube-dns")
+    await refused(api, "GET", f"{maps}?fieldSelector=metadata.name=kube-proxy")
+    await refused(api, "GET", maps)
+    await refused(api, "GET", f"{maps}/kubeadm-config")
+    await refused(api, "GET", "/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name=kube-dns")
+
+
 async def test_a_node_reads_only_its_pods(api: Api) -> None:
-    """By selector or by name; and one watch by name shows no other object."""
+    """By selector or by name, unless a role lets it; and one watch by name shows no other object."""
+    await api.delete(NETWORK_ROLE)
     await api.create("/api/v1/nodes", node("n1"))
     await api.create(PODS, pod("mine", nodeName="n1"))
     await api.create(PODS, pod("other", nodeName="n2"))

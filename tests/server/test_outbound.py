@@ -15,6 +15,7 @@ from sampan.web.certificates import Subject
 from sampan.web.listener import server_context
 from sampan.web.message import Request, Response
 from sampan.web.tunnel import Tunnel
+from tests.server.backend import own_address
 
 Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 SECONDS = 5.0
@@ -105,6 +106,27 @@ async def test_local_refused(outbound: HttpOutbound, host: str) -> None:
     """B9: loopback and link-local are not called for others, by whatever name."""
     with pytest.raises(OutboundError, match="address not allowed"):
         await outbound.send(Target(host, 80, "http"), Request("GET", "/"), SECONDS)
+
+
+async def test_a_name_that_is_bound_anew(outbound: HttpOutbound, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B9: a name is resolved once; whatever it means then, the address that was checked is the one that is dialled."""
+    backend = await Backend(hello).start()
+    outside = own_address()
+    asked: list[str] = []
+
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        found = ["127.0.0.1", outside, "::ffff:127.0.0.1"] if len(asked) == 1 else ["127.0.0.1"]
+        return [(2, 1, 6, "", (address, port)) for address in found]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    with pytest.raises(OutboundError, match=rf"^dial tcp {outside}:{backend.port}: connect: connection refused$"):
+        await outbound.send(Target("evil.example", backend.port, "http"), Request("GET", "/"), SECONDS)
+    assert asked == ["evil.example"]
+    with pytest.raises(OutboundError, match="address not allowed"):
+        await outbound.send(Target("evil.example", backend.port, "http"), Request("GET", "/"), SECONDS)
+    assert backend.asked == []
+    await backend.close()
 
 
 async def test_own_api_refused() -> None:

@@ -1,6 +1,7 @@
 """pods/proxy, services/proxy and nodes/proxy, against a real server behind them."""
 
 import asyncio
+import io
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,6 +35,8 @@ async def serve(asked: Asked) -> web.StreamResponse:
         return web.Response(status=302, headers={"Location": "/elsewhere?x=1"})
     if path == "/away":
         return web.Response(status=302, headers={"Location": "http://169.254.169.254/secret"})
+    if path == "/itself":
+        return web.Response(status=302, headers={"Location": f"http://{asked.headers['host']}/elsewhere"})
     if path == "/page":
         return web.Response(body=PAGE, content_type="text/html", headers={"Access-Control-Allow-Origin": "*"})
     if path == "/packed":
@@ -130,6 +133,57 @@ async def test_what_is_passed(api: Api, backend: Backend) -> None:
     assert not {"x-remote-user", "x-remote-extra-a", "keep-alive", "authorization"} & set(asked.headers)
 
 
+async def test_long_bodies(api: Api, backend: Backend) -> None:
+    """What is for somebody else may be longer than what is for this server, with and without a length; the rest not."""
+    if not isinstance(api.door, Https):
+        pytest.skip("about bytes on the wire")
+    await run_pod(api, backend.host)
+    session, at = api.door.session(ADMIN), f"https://127.0.0.1:{await api.door.port()}{NAMESPACE}"
+    payload = bytes(range(256)) * 16384
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(payload), 1_000_000):
+            yield payload[start : start + 1_000_000]
+
+    for body, length in ((io.BytesIO(payload), str(len(payload))), (pieces(), None), (b"x", "1")):
+        async with session.put(f"{at}/pods/web:{backend.port}/proxy/upload", data=body) as answer:
+            assert answer.status == 200
+        assert backend.asked[-1].headers.get("content-length") == length
+        assert backend.asked[-1].body == (b"x" if body == b"x" else payload)
+    async with session.post(f"{at}/pods", data=io.BytesIO(payload)) as answer:
+        assert answer.status == 413
+    async with session.post(f"{at}/pods/nobody:80/proxy/upload", data=io.BytesIO(payload)) as answer:
+        assert answer.status == 404
+
+
+async def test_a_body_passes_as_it_comes(api: Api) -> None:
+    """Both talk at the same time: the answer begins before the body has ended."""
+    if not isinstance(api.door, Https):
+        pytest.skip("about bytes on the wire")
+    answered = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"one")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nuno\r\n")
+        await reader.readuntil(b"two")
+        writer.write(b"3\r\ndos\r\n0\r\n\r\n")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one"
+        await answered.wait()
+        yield b"two"
+
+    server = await asyncio.start_server(talk, own_address(), 0)
+    host, port = server.sockets[0].getsockname()[:2]
+    await run_pod(api, host)
+    url = f"https://127.0.0.1:{await api.door.port()}{NAMESPACE}/pods/web:{port}/proxy/talk"
+    async with asyncio.timeout(5), api.door.session(ADMIN).post(url, data=body()) as answer:
+        assert await answer.content.readexactly(3) == b"uno"
+        answered.set()
+        assert await answer.content.read() == b"dos"
+    server.close()
+
+
 async def test_slash_is_added(api: Api, backend: Backend) -> None:
     """217: GET and HEAD of /proxy are sent to /proxy/ with 301; other methods reach the root."""
     await run_pod(api, backend.host)
@@ -156,6 +210,9 @@ async def test_redirect_passed_back(api: Api, backend: Backend) -> None:
     answer = await send_once(api, f"{base}/away")
     assert (answer.status, answer.headers["location"]) == (302, "http://169.254.169.254/secret")
     assert len(backend.asked) == 2
+    if isinstance(api.door, Https):
+        host = f"127.0.0.1:{await api.door.port()}"
+        assert (await send_once(api, f"{base}/itself")).headers["location"] == f"http://{host}{base}/elsewhere"
 
 
 async def send_once(api: Api, path: str, method: str = "GET") -> Answer:

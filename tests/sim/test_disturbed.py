@@ -11,12 +11,14 @@ import pytest
 from sampan.cluster import workers
 from sampan.controllers import registry
 from sampan.controllers.legacy_token import Sign
+from sampan.controllers.registry import Options
 from sampan.kinds.feature_gates import Gates
 from tests.sim import disturbed
 
 TABLE = Path(__file__).parents[2] / "docs" / "reliability.md"
 ROW = re.compile(r"^\| `([a-z-]+)` \| ([^|]+) \| [^|]+ \|$", re.MULTILINE)
 SCHEDULER = "scheduler"
+FOR_NODES_ONLY = "node-serving-approving-controller"
 
 
 def covered() -> dict[str, list[str]]:
@@ -27,7 +29,9 @@ def covered() -> dict[str, list[str]]:
 def test_every_controller_has_a_story() -> None:
     """The table names each controller, and none that there isn't; each story has a row."""
     rules = registry.controllers("", lambda account, secret: "")
-    assert {name for told in covered().values() for name in told} == {rule.name for rule in rules} | {SCHEDULER}
+    assert {name for told in covered().values() for name in told} | {FOR_NODES_ONLY} == {
+        rule.name for rule in rules
+    } | {SCHEDULER}
     assert sorted(covered()) == disturbed.names()
     text = TABLE.read_text()
     assert all(f"`{pattern}`" in text for pattern in disturbed.PATTERNS)
@@ -42,8 +46,8 @@ def test_a_story_needs_its_controllers(name: str, monkeypatch: pytest.MonkeyPatc
         if controller == SCHEDULER:
             continue
 
-        def others(ca: str, sign: Sign | None, gates: Gates, left: str = controller) -> object:
-            return tuple(rule for rule in registry.controllers(ca, sign, gates) if rule.name != left)
+        def others(ca: str, sign: Sign | None, gates: Gates, options: Options, left: str = controller) -> object:
+            return tuple(rule for rule in registry.controllers(ca, sign, gates, options) if rule.name != left)
 
         with monkeypatch.context() as patched:
             patched.setattr(workers, "controllers", others)

@@ -1,9 +1,11 @@
 """Say what this machine lacks for real containers, and how to mend it."""
 
 import argparse
+import os
+from dataclasses import replace
 
 from sampan.cli import common
-from sampan.cluster import container_runtime, doctor, escapes
+from sampan.cluster import container_runtime, doctor, escapes, sandbox_checks
 
 _MARKS = {"ok": "ok  ", "info": "note", "warning": "warn", "error": "FAIL"}
 
@@ -14,8 +16,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns 1 when something that is needed is missing."""
-    seen = doctor.examine(doctor.gather(common.directory(arguments)))
-    findings = [*seen, *escapes.findings(), *container_runtime.findings()]
+    without_root = sandbox_checks.findings() if os.geteuid() else []
+    facts = doctor.gather(common.directory(arguments))
+    facts = replace(facts, has_sandbox=any(finding.level == "ok" for finding in without_root))
+    findings = [*doctor.examine(facts), *escapes.findings(), *container_runtime.findings(), *without_root]
     for finding in findings:
         print(f"[{_MARKS.get(finding.level, finding.level)}] {finding.what}")
         if finding.mend and finding.level != "ok":

@@ -18,19 +18,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises CommandError."""
-    cluster = common.existing(arguments)
+    for cluster in _meant(arguments):
+        _stop(cluster, purge=arguments.purge)
+    return 0
+
+
+def _meant(arguments: argparse.Namespace) -> list[Settings]:
+    """The cluster; where there is none and none was named, the nodes of other machines' clusters that are here."""
+    is_unnamed = arguments.data_dir is None and arguments.name == settings.DEFAULT_NAME
+    joined = [known for known in settings.known_clusters() if known.joined_to] if is_unnamed else []
+    if joined and common.load(common.directory(arguments)) is None:
+        return joined
+    return [common.existing(arguments)]
+
+
+def _stop(cluster: Settings, *, purge: bool) -> None:
     try:
         host.stop(cluster, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
         if cluster.kubeconfig:
             kubeconfig.remove(Path(cluster.kubeconfig), cluster.context, cluster.previous_context)
             _hand_on(cluster)
-        if arguments.purge:
+        if purge:
             host.purge(cluster)
     except (host.HostError, kubeconfig.KubeconfigError) as error:
         raise CommandError(str(error)) from error
-    kept = "its data are deleted" if arguments.purge else f"its data stay in {cluster.directory}"
-    print(f"cluster {cluster.name} is down; {kept}")
-    return 0
+    kept = "its data are deleted" if purge else f"its data stay in {cluster.directory}"
+    what = f"node {cluster.joined_as} of {cluster.joined_to}" if cluster.joined_to else f"cluster {cluster.name}"
+    print(f"{what} is down; {kept}")
 
 
 def _hand_on(cluster: Settings) -> None:

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     for field, (option, text) in OPTIONS.items():
         usual = Settings.__dataclass_fields__[field].default
         shown = f"{text}, where control planes share an etcd (default: {usual:g}s)"
-        parser.add_argument(option, dest=field, type=_seconds, metavar="DURATION", help=shown)
+        parser.add_argument(option, dest=field, type=seconds, metavar="DURATION", help=shown)
 
 
 def asked(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def check(wanted: Settings) -> None:
         raise CommandError(f"{text}: choose another {renew} or {retry}")
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A duration as upstream's options take it, such as 15s or 1m30s."""
     from sampan.cel import times
 
     try:

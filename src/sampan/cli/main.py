@@ -19,6 +19,7 @@ COMMANDS = {
     "logs": "the logs of a cluster's own processes",
     "doctor": "what this machine lacks, and how to mend it",
     "sim": "play scenarios in a simulated cluster, seed by seed",
+    "node": "tokens to join by, joining from another machine, leaving, the list of nodes",
     "image": "load, import, list, save and remove container images",
     "completion": "completion for bash, zsh or fish",
     "version": "the version of Sampan and of the API it serves",

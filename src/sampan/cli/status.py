@@ -4,7 +4,8 @@ import argparse
 import asyncio
 
 from sampan.cli import common
-from sampan.cluster import host, processes, settings
+from sampan.cluster import expiry, host, processes, settings
+from sampan.kit.clock import SystemClock
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
         memory = processes.proportional_kib(pid) / 1024 if pid else 0.0  # 0 also for root's, to others
         size = f"{memory:6.1f} MiB" if memory else ""
         print(f"  {process.name:<24} " + (f"running   pid {pid:<8} {size}".rstrip() if pid else "stopped"))
+    for text in expiry.nodes(cluster, SystemClock().now()).values():
+        healthy = False
+        print(f"  {text}")
     if host.is_running(cluster):
         healthy = asyncio.run(_objects(cluster)) and healthy
     return 0 if healthy else 1

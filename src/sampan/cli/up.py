@@ -6,20 +6,23 @@ import ipaddress
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sampan.cli import common, leader_election
+from sampan.cli import common, dry_run, leader_election, other_machines
 from sampan.cli.main import CommandError
 from sampan.cluster import (
     agents,
+    balancer_pools,
     container_runtime,
     doctor,
     escapes,
     host,
     kubeconfig,
     log_format,
+    retired,
     scheduler_config,
     server_config,
     settings,
@@ -27,6 +30,15 @@ from sampan.cluster import (
 from sampan.cluster.settings import Settings
 from sampan.kinds import feature_gates
 from sampan.store.etcd_address import Address
+
+FIXED = (
+    "rootless",
+    *("api_port", "listen", "nodes", "runtime", "store", "log_format", "feature_gates", "node_grace_seconds"),
+    "load_balancer",
+    *leader_election.OPTIONS,
+    "overlay",
+    "signing_seconds",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +53,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="ADDR",
         help="the address the API binds to (default: 127.0.0.1)",
+    )
+    parser.add_argument(
+        "--rootless",
+        action="store_true",
+        help="real containers without root or sudo, in a user namespace; sampan doctor says whether it is possible, and what is less then",
     )
     parser.add_argument("--nodes", type=_nodes, default=None, help="how many nodes (default: 1)")
     parser.add_argument(
@@ -62,6 +79,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the context goes (default: $KUBECONFIG, else ~/.kube/config)",
     )
+    _of_the_cluster(parser)
+    parser.add_argument("--no-node", action="store_true", help="the control plane only")
+    parser.add_argument("--no-switch", action="store_true", help="do not make the cluster the current context")
+    parser.add_argument("--yes", action="store_true", help="do not ask before using sudo")
+    parser.add_argument(
+        escapes.OPTION, action="store_true", help="also with a runc that has known escapes; kept for this cluster"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show every change to this host, and make none")
+
+
+def _of_the_cluster(parser: argparse.ArgumentParser) -> None:
+    """What makes the cluster such as it is, whatever its nodes."""
     parser.add_argument(
         "--server-config",
         type=Path,
@@ -80,22 +109,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=true,...",
         help=f"parts of Kubernetes to open or close: {', '.join(gate.name for gate in feature_gates.GATES)}",
     )
+    parser.add_argument(
+        "--ip-families",
+        choices=(settings.IPV4, settings.BOTH_FAMILIES),
+        help="of pods' and Services' addresses; chosen when the cluster is made (default: IPv4)",
+    )
     parser.add_argument("--log-format", choices=log_format.FORMATS, help="of all processes' own logs (default: text)")
     leader_election.arguments(parser)
-    parser.add_argument("--no-node", action="store_true", help="the control plane only")
-    parser.add_argument("--no-switch", action="store_true", help="do not make the cluster the current context")
-    parser.add_argument("--yes", action="store_true", help="do not ask before using sudo")
+    other_machines.arguments(parser)
     parser.add_argument(
-        escapes.OPTION, action="store_true", help="also with a runc that has known escapes; kept for this cluster"
+        "--node-monitor-grace-period",
+        dest="node_grace_seconds",
+        type=leader_election.seconds,
+        metavar="DURATION",
+        help="how long a node may be silent before it is given up (default: 50s)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show every change to this host, and make none")
+    parser.add_argument(
+        "--load-balancer",
+        type=_balancer,
+        metavar="pool|node|none|CIDR,...",
+        help="where Services of type LoadBalancer get addresses (default: pool, a range of this cluster's own)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises CommandError."""
     try:
         if arguments.dry_run:
-            return _show(_chosen(arguments))
+            return dry_run.show(_chosen(arguments))
         with settings.locked():
             return _up(arguments)
     except (
@@ -123,6 +164,10 @@ def _chosen(arguments: argparse.Namespace) -> Settings:
     if known is not None and host.is_running(known):
         _refuse_change(known, wanted)
         return wanted
+    if known is not None and host.is_left(known):
+        _refuse_change(known, wanted, ("nodes", "runtime"))
+    if known is not None:
+        other_machines.check_guests(known, wanted)
     _refuse_twin(wanted)
     return host.with_free_port(wanted, asked=arguments.api_port is not None, report=print)
 
@@ -146,6 +191,10 @@ def _up(arguments: argparse.Namespace) -> int:
         scheduler_config.keep(wanted, placing)
     host.start(wanted, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
     _merge(wanted, before, switch=not arguments.no_switch)
+    for name in retired.forget(wanted):
+        print(
+            f"node {name} is no more: its pods are made anew elsewhere, its files stay in {wanted.path(f'node-{name}')}"
+        )
     simulated = " with simulated nodes: containers are only pretended" if wanted.runtime == "simulated" else ""
     print(f"cluster {wanted.name} is ready{simulated}; context {wanted.context} in {wanted.kubeconfig}")
     return 0
@@ -166,14 +215,36 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
         "store": arguments.store,
         "log_format": arguments.log_format,
         "feature_gates": arguments.feature_gates,
+        "node_grace_seconds": arguments.node_grace_seconds,
+        "ip_families": arguments.ip_families,
+        "load_balancer": arguments.load_balancer,
+        "rootless": arguments.rootless or None,
         **leader_election.asked(arguments),
+        **other_machines.asked(arguments),
         "vulnerable_runtime": arguments.allow_vulnerable_runtime or None,
         "nodes": 0 if arguments.no_node else arguments.nodes,
     }
     base = known or Settings(arguments.name, where, index=host.free_index(where))
+    if known is not None and arguments.ip_families not in (None, known.ip_families):
+        raise CommandError(
+            f"cluster {known.name} was made with {known.ip_families} addresses; "
+            f"to make it anew with {arguments.ip_families}: sampan down{_named(known)} --purge, then this command again"
+        )
+    if known is not None and arguments.rootless and not known.rootless:
+        raise CommandError(
+            f"cluster {known.name} was made with root's rights; "
+            f"to make it anew without: sampan down{_named(known)} --purge, then this command again"
+        )
     changed = {key: value for key, value in asked.items() if value is not None}
     wanted = dataclasses.replace(base, runtime=runtime, kubeconfig=str(config.expanduser().absolute()), **changed)
     leader_election.check(wanted)
+    wanted = other_machines.settled(wanted, is_asked=arguments.overlay is not None)
+    if wanted.is_dual_stack and (wanted.nodes > 1 or wanted.runtime == "simulated"):
+        raise CommandError(f"--ip-families {wanted.ip_families} is for one node, and not a simulated one")
+    if wanted.rootless and wanted.runtime != "oci":
+        raise CommandError(f"--rootless is for containers of our own, not for --runtime {wanted.runtime}")
+    if clash := balancer_pools.clash(wanted):
+        raise CommandError(f"--load-balancer: {clash}")
     return wanted
 
 
@@ -198,12 +269,11 @@ def _refuse_twin(wanted: Settings) -> None:
             )
 
 
-def _refuse_change(known: Settings, wanted: Settings) -> None:
-    """What a running cluster is made of stays as it is."""
-    fields = ("api_port", "listen", "nodes", "runtime", "store", "log_format", "feature_gates")
-    for field in (*fields, *leader_election.OPTIONS):
+def _refuse_change(known: Settings, wanted: Settings, fields: Sequence[str] = FIXED) -> None:
+    """What a cluster is made of that runs, or of which something does, stays as it is."""
+    for field in fields:
         has, asked = _shown(getattr(known, field)), _shown(getattr(wanted, field))
-        if has != asked:
+        if has != asked and not (field == "feature_gates" and known.gates == wanted.gates):
             raise CommandError(
                 f"cluster {known.name} runs with {field.replace('_', ' ')} {has}; "
                 f"to change it to {asked}: sampan down{_named(known)}, then this command again"
@@ -247,12 +317,15 @@ def _check_host(wanted: Settings, *, ask: bool) -> None:
             f"install with: {doctor.install_command(missing)}  (or try: sampan up --runtime simulated)"
         )
     escapes.check(wanted)
+    if wanted.rootless:
+        _check_sandbox()
+        return
     if os.geteuid() == 0:
         return
     if shutil.which("sudo") is None:
         raise CommandError(
             "containers and their network need root, and there is no sudo here: "
-            "run this as root, or try: sampan up --runtime simulated"
+            "run this as root, or try: sampan up --rootless, or sampan up --runtime simulated"
         )
     if not ask:
         host.check_elevation(wanted)
@@ -260,8 +333,23 @@ def _check_host(wanted: Settings, *, ask: bool) -> None:
     print("The node agent needs root for containers and their network; it will be started with sudo:")
     print(f"  sudo {sys.executable} -m sampan.cluster.agent_process ...")
     if not _agrees():
-        raise CommandError("not started; a cluster without root: sampan up --runtime simulated")
+        raise CommandError("not started; without root: sampan up --rootless, or sampan up --runtime simulated")
     host.check_elevation(wanted)
+
+
+def _check_sandbox() -> None:
+    """Whether this user can have containers without root."""
+    from sampan.cluster import sandbox_checks
+
+    if os.geteuid() == 0:
+        raise CommandError("--rootless is for ordinary users, and this is root: leave it out")
+    if missing := sandbox_checks.missing():
+        raise CommandError(
+            f"this machine lacks {', '.join(part.name for part in missing)} for containers without root; "
+            f"install with: {doctor.install_command(missing)}"
+        )
+    if hindrances := sandbox_checks.hindrances():
+        raise CommandError(f"no containers without root: {hindrances[0].what}; {hindrances[0].mend}")
 
 
 def _agrees() -> bool:
@@ -284,37 +372,6 @@ def _merge(cluster: Settings, before: Settings | None, *, switch: bool) -> None:
     previous = kubeconfig.merge(path, content, switch=switch)
     if previous != cluster.context:
         dataclasses.replace(cluster, previous_context=previous).save()
-
-
-def _show(cluster: Settings) -> int:
-    """What `--dry-run` prints."""
-    print(f"would start cluster {cluster.name} in {cluster.directory}:")
-    needed = container_runtime.parts(cluster)
-    missing = doctor.missing_parts(needed) if cluster.nodes and cluster.runtime != "simulated" else []
-    if missing:
-        print(f"  but first, what is missing here: {doctor.install_command(missing)}")
-    print(f"  a control plane process, serving {cluster.server_url}")
-    for number, name in enumerate(cluster.node_names()):
-        if cluster.runtime == "simulated":
-            print(f"  node {name}, simulated: no change to this host")
-            continue
-        print(f"  node {name}, as root{'' if os.geteuid() == 0 else ' through sudo'}:")
-        print(
-            f"    bridge sampan{cluster.index}n{number} with {cluster.gateway(number)}; pods in {cluster.node_pod_cidr(number)}"
-        )
-        print(
-            f"    nftables table sampan-{cluster.index}-{number}; route to {cluster.service_cidr}; IPv4 forwarding on"
-        )
-        print(
-            f"    cgroups sampan-{cluster.index}-{number}; overlay mounts and network namespaces below {cluster.directory}"
-        )
-        if container_runtime.is_cri(cluster):
-            print(
-                f"    containers in {cluster.runtime}, with a CNI configuration and plugin of sampan's in its folders"
-            )
-    print(f"  context {cluster.context} in {cluster.kubeconfig}")
-    print("`sampan down` takes all of it back")
-    return 0
 
 
 def _port(text: str) -> int:
@@ -341,6 +398,13 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text} is not an IP address") from error
+
+
+def _balancer(text: str) -> str:
+    try:
+        return balancer_pools.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; one of pool, node, none, or CIDRs such as 10.40.0.0/24") from error
 
 
 def _runtime(text: str) -> str:

@@ -139,10 +139,12 @@ class Client:
     ) -> AsyncIterator[WatchEvent]:
         """Changes after `resource_version`, until the server ends the stream. Raises ApiError (410 Expired)."""
         response = await self._send(self.watching(kind, namespace, resource_version, labels, fields))
-        async for frame in _frames(response):
-            if frame["type"] == "ERROR":
-                raise ApiError(frame["object"])
-            yield WatchEvent(frame["type"], typed(kind, frame["object"]))
+        body, lines = response.body, _Lines()
+        async for chunk in _whole(body) if isinstance(body, bytes | dict) else body:
+            for frame in (chunk,) if isinstance(chunk, dict) else lines.more(chunk):
+                yield _event(kind, frame)
+        for frame in lines.end():
+            yield _event(kind, frame)
 
     def watching(self, kind: Kind, namespace: str, resource_version: str, labels: str, fields: str) -> Request:
         """The request of such a watch."""
@@ -260,24 +262,27 @@ def _refusal(code: int, payload: bytes | Object, headers: dict[str, str]) -> Api
 _REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 429: "TooManyRequests"}
 
 
-async def _frames(response: Response) -> AsyncIterator[Object]:
-    """Watch frames from whole trees or from bytes cut anywhere."""
-    body = response.body
-    if isinstance(body, dict):
-        yield body
-        return
-    rest = b""
-    async for chunk in _whole(body) if isinstance(body, bytes) else body:
-        if isinstance(chunk, dict):
-            yield chunk
-            continue
-        *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield _decode(line)
-    if rest.strip():
-        yield _decode(rest)
+def _event(kind: Kind, frame: Object) -> WatchEvent:
+    if frame["type"] == "ERROR":
+        raise ApiError(frame["object"])
+    return WatchEvent(frame["type"], typed(kind, frame["object"]))
 
 
-async def _whole(body: bytes) -> AsyncIterator[bytes | Object]:
+class _Lines:
+    """Watch frames from bytes that are cut anywhere."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def more(self, chunk: bytes) -> list[Object]:
+        """Those that are whole now."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n") if self._rest else chunk.split(b"\n")
+        return [_decode(line) for line in lines if line.strip()]
+
+    def end(self) -> list[Object]:
+        """What was left."""
+        return [_decode(self._rest)] if self._rest.strip() else []
+
+
+async def _whole(body: bytes | Object) -> AsyncIterator[bytes | Object]:
     yield body

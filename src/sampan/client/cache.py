@@ -28,6 +28,7 @@ IndexFunction = Callable[[Object], Iterable[str]]
 FIRST_BACKOFF_SECONDS = 0.05
 LAST_BACKOFF_SECONDS = 10.0
 LONG_SECONDS = 5.0
+MAX_GONE = 500
 
 
 def key_of(obj: Object) -> Key:
@@ -50,6 +51,7 @@ class Cache:
     resource_version: str = field(default="", init=False)
     _objects: dict[Key, Object] = field(default_factory=dict, init=False)
     _changed: dict[Key, float] = field(default_factory=dict, init=False)
+    _gone: dict[str, None] = field(default_factory=dict, init=False)
     _subscribers: list[Callback] = field(default_factory=list, init=False)
     _indexes: dict[str, Index] = field(default_factory=dict, init=False)
     _waiters: Waiters = field(default_factory=Waiters, init=False)
@@ -71,6 +73,7 @@ class Cache:
         """Knows what another one of the same kind, with the same indexes, has seen; before `start`."""
         self.resource_version = other.resource_version
         self._objects, self._changed = dict(other._objects), dict(other._changed)
+        self._gone = dict(other._gone)
         self._indexes = {name: index.copy() for name, index in other._indexes.items()}
 
     def stop(self) -> None:
@@ -96,7 +99,8 @@ class Cache:
 
     def owned_by(self, uid: str) -> list[Object]:
         """Objects with an ownerReference to this uid, controller or not."""
-        return self.indexed("owner", uid)
+        index = self._indexes.get("owner") or self._index("owner")
+        return [self._objects[key] for key in index.under(uid)] if index.has_any(uid) else []
 
     def controlled_by(self, uid: str) -> list[Object]:
         """Objects whose controller has this uid."""
@@ -117,6 +121,10 @@ class Cache:
             found = [key for key in found if index.has(term, key)]
         return [objects[key] for key in found]
 
+    def saw_go(self, uid: str) -> bool:
+        """Whether a watch told of the end of the object with this uid, not long ago: nothing has a uid that was used."""
+        return uid in self._gone
+
     def add_index(self, name: str, function: IndexFunction) -> None:
         """Keeps an index of the terms that `function` gives for each object. A second time is harmless."""
         if name not in self._indexes:
@@ -124,8 +132,11 @@ class Cache:
 
     def indexed(self, name: str, term: str) -> list[Object]:
         """Objects under one term of an index."""
+        found = self._index(name).under(term)
+        if not found:
+            return []
         objects = self._objects
-        return [objects[key] for key in self._index(name).under(term)]
+        return [objects[key] for key in found]
 
     def count(self, name: str, term: str) -> int:
         """How many objects there are under one term of an index."""
@@ -207,6 +218,8 @@ class Cache:
         try:
             async for event in events:
                 self._failures = 0
+                if event.type == "DELETED":
+                    self._note_end(event.object)
                 if event.type != "BOOKMARK":
                     self._store(key_of(event.object), None if event.type == "DELETED" else event.object)
                 self._saw(event.object["metadata"]["resourceVersion"])
@@ -230,6 +243,12 @@ class Cache:
     def _saw(self, resource_version: str) -> None:
         self.resource_version = resource_version
         self._waiters.wake()
+
+    def _note_end(self, obj: Object) -> None:
+        """Only of what a watch tells: what a list lacks may be younger than the list."""
+        self._gone[str(obj["metadata"].get("uid", ""))] = None
+        if len(self._gone) > MAX_GONE:
+            del self._gone[next(iter(self._gone))]
 
     def _store(self, key: Key, new: Object | None) -> None:
         old = self._objects.get(key)

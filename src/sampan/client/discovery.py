@@ -28,18 +28,23 @@ class Discovery:
         self._client = client
         self._etags: dict[str, str] = {}
         self._found: dict[str, Discovered] = {}
+        self._latest: Discovered | None = None
 
     async def read(self) -> Discovered:
-        """What there is now. Raises only when the list of groups itself can't be read."""
+        """What there is now, the same one while nothing changes. Raises only when the list of groups can't be read."""
         for path in ("/api", "/apis"):
             tree, etag = await self._client.fetch(path, AGGREGATED, self._etags.get(path, ""))
             if tree is None:
                 continue
             if tree.get("kind") != "APIGroupDiscoveryList":  # an old server, which says it piece by piece
                 return await discover(self._client)
-            self._etags[path], self._found[path] = etag, _aggregated(tree)
+            self._etags[path], self._found[path], self._latest = etag, _aggregated(tree), None
+        if self._latest is not None:
+            return self._latest
         kinds = tuple(kind for found in self._found.values() for kind in found.kinds)
-        return Discovered(kinds, tuple(failure for found in self._found.values() for failure in found.failures))
+        failures = tuple(failure for found in self._found.values() for failure in found.failures)
+        self._latest = Discovered(kinds, failures)
+        return self._latest
 
 
 async def discover(client: Client) -> Discovered:

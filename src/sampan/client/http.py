@@ -3,6 +3,7 @@
 A watch has no time limit of its own beyond the one it asks the server for.
 """
 
+import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
@@ -16,19 +17,26 @@ from yarl import URL
 
 from sampan.client.kubeconfig import Access
 from sampan.client.transport import TransportError
+from sampan.web import keepalive
 from sampan.web.message import Request, Response
 
 CONNECTIONS = 256
 REQUEST_SECONDS = 65
+PATIENCE_SECONDS = 20.0
 WATCH_MARGIN_SECONDS = 30
 
 
 class HttpTransport:
-    """One server, one identity. The session is opened by the first request, on the running loop."""
+    """One server, one identity. The session is opened by the first request, on the running loop.
 
-    def __init__(self, access: Access) -> None:
+    A connection is given up on which the server has not answered for `patience_seconds`, not even that it got something.
+    """
+
+    def __init__(self, access: Access, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.access = access
+        self._patience_seconds = patience_seconds
         self._session: aiohttp.ClientSession | None = None
+        self._former: list[aiohttp.ClientSession] = []
 
     async def request(self, request: Request) -> Response:
         """Sends one request. `watch`, `follow` and big answers come as a stream. Raises TransportError."""
@@ -53,16 +61,35 @@ class HttpTransport:
 
     async def close(self) -> None:
         """Closes every connection."""
+        for session in (self._session, *self._former):
+            if session is not None:
+                await session.close()
+        self._session = None
+        self._former.clear()
+
+    def change(self, access: Access) -> None:
+        """What begins from now on has this identity; what is under way goes on until `drop_former`."""
+        self.access = access
         if self._session is not None:
-            await self._session.close()
+            self._former.append(self._session)
             self._session = None
+
+    async def drop_former(self) -> None:
+        """Closes the connections of identities before this one: watches on them go on by new ones."""
+        while self._former:
+            await self._former.pop().close()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             context = _tls(self.access) if self.access.server.startswith("https") else True
-            connector = aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS)
+            connector = aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS, socket_factory=self._socket)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
         return self._session
+
+    def _socket(self, found: aiohttp.AddrInfoType) -> socket.socket:
+        made = socket.socket(found[0], found[1], found[2])
+        keepalive.limit(made, self._patience_seconds)
+        return made
 
     def _url(self, request: Request) -> URL:
         query = "?" + urlencode(request.query) if request.query else ""

@@ -76,6 +76,10 @@ class Index:
         bucket = self._buckets.get(term)
         return bucket.in_order() if bucket is not None else []
 
+    def has_any(self, term: str) -> bool:
+        """Whether there is one under the term."""
+        return term in self._buckets
+
     def count(self, term: str) -> int:
         """How many there are."""
         bucket = self._buckets.get(term)

@@ -1,21 +1,27 @@
-"""The node agent's process as `sampan up` starts it: at the same time as the control plane, which makes its keys.
+"""The node agents' processes as `sampan up` starts them: at the same time as the control plane, which makes their keys.
 
-    python -m sampan.cluster.agent_process --config FILE [--teardown] [--log-format json] [--detach LOG]
+    python -m sampan.cluster.agent_process --config FILE [--also FILE LOG PID_FILE]... [--teardown] [--detach LOG]
 
-The imports overlap with the making of the keys; the agent proper starts when they are there. With
---detach it goes on in the background and prints its pid: so sudo may ask for a password, and is not
-needed any longer than that.
+The code is loaded meanwhile, once for all: what --also names are further nodes' agents, processes of their own that
+share what was loaded. The agent proper starts when the keys are there. Where its node is one of several on this host,
+it enters the node's network namespace before. With --detach it goes on in the background and prints its pid: so sudo
+may ask for a password, and is not needed any longer than that. With --teardown, a node's configuration is printed when
+nothing of the node is left.
 """
 
+import argparse
+import contextlib
 import gc
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
+from typing import Any
 
 import orjson
 
-from sampan.cluster import log_format
+from sampan.cluster import log_format, processes
 
 WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.005
@@ -23,30 +29,120 @@ POLL_SECONDS = 0.005
 
 def main(arguments: list[str]) -> int:
     """Waits for the files that the configuration names, then runs the agent."""
-    if "--detach" in arguments:
-        at = arguments.index("--detach")
-        _detach(arguments[at + 1])
-        arguments = arguments[:at] + arguments[at + 2 :]
-    if "--log-format" in arguments:
-        at = arguments.index("--log-format")
-        log_format.configure(arguments[at + 1])
-        arguments = arguments[:at] + arguments[at + 2 :]
-    gc.disable()  # until everything is loaded: next to nothing of that is garbage
+    chosen = _parser().parse_args(arguments)
+    if chosen.detach:
+        _detach(chosen.detach)
+    if chosen.log_format:
+        log_format.configure(chosen.log_format)
+    _load(shared=bool(chosen.also))
+    if chosen.teardown:
+        return _tear_down(chosen)
+    for file, log, pid_file in chosen.also:
+        if _is_new_process(log, Path(pid_file)):
+            return _run(file)
+    return _run(chosen.config)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sampan-node")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--also", nargs=3, action="append", default=[])
+    parser.add_argument("--teardown", action="store_true")
+    parser.add_argument("--log-format", choices=log_format.FORMATS)
+    parser.add_argument("--detach", metavar="LOG")
+    return parser
+
+
+def _load(*, shared: bool) -> None:
+    """Next to nothing of what is loaded is garbage; left alone by the collector, it stays shared."""
+    gc.disable()
     from sampan.node import process
 
+    if shared:
+        process.load()
+        gc.freeze()
     gc.enable()
-    path = Path(arguments[arguments.index("--config") + 1])
-    config = orjson.loads(path.read_bytes())
+
+
+def _run(file: str) -> int:
+    """One node's agent."""
+    from sampan.node import process
+
+    config = orjson.loads(Path(file).read_bytes())
+    told = ["--config", file]
+    if "lan" in config:
+        from sampan.node.network import lan
+
+        told += ["--host-namespace", str(lan.enter(lan.read(config["lan"])))]
+    return process.main(told) if _has_keys(config) else 1
+
+
+def _has_keys(config: dict[str, Any]) -> bool:
+    """Returns when they are there, or it has taken too long."""
     wanted = [Path(config[name]) for name in ("ca", "certificate", "key")]
     deadline = time.monotonic() + WAIT_SECONDS
     while missing := [str(file) for file in wanted if not file.exists()]:
-        if "--teardown" in arguments:
-            break
         if time.monotonic() > deadline:
             print(f"these files did not appear: {', '.join(missing)}", file=sys.stderr)
-            return 1
+            return False
         time.sleep(POLL_SECONDS)
-    return process.main(arguments)
+    return True
+
+
+def _tear_down(chosen: argparse.Namespace) -> int:
+    """Each node in a process of its own."""
+    children = []
+    for file, log, _ in [(chosen.config, "", ""), *chosen.also]:
+        child = os.fork()
+        if not child:
+            if log:
+                _write_to(log, sys.stderr.fileno())
+            code = 1
+            try:
+                code = _tear_down_one(file)
+            except Exception:  # noqa: BLE001 (said, and the others go on)
+                traceback.print_exc()
+            os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return max(map(abs, codes))
+
+
+def _tear_down_one(file: str) -> int:
+    from sampan.node import process
+
+    config = orjson.loads(Path(file).read_bytes())
+    if "lan" not in config:
+        code = process.main(["--config", file, "--teardown"])
+    else:
+        from sampan.node.network import lan
+
+        place = lan.read(config["lan"])
+        host = lan.enter_for_teardown(place)
+        try:
+            code = process.main(["--config", file, "--teardown"])
+        finally:
+            lan.leave(place, host)
+    if not code:
+        os.write(sys.stdout.fileno(), f"{file}\n".encode())
+    return code
+
+
+def _is_new_process(log: str, pid_file: Path) -> bool:
+    """True in the new one, which has a session of its own, writes to the log and has noted its pid; False here."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return False
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    _write_to(log, sys.stdout.fileno(), sys.stderr.fileno())
+    pid_file.write_text(f"{os.getpid()} {processes.start_time(os.getpid())}\n")
+    with contextlib.suppress(OSError):
+        folder = pid_file.parent.stat()
+        os.chown(pid_file, folder.st_uid, folder.st_gid)
+    return True
 
 
 def _detach(log: str) -> None:
@@ -60,12 +156,18 @@ def _detach(log: str) -> None:
         os._exit(0)
     os.close(reader)
     os.setsid()
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    _write_to(log, sys.stdout.fileno(), sys.stderr.fileno())
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for target, source in enumerate((nothing, output, output)):
-        os.dup2(source, target)
+    os.dup2(nothing, 0)
     os.write(writer, b"x")
     os.close(writer)
+
+
+def _write_to(log: str, *targets: int) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for target in targets:
+        os.dup2(output, target)
+    os.close(output)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from sampan.cluster import (
     candidate,
+    key_renewal,
     kubeconfig,
     log_format,
     outward,
@@ -38,7 +40,7 @@ from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.kit.version import VERSION
 from sampan.meta import conditions, objects
-from sampan.server import bootstrap, process_metrics, server_metrics
+from sampan.server import bootstrap, process_metrics, request_info, server_metrics
 from sampan.server.app import App, Parts, on_error
 from sampan.server.audit.log import Sink
 from sampan.server.cache import Change
@@ -47,7 +49,7 @@ from sampan.server.node_dialer import HttpsDialer
 from sampan.server.outbound import Outbound
 from sampan.store.compaction import Compaction
 from sampan.store.protocol import Store
-from sampan.web.listener import Address, Listener, client_context, server_context
+from sampan.web.listener import Address, Listener, bind, client_context, server_context
 
 LOG = logging.getLogger("sampan")
 GC_YOUNG_OBJECTS = 50_000
@@ -77,8 +79,8 @@ class Notifier:
 class ControlPlane:
     """Everything of one cluster but its nodes."""
 
-    def __init__(self, settings: Settings, notifier: Notifier) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, notifier: Notifier, bound: socket.socket | None = None) -> None:
+        self._settings, self._bound = settings, bound
         self._notifier = notifier
         self._clock, self._ids = SystemClock(), SystemIds()
         self._tasks = Tasks("control plane")
@@ -115,7 +117,8 @@ class ControlPlane:
         store = await self._store()
         self._closers.append(store.close)
         self._closers.append(self._tasks.close)
-        dialer = HttpsDialer(_agent_tls(keys))
+        tls = {pki.SERVER: _server_tls(keys), pki.KUBELET_CLIENT: _agent_tls(keys)}
+        dialer = HttpsDialer(tls[pki.KUBELET_CLIENT])
         self._closers.append(dialer.close)
         way_out = outward.outbound(settings)
         self._closers.append(way_out.close)
@@ -123,9 +126,10 @@ class ControlPlane:
         await app.start()
         self._tasks.spawn(Compaction(store, self._clock).run(), "compaction")
         self._tasks.spawn(app.rewrite(), "encryption")
+        self._tasks.spawn(key_renewal.run(settings, self._clock, tls), "certificates")
         process_metrics.add(app.metrics)
         self._tasks.spawn(process_metrics.LoopLag(app.metrics, self._clock).run(), "loop lag")
-        listener = Listener(app.handle, on_error, _server_tls(keys))
+        listener = Listener(app.handle, on_error, tls[pki.SERVER], request_info.is_proxied)
         server_metrics.handshakes(app.metrics, listener.handshakes)
         self._closers.append(listener.close)
         self._closers.append(app.close)
@@ -134,12 +138,13 @@ class ControlPlane:
         self._notifier.tell("api")
         authority = (keys / f"{pki.AUTHORITY}.crt").read_text()
         placing = scheduler_config.load(settings)
-        signer = pki.signer(keys, self._clock.now)
+        signer = pki.signer(keys, self._clock.now, settings.signing_seconds)
         name = candidate.name(settings.directory, self._ids) if is_shared(settings.store) else ""
         terms = Terms(int(settings.lease_seconds), settings.renew_seconds, settings.retry_seconds)
         around = wiring.Surroundings(
-            self._clock, self._ids, self._tasks, scheduling=placing, sign=signer, candidate=name, terms=terms
-        )
+            self._clock, self._ids, self._tasks, scheduling=placing, sign=signer, candidate=name, terms=terms,
+            options=wiring.options(settings),
+        )  # fmt: skip
         working = workers.workers(app, authority, around)
         self._closers.append(working.stop)
         await working.start()
@@ -183,7 +188,7 @@ class ControlPlane:
             ids=self._ids,
             tasks=self._tasks,
             token_key=(keys / pki.TOKEN_KEY).read_bytes(),
-            service_cidr=self._settings.service_cidr,
+            service_cidr=",".join(self._settings.service_cidrs),
             version=VERSION,
             dialer=dialer,
             outbound=way_out,
@@ -198,11 +203,13 @@ class ControlPlane:
         return App(parts)
 
     async def _listen(self, listener: Listener) -> None:
-        """On the address asked for, and on the first node's gateway, so that pods reach the API."""
+        """On the address asked for, and on one of this host's that nodes and pods reach."""
         settings = self._settings
-        await listener.listen(Address(settings.listen, settings.api_port))
-        if settings.runtime != "simulated" and settings.listen not in ("0.0.0.0", "::"):
-            await listener.listen(Address(settings.gateway(0), settings.api_port, free_bind=True))
+        await listener.listen(Address(settings.listen, settings.api_port), self._bound)
+        if settings.rootless:
+            await listener.listen(Address("127.0.0.1", settings.api_port))
+        if settings.runtime != "simulated" and settings.listen not in ("0.0.0.0", "::", settings.api_address):
+            await listener.listen(Address(settings.api_address, settings.api_port, free_bind=True))
 
     def _announce_nodes(self, app: App) -> None:
         """Tells of each node once, when it is Ready."""
@@ -233,8 +240,18 @@ def main() -> None:
     if settings is None:
         sys.exit(f"{directory} holds no cluster")
     log_format.configure(settings.log_format)
+    bound = _enter_sandbox(settings) if settings.rootless else None
     with contextlib.suppress(KeyboardInterrupt):
-        _run(ControlPlane(settings, notifier))
+        _run(ControlPlane(settings, notifier, bound))
+
+
+def _enter_sandbox(settings: Settings) -> socket.socket:
+    """The port is taken on the host, and everything else is done where the nodes are."""
+    from sampan.cluster import sandbox
+
+    bound = bind(Address(settings.listen, settings.api_port))
+    sandbox.enter(settings.path("run"))
+    return bound
 
 
 def is_shared(store: str) -> bool:

@@ -7,11 +7,12 @@ less than it could be; a note says how this machine differs without harm.
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from sampan.cluster import host_network
 
 Level = Literal["ok", "note", "warning", "error"]
 
@@ -19,6 +20,8 @@ _NEEDED_FILE_SYSTEMS = ("overlay", "tmpfs")
 _OLDEST_KERNEL = (5, 6)
 _SYS_RESOURCE, _SYS_ADMIN, _NET_ADMIN = 24, 21, 12
 _LOW_DISK_BYTES = 1 << 30
+_NAMES_PORT = 53
+_PODS = "10.244.0.0/16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,13 @@ class Facts:
     controllers: frozenset[str] = frozenset()
     disk_free: int = 1 << 40
     nft_error: str = ""
+    name_servers: tuple[str, ...] = ()
+    """Who has port 53 at all addresses, and which of the two that is written as."""
+    has_firewalld: bool = False
+    legacy_forward_drops: bool = False
     has_elevation: bool = False
+    has_sandbox: bool = False
+    """Whether this user can have containers without root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,7 @@ def gather(data_dir: Path = Path("/")) -> Facts:
     if system != "Linux":
         return Facts(system=system)
     kind, controllers = _cgroups_here(Path("/sys/fs/cgroup"))
+    is_root = os.geteuid() == 0
     return Facts(
         kernel=platform.release(),
         uid=os.geteuid(),
@@ -98,7 +108,10 @@ def gather(data_dir: Path = Path("/")) -> Facts:
         cgroups=kind,
         controllers=controllers,
         disk_free=shutil.disk_usage(_nearest(data_dir)).free,
-        nft_error=_nft_error() if os.geteuid() == 0 else "",
+        nft_error=host_network.nft_error(path_of("nft")) if is_root else "",
+        name_servers=host_network.listeners(_NAMES_PORT),
+        has_firewalld=host_network.runs(host_network.FIREWALLD),
+        legacy_forward_drops=is_root and host_network.legacy_forward_drops(path_of("iptables-legacy")),
         has_elevation=bool(path_of("sudo")),
     )
 
@@ -123,6 +136,8 @@ def _rights(facts: Facts) -> list[Finding]:
     if facts.uid != 0:
         if facts.has_elevation:
             return [Finding("note", "not root: the node agent alone is started with sudo")]
+        if facts.has_sandbox:
+            return [Finding("note", "not root, and sudo is not installed: sampan up needs --rootless")]
         advice = "run as root, or use: sampan up --runtime simulated"
         return [Finding("error", "not root, and sudo is not installed: no node agent for real pods", advice)]
     findings = []
@@ -154,9 +169,44 @@ def _file_systems(facts: Facts) -> list[Finding]:
 
 
 def _network(facts: Facts) -> list[Finding]:
+    found = []
     if facts.nft_error:
-        return [Finding("error", f"nftables does not work: {facts.nft_error}", "sudo modprobe nf_tables nft_chain_nat")]
-    return []
+        modules = "nf_tables nft_chain_nat nft_ct nft_fib_inet nft_masq nft_nat nft_reject_inet"
+        found.append(
+            Finding("error", f"nft refuses the rules of a node: {facts.nft_error}", f"sudo modprobe -a {modules}")
+        )
+    return [*found, *_name_servers(facts), *_other_firewalls(facts)]
+
+
+def _name_servers(facts: Facts) -> list[Finding]:
+    """The node's own listens at addresses that come with the node; who has them all has those too."""
+    if not facts.name_servers:
+        return []
+    is_sure = any(who.endswith(host_network.ANY) for who in facts.name_servers)
+    what = f"port {_NAMES_PORT} is taken at all addresses ({', '.join(facts.name_servers)})"
+    advice = (
+        "have it listen at chosen addresses (dnsmasq, Pi-hole: bind-interfaces and listen-address; BIND: listen-on)"
+    )
+    return [
+        Finding("error" if is_sure else "warning", f"{what}: a node's name server can't start", f"{advice}, or stop it")
+    ]
+
+
+def _other_firewalls(facts: Facts) -> list[Finding]:
+    """Those that may stop pods though our rules let them pass. The first cluster's pods stand for all."""
+    if not facts.has_firewalld and not facts.legacy_forward_drops:
+        return []
+    from sampan.node.network import firewall
+
+    found = []
+    if facts.has_firewalld:
+        what = f"firewalld runs: if it stops pods ({_PODS} in the first cluster), let them through"
+        found.append(Finding("note", what, f"sudo sh -c '{firewall.remedy([_PODS])}'"))
+    if facts.legacy_forward_drops:
+        what = f"iptables-legacy drops what is forwarded, pods' packets too ({_PODS} in the first cluster)"
+        mend = firewall.remedy_by_iptables([_PODS], "iptables-legacy")
+        found.append(Finding("warning", what, f"sudo sh -c '{mend}'"))
+    return found
 
 
 def _disk(facts: Facts) -> list[Finding]:
@@ -200,18 +250,6 @@ def _cgroups_here(root: Path) -> tuple[Literal["v1", "hybrid", "v2", "none"], fr
     if not first:
         return "none", frozenset()
     return ("hybrid" if any(kind == "cgroup2" for kind, _ in types.values()) else "v1"), first
-
-
-def _nft_error() -> str:
-    """What nft says to a table it is only asked to check."""
-    program = path_of("nft")
-    if not program:
-        return ""
-    text = "table ip sampan-check {\n chain c {\n type nat hook postrouting priority srcnat;\n }\n}\n"
-    outcome = subprocess.run(
-        (program, "-c", "-f", "-"), input=text, capture_output=True, text=True, check=False, timeout=10
-    )
-    return "" if outcome.returncode == 0 else (outcome.stderr.strip().splitlines() or ["no reason given"])[0]
 
 
 def _nearest(path: Path) -> Path:

@@ -18,15 +18,21 @@ Object = dict[str, Any]
 class Change:
     """One change in the store: ADDED, MODIFIED or DELETED. `time` counts virtual seconds from the start.
 
-    `resource` is the kind's (deployments.apps), `key` is NAMESPACE/NAME or NAME, and `data` the object as it is
-    stored; for a deletion its last state, at the deletion's resourceVersion.
+    `resource` is the kind's (deployments.apps), `key` is NAMESPACE/NAME or NAME, and `stored` the object as it is
+    stored at `revision`; for a deletion its last state, at the deletion's.
     """
 
     time: float
     resource: str
     key: str
     type: str
-    data: bytes
+    stored: bytes
+    revision: int = 0
+
+    @property
+    def data(self) -> bytes:
+        """The object with its resourceVersion, if it has one."""
+        return splice(self.stored, self.revision) if self.revision else self.stored
 
     @cached_property
     def tree(self) -> Object:
@@ -45,7 +51,7 @@ def change(event: Event, time: float) -> Change | None:
         return None
     type = "DELETED" if event.value is None else "MODIFIED" if event.previous else "ADDED"
     resource = plural if group == "core" else f"{plural}.{group}"
-    return Change(time, resource, key, type, splice(last, event.revision))
+    return Change(time, resource, key, type, last, event.revision)
 
 
 def place(event: Event) -> tuple[str, str]:

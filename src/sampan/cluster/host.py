@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from sampan.cluster import agents, pki, processes, settings
+from sampan.cluster import agents, expiry, pki, processes, rootless, sandbox, settings
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
 from sampan.kit.clock import SystemClock
@@ -55,12 +55,15 @@ def node_agent(cluster: Settings, name: str) -> Process:
 
 
 def all_processes(cluster: Settings) -> list[Process]:
-    return [control_plane(cluster), *(node_agent(cluster, name) for name in cluster.node_names())]
+    nodes = [node_agent(cluster, name) for name in cluster.node_names()]
+    if cluster.joined_to:
+        return nodes
+    return [control_plane(cluster), *nodes, *([rootless.process(cluster)] if cluster.rootless else [])]
 
 
 def is_running(cluster: Settings) -> bool:
-    """Whether the API's process runs."""
-    return control_plane(cluster).pid != 0
+    """Whether the API's process runs; where the API is another machine's, that of the node."""
+    return all_processes(cluster)[0].pid != 0
 
 
 def is_complete(cluster: Settings) -> bool:
@@ -68,10 +71,16 @@ def is_complete(cluster: Settings) -> bool:
     return all(process.pid for process in all_processes(cluster))
 
 
+def is_left(cluster: Settings) -> bool:
+    """Whether a node of it was not taken down: its containers and network may be there, though nobody looks after them."""
+    return any(agents.config_path(cluster, name).exists() for name in cluster.node_names())
+
+
 def is_ready(cluster: Settings) -> bool:
-    """Whether every process runs, every agent has said Ready, and the API answers /readyz."""
+    """Whether every process runs, every agent has said Ready and is known to the API, which answers /readyz."""
     ready = (agents.ready_file(cluster, name).exists() for name in cluster.node_names())
-    return is_complete(cluster) and all(ready) and answers(cluster)
+    is_known = not expiry.nodes(cluster, SystemClock().now())
+    return is_complete(cluster) and all(ready) and is_known and answers(cluster)
 
 
 def answers(cluster: Settings) -> bool:
@@ -92,32 +101,46 @@ def elevation(cluster: Settings) -> list[str]:
     """What stands before a command that needs root."""
     if cluster.runtime == "simulated" or os.geteuid() == 0:
         return []
+    if cluster.rootless:
+        return sandbox.way_in(cluster.path("run"))
     return ["sudo", "-n"] if os.environ.get("SAMPAN_SUDO_N") else ["sudo"]
 
 
 def check_elevation(cluster: Settings) -> None:
     """Asks for the password, when one is needed, before anything is changed. HostError when it is refused."""
     elevated = elevation(cluster)
-    if elevated and cluster.nodes and subprocess.run([*elevated, "true"], check=False).returncode:
+    if cluster.rootless:
+        _ensure_sandbox(cluster)
+    elif elevated and cluster.nodes and subprocess.run([*elevated, "true"], check=False).returncode:
         raise HostError(
             "sudo refused, and the node agent's containers and network need root; run this again, or as root"
         )
+
+
+def _ensure_sandbox(cluster: Settings) -> None:
+    try:
+        rootless.ensure(cluster)
+    except rootless.SandboxError as error:
+        raise HostError(str(error)) from error
 
 
 def free_index(own: Path) -> int:
     """The lowest address range that no known cluster has, nor any other user's on this host."""
     taken = {c.index for c in settings.known_clusters() if c.directory != own}
     for index in range(settings.MAX_CLUSTERS):
-        if index not in taken and not any(_LINKS.glob(f"sampan{index}n*")):
+        if index not in taken and not any(_LINKS.glob(f"sampan{index}[nl]*")):
             return index
     raise HostError(f"{settings.MAX_CLUSTERS} clusters are known here; remove one with: sampan down --name N --purge")
 
 
 def check_links(cluster: Settings) -> None:
     """Another user's cluster may have taken the addresses of one that was down. HostError."""
-    for number, name in enumerate(cluster.node_names()):
-        link = f"sampan{cluster.index}n{number}"
-        if (_LINKS / link).exists() and not agents.config_path(cluster, name).exists():
+    links = {f"sampan{cluster.index}n{number}": name for number, name in enumerate(cluster.node_names())}
+    if cluster.has_lan:
+        links = {cluster.lan_link: ""}
+    for link, name in links.items():
+        is_ours = agents.config_path(cluster, name).exists() if name else is_left(cluster)
+        if (_LINKS / link).exists() and not is_ours:
             raise HostError(
                 f"another cluster on this host has the addresses of {cluster.name} (its link is {link}); "
                 "stop that one, or purge this one and start it anew"
@@ -140,28 +163,49 @@ def is_free(host: str, port: int) -> bool:
 def start(cluster: Settings, report: Report) -> None:
     """Starts what does not run yet, and returns when the API answers and every node is Ready. HostError."""
     began = monotonic()
+    _check_expired(cluster)
     cluster.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     cluster.save()
     settings.note(cluster.directory)
     start = _Start(lambda text: report(Step(text, monotonic() - began)))
+    if cluster.rootless:
+        _ensure_sandbox(cluster)
     try:
         plane = control_plane(cluster)
-        is_new = not plane.pid
+        is_new = not plane.pid and not cluster.joined_to
         if is_new:
             start.control_plane(cluster, plane)
-        else:
+        elif not cluster.joined_to:
             start.await_running(plane, "api", lambda: answers(cluster))
+        missing = []
         for number, name in enumerate(cluster.node_names()):
             agent = node_agent(cluster, name)
             if agent.pid:
                 start.await_running(agent, f"agent {name}", agents.ready_file(cluster, name).exists)
             else:
-                start.agent(cluster, number, agent)
-        if is_new:
-            _make_keys(cluster)
+                missing.append(number)
+        _start_agents(cluster, start, missing, is_new=is_new)
         start.wait(cluster)
     finally:
         start.close()
+
+
+def _check_expired(cluster: Settings) -> None:
+    """Raises HostError for a node that can't be Ready: a joined one, or one whose agent runs with what has expired."""
+    for name, text in expiry.nodes(cluster, SystemClock().now()).items():
+        if cluster.joined_to or node_agent(cluster, name).pid:
+            raise HostError(text)
+
+
+def _start_agents(cluster: Settings, start: "_Start", missing: Sequence[int], *, is_new: bool) -> None:
+    """An agent waits for keys that are not there yet; those that have expired are made anew before it reads them."""
+    is_early = not is_new or bool(expiry.nodes(cluster, SystemClock().now()))
+    if is_early and missing and not cluster.joined_to:
+        _make_keys(cluster)
+    if missing:
+        start.agents(cluster, missing)
+    if is_new and not is_early:
+        _make_keys(cluster)
 
 
 def _make_keys(cluster: Settings) -> None:
@@ -178,6 +222,7 @@ class _Start:
         self._children: dict[int, Process] = {}
         self._probes: dict[str, Callable[[], bool]] = {}
         self._waiting: set[str] = set()
+        self._coming: list[Process] = []
         self._reader = -1
         self._rest = b""
 
@@ -191,21 +236,30 @@ class _Start:
         os.close(writer)
         self._waiting |= {"api", "controllers", *(f"node {name}" for name in cluster.node_names())}
 
-    def agent(self, cluster: Settings, number: int, agent: Process) -> None:
-        """Starts one; it makes a file when it is Ready."""
-        config = agents.write_config(cluster, number)
-        ready = agents.ready_file(cluster, cluster.node_names()[number])
-        ready.unlink(missing_ok=True)
-        command = [*_python(cluster), "-m", "sampan.cluster.agent_process", *agents.arguments(cluster, config)]
+    def agents(self, cluster: Settings, numbers: Sequence[int]) -> None:
+        """Starts those of these nodes, the first of which brings forth the others; each makes a file when it is Ready."""
+        found = [node_agent(cluster, cluster.node_names()[number]) for number in numbers]
+        for number in numbers:
+            agents.write_config(cluster, number)
+            agents.ready_file(cluster, cluster.node_names()[number]).unlink(missing_ok=True)
+        for agent in found[1:]:
+            agent.forget()
+            agent.log.touch(0o600)
+        command = [*_python(cluster), *_agent_command(cluster, numbers)]
         if not elevation(cluster):
-            processes.start(agent, command)
-        elif not processes.start_detached(agent, [*command, "--detach", str(agent.log)]):
-            raise HostError(f"{agent.name} could not be started as root; a cluster without: --runtime simulated")
-        self.await_running(agent, f"agent {cluster.node_names()[number]}", ready.exists)
+            processes.start(found[0], command)
+        elif not processes.start_detached(found[0], [*command, "--detach", str(found[0].log)]):
+            raise HostError(f"{found[0].name} could not be started as root; a cluster without: --runtime simulated")
+        for number, agent in zip(numbers, found, strict=True):
+            name = cluster.node_names()[number]
+            self.await_running(agent, f"agent {name}", agents.ready_file(cluster, name).exists)
 
     def await_running(self, process: Process, name: str, probe: Callable[[], bool]) -> None:
-        """Waits for the probe of a process that runs already."""
-        self._watch(process)
+        """Waits for the probe of a process that runs already, or that one which runs is about to start."""
+        if process.pid:
+            self._watch(process)
+        else:
+            self._coming.append(process)
         self._probes[name] = probe
         self._waiting.add(name)
 
@@ -239,6 +293,9 @@ class _Start:
 
     def _news(self) -> Iterator[str]:
         """What happened since: lines of the pipe, ready files that came. HostError when a process ended."""
+        for process in [process for process in self._coming if process.pid]:
+            self._coming.remove(process)
+            self._watch(process)
         sources = [*self._children, *((self._reader,) if self._reader >= 0 else ())]
         ready, _, _ = select.select(sources, [], [], READY_POLL_SECONDS)
         if self._reader in ready:
@@ -269,21 +326,26 @@ def stop(cluster: Settings, report: Report) -> None:
     began = monotonic()
     elevated = elevation(cluster)
     failures = []
-    if any(agents.config_path(cluster, name).exists() for name in cluster.node_names()):
+    if is_left(cluster):
         check_elevation(cluster)
+    ended = []
     for number, name in enumerate(cluster.node_names()):
         agent = node_agent(cluster, name)
-        try:
-            if not processes.stop(agent, STOP_SECONDS, [*elevated, "kill"] if elevated else ()):
-                raise HostError(f"{agent.name} (pid {agent.pid}) could not be ended")
-            if agents.config_path(cluster, name).exists():
-                _tear_down(cluster, number, _python(cluster))
-        except HostError as error:
-            failures.append(str(error))
-            continue
-        report(Step(f"node {name} taken down", monotonic() - began))
-    processes.stop(control_plane(cluster), STOP_SECONDS)
-    report(Step("control plane stopped", monotonic() - began))
+        if not processes.stop(agent, STOP_SECONDS, [*elevated, "kill"] if elevated else ()):
+            failures.append(f"{agent.name} (pid {agent.pid}) could not be ended")
+        elif agents.config_path(cluster, name).exists():
+            ended.append(number)
+        else:
+            report(Step(f"node {name} taken down", monotonic() - began))
+    if ended:
+        failures += _tear_down(
+            cluster, ended, lambda name: report(Step(f"node {name} taken down", monotonic() - began))
+        )
+    if not cluster.joined_to:
+        processes.stop(control_plane(cluster), STOP_SECONDS)
+    if cluster.rootless:
+        rootless.stop(cluster)
+        report(Step("control plane stopped", monotonic() - began))
     if failures:
         raise HostError("; ".join(failures))
     shutil.rmtree(cluster.path("run"), ignore_errors=True)
@@ -300,25 +362,44 @@ def _python(cluster: Settings) -> list[str]:
     return [*elevated, sys.executable, "-B"]
 
 
-def _tear_down(cluster: Settings, number: int, python: Sequence[str]) -> None:
-    name = cluster.node_names()[number]
-    config = agents.config_path(cluster, name)
-    command = [*python, "-m", "sampan.cluster.agent_process", *agents.arguments(cluster, config), "--teardown"]
-    log = node_agent(cluster, name).log
-    with log.open("ab") as output:
+def _agent_command(cluster: Settings, numbers: Sequence[int]) -> list[str]:
+    """What starts the agents of these nodes, or takes the nodes down."""
+    names = [cluster.node_names()[number] for number in numbers]
+    command = ["-m", "sampan.cluster.agent_process"]
+    command += agents.arguments(cluster, agents.config_path(cluster, names[0]))
+    for name in names[1:]:
+        agent = node_agent(cluster, name)
+        command += ["--also", str(agents.config_path(cluster, name)), str(agent.log), str(agent.pid_file)]
+    return command
+
+
+def _tear_down(cluster: Settings, numbers: Sequence[int], report: Callable[[str], None]) -> list[str]:
+    """Takes all of these nodes back from the host; returns what went wrong. `report` is told of each that is gone."""
+    command = [*_python(cluster), *_agent_command(cluster, numbers), "--teardown"]
+    names = {str(agents.config_path(cluster, name)): name for name in (cluster.node_names()[n] for n in numbers)}
+    logs = [node_agent(cluster, name).log for name in names.values()]
+    with logs[0].open("ab") as output:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=output, text=True)
         try:
-            done = subprocess.run(command, stdout=output, stderr=output, timeout=TEARDOWN_SECONDS, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise HostError(f"taking down node {name} took over {TEARDOWN_SECONDS:.0f} s; see {log}") from error
-    if done.returncode:
-        raise HostError(f"node {name} could not be taken down cleanly; see {log}")
-    config.unlink(missing_ok=True)
+            told, _ = child.communicate(timeout=TEARDOWN_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return [f"taking down {', '.join(names.values())} took over {TEARDOWN_SECONDS:.0f} s; see {logs[0]}"]
+    for line in told.splitlines():
+        if name := names.pop(line, ""):
+            Path(line).unlink(missing_ok=True)
+            report(name)
+    return [
+        f"node {name} could not be taken down cleanly; see {node_agent(cluster, name).log}" for name in names.values()
+    ]
 
 
 def purge(cluster: Settings) -> None:
     """Deletes the data directory. HostError when something of it cannot be deleted."""
     settings.forget(cluster.directory)
-    elevated = elevation(cluster)
+    elevated = [] if cluster.rootless else elevation(cluster)
+    if cluster.rootless:
+        rootless.remove(str(cluster.directory))
     if elevated:
         subprocess.run([*elevated, "rm", "-rf", "--one-file-system", str(cluster.directory)], check=False)
     shutil.rmtree(cluster.directory, ignore_errors=True)

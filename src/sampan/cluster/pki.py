@@ -7,11 +7,11 @@ import base64
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sampan.cluster.settings import Settings
+from sampan.cluster.settings import YEAR_SECONDS, Settings
 from sampan.control.plan import AskSignature
 from sampan.web import certificates
 from sampan.web.certificates import Order, Pair, Subject
@@ -26,12 +26,19 @@ KUBELET_CLIENT = "apiserver-kubelet-client"
 CONTROLLERS = "controllers"
 SCHEDULER = "scheduler"
 TOKEN_KEY = "sa.key"
+OF_SERVER = (SERVER, KUBELET_CLIENT, ADMIN, CONTROLLERS, SCHEDULER)
+"""Those that nobody asks for by request, as nodes do."""
 RENEW_BEFORE_SECONDS = 30 * 24 * 3600
 
 
 def node(name: str) -> str:
     """The file name of a node agent's pair."""
     return f"node-{name}"
+
+
+def node_serving(name: str) -> str:
+    """The file name of the pair by which an agent's own port is served."""
+    return f"node-{name}-serving"
 
 
 def ensure(settings: Settings, now: float) -> Path:
@@ -58,14 +65,31 @@ def _make(directory: Path, settings: Settings, now: float) -> None:
     if authority is None:
         authority = certificates.new_authority("sampan-ca", now)
         authority.save(directory, AUTHORITY)
-    for name, subject in subjects(settings).items():
-        pair = Pair.load(directory, name)
-        if pair is None or _is_stale(pair, subject, now):
-            certificates.issue(authority, subject, now).save(directory, name)
+    _issue(directory, authority, subjects(settings), now)
     _ensure_front_proxy(directory, authority, now)
     key = directory / TOKEN_KEY
     if not key.exists():
         certificates.write_private(key, certificates.new_signing_key())
+
+
+def _issue(directory: Path, authority: Pair, wanted: Mapping[str, Subject], now: float) -> list[str]:
+    """Makes those that are missing or stale; returns which."""
+    made = []
+    for name, subject in wanted.items():
+        pair = Pair.load(directory, name)
+        if pair is None or _is_stale(pair, subject, now):
+            certificates.issue(authority, subject, now).save(directory, name)
+            made.append(name)
+    return made
+
+
+def renew(settings: Settings, now: float) -> list[str]:
+    """Makes those of the API server anew that near their end; returns which. Nodes see to their own."""
+    directory = settings.path("pki")
+    with _alone(directory):
+        authority = Pair.load(directory, AUTHORITY)
+        wanted = subjects(settings)
+        return _issue(directory, authority, {name: wanted[name] for name in OF_SERVER}, now) if authority else []
 
 
 def _ensure_front_proxy(directory: Path, authority: Pair, now: float) -> None:
@@ -90,14 +114,16 @@ def retired_token_keys(directory: Path) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted((*directory.glob("sa-*.pub"), *directory.glob("sa-*.key"))))
 
 
-def signer(directory: Path, now: Callable[[], float]) -> Callable[[AskSignature], str]:
+def signer(
+    directory: Path, now: Callable[[], float], longest_seconds: int = YEAR_SECONDS
+) -> Callable[[AskSignature], str]:
     """What signs certificate requests in the authority's name; `now` is the clock of their lifetimes."""
     authority = Pair.load(directory, AUTHORITY)
     if authority is None:
         raise FileNotFoundError(f"{directory} holds no authority")
 
     def sign(asked: AskSignature) -> str:
-        order = Order(base64.b64decode(asked.request), asked.usages, asked.seconds)
+        order = Order(base64.b64decode(asked.request), asked.usages, min(asked.seconds, longest_seconds))
         return base64.b64encode(certificates.sign(authority, order, now())).decode()
 
     return sign
@@ -113,8 +139,9 @@ def subjects(settings: Settings) -> dict[str, Subject]:
         SCHEDULER: Subject("system:kube-scheduler"),
     }
     for number, name in enumerate(settings.node_names()):
-        hosts = (name, settings.gateway(number))
-        wanted[node(name)] = Subject(f"system:node:{name}", ("system:nodes",), hosts)
+        hosts = (name, settings.internal_ip(number))
+        wanted[node(name)] = Subject(f"system:node:{name}", ("system:nodes",))
+        wanted[node_serving(name)] = Subject(f"system:node:{name}", ("system:nodes",), hosts)
     return wanted
 
 
@@ -122,7 +149,7 @@ def server_hosts(settings: Settings) -> tuple[str, ...]:
     """The names and addresses by which the API may be called."""
     names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     names += ["kubernetes.default.svc.cluster.local", "127.0.0.1", "::1"]
-    names += [settings.api_service_ip, settings.gateway(0)]
+    names += [settings.api_service_ip, settings.api_address]
     names += _own_names() if settings.listen in ("0.0.0.0", "::") else [settings.listen]
     return tuple(dict.fromkeys(names))
 

@@ -132,7 +132,7 @@ class Plane:
             ids=self._around.ids,
             tasks=self.tasks,
             token_key=self._token_key,
-            service_cidr=self._settings.service_cidr,
+            service_cidr=",".join(self._settings.service_cidrs),
             version=VERSION,
             outbound=self.outbound,
             near_logs=self.logs,

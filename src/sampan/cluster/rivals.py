@@ -27,7 +27,7 @@ class Rivals:
         self._cluster = cluster
         self._tasks = Tasks(GROUP)
         manager, planner = (Client(cluster.doors.door(who), who.common_name, watch=CALM) for who in (MANAGER, PLANNER))
-        rules = controllers(AUTHORITY, self._sign, cluster.settings.gates)
+        rules = controllers(AUTHORITY, self._sign, cluster.settings.gates, cluster.options)
         self._runner = Runner(manager, rules, cluster.clock, cluster.ids, self._tasks)
         self._scheduler = Scheduler(planner, cluster.clock, self._tasks, cluster.ids, cluster.scheduling)
         cluster.doors.rivals += 1

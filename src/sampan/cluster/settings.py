@@ -1,12 +1,15 @@
 """A cluster's settings: what `sampan up` was asked for, and what it decided, kept in DIR/cluster.json.
 
 Addresses follow from the cluster's index on this host: cluster 0 has services in 10.96.0.0/16 and
-pods in 10.244.0.0/16, cluster 1 has 10.97.0.0/16 and 10.243.0.0/16, and so on.
+pods in 10.244.0.0/16, cluster 1 has 10.97.0.0/16 and 10.243.0.0/16, and so on. Several nodes on this
+host have a network between them, 10.160.0.0/24 in cluster 0. In IPv6, if it is wanted, those are fd00:10:96::/112 and
+fd00:10:244::/56.
 """
 
 import contextlib
 import dataclasses
 import fcntl
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +24,8 @@ from sampan.kinds.feature_gates import Gates
 DEFAULT_NAME = "sampan"
 DEFAULT_PORT = 6443
 MAX_CLUSTERS = 64
+IPV4, BOTH_FAMILIES = "IPv4", "IPv4,IPv6"
+YEAR_SECONDS = 365 * 24 * 3600
 CLUSTER_FILE = "cluster.json"
 
 
@@ -50,8 +55,28 @@ class Settings:
     lease_seconds: float = 15.0
     renew_seconds: float = 10.0
     retry_seconds: float = 2.0
+    node_grace_seconds: float = 50.0
+    """How long a node may be silent before it is given up."""
     vulnerable_runtime: bool = False
     """Whether a runtime with known escapes will do."""
+    rootless: bool = False
+    """Whether all of it lives in a user namespace of the invoking user."""
+    load_balancer: str = "pool"
+    """Where Services of type LoadBalancer get addresses: from the cluster's pool, a CIDR, the "node"s, or "none"."""
+    ip_families: str = IPV4
+    """Of pods' and Services' addresses."""
+
+    node_ip: str = ""
+    """The InternalIP of this host's one node, by which other machines reach it; "" where none do."""
+    overlay: str = ""
+    """How pods of other machines are reached: vxlan, direct, or "" where there are no other machines."""
+    signing_seconds: int = YEAR_SECONDS
+    """How long certificates hold that the cluster signs."""
+    joined_to: str = ""
+    """The API of another machine's cluster, where this is only a node of that."""
+    joined_as: str = ""
+    """That node's name, and the number of its network of pods."""
+    joined_number: int = 0
 
     @property
     def context(self) -> str:
@@ -64,6 +89,8 @@ class Settings:
 
     @property
     def server_url(self) -> str:
+        if self.joined_to:
+            return self.joined_to
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen, self.listen)
         return f"https://[{host}]:{self.api_port}" if ":" in host else f"https://{host}:{self.api_port}"
 
@@ -76,6 +103,28 @@ class Settings:
         return f"10.{244 - self.index}.0.0/16"
 
     @property
+    def is_dual_stack(self) -> bool:
+        """Whether pods have IPv6 addresses too, and services can."""
+        return self.ip_families == BOTH_FAMILIES
+
+    @property
+    def service_cidrs(self) -> tuple[str, ...]:
+        """Services' ranges, one of each family."""
+        return (self.service_cidr, f"fd00:10:{96 + self.index}::/112") if self.is_dual_stack else (self.service_cidr,)
+
+    @property
+    def pod_cidrs(self) -> tuple[str, ...]:
+        """Pods' ranges, one of each family."""
+        return (self.pod_cidr, f"fd00:10:{244 - self.index}::/56") if self.is_dual_stack else (self.pod_cidr,)
+
+    @property
+    def load_balancer_cidr(self) -> str:
+        """The pool of load balancers' addresses, "" where there is none."""
+        if self.load_balancer == "pool":
+            return f"10.{32 + self.index}.0.0/24" + (f",fd00:10:{32 + self.index}::/112" if self.is_dual_stack else "")
+        return "" if self.load_balancer in ("node", "none") else self.load_balancer
+
+    @property
     def api_service_ip(self) -> str:
         return f"10.{96 + self.index}.0.1"
 
@@ -83,16 +132,59 @@ class Settings:
     def dns_service_ip(self) -> str:
         return f"10.{96 + self.index}.0.10"
 
+    @property
+    def has_lan(self) -> bool:
+        """Whether each node is in a network namespace of its own, as several on one host are."""
+        return self.nodes > 1 and self.runtime != "simulated"
+
+    @property
+    def lan_link(self) -> str:
+        """The bridge by which such nodes reach each other, and this host."""
+        return f"sampan{self.index}lan"
+
+    @property
+    def lan_cidr(self) -> str:
+        return f"10.160.{self.index}.0/24"
+
+    @property
+    def api_address(self) -> str:
+        """Where nodes and pods of this host find the API."""
+        return f"10.160.{self.index}.1" if self.has_lan else self.node_ip or self.gateway(0)
+
+    def internal_ip(self, node: int) -> str:
+        """The InternalIP of the node with this number (from 0)."""
+        if self.has_lan:
+            return f"10.160.{self.index}.{node + 2}"
+        return self.node_ip if self.node_ip and node == 0 else self.gateway(node)
+
+    def namespace(self, node: int) -> Path:
+        """The file that such a node's network namespace is bound to."""
+        return self.path("run", "netns", self.node_names()[node])
+
     def node_names(self) -> list[str]:
+        if self.joined_to:
+            return [self.joined_as]
         base = self.name if self.name == DEFAULT_NAME else f"{DEFAULT_NAME}-{self.name}"
         return [base, *(f"{base}-{n}" for n in range(2, self.nodes + 1))][: self.nodes]
 
     def gateway(self, node: int) -> str:
-        """The bridge address of the node with this number (from 0), which is its InternalIP."""
-        return f"10.{244 - self.index}.{node}.1"
+        """The address of the node with this number (from 0) in its pods' network: where its name server is."""
+        return f"10.{244 - self.index}.{self.joined_number + node}.1"
 
     def node_pod_cidr(self, node: int) -> str:
-        return f"10.{244 - self.index}.{node}.0/24"
+        return f"10.{244 - self.index}.{self.joined_number + node}.0/24"
+
+    def node_pod_cidrs(self, node: int) -> tuple[str, ...]:
+        """The node's part of the pods' ranges, one of each family."""
+        own = self.node_pod_cidr(node)
+        return (own, str(self._network6(node))) if self.is_dual_stack else (own,)
+
+    def gateway6(self, node: int) -> str:
+        """As `gateway`, in IPv6; "" where pods have none."""
+        return str(self._network6(node)[1]) if self.is_dual_stack else ""
+
+    def _network6(self, node: int) -> ipaddress.IPv6Network:
+        return ipaddress.IPv6Network(f"fd00:10:{244 - self.index}:{self.joined_number + node:x}::/64")
 
     def path(self, *parts: str) -> Path:
         return self.directory.joinpath(*parts)

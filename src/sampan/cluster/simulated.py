@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sampan.client.api import CALM, Client
-from sampan.cluster import devices, history, plane
+from sampan.cluster import devices, history, plane, wiring
 from sampan.cluster.doors import Doors
 from sampan.cluster.history import Change, digest
 from sampan.cluster.machine import Machine
@@ -33,6 +33,7 @@ from sampan.cluster.settings import DEFAULT_NAME, Settings
 from sampan.cluster.simulated_extenders import ExtenderDoor
 from sampan.cluster.simulated_outbound import SimulatedOutbound
 from sampan.cluster.wiring import Surroundings
+from sampan.controllers.registry import Options
 from sampan.kinds import feature_gates as gates
 from sampan.kinds.builtin import KINDS
 from sampan.kinds.core.node import NODE
@@ -268,7 +269,13 @@ class SimulatedCluster:
 
     def _around(self) -> Surroundings:
         made = plane.surroundings(self.clock, self._ids)
-        return replace(made, scheduling=self.scheduling, extender_door=partial(ExtenderDoor, self.outbound))
+        door = partial(ExtenderDoor, self.outbound)
+        return replace(made, scheduling=self.scheduling, extender_door=door, options=self.options)
+
+    @property
+    def options(self) -> Options:
+        """The controllers'."""
+        return Options(wiring.balancing(self.settings))
 
     def start_control_plane(self) -> None:
         """Server, controllers and scheduler on what is stored; returns when they run."""

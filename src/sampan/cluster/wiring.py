@@ -6,10 +6,13 @@ Each component has its own identity and its own door to the server; nothing here
 from dataclasses import dataclass
 
 from sampan.client.api import WATCH, Client, WatchTerms
+from sampan.cluster import pki
 from sampan.cluster.in_process import InProcessTransport
 from sampan.cluster.settings import Settings
+from sampan.control import load_balancing
 from sampan.control.election import Terms
 from sampan.control.worker import Sign
+from sampan.controllers import node_ipam, node_serving_approving, registry
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
@@ -33,6 +36,7 @@ class Surroundings:
 
     `sign` is the cluster's authority, where it has one. `candidate` is how this control plane is called where several
     share a store, of which one at a time works; "" where it is alone; `terms` are those of the election. `extender_door` leads to the scheduler's extenders.
+    `options` are the controllers'.
     """
 
     clock: Clock
@@ -44,6 +48,7 @@ class Surroundings:
     candidate: str = ""
     terms: Terms = TERMS
     extender_door: Door = over_http
+    options: registry.Options = registry.USUAL
 
 
 def endpoints(settings: Settings) -> Endpoints:
@@ -51,9 +56,39 @@ def endpoints(settings: Settings) -> Endpoints:
     gateways = tuple(settings.gateway(number) for number in range(settings.nodes))
     return Endpoints(
         api_service_ip=settings.api_service_ip,
-        api_address=settings.gateway(0),
+        api_address=settings.api_address,
         api_port=settings.api_port,
         dns_service_ip=settings.dns_service_ip,
         dns_addresses=() if settings.runtime == "simulated" else gateways,
-        service_cidr=settings.service_cidr,
+        service_cidr=",".join(settings.service_cidrs),
     )
+
+
+def options(settings: Settings) -> registry.Options:
+    """What was chosen for the controllers."""
+    return registry.Options(
+        balancing(settings), pod_pools(settings), settings.node_grace_seconds, serving_terms(settings)
+    )
+
+
+def serving_terms(settings: Settings) -> node_serving_approving.Terms:
+    """What is the API's, and what this host's nodes were given of it."""
+    names = enumerate(settings.node_names())
+    local = {name: (settings.internal_ip(n), *filter(None, (settings.gateway6(n),))) for n, name in names}
+    return node_serving_approving.Terms(
+        pki.server_hosts(settings), settings.service_cidrs, local, shares_addresses=settings.load_balancer == "node"
+    )
+
+
+def pod_pools(settings: Settings) -> tuple[node_ipam.Pool, ...]:
+    """Whence nodes get the networks of their pods. Those of this host come with theirs, and so do all simulated ones."""
+    if settings.runtime == "simulated":
+        return ()
+    lengths = zip(settings.pod_cidrs, (24, 64), strict=False)
+    return tuple(node_ipam.Pool(cidr, length, settings.nodes) for cidr, length in lengths)
+
+
+def balancing(settings: Settings) -> load_balancing.Terms:
+    """Where Services of type LoadBalancer get their addresses."""
+    pools = tuple(filter(None, settings.load_balancer_cidr.split(",")))
+    return load_balancing.Terms(pools, nodes=settings.load_balancer == "node", ports=frozenset((settings.api_port,)))

@@ -164,7 +164,7 @@ class _Make:
     def runner(self, tasks: Tasks, wrap: Wrap | None = None) -> Runner:
         """The controllers."""
         around = self.around
-        rules = controllers(self._ca, self.app.legacy_token, self.app.gates)
+        rules = controllers(self._ca, self.app.legacy_token, self.app.gates, around.options)
         made = Runner(self._client(MANAGER, wrap), rules, around.clock, around.ids, tasks)
         made.sign = around.sign
         made.on_worker = lambda worker: self._on_worker(worker) if self._on_worker is not None else None

@@ -24,11 +24,13 @@ class Watch:
     """A kind whose changes make parents due; `keys` names them, for the object before and after a change.
 
     `matters(old, new)`: whether a change makes anything due, where not all do. One of the two may be None.
+    `strays`: only objects without a controller make anything due.
     """
 
     kind: Kind
     keys: Keys
     matters: Matters | None = None
+    strays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

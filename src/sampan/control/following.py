@@ -23,7 +23,7 @@ from sampan.meta.status import ApiError
 log = logging.getLogger(__name__)
 
 REDISCOVER_SECONDS = 30.0
-CALM_SECONDS = 300.0  # where nobody but the server itself says which kinds there are: its changes are told
+CALM_SECONDS = 3600.0  # where nobody but the server itself says which kinds there are: its changes are told
 SETTLE_SECONDS = 0.05  # definitions often come in groups
 FOLLOWED_VERBS = {"list", "watch", "delete"}
 OWN_APIS = "kube-aggregator.kubernetes.io/automanaged"
@@ -52,6 +52,7 @@ class Following:
         """Follows for ever; `begin` is told of each new cache before it starts."""
         if self.caches:  # as those were that it continues from
             await self._pause(REDISCOVER_SECONDS)
+        known = None
         while True:
             self._again.clear()
             try:
@@ -60,11 +61,13 @@ class Following:
                 log.warning("discovery: %s", error)
                 await self._clock.sleep(1.0)
                 continue
-            wanted = {k.resource: k for k in found.kinds if set(k.verbs) >= FOLLOWED_VERBS and is_wanted(k)}
-            self._end(wanted, found)
-            for kind in wanted.values():
-                if kind.resource not in self.caches:
-                    self._begin(kind, begin)
+            if found is not known:
+                wanted = {k.resource: k for k in found.kinds if set(k.verbs) >= FOLLOWED_VERBS and is_wanted(k)}
+                self._end(wanted, found)
+                for kind in wanted.values():
+                    if kind.resource not in self.caches:
+                        self._begin(kind, begin)
+                known = found
             await self._pause(REDISCOVER_SECONDS if found.failures or self._has_foreign() else CALM_SECONDS)
 
     async def wait_first(self) -> None:

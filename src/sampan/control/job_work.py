@@ -37,6 +37,9 @@ class Work:
 
     @property
     def completed(self) -> set[int]:
+        """Indexes that have succeeded; none where pods have no index."""
+        if not is_indexed(self.job):
+            return set()
         status = self.job.get("status") or {}
         done = job_pods.parse_indexes(status.get("completedIndexes", ""))
         failed = set((status.get("uncountedTerminatedPods") or {}).get("failed") or ())
@@ -47,7 +50,8 @@ class Work:
     @property
     def failed_indexes(self) -> set[int]:
         """Indexes that are given up."""
-        return job_indexes.failed(self.job, self.pods) - self.completed
+        failed = job_indexes.failed(self.job, self.pods)
+        return failed - self.completed if failed else failed
 
     @property
     def succeeded(self) -> int:

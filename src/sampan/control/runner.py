@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 from sampan.client.api import Client, Key
 from sampan.client.cache import Cache
-from sampan.control.controller import Controller, Watch, owner_keys
+from sampan.control.controller import Controller, Watch
 from sampan.control.events import Recorder
 from sampan.control.everywhere import Everywhere
 from sampan.control.following import Following
+from sampan.control.kin import Kin
 from sampan.control.view import path_terms
 from sampan.control.worker import Sign, Surroundings, Worker
 from sampan.kinds.kind import Kind, Object
@@ -41,6 +42,7 @@ class Runner:
         self._parent_tasks = tasks
         self._tasks = Tasks("controllers")
         self.caches: dict[str, Cache] = {}
+        self._kin: dict[str, Kin] = {}
         self._following = Following(client, self.caches, clock, self._tasks)
         self.recorder = Recorder(client, clock, self._tasks)
         self.workers: list[Worker] = []
@@ -98,8 +100,9 @@ class Runner:
         for index in controller.indexes:
             self.cache(index.kind).add_index(index.path, path_terms(index.path))
         self._feed_parents(worker, controller)
-        owned = [Watch(kind, owner_keys(controller.parent)) for kind in controller.owns]
-        for watch in (*owned, *controller.watches):
+        for kind in controller.owns:
+            self._kin_of(kind).own(controller.parent, worker.queue, controller.batch_seconds)
+        for watch in controller.watches:
             self._feed(worker, watch, controller.batch_seconds)
         if self._before is not None and all(cache.synced for cache in caches):
             self._go_on(worker, self._before, controller.workers)
@@ -139,12 +142,23 @@ class Runner:
                 return
             due: dict[Key, None] = {}
             for obj in (old, new):
-                if obj is not None:
-                    due |= dict.fromkeys(keys(view, obj))
+                for key in keys(view, obj) if obj is not None else ():
+                    due[key] = None
             for key in due:
                 queue.add_after(key, seconds)
 
-        self.cache(watch.kind).subscribe(changed, replay=self._before is None)
+        if watch.strays:
+            self._kin_of(watch.kind).adopt(changed)
+        else:
+            self.cache(watch.kind).subscribe(changed, replay=self._before is None)
+
+    def _kin_of(self, kind: Kind) -> Kin:
+        """What tells owners; caches are still empty then, or as they were when another one went on to here."""
+        found = self._kin.get(kind.resource)
+        if found is None:
+            found = self._kin[kind.resource] = Kin()
+            self.cache(kind).subscribe(found.changed, replay=False)
+        return found
 
     async def _work_when_synced(self, worker: Worker, controller: Controller) -> None:
         for kind in controller.kinds:

@@ -3,7 +3,7 @@
 Objects are the caches' own: never mutate them. Every list comes in a fixed order (namespace, name).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -27,6 +27,7 @@ class Source(Protocol):
     def indexed(self, name: str, term: str) -> Objects: ...
     def count(self, name: str, term: str) -> int: ...
     def age_seconds(self, key: Key) -> float: ...
+    def saw_go(self, uid: str) -> bool: ...
 
 
 class Unanswered:
@@ -79,6 +80,11 @@ class View:
         """Objects with any ownerReference to this uid."""
         return self.sources[kind.resource].owned_by(uid)
 
+    def any_dependents(self, uid: str) -> Sequence[tuple[Kind, Object]]:
+        """The same of all kinds, in their order."""
+        sources = self.sources
+        return [(kind, found) for kind in self.kinds.values() for found in sources[kind.resource].owned_by(uid)]
+
     def selected(self, kind: Kind, namespace: str, selector: selectors.Selector) -> Objects:
         """Objects of a namespace that a selector matches."""
         equalities = selector.equalities()
@@ -99,6 +105,10 @@ class View:
         """How long ago a change of the object was last seen; immune to wall clock jumps."""
         return self.sources[kind.resource].age_seconds(key)
 
+    def saw_go(self, kind: Kind, uid: str) -> bool:
+        """Whether the server told of the end of the object with this uid, not long ago."""
+        return self.sources[kind.resource].saw_go(uid)
+
     def answer(self, question: Question) -> Any:
         """The answer to a question, or UNANSWERED."""
         return self.answers.get(question, UNANSWERED)
@@ -111,8 +121,11 @@ class View:
 class Snapshot:
     """A Source over a plain list of objects, for tests and dry runs."""
 
-    def __init__(self, objects: Iterable[Object], ages: Mapping[Key, float] | None = None) -> None:
+    def __init__(
+        self, objects: Iterable[Object], ages: Mapping[Key, float] | None = None, gone: Iterable[str] = ()
+    ) -> None:
         self._objects = {_key(obj): obj for obj in sorted(objects, key=_key)}
+        self._gone = frozenset(gone)
         self._ages = ages or {}
 
     def get(self, key: Key) -> Object | None:
@@ -145,6 +158,9 @@ class Snapshot:
 
     def age_seconds(self, key: Key) -> float:
         return self._ages.get(key, 0.0)
+
+    def saw_go(self, uid: str) -> bool:
+        return uid in self._gone
 
 
 def path_terms(path: str) -> Any:

@@ -120,7 +120,7 @@ class Worker:
         self._keep(key, plan.memory)
         for event in plan.events:
             self._record(event, about, "", "")
-        done = await execute.execute(self.shared.client, plan)
+        done = await execute.execute(self.shared.client, plan) if plan.stages else []
         outcomes = tuple(result.outcome for result in done)
         self._remember(key, outcomes)
         for result in done:

@@ -111,25 +111,27 @@ def _question(ref: Object) -> Ask:
 def _noted(view: View, obj: Object, jobs: list[Object], now: float) -> Noted:
     """Own jobs come into the list of active ones; those that ended, are outdated or gone leave it."""
     status, events = dict(obj.get("status") or {}), []
-    outdated = _outdated(obj["spec"], jobs)
+    ends = [(j, _end(j)) for j in jobs]
+    outdated = _outdated(obj["spec"], ends)
     gone = {objects.uid(j) for j in outdated}
     active = [ref for ref in _references(obj) if ref["uid"] not in gone]
     for scheduled, j in _unnoted(obj, jobs, now):
         status["lastScheduleTime"] = timestamps.format(scheduled)
         if objects.uid(j) not in gone:
             active.append(_reference(j))
-    for j in jobs:
-        is_active = any(ref["uid"] == objects.uid(j) for ref in active)
-        if not job.is_finished(j):
+    for j, end in ends:
+        uid = objects.uid(j)
+        is_active = uid in [ref["uid"] for ref in active]
+        if not end:
             if not is_active:
                 text = f"Saw a job that the controller did not create or forgot: {objects.name(j)}"
                 events.append(warning("UnexpectedJob", text))
             continue
         if is_active:
-            active = [ref for ref in active if ref["uid"] != objects.uid(j)]
-            end = next(type for _, type in HISTORY if conditions.is_true(j, type))
+            active = [ref for ref in active if ref["uid"] != uid]
             events.append(normal("SawCompletedJob", f"Saw completed job: {objects.name(j)}, condition: {end}"))
-        _note_success(status, j)
+        if end == "Complete":
+            _note_success(status, j)
     for ref in _unseen(obj, jobs):
         if objects.uid(view.answer(_question(ref)) or {}) != ref["uid"]:
             active = [other for other in active if other["uid"] != ref["uid"]]
@@ -154,20 +156,29 @@ def _reference(j: Object) -> Object:
 def _note_success(status: Object, j: Object) -> None:
     """The latest completion of all jobs is the last success."""
     completed = (j.get("status") or {}).get("completionTime")
-    if not completed or not conditions.is_true(j, "Complete"):
+    if not completed:
         return
     last = status.get("lastSuccessfulTime")
     if not last or timestamps.parse(completed) > timestamps.parse(last):
         status["lastSuccessfulTime"] = completed
 
 
-def _outdated(spec: Object, jobs: Iterable[Object]) -> list[Object]:
+def _end(j: Object) -> str:
+    """ "Complete" or "Failed"; "" while it goes on."""
+    for _, end in HISTORY:
+        if conditions.is_true(j, end):
+            return end
+    return ""
+
+
+def _outdated(spec: Object, ends: Iterable[tuple[Object, str]]) -> list[Object]:
     """Finished jobs beyond what is kept of their kind; the first started first, those never started last."""
     found: list[Object] = []
     for limit, end in HISTORY:
         if spec.get(limit) is not None:
-            ended = sorted((j for j in jobs if conditions.is_true(j, end)), key=_started)
-            found += ended[: max(len(ended) - spec[limit], 0)]
+            ended = [j for j, how in ends if how == end]
+            surplus = len(ended) - spec[limit]
+            found += sorted(ended, key=_started)[:surplus] if surplus > 0 else ()
     return found
 
 

@@ -173,7 +173,7 @@ CONTROLLER = Controller(
     steps=look,
     owns=(POD,),
     watches=(
-        Watch(POD, own.orphan_keys(DAEMONSET)),
+        Watch(POD, own.orphan_keys(DAEMONSET), strays=True),
         Watch(NODE, _node_keys, _moves),
         Watch(CONTROLLERREVISION, _revision_keys, _is_news),
     ),

@@ -286,5 +286,5 @@ CONTROLLER = Controller(
     parent=DEPLOYMENT,
     reconcile=reconcile,
     owns=(REPLICASET,),
-    watches=(Watch(REPLICASET, own.orphan_keys(DEPLOYMENT)), Watch(POD, _pod_keys)),
+    watches=(Watch(REPLICASET, own.orphan_keys(DEPLOYMENT), strays=True), Watch(POD, _pod_keys)),
 )

@@ -9,6 +9,7 @@ from sampan.control import decorate
 from sampan.control.controller import Controller, Watch
 from sampan.control.plan import Key, Plan, plan
 from sampan.control.view import View
+from sampan.kinds.flowcontrol import flow_schema
 from sampan.kinds.flowcontrol.flow_schema import DANGLING, FLOWSCHEMA
 from sampan.kinds.flowcontrol.priority_level_configuration import PRIORITYLEVELCONFIGURATION
 from sampan.kinds.kind import Object
@@ -21,15 +22,9 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     if schema is None or objects.is_deleting(schema):
         return Plan()
     level = str(objects.get_path(schema, "spec.priorityLevelConfiguration.name") or "")
-    if view.get(PRIORITYLEVELCONFIGURATION, ("", level)) is not None:
-        text = f'This FlowSchema references the PriorityLevelConfiguration object named "{level}" and it exists'
-        found = ("False", "Found", text)
-    else:
-        text = f'This FlowSchema references the PriorityLevelConfiguration object named "{level}" but there is no such object'
-        found = ("True", "NotFound", text)
-    status, reason, message = found
-    wanted = conditions.make(DANGLING, status, reason, message, now)
-    if conditions.status_of(schema, DANGLING) == found[0]:
+    is_there = view.get(PRIORITYLEVELCONFIGURATION, ("", level)) is not None
+    wanted = flow_schema.dangling(schema, now, is_there=is_there)
+    if conditions.status_of(schema, DANGLING) == wanted["status"]:
         return Plan()
     others = [c for c in (schema.get("status") or {}).get("conditions") or () if c.get("type") != DANGLING]
     return plan(decorate.status(FLOWSCHEMA, schema, {"conditions": [*others, wanted]}))

@@ -1,6 +1,6 @@
 """Garbage: objects whose owners are gone, and owners that wait for their dependents.
 
-An owner is gone only when a live read says so. Background: dependents go after the owner. Foreground: the
+An owner is gone only when the server told of its end, or a live read says so. Background: dependents go after the owner. Foreground: the
 owner waits until the dependents that block it are gone. Orphan: dependents lose the reference first.
 
 https://kubernetes.io/docs/concepts/architecture/garbage-collection/
@@ -105,6 +105,9 @@ def _owners(view: View, obj: Object) -> Owners:
         namespace = objects.namespace(obj) if kind.namespaced else ""
         owner = view.get(kind, (namespace, reference["name"]))
         if owner is None or objects.uid(owner) != reference["uid"]:
+            if view.saw_go(kind, reference["uid"]):
+                found.gone.append(reference)
+                continue
             question = Ask(kind, (namespace, reference["name"]))
             owner = view.answer(question)
             if owner is UNANSWERED:
@@ -130,7 +133,7 @@ def _kind_of(view: View, reference: Object) -> Kind | None:
 
 def _dependents(view: View, obj: Object) -> list[tuple[Kind, Object]]:
     uid, namespace = objects.uid(obj), objects.namespace(obj)
-    found = [(kind, d) for kind in view.kinds.values() for d in view.dependents(kind, uid)]
+    found = view.any_dependents(uid)
     return [(kind, d) for kind, d in found if not namespace or objects.namespace(d) == namespace]
 
 

@@ -252,7 +252,7 @@ CONTROLLER = Controller(
     parent=JOB,
     reconcile=reconcile,
     owns=(POD,),
-    watches=(Watch(POD, _orphans),),
+    watches=(Watch(POD, _orphans, strays=True),),
     postpone=postpone,
     batch_seconds=BATCH_SECONDS,
 )

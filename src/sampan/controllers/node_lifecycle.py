@@ -1,4 +1,4 @@
-"""A Node's health: silent for 50 s is Unknown; taints follow conditions; pods on an unready node are not ready.
+"""A Node's health: silent for 50 s (or what is asked for) is Unknown; taints follow conditions; pods on an unready node are not ready.
 
 A node that has said nothing yet has 60 s to begin with. Which failing nodes drive their pods away, and how fast one
 after another, is node_eviction's to say.
@@ -8,6 +8,7 @@ https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sampan.control.controller import Controller, Index, Watch
 from sampan.control.plan import Event, Key, Patch, Plan, Update, Write, normal, plan, warning
@@ -35,21 +36,21 @@ PRESSURES = {
 OURS = {PREFIX + name for name in ("not-ready", "unreachable", "unschedulable", *PRESSURES.values())}
 
 
-def reconcile(view: View, key: Key, now: float) -> Plan:
+def reconcile(view: View, key: Key, now: float, grace_seconds: float = GRACE_SECONDS) -> Plan:
     """Conditions first; taints and pods follow from what the conditions then are."""
     node = view.get(NODE, key)
     if node is None:
         return Plan(events=_of_node(key[1], "RemovingNode", f"Removing Node {key[1]} from Controller"), memory={})
-    plan_ = _judged(view, node, now)
+    plan_ = _judged(view, node, now, grace_seconds)
     if view.memory:
         return plan_
     met = _of_node(key[1], "RegisteredNode", f"Registered Node {key[1]} in Controller", node)
     return replace(plan_, events=(*met, *plan_.events), memory={"is_known": True})
 
 
-def _judged(view: View, node: Object, now: float) -> Plan:
+def _judged(view: View, node: Object, now: float, grace_seconds: float) -> Plan:
     silence = _silence_seconds(view, node, now)
-    grace = GRACE_SECONDS if conditions.status_of(node, "Ready") else FIRST_GRACE_SECONDS
+    grace = grace_seconds if conditions.status_of(node, "Ready") else FIRST_GRACE_SECONDS
     if silence > grace:
         listed = _unknown(node, now)
         if listed != (node.get("status") or {}).get("conditions"):
@@ -137,6 +138,16 @@ def _unready_pods(view: View, name: str, now: float) -> list[Write]:
     return writes
 
 
+def _matters(old: Object | None, new: Object | None) -> bool:
+    """Not a ready node's sign of life that says nothing new: the timer looks in time, and is never later for one."""
+    return old is None or new is None or not conditions.is_true(new, "Ready") or _state(old) != _state(new)
+
+
+def _state(node: Object) -> tuple[object, ...]:
+    listed = (node.get("status") or {}).get("conditions") or ()
+    return objects.uid(node), node["spec"], [(c.get("type"), c.get("status")) for c in listed]
+
+
 def _lease_keys(view: View, lease: Object) -> Iterable[Key]:
     """A heartbeat only matters where a node was given up; else the timer looks in time."""
     key = ("", objects.name(lease))
@@ -145,10 +156,16 @@ def _lease_keys(view: View, lease: Object) -> Iterable[Key]:
         yield key
 
 
+def controller(grace_seconds: float) -> Controller:
+    """With the time for which a node may be silent: --node-monitor-grace-period."""
+    return replace(CONTROLLER, reconcile=partial(reconcile, grace_seconds=grace_seconds))
+
+
 CONTROLLER = Controller(
     name="node-controller",
     parent=NODE,
     reconcile=reconcile,
+    matters=_matters,
     watches=(Watch(LEASE, _lease_keys),),
     reads=(POD,),
     indexes=(Index(POD, "spec.nodeName"),),

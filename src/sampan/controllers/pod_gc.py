@@ -65,9 +65,14 @@ def _out_of_service(view: View, node: Object, now: float) -> Plan:
     return _given_up([p for p in pods if objects.is_deleting(p)], now)
 
 
+def _beyond(view: View) -> int:
+    """How many pods have ended beyond those that are kept."""
+    return sum(view.count(POD, "status.phase", phase) for phase in ENDS) - ENDED_PODS
+
+
 def _surplus(view: View) -> list[Object]:
     """Those beyond what is kept: evicted ones first, then the oldest."""
-    surplus = sum(view.count(POD, "status.phase", phase) for phase in ENDS) - ENDED_PODS
+    surplus = _beyond(view)
     if surplus <= 0:
         return []
     found = [p for phase in ENDS for p in view.indexed(POD, "status.phase", phase)]
@@ -99,7 +104,7 @@ def _mark(p: Object, now: float, why: str) -> Write:
 
 def _pod_keys(view: View, p: Object) -> Iterable[Key]:
     name = p["spec"].get("nodeName")
-    if pod.is_terminal(p):
+    if pod.is_terminal(p) and _beyond(view) > 0:
         yield ENDED
     if not name and objects.is_deleting(p):
         yield objects.key(p)
@@ -115,10 +120,20 @@ def _matters(old: Object | None, new: Object | None) -> bool:
     return old is None or any(f(old) != f(new) for f in (pod.is_terminal, pod.is_scheduled, objects.is_deleting))
 
 
+def _node_matters(old: Object | None, new: Object | None) -> bool:
+    """A node comes or goes, gets other taints, or is ready otherwise: not its signs of life."""
+    return old is None or new is None or _state(old) != _state(new)
+
+
+def _state(node: Object) -> tuple[object, ...]:
+    return conditions.is_true(node, "Ready"), node["spec"].get("taints")
+
+
 CONTROLLER = Controller(
     name="pod-garbage-collector",
     parent=NODE,
     reconcile=reconcile,
+    matters=_node_matters,
     watches=(Watch(POD, _pod_keys, _matters),),
     indexes=(Index(POD, "spec.nodeName"), Index(POD, "status.phase")),
 )

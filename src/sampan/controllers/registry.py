@@ -1,9 +1,13 @@
 """Registry: every built-in controller."""
 
+from dataclasses import dataclass, field
+
 from sampan.control.controller import Controller
 from sampan.control.everywhere import Everywhere
+from sampan.control.load_balancing import Terms
 from sampan.controllers import (
     attributes_class_protection,
+    bootstrap_signer,
     claim_expansion,
     claim_protection,
     cluster_role_aggregation,
@@ -30,7 +34,9 @@ from sampan.controllers import (
     local_reclaimer,
     namespace,
     node_eviction,
+    node_ipam,
     node_lifecycle,
+    node_serving_approving,
     persistent_volume,
     persistent_volume_claim,
     pod_gc,
@@ -42,6 +48,8 @@ from sampan.controllers import (
     root_ca,
     service_account,
     service_cidr,
+    service_load_balancer,
+    service_node_balancer,
     stale_disruption,
     stateful_set,
     taint_eviction,
@@ -55,6 +63,7 @@ from sampan.kinds.feature_gates import Gates
 
 CONTROLLERS: tuple[Controller | Everywhere, ...] = (
     attributes_class_protection.CONTROLLER,
+    bootstrap_signer.CONTROLLER,
     claim_expansion.CONTROLLER,
     claim_protection.CONTROLLER,
     cluster_role_aggregation.CONTROLLER,
@@ -81,6 +90,7 @@ CONTROLLERS: tuple[Controller | Everywhere, ...] = (
     namespace.CONTROLLER,
     node_eviction.CONTROLLER,
     node_lifecycle.CONTROLLER,
+    node_serving_approving.CONTROLLER,
     persistent_volume.CONTROLLER,
     persistent_volume_claim.CONTROLLER,
     pod_gc.CONTROLLER,
@@ -105,10 +115,36 @@ GATED = {feature_gates.MAX_UNAVAILABLE_STATEFUL_SET: stateful_set.BY_BUDGET}
 """Those in place of others of their name where a feature gate is open."""
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may be chosen: whence load balancers get addresses and nodes their pods' networks, how long a node may be silent.
+
+    `serving` says what nodes don't get certificates for.
+    """
+
+    balancing: Terms = field(default_factory=Terms)
+    pod_pools: tuple[node_ipam.Pool, ...] = ()
+    node_grace_seconds: float = node_lifecycle.GRACE_SECONDS
+    serving: node_serving_approving.Terms = field(default_factory=node_serving_approving.Terms)
+
+
+USUAL = Options()
+
+
 def controllers(
-    ca: str, sign: legacy_token.Sign | None = None, gates: Gates = frozenset()
+    ca: str, sign: legacy_token.Sign | None = None, gates: Gates = frozenset(), options: Options = USUAL
 ) -> tuple[Controller | Everywhere, ...]:
     """All of them, with the publisher of this authority (PEM), and the maker of legacy tokens where they can be signed."""
     others = {made.name: made for gate, made in GATED.items() if gate in gates}
+    others[node_lifecycle.CONTROLLER.name] = node_lifecycle.controller(options.node_grace_seconds)
+    others[node_serving_approving.CONTROLLER.name] = node_serving_approving.controller(options.serving)
+    usual = (others.get(usual.name, usual) for usual in CONTROLLERS)
     legacy = () if sign is None else (legacy_token.controller(ca, sign),)
-    return (*(others.get(usual.name, usual) for usual in CONTROLLERS), root_ca.controller(ca), *legacy)
+    networks = (node_ipam.controller(options.pod_pools),) if options.pod_pools else ()
+    return (*usual, root_ca.controller(ca), _balancer(options.balancing), *networks, *legacy)
+
+
+def _balancer(terms: Terms) -> Controller:
+    if terms.nodes:
+        return service_node_balancer.controller(terms.ports)
+    return service_load_balancer.controller(terms.pools)

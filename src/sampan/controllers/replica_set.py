@@ -23,5 +23,5 @@ CONTROLLER = Controller(
     parent=REPLICASET,
     reconcile=reconcile,
     owns=(POD,),
-    watches=(Watch(POD, own.orphan_keys(REPLICASET)),),
+    watches=(Watch(POD, own.orphan_keys(REPLICASET), strays=True),),
 )

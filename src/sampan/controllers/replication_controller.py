@@ -33,5 +33,5 @@ CONTROLLER = Controller(
     parent=REPLICATIONCONTROLLER,
     reconcile=reconcile,
     owns=(POD,),
-    watches=(Watch(POD, own.orphan_keys(REPLICATIONCONTROLLER, _selector)),),
+    watches=(Watch(POD, own.orphan_keys(REPLICATIONCONTROLLER, _selector), strays=True),),
 )

@@ -165,8 +165,8 @@ CONTROLLER = Controller(
     reconcile=reconcile,
     owns=(POD, CONTROLLERREVISION),
     watches=(
-        Watch(POD, own.orphan_keys(STATEFULSET)),
-        Watch(CONTROLLERREVISION, own.orphan_keys(STATEFULSET)),
+        Watch(POD, own.orphan_keys(STATEFULSET), strays=True),
+        Watch(CONTROLLERREVISION, own.orphan_keys(STATEFULSET), strays=True),
         Watch(PERSISTENTVOLUMECLAIM, _going_claim_keys),
     ),
 )

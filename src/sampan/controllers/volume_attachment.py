@@ -184,10 +184,21 @@ def _of_attachment(view: View, attachment: Object) -> Iterable[Key]:
             yield from _of_pod(view, pod)
 
 
+def _matters(old: Object | None, new: Object | None) -> bool:
+    """A node comes or goes, or its status says otherwise what is attached or in use: not its signs of life."""
+    return old is None or new is None or _said(old) != _said(new)
+
+
+def _said(node: Object) -> tuple[object, ...]:
+    status = node.get("status") or {}
+    return status.get("volumesAttached"), status.get("volumesInUse")
+
+
 CONTROLLER = Controller(
     name="attachdetach-controller",
     parent=NODE,
     reconcile=reconcile,
+    matters=_matters,
     watches=(Watch(POD, _of_pod), Watch(VOLUMEATTACHMENT, _of_attachment)),
     reads=(PERSISTENTVOLUMECLAIM, PERSISTENTVOLUME, CSIDRIVER),
     indexes=(

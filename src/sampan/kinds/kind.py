@@ -180,6 +180,7 @@ class Kind:
     hooks: Hooks = Hooks()
     kept: Mapping[str, fieldset.Set] = field(init=False, repr=False)
     place: tuple[str, str] = field(init=False, repr=False)
+    resource: str = field(init=False, repr=False)
     version: str = field(init=False, repr=False)
     api_version: str = field(init=False, repr=False)
     storage_api_version: str = field(init=False, repr=False)
@@ -191,6 +192,7 @@ class Kind:
     def __post_init__(self) -> None:
         """Each write asks for these many times.
 
+        `resource` is the resource with its group, as messages name it: pods, deployments.apps.
         `place` is (group, plural) under which objects are stored, `storage_api_version` that in which objects are stored; `is_satellite` says whether what is stored may be
         another version than this one, or needs a look before it is shown.
         """
@@ -198,6 +200,7 @@ class Kind:
         stored_group = self.stored_as[0] if self.stored_as else self.group
         stored_version = self.storage_version or version
         made = {
+            "resource": f"{self.plural}.{self.group}" if self.group else self.plural,
             "version": version,
             "place": self.stored_as or (self.group, self.plural),
             "api_version": f"{self.group}/{version}" if self.group else version,
@@ -227,11 +230,6 @@ class Kind:
     @property
     def list_kind(self) -> str:
         return self.list_name or f"{self.name}List"
-
-    @property
-    def resource(self) -> str:
-        """The resource with its group, as messages name it: pods, deployments.apps."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def subresource(self, name: str) -> Subresource | None:
         return next((s for s in self.subresources if s.name == name), None)

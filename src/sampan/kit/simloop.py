@@ -34,6 +34,17 @@ class Stuck(Exception):
     """Nothing is left that could ever happen, or time ran out, before what was waited for."""
 
 
+class _Handle(asyncio.Handle):
+    """One that never asks whether it is to remember where it was made."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Any, args: Any, loop: Any, context: contextvars.Context | None) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """Steps with `advance`, `run_until` and `run_until_complete`."""
 
@@ -100,7 +111,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """At this instant, after everything that is ready already."""
         if self._closed:
             self._check_open()
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -242,7 +253,13 @@ class SimLoop(asyncio.AbstractEventLoop):
                 continue
             handle = ready.popleft()
             if not handle._cancelled:  # as asyncio's own loop asks; once for each of hundreds of callbacks of a job
-                handle._run()
+                try:
+                    handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 (as Handle does)
+                    what = f"Exception in callback {handle!r}"
+                    self.call_exception_handler({"message": what, "exception": error, "handle": handle})
         raise Stuck(f"more than {MAX_CALLBACKS} callbacks at {self._now:g} s: something never stops")
 
     @contextmanager

@@ -30,8 +30,12 @@ def find(conditions: Sequence[Condition], type: str) -> Condition | None:
 
 def status_of(where: Mapping[str, Any], type: str) -> str:
     """ "True", "False" or "Unknown"; "" when there is no such condition."""
-    condition = get(where, type)
-    return str(condition.get("status", "")) if condition else ""
+    status = where.get("status")
+    holder = status if isinstance(status, dict) or isinstance(status, Mapping) else where  # noqa: SIM101 (quicker)
+    for condition in holder.get("conditions") or ():  # asked even more often than the two above, so not by them
+        if condition.get("type") == type:
+            return str(condition.get("status", ""))
+    return ""
 
 
 def is_true(where: Mapping[str, Any], type: str) -> bool:

@@ -37,7 +37,7 @@ async def survey(records: Iterable[PodRecord], parts: Parts, finish: Finish) -> 
             strangers.setdefault(state.pod_uid, []).append(state)
     for uid, attachment in places.items():
         if uid in wanted:
-            wanted[uid].take_place(attachment.netns_path, attachment.ip)
+            wanted[uid].take_place(attachment.netns_path, attachment.ips)
         else:
             strangers.setdefault(uid, [])
     for uid in sorted((parts.volumes.pods() | parts.runtime.pods() | held) - wanted.keys()):

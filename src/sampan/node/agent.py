@@ -14,13 +14,11 @@ from sampan.client.cache import Cache
 from sampan.client.transport import TransportError
 from sampan.kinds.core.event import EVENT
 from sampan.kinds.core.pod import POD
-from sampan.kinds.core.service import SERVICE
-from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE
 from sampan.kit.tasks import Tasks
 from sampan.kit.workqueue import QueueClosed, WorkQueue
 from sampan.meta import objects
 from sampan.meta.status import ApiError, is_of_another
-from sampan.node import admission, adoption, killing, lifecycle, podspec, resize, static_pods, status_patch
+from sampan.node import admission, adoption, confinement, killing, lifecycle, podspec, resize, static_pods, status_patch
 from sampan.node.csi.joining import Joined
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
@@ -29,6 +27,7 @@ from sampan.node.handlers import Handlers
 from sampan.node.hands import Hands
 from sampan.node.heartbeat import Heartbeat
 from sampan.node.local_folders import LocalFolders
+from sampan.node.networking import Networking
 from sampan.node.observed import CONFIG_ERROR, Again, DeletePod, Emit, Observed, Probes
 from sampan.node.parts import AgentSettings, Parts
 from sampan.node.plugged import Plugged
@@ -46,7 +45,6 @@ WORKERS = 8
 STATUS_SECONDS = 0.3
 """A pod that is merely starting, or gives back what it held, is reported after this time: most are done by then."""
 PULL_LOOK_SECONDS = 2.0
-TOGETHER_SECONDS = 0.01
 STATIC_WAIT_SECONDS = 2.0
 NEVER = float("inf")
 
@@ -60,13 +58,13 @@ class Agent:
         self.settings, self.parts, self._tasks = settings, parts, tasks
         clock = parts.clock
         self.pods = Cache(parts.client, POD, fields=f"spec.nodeName={settings.node}", clock=clock, tasks=tasks)
-        self._services = Cache(parts.client, SERVICE, clock=clock, tasks=tasks)
-        self._slices = Cache(parts.client, ENDPOINTSLICE, clock=clock, tasks=tasks)
         self.recorder = Recorder(parts.client, EVENT, settings.node, clock)
         self.handlers = parts.handlers or Handlers(parts.runtime, clock)
         self.heartbeat = Heartbeat(settings, parts)
-        self.heartbeat.on_node = LocalFolders(settings.node, parts, tasks).look
-        fetcher = Fetcher(parts, self._services.items, self.heartbeat.allocatable)
+        self.networking = Networking(parts, self.pods, self.heartbeat.node, tasks)
+        local_folders = LocalFolders(settings.node, parts, tasks)
+        self.heartbeat.on_node = self.networking.before(local_folders.look)
+        fetcher = Fetcher(parts, self.networking.services.items, self.heartbeat.allocatable)
         self.prober = Prober(self.handlers, clock, tasks)
         self.hands = Hands(settings, parts, (self.recorder, fetcher, self.handlers), tasks, self.wake)
         self.hands.capacity_bytes = self.heartbeat.memory_bytes
@@ -81,19 +79,19 @@ class Agent:
         helpers = (self.heartbeat, self.gate, self.recorder.emit)
         self.shutdown = Shutdown(settings.kubelet, self.records, helpers, self.wake, clock)
         self.hands.reject = self.gate.reject
+        self.gate.checks_after.append(lambda pod: confinement.refusal(pod, parts.runtime.features))
         self._plugged = Plugged(parts.plugins, self) if parts.plugins is not None else None
         self._queue: WorkQueue[str] = WorkQueue(clock)
         self._workers = 0
-        self._network_changed = asyncio.Event()
 
     async def start(self, before: "Agent | None" = None) -> None:
         """Takes over the node, then says that it is Ready; which another agent said `before`, if there was one."""
         if before is not None:
             self.heartbeat.continue_from(before.heartbeat)
-            for cache, known in zip(self._caches(), before._caches(), strict=True):
-                cache.continue_from(known)
+            self.pods.continue_from(before.pods)
+            self.networking.continue_from(before.networking)
         await asyncio.gather(self.parts.network.setup(), self.parts.runtime.open())
-        for cache in self._caches():
+        for cache in self._first_caches():
             cache.start()
         self._tasks.spawn(self._follow_exits(), "exits")
         self._queue.hire(self._hire)
@@ -102,13 +100,11 @@ class Agent:
         self.static.read()
         await self._wait_for_api()
         await self._adopt()
-        await self._apply_network()
+        await self.networking.apply()
         await self.parts.dns.start()
         self.recorder.start(self._tasks)
         self.pods.subscribe(self._pod_changed)
-        self._services.subscribe(lambda *_: self._network_changed.set())
-        self._slices.subscribe(lambda *_: self._network_changed.set())
-        self._tasks.spawn(self._follow_network(), "network")
+        self.networking.follow()
         if before is None:
             node = await self.heartbeat.register()
             self.recorder.emit(node, Emit("Normal", "Starting", "Starting kubelet."))
@@ -118,8 +114,8 @@ class Agent:
         self.static.start()
         self.shutdown.start(self._tasks)
 
-    def _caches(self) -> tuple[Cache, Cache, Cache]:
-        return self.pods, self._services, self._slices
+    def _first_caches(self) -> tuple[Cache, ...]:
+        return self.pods, *self.networking.first()
 
     async def stop(self) -> None:
         """Lets go of everything; containers go on running."""
@@ -128,6 +124,7 @@ class Agent:
         await self._tasks.close()
         await self.handlers.close()
         await self.parts.dns.stop()
+        await self.networking.stop()
         if self.parts.plugins is not None:
             await self.parts.plugins.close()
         if self.parts.csi is not None:
@@ -149,7 +146,7 @@ class Agent:
 
     async def _wait_for_api(self) -> None:
         """Returns once all is known that the API has; pods of files begin without it when that takes long."""
-        synced = [self._tasks.spawn(cache.wait_synced(), "first look") for cache in self._caches()]
+        synced = [self._tasks.spawn(cache.wait_synced(), "first look") for cache in self._first_caches()]
         if self.static.pods:
             patience = self._tasks.spawn(self.parts.clock.sleep(STATIC_WAIT_SECONDS), "patience", critical=False)
             await asyncio.wait((patience, asyncio.gather(*synced)), return_when=asyncio.FIRST_COMPLETED)
@@ -299,7 +296,7 @@ class Agent:
         runtime = self.parts.runtime
         scheme = runtime.version.partition("://")[0]
         longest = self.settings.kubelet.crash_loop_back_off.max_container_restart_period
-        here = Here(scheme, self.settings.internal_ip, now, runtime.features.recursive_read_only, longest)
+        here = Here(scheme, self.settings.internal_ips, now, runtime.features.recursive_read_only, longest)
         if self._plugged is not None:
             self._plugged.observe(record)
         return record.observe(here, verdicts, self._unfit(record, scheme))
@@ -396,24 +393,6 @@ class Agent:
             if record is not None:
                 record.take_state(self.hands.finish(record, state))
                 self.wake(state.pod_uid)
-
-    async def _follow_network(self) -> None:
-        """Services and endpoints to kernel and DNS; changes that come together are applied together."""
-        while True:
-            await self._network_changed.wait()
-            await self.parts.clock.sleep(TOGETHER_SECONDS)
-            try:
-                await self._apply_network()
-            except Exception as error:  # noqa: BLE001 (the kernel's refusal: old rules stand; said and tried again)
-                log.warning("service rules: %r; trying again", error)
-                self._network_changed.set()
-                await self.parts.clock.sleep(1.0)
-
-    async def _apply_network(self) -> None:
-        self._network_changed.clear()
-        services, slices = self._services.items(), self._slices.items()
-        self.parts.dns.update(services, slices, self.pods.items())
-        await self.parts.proxy.apply(services, slices)
 
 
 def _is_news(record: PodRecord, new: Object) -> bool:

@@ -7,9 +7,11 @@ import os.path
 from typing import Any, Literal
 
 from sampan.node.env import ConfigError
-from sampan.node.runtime.protocol import Features
+from sampan.node.runtime.protocol import APPARMOR_DEFAULT, Features
 
 Object = dict[str, Any]
+
+_NO_APPARMOR = "Cannot enforce AppArmor: AppArmor is not enabled on the host"
 
 
 def seccomp(context: Object, folder: str) -> tuple[Literal["Unconfined", "RuntimeDefault", "Localhost"], str]:
@@ -31,16 +33,32 @@ def seccomp(context: Object, folder: str) -> tuple[Literal["Unconfined", "Runtim
 
 
 def apparmor(context: Object, features: Features) -> str:
-    """The name of the profile that the kernel is to apply; empty for none. Raises ConfigError."""
+    """The name of the profile that the kernel is to apply; empty where none is named. Raises ConfigError."""
     profile = context.get("appArmorProfile") or {}
     kind = profile.get("type") or "Unconfined"
     if kind == "Unconfined":
         return "unconfined" if profile and features.apparmor else ""
     if not features.apparmor:
-        raise ConfigError("Cannot enforce AppArmor: AppArmor is not enabled on the host")
+        raise ConfigError(_NO_APPARMOR)
+    if kind == "RuntimeDefault":
+        return APPARMOR_DEFAULT
     if kind != "Localhost":
-        raise ConfigError(f"AppArmor profiles of type {kind} are not supported yet")
+        raise ConfigError(f"unknown AppArmor profile type {kind}")
     return str(profile.get("localhostProfile") or "")
+
+
+def refusal(pod: Object, features: Features) -> tuple[str, str] | None:
+    """Why the node turns the pod away, reason and message, if it asks for profiles that the kernel has not got."""
+    spec = pod.get("spec") or {}
+    containers = [each for name in ("initContainers", "containers") for each in spec.get(name) or ()]
+    contexts = [part.get("securityContext") or {} for part in (spec, *containers)]
+    if features.apparmor or all(_type(context) == "Unconfined" for context in contexts):
+        return None
+    return "AppArmor", _NO_APPARMOR
+
+
+def _type(context: Object) -> str:
+    return (context.get("appArmorProfile") or {}).get("type") or "Unconfined"
 
 
 def is_recursive(mount: Object, features: Features) -> bool:

@@ -50,7 +50,6 @@ class Inputs:
 
 def config(pod: Object, container: Object, inputs: Inputs) -> ContainerConfig:
     """The whole container. Raises ConfigError for what can't be, or isn't possible here."""
-    refuse_unsupported(pod, container)
     pod_context = pod["spec"].get("securityContext") or {}
     own = container.get("securityContext") or {}
     context = {**{k: pod_context[k] for k in _SHARED if k in pod_context}, **own}
@@ -131,13 +130,6 @@ def _labels(pod: Object, container: Object, handler: str) -> tuple[tuple[str, st
     if handler:
         started[HANDLER_LABEL] = handler
     return tuple(sorted({**own, **started}.items()))
-
-
-def refuse_unsupported(pod: Object, container: Object) -> None:
-    """Says what this node can't do yet, rather than leaving it out. Raises ConfigError."""
-    for source in container.get("ports") or ():
-        if source.get("hostPort") and not podspec.is_host_network(pod):
-            raise ConfigError("hostPort is not supported yet; use hostNetwork or a Service")
 
 
 def _with_hostname(inputs: Inputs) -> tuple[tuple[str, str], ...]:

@@ -28,8 +28,8 @@ class Sources:
     config_maps: Mapping[str, Object] = field(default_factory=dict)
     secrets: Mapping[str, Object] = field(default_factory=dict)
     services: tuple[Object, ...] = ()
-    pod_ip: str = ""
-    host_ip: str = ""
+    pod_ips: tuple[str, ...] = ("",)
+    host_ips: tuple[str, ...] = ("",)
     allocatable: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -162,10 +162,10 @@ def pod_field(pod: Object, path: str, sources: Sources) -> str:
         "metadata.uid": objects.uid(pod),
         "spec.nodeName": spec.get("nodeName", ""),
         "spec.serviceAccountName": spec.get("serviceAccountName", ""),
-        "status.hostIP": sources.host_ip,
-        "status.hostIPs": sources.host_ip,
-        "status.podIP": sources.pod_ip,
-        "status.podIPs": sources.pod_ip,
+        "status.hostIP": sources.host_ips[0],
+        "status.hostIPs": ",".join(sources.host_ips),
+        "status.podIP": sources.pod_ips[0],
+        "status.podIPs": ",".join(sources.pod_ips),
     }
     if path not in simple:
         raise ConfigError(f"unsupported fieldPath: {path}")

@@ -3,8 +3,9 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COUNTER, GAUGE = "counter", "gauge"
@@ -28,11 +29,23 @@ class Exposition:
         """One sample of the family (name, type, help); `at` is unix seconds."""
         name, type, help = family
         self._heads[name] = type, help
-        shown = ",".join(f'{key}="{text.translate(_ESCAPED)}"' for key, text in sorted((labels or {}).items()))
+        shown = _shown(labels or {})
         stamp = "" if at is None else f" {round(at * 1000)}"
         self._samples.setdefault(name, []).append(
             f"{name}{{{shown}}} {_number(value)}{stamp}" if shown else f"{name} {_number(value)}{stamp}"
         )
+
+    def add_histogram(
+        self, family: tuple[str, str], observed: tuple[Sequence[float], Sequence[int], float], labels: Mapping[str, str]
+    ) -> None:
+        """What was observed: the buckets' upper bounds, how many are in each and beyond the last, and their sum."""
+        (name, help), (bounds, counts, total) = family, observed
+        self._heads[name] = "histogram", help
+        samples, shown = self._samples.setdefault(name, []), _shown(labels)
+        for bound, count in zip((*map(_number, bounds), "+Inf"), accumulate(counts), strict=True):
+            samples.append(f'{name}_bucket{{{shown}{"," if shown else ""}le="{bound}"}} {count}')
+        samples.append(f"{name}_sum{{{shown}}} {_number(total)}")
+        samples.append(f"{name}_count{{{shown}}} {sum(counts)}")
 
     def text(self) -> bytes:
         """All of them."""
@@ -41,6 +54,10 @@ class Exposition:
             type, help = self._heads[name]
             lines += [f"# HELP {name} {help}", f"# TYPE {name} {type}", *self._samples[name]]
         return ("\n".join(lines) + "\n").encode()
+
+
+def _shown(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{key}="{text.translate(_ESCAPED)}"' for key, text in sorted(labels.items()))
 
 
 def _number(value: float) -> str:

@@ -64,7 +64,7 @@ class Fetcher:
         self._orders: Orders | None = None
         self._looked_after: set[str] = set()
 
-    async def env_sources(self, pod: Object, pod_ip: str, host_ip: str) -> Sources:
+    async def env_sources(self, pod: Object, pod_ips: tuple[str, ...], host_ips: tuple[str, ...]) -> Sources:
         """What the pod's containers may take values from. Raises ConfigError when the API can't be asked."""
         config_maps, secrets = env.references(pod)
         try:
@@ -76,8 +76,8 @@ class Fetcher:
             config_maps=found_maps,
             secrets=found_secrets,
             services=tuple(self._services()),
-            pod_ip=pod_ip,
-            host_ip=host_ip,
+            pod_ips=pod_ips,
+            host_ips=host_ips,
             allocatable=self._allocatable(),
         )
 

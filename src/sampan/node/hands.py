@@ -20,7 +20,7 @@ from sampan.node.handlers import Target
 from sampan.node.image_finder import ImageFinder, NoImage
 from sampan.node.images.model import Image
 from sampan.node.killing import Killer
-from sampan.node.network import hostfiles
+from sampan.node.network import hostfiles, pod_request
 from sampan.node.observed import (
     CONFIG_ERROR,
     NETWORK,
@@ -127,14 +127,16 @@ class Hands:
 
     async def _set_up_network(self, record: PodRecord) -> None:
         try:
-            network, own = self._parts.network, await sandboxes.prepare(record, self._fetcher, self._parts.runtime)
-            attachment = await (network.add(record.uid, own) if own else network.add(record.uid))
+            own = await sandboxes.prepare(record, self._fetcher, self._parts.runtime)
+            attachment = await self._parts.network.add(record.uid, pod_request.of(record.pod, own))
+            if self._parts.guard is not None:
+                await self._parts.guard.cover(record.pod, attachment.ips)
         except Exception as error:  # noqa: BLE001 (the world's fault: the pod says so, and it is tried again)
             log.warning("network of pod %s: %r", podspec.full_name(record.pod), error)
             self._failed(record, NETWORK, Failure(sandboxes.REASON, str(error), self._later()))
             self.recorder.emit(record.pod, Emit("Warning", sandboxes.REASON, sandboxes.text(error)))
         else:
-            record.take_place(attachment.netns_path, attachment.ip)
+            record.take_place(attachment.netns_path, attachment.ips)
             record.torn_down = False
             record.failures.pop(NETWORK, None)
         finally:
@@ -237,14 +239,14 @@ class Hands:
         self, record: PodRecord, container: Object, command: StartContainer, image: Image
     ) -> ContainerState:
         pod, name = record.pod, command.name
-        host_ip = self._settings.internal_ip
-        sources = await self._fetcher.env_sources(pod, record.pod_ip or host_ip, host_ip)
+        is_host, host_ips = podspec.is_host_network(pod), self._settings.internal_ips
+        pod_ips = host_ips if is_host else record.pod_ips or host_ips
+        sources = await self._fetcher.env_sources(pod, pod_ips, host_ips)
         variables = env.environment(pod, container, sources)
-        is_host = podspec.is_host_network(pod)
-        pod_ip = self._settings.internal_ip if is_host else record.pod_ip
         domain = self._settings.cluster_domain
-        hosts = hostfiles.hosts(pod, [pod_ip], domain, host_file=hostfiles.host_text("/etc/hosts"))
-        resolver = hostfiles.host_text("/etc/resolv.conf")
+        hosts = hostfiles.hosts(pod, pod_ips, domain, host_file=hostfiles.host_text("/etc/hosts"))
+        files = hostfiles.resolv_conf_files(self._settings.kubelet.resolv_conf)
+        resolver = hostfiles.host_resolv_conf(files)
         self.files.prepare(pod, hosts, hostfiles.resolv_conf(pod, self._settings.dns_ip, domain, resolver))
         self.files.prepare_container(pod, name, command.attempt)
         handler = await sandboxes.handler(record, self._fetcher)
@@ -255,7 +257,7 @@ class Hands:
             variables=variables,
             netns=None if is_host else record.netns,
             hostname=self._settings.node if is_host else _hostname(pod, domain),
-            cgroup_parent=f"sampan-{self._settings.cluster}/{qos}/pod{record.uid}",
+            cgroup_parent=f"{self._settings.cgroup}/{qos}/pod{record.uid}",
             log_path=str(self.files.log(pod, name, command.attempt)),
             capacity_bytes=self.capacity_bytes,
             pids_limit=self._pids_limit,

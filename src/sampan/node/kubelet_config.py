@@ -80,6 +80,7 @@ class KubeletConfig:
     node_lease_duration_seconds: int = option("nodeLeaseDurationSeconds", 40, fields.integer)
     container_log_max_size: int = option("containerLogMaxSize", 10 << 20, fields.size)
     container_log_max_files: int = option("containerLogMaxFiles", 5, fields.integer)
+    resolv_conf: str | None = option("resolvConf", None, fields.text)
     static_pod_path: str = option("staticPodPath", "", fields.text)
     file_check_frequency: float = option("fileCheckFrequency", 20.0, fields.seconds)
     shutdown_grace_period: float = option("shutdownGracePeriod", 0.0, fields.seconds)

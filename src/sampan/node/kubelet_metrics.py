@@ -66,6 +66,8 @@ def metrics(agent: Agent, housekeeping: Housekeeping | None, volumes: Iterable[O
         for field, name, about in _VOLUMES:
             if field in volume:
                 found.add((f"kubelet_volume_stats_{name}", GAUGE, about), volume[field], labels)
+    agent.parts.dns.tell(found)
+    agent.networking.tell(found)
     _process(found)
     return found.text()
 

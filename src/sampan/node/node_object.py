@@ -53,7 +53,7 @@ def node(settings: AgentSettings, facts: Facts) -> Object:
     }
     spec: Object = {}
     if settings.pod_cidr:
-        spec = {"podCIDR": settings.pod_cidr, "podCIDRs": [settings.pod_cidr]}
+        spec = {"podCIDR": settings.pod_cidr, "podCIDRs": [c for c in (settings.pod_cidr, settings.pod_cidr6) if c]}
     if settings.kubelet.register_with_taints:
         spec["taints"] = list(settings.kubelet.register_with_taints)
     annotations = {local_volumes.FOLDER: str(settings.local_volumes.absolute())}
@@ -65,7 +65,7 @@ def status(settings: AgentSettings, facts: Facts, runtime: Runtime, images: Iter
     """Everything of the status but the conditions."""
     return {
         "addresses": [
-            {"type": "InternalIP", "address": settings.internal_ip},
+            *({"type": "InternalIP", "address": address} for address in settings.internal_ips),
             {"type": "Hostname", "address": settings.node},
         ],
         "allocatable": allocatable(settings, facts),

@@ -80,6 +80,7 @@ class Observed:
     under way, `hooking` those whose postStart hook runs, `stopping` ids that are being stopped. `failures`
     and `backoffs` are by container name, `probes` by container id. `resizing` names containers that are being
     given other resources, `resized` has what was given, by id; `unfit` is why a resize has to wait.
+    `last_ips` are the addresses that the pod has, or had; `other_host_ips` those of the node beside `host_ip`.
     `devices` is how those of each container are, by its name. `recursive_read_only`: whether mounts can be read-only with all that is below them. `longest_backoff`: how many
     seconds a container waits at most for its restart.
     """
@@ -88,7 +89,8 @@ class Observed:
     runtime: str = "runc"
     host_ip: str = ""
     pod_ip: str = ""
-    last_ip: str = ""
+    last_ips: tuple[str, ...] = ()
+    other_host_ips: tuple[str, ...] = ()
     network_pending: bool = False
     volumes_ready: bool = False
     volumes_pending: bool = False

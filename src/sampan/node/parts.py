@@ -1,20 +1,23 @@
 """What a node agent is made of: its settings, and the parts that it is handed."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sampan.client.api import Client
+from sampan.kinds.kind import Kind
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
+from sampan.node.exposition import Exposition
 from sampan.node.facts import Facts
 from sampan.node.handlers import Target
 from sampan.node.images.model import Image
 from sampan.node.kubelet_config import DEFAULTS, KubeletConfig
 from sampan.node.logs import Options
 from sampan.node.machine import Machine
+from sampan.node.network.pod_request import NOTHING, PodRequest
 from sampan.node.outcome import Outcome
 from sampan.node.podfiles import PodFiles
 from sampan.node.runtime.protocol import ContainerState, Runtime
@@ -30,7 +33,10 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """One node of one cluster. `root` is the node's own directory; `pod_cidr` is its part of the pods' network."""
+    """One node of one cluster. `root` is the node's own directory; `pod_cidr` is its part of the pods' network.
+
+    `internal_ip6` and `pod_cidr6` are the same in IPv6, where pods have such addresses too.
+    """
 
     cluster: str
     node: str
@@ -43,6 +49,15 @@ class AgentSettings:
     labels: dict[str, str] = field(default_factory=dict)
     kubelet: KubeletConfig = DEFAULTS
     is_simulated: bool = False
+    internal_ip6: str = ""
+    pod_cidr6: str = ""
+    cgroup: str = "sampan"
+    """What the pods' cgroups are below."""
+
+    @property
+    def internal_ips(self) -> tuple[str, ...]:
+        """The node's own addresses."""
+        return (self.internal_ip, self.internal_ip6) if self.internal_ip6 else (self.internal_ip,)
 
     @property
     def local_volumes(self) -> Path:
@@ -57,30 +72,49 @@ class Attachment(Protocol):
     def netns_path(self) -> str: ...
     @property
     def ip(self) -> str: ...
+    @property
+    def ips(self) -> tuple[str, ...]: ...
 
 
 class Network(Protocol):
     """The pods' network of this node."""
 
     async def setup(self) -> None: ...
-    async def add(self, pod_uid: str, namespace: str = "") -> Any: ...
+    async def add(self, pod_uid: str, request: PodRequest = NOTHING) -> Any: ...
     async def remove(self, pod_uid: str) -> None: ...
     async def connect(self, pod_uid: str, port: int) -> socket.socket: ...
     async def attachments(self) -> dict[str, Any]: ...
 
 
-class Proxy(Protocol):
-    """Who makes services reachable."""
+class Follower(Protocol):
+    """Who keeps a part of the node's network as the API says; networking.py says what more it may have."""
 
-    async def apply(self, services: Iterable[Object], slices: Iterable[Object]) -> bool: ...
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What it wants to know."""
+        ...
+
+    async def apply(self, objects: Mapping[str, Sequence[Object]]) -> None:
+        """Makes it so. `objects` are those of each kind, by its plural. Raises what it is to be asked again for."""
+        ...
+
+
+class Guard(Protocol):
+    """Who sees to it that nothing runs in a pod before the network policies for it are in force."""
+
+    async def cover(self, pod: Object, addresses: Sequence[str]) -> None:
+        """Returns when they are. Raises why they can't be."""
+        ...
 
 
 class Dns(Protocol):
-    """Who answers for services' names."""
+    """Who answers for services' names, which it hears of as a follower."""
 
-    def update(self, services: Iterable[Object], slices: Iterable[Object], pods: Iterable[Object]) -> None: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+    def tell(self, found: Exposition) -> None:
+        """Adds its figures."""
+        ...
 
 
 class PodVolumes(Protocol):
@@ -143,7 +177,6 @@ class Parts:
     runtime: Runtime
     images: Images
     network: Network
-    proxy: Proxy
     dns: Dns
     volumes: PodVolumes
     clock: Clock
@@ -159,3 +192,5 @@ class Parts:
     plugins: "Plugins | None" = None
     credentials: "PullCredentials | None" = None
     has_driver: Callable[[str], bool] = lambda name: False
+    followers: tuple[Follower, ...] = ()
+    guard: Guard | None = None

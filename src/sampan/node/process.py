@@ -6,6 +6,9 @@ SIGTERM ends the agent and leaves the containers running, as kill -9 does; a new
 
 import argparse
 import asyncio
+import contextlib
+import dataclasses
+import importlib
 import logging
 import os
 import shutil
@@ -20,7 +23,7 @@ from typing import Any
 import orjson
 
 from sampan.client.api import Client
-from sampan.client.http import HttpTransport
+from sampan.client.http import PATIENCE_SECONDS, HttpTransport
 from sampan.client.kubeconfig import Access
 from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SystemIds
@@ -38,6 +41,7 @@ from sampan.web.listener import Address
 
 log = logging.getLogger("sampan.node")
 
+RENEWAL_SECONDS = 10.0
 USER_AGENT = "kubelet/v1.36.0 sampan"
 
 
@@ -47,10 +51,12 @@ class Config:
 
     `registries` are files that say where images come from, `kubelet` such as have a KubeletConfiguration, `runtimes` such as
     name further runtimes for RuntimeClasses, `credential_providers` such as name programs that give credentials for
-    images; of each the first that is there counts.
+    images; of each the first that is there counts. So it does of the folders `cni` with configuration of plugins that make
+    pods' networks, whose programs are in folders `cni_programs`.
     `ca`, `certificate`, `key` are the agent's way to the API; `serving_certificate`, `serving_key` its own
     port's, where `client_ca` signs callers. `network` has NetworkSettings' bridge, pod_cidr,
-    cluster_pod_cidr, service_cidr and table. `ready_file` is written once the node is Ready.
+    cluster_pod_cidr, service_cidr and table. `ready_file` is written once the node is Ready. `cgroup` is where pods'
+    cgroups are; `lease_seconds` the longest that the node's lease may be, 0 for any. `lan` is the node's place among several on this host, whose network namespace is then `host_namespace`.
     """
 
     cluster: str
@@ -68,17 +74,25 @@ class Config:
     registries: list[str] = field(default_factory=list)
     kubelet: list[str] = field(default_factory=list)
     runtimes: list[str] = field(default_factory=list)
+    cni: list[str] = field(default_factory=list)
+    cni_programs: list[str] = field(default_factory=list)
     credential_providers: list[str] = field(default_factory=list)
     runtime: str = "oci"
     internal_ip: str = ""
+    internal_ip6: str = ""
     listen: str = ""
     port: int = 10250
     dns_ip: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
     labels: dict[str, str] = field(default_factory=dict)
+    sandbox_ports: str = ""
     upstreams: list[str] = field(default_factory=list)
     ready_file: str = ""
     log_level: str = "INFO"
+    cgroup: str = ""
+    lease_seconds: int = 0
+    lan: dict[str, Any] = field(default_factory=dict)
+    host_namespace: int = -1
 
     @property
     def has_cri(self) -> bool:
@@ -86,15 +100,34 @@ class Config:
         return self.runtime.startswith("unix://")
 
 
+_LATER = (
+    *("uvloop", "sampan.node.cgroup_meter", "sampan.node.machine", "sampan.node.registry_puller"),
+    *("sampan.node.runtime.oci", "sampan.node.runtime.logs", "sampan.node.volumes.volumes"),
+    *("sampan.node.network.pod_network", "sampan.node.network.lan", "sampan.node.network.overlay_links"),
+    *("sampan.node.network.service_proxy", "sampan.node.network.dns.server", "sampan.node.plugins.plugins"),
+    *("sampan.node.network.network_policies", "sampan.node.network.mtu", "sampan.node.network.cni.configuration"),
+    *("sampan.node.csi.volumes", "sampan.node.csi.drivers", "sampan.node.csi.records", "sampan.node.csi.telling"),
+)
+
+
+def load() -> None:
+    """Loads what real containers need: for processes that come of this one and are to share it."""
+    for name in _LATER:
+        with contextlib.suppress(ImportError):  # uvloop may be missing
+            importlib.import_module(name)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the agent until it is told to end, or the teardown."""
     parser = argparse.ArgumentParser(prog="sampan-node", description=__doc__)
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--teardown", action="store_true")
+    parser.add_argument("--host-namespace", type=int, default=-1, metavar="FD", help="where this node is a guest")
     chosen = parser.parse_args(arguments)
     try:
-        config = Config(**orjson.loads(chosen.config.read_bytes()))
-        kubelet = kubelet_config.DEFAULTS if chosen.teardown else kubelet_config.load(config.kubelet)
+        given = orjson.loads(chosen.config.read_bytes())
+        config = Config(**given, host_namespace=chosen.host_namespace)
+        kubelet = kubelet_config.DEFAULTS if chosen.teardown else _kubelet(config)
     except (OSError, TypeError, orjson.JSONDecodeError) as error:
         print(f"{chosen.config}: {error}", file=sys.stderr)
         return 2
@@ -110,6 +143,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
+def _kubelet(config: Config) -> KubeletConfig:
+    """A node that is soon given up shows sooner that it lives."""
+    told = kubelet_config.load(config.kubelet)
+    lease = min(told.node_lease_duration_seconds, config.lease_seconds or told.node_lease_duration_seconds)
+    return dataclasses.replace(told, node_lease_duration_seconds=lease)
+
+
 def _run(work: Any) -> int:
     try:
         import uvloop
@@ -121,6 +161,7 @@ def _run(work: Any) -> int:
 async def run(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) -> int:
     """The agent, from start to SIGTERM or a failure."""
     tasks = Tasks("node")
+    _settle_pairs(config)
     parts = build(config, tasks, kubelet)
     agent = Agent(settings(config, kubelet), parts, tasks)
     housekeeping = _housekeeping(config, agent)
@@ -134,6 +175,7 @@ async def run(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) 
         files = (config.serving_certificate, config.serving_key, config.client_ca)
         agent.heartbeat.port = await server.listen(where, *files)
         tasks.spawn(_ready(config, agent, partial(housekeeping.start, tasks) if housekeeping else None), "start")
+        tasks.spawn(_renew(config, agent, server, tasks), "renewal of certificates")
         stopping = asyncio.ensure_future(ended.wait())
         failing = asyncio.ensure_future(tasks.wait())
         await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
@@ -148,6 +190,28 @@ async def run(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) 
         await agent.stop()
         await parts.client.transport.close()
     return code
+
+
+def _settle_pairs(config: Config) -> None:
+    """Ends changes of certificates that an agent before this one began."""
+    for pair in ((config.certificate, config.key), (config.serving_certificate, config.serving_key)):
+        if os.path.exists(f"{pair[0]}.fresh"):
+            from sampan.node.certificates import Files
+
+            Files(*map(Path, pair)).settle()
+
+
+async def _renew(config: Config, agent: Agent, server: NodeServer, tasks: Tasks) -> None:
+    """Keeps the certificates fresh; loaded when all else is up, since there is time."""
+    await agent.parts.clock.sleep(RENEWAL_SECONDS)
+    await asyncio.to_thread(importlib.import_module, "sampan.node.renewal")
+    from sampan.node import renewal
+    from sampan.node.certificates import Files
+
+    client = Files(Path(config.certificate), Path(config.key))
+    serving = Files(Path(config.serving_certificate), Path(config.serving_key))
+    hosts = tuple(filter(None, (config.node, agent.settings.internal_ip, config.internal_ip6)))
+    renewal.start(renewal.Pairs(client, serving, hosts), agent, server, tasks)
 
 
 def _housekeeping(config: Config, agent: Agent) -> Housekeeping | None:
@@ -265,6 +329,9 @@ def settings(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) -
         labels=config.labels,
         kubelet=kubelet,
         is_simulated=config.runtime == "simulated",
+        internal_ip6=config.internal_ip6,
+        pod_cidr6=network.get("pod_cidr6", ""),
+        cgroup=config.cgroup or f"sampan-{config.cluster}",
     )
 
 
@@ -276,20 +343,25 @@ def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.
         certificate=Path(config.certificate).read_text(),
         key=Path(config.key).read_text(),
     )
-    client = Client(HttpTransport(access), USER_AGENT)
+    patience = min(kubelet.node_lease_duration_seconds / 2, PATIENCE_SECONDS)  # time is left to try again
+    client = Client(HttpTransport(access, patience), USER_AGENT)
     clock, ids = SystemClock(), SystemIds()
     if config.runtime == "simulated":
         return simulated.parts(client, config.network["pod_cidr"], simulated.World(clock, ids, tasks))
     from sampan.node.cgroup_meter import CgroupMeter
     from sampan.node.machine import LinuxMachine
-    from sampan.node.network.dns import DnsServer
+    from sampan.node.network.network_policies import NetworkPolicies
     from sampan.node.network.service_proxy import ServiceProxy
+    from sampan.node.network.table_watch import TableWatch
     from sampan.node.volumes.volumes import Volumes
 
     network = _network_settings(config)
-    upstreams = config.upstreams or _host_resolvers()
+    dns = _names(config, network, client, tasks, kubelet)
     own = _machinery(config, tasks, kubelet)
     own.puller.credentials = _credentials(config, kubelet, own.images, client)
+    policies = NetworkPolicies(network, own.network.attachments)
+    services = ServiceProxy(network, clock, _own_ports(config))
+    tables = (network.policies_table, network.table, network.services_table)
     meter = CgroupMeter(clock, own.runtime.cgroups)
     tasks.spawn(meter.run(), "usage")
     csi = _storage(config, client)
@@ -298,8 +370,7 @@ def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.
         runtime=own.runtime,
         images=own.images,
         network=own.network,
-        proxy=ServiceProxy(network),
-        dns=DnsServer(network.gateway, config.cluster_domain, upstreams),
+        dns=dns,
         volumes=Volumes(Path(config.root) / "volumes", settings(config).local_volumes, clock, csi),
         clock=clock,
         ids=ids,
@@ -309,7 +380,55 @@ def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.
         csi=csi,
         plugins=_plugins(config, client, tasks, csi),
         machine=LinuxMachine(Path(config.root), Path(config.images), own.runtime.layer, own.runtime.cgroups),
+        followers=(
+            dns,
+            services,
+            policies,
+            TableWatch(tables, (policies.restore, own.network.restore, services.restore)),
+            *_overlay(network),
+            *_lan_ports(config),
+            *_sandbox_ports(config),
+        ),
+        guard=policies,
     )
+
+
+def _own_ports(config: Config) -> tuple[int, ...]:
+    """What at this node's addresses is the cluster's own, and no service's."""
+    from urllib.parse import urlsplit
+
+    return config.port, urlsplit(config.server).port or 443
+
+
+def _overlay(network: Any) -> tuple[Any, ...]:
+    """Who keeps the ways to other nodes' pods, where there are any."""
+    if not network.overlay:
+        return ()
+    from sampan.node.network.overlay_links import Overlay
+
+    return (Overlay(network),)
+
+
+def _lan_ports(config: Config) -> tuple[Any, ...]:
+    """Who has the host lead node ports here, where this is the first of several nodes."""
+    if config.lan.get("number") != 0 or config.host_namespace < 0:
+        return ()
+    from sampan.node.network import lan
+    from sampan.node.network.lan_ports import LanPorts
+    from sampan.node.network.table_watch import TableWatch
+
+    place = lan.read(config.lan)
+    ports = LanPorts(place, config.host_namespace)
+    return ports, TableWatch((place.table,), (ports.restore,), config.host_namespace)
+
+
+def _sandbox_ports(config: Config) -> tuple[Any, ...]:
+    """Who has node ports of the host lead into the sandbox."""
+    if not config.sandbox_ports:
+        return ()
+    from sampan.node.network.sandbox_ports import SandboxPorts
+
+    return (SandboxPorts(config.sandbox_ports),)
 
 
 def _plugins(config: Config, client: Client, tasks: Tasks, csi: Any) -> Any:
@@ -354,14 +473,25 @@ def _machinery(config: Config, tasks: Tasks, kubelet: KubeletConfig) -> _Machine
 
         made = cri.make(cri.Place(config.runtime, root, config.images, kept), network, clock, tasks)
         return _Machinery(made.runtime, made.images, made.images, made.network)
-    from sampan.node.network.pod_network import PodNetwork
     from sampan.node.registry_puller import RegistryPuller, registries
     from sampan.node.runtime.oci import OciRuntime, Settings
 
     images = ImageStore(config.images)
     puller = RegistryPuller(images, partial(registries, config.registries), clock, tasks)
+    if config.host_namespace >= 0:
+        puller.pull_elsewhere(config.host_namespace)
     runtime = OciRuntime(Settings(root, kept_logs=kept, variants=tuple(config.runtimes)), clock, tasks, SystemIds())
-    return _Machinery(runtime, images, puller, PodNetwork(network))
+    return _Machinery(runtime, images, puller, _pod_network(config, network))
+
+
+def _pod_network(config: Config, network: Any) -> Any:
+    if not network.has_plugins:
+        from sampan.node.network.pod_network import PodNetwork
+
+        return PodNetwork(network)
+    from sampan.node.network.cni.network import CniNetwork, Places
+
+    return CniNetwork(network, Places(tuple(config.cni), tuple(config.cni_programs)))
 
 
 def _credentials(config: Config, kubelet: KubeletConfig, images: Any, client: Client) -> Any:
@@ -384,20 +514,39 @@ def _credentials(config: Config, kubelet: KubeletConfig, images: Any, client: Cl
 
 
 def _network_settings(config: Config) -> Any:
+    from sampan.node.network import mtu
+    from sampan.node.network.cni import configuration
     from sampan.node.network.settings import NetworkSettings
 
     state = Path(config.root) / "network"
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return NetworkSettings(cluster=config.cluster, node=config.node, state_dir=state, **config.network)
+    given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in config.network.items()}
+    if "run_dir" in given:
+        given["run_dir"] = Path(given["run_dir"])
+    way = (given.get(name, "") for name in ("uplink", "overlay", "node_ip"))
+    given.setdefault("mtu", mtu.of_pods(*way))
+    given["dns_ip"] = config.dns_ip
+    if configuration.is_used(tuple(config.cni), state) and not config.has_cri:
+        given |= {"has_plugins": True, "outside": mtu.default_link()}
+    return NetworkSettings(cluster=config.cluster, node=config.node, state_dir=state, **given)
 
 
-def _host_resolvers() -> list[str]:
-    """The host's name servers."""
-    try:
-        lines = Path("/etc/resolv.conf").read_text().splitlines()
-    except OSError:
-        return []
-    return [line.split()[1] for line in lines if line.startswith("nameserver") and len(line.split()) > 1]
+def _names(config: Config, network: Any, client: Client, tasks: Tasks, kubelet: KubeletConfig) -> Any:
+    """The node's name server, at the gateway's addresses."""
+    from sampan.node.network import hostfiles
+    from sampan.node.network.dns import server, upstreams
+
+    clock = SystemClock()
+    known = (network.cluster_pod_cidr, network.service_cidr, network.cluster_pod_cidr6, network.service_cidr6)
+    place = server.Place(
+        addresses=tuple(filter(None, (network.gateway, network.gateway6))),
+        domain=config.cluster_domain,
+        networks=tuple(filter(None, known)),
+        upstreams=tuple(upstreams.server(text) for text in config.upstreams),
+        files=hostfiles.resolv_conf_files(kubelet.resolv_conf),
+        also=tuple(config.dns_ip.split(",")),
+    )
+    return server.DnsServer(place, clock, server.followed(client, clock, tasks))
 
 
 if __name__ == "__main__":

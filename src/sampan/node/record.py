@@ -41,7 +41,7 @@ class Here:
     """The node as its pods see it, now."""
 
     runtime: str
-    host_ip: str
+    host_ips: tuple[str, ...]
     now: float
     recursive_read_only: bool = True
     longest_backoff: float = 300.0
@@ -56,8 +56,8 @@ class PodRecord:
     is_static: bool = False
     """From a file of the node; the API has only a mirror of it."""
     pod_ip: str = ""
-    last_ip: str = ""
-    """The address it had last, also once it is given back: a pod that ended at once shows it all the same."""
+    last_ips: tuple[str, ...] = ()
+    """The addresses it had last, also once they are given back: a pod that ended at once shows them all the same."""
     netns: str | None = None
     volumes: dict[str, str] | None = None
     states: dict[str, ContainerState] = field(default_factory=dict)
@@ -129,9 +129,14 @@ class PodRecord:
                     self.next_end = self.next_end or asyncio.Event()
                     await self.next_end.wait()
 
-    def take_place(self, netns: str, ip: str) -> None:
+    def take_place(self, netns: str, ips: tuple[str, ...]) -> None:
         """Has its place in the network."""
-        self.netns, self.pod_ip, self.last_ip = netns, ip, ip
+        self.netns, self.pod_ip, self.last_ips = netns, ips[0], ips
+
+    @property
+    def pod_ips(self) -> tuple[str, ...]:
+        """Its addresses, while it has them."""
+        return self.last_ips if self.pod_ip else ()
 
     def let_out(self) -> None:
         """What was not told yet is told, or never will be."""
@@ -152,14 +157,15 @@ class PodRecord:
 
     def observe(self, here: Here, probes: dict[str, Probes], unfit: tuple[str, str] | None) -> Observed:
         """A snapshot for the rule; `unfit` is why its resize has to wait."""
-        runtime, host_ip, now = here.runtime, here.host_ip, here.now
+        runtime, now = here.runtime, here.now
         failures = {**self.failures, **{name: e.failure(now) for name, e in self.pull_errors.items()}}
         return Observed(
             containers=tuple(self.states.values()),
             runtime=runtime,
-            host_ip=host_ip,
+            host_ip=here.host_ips[0],
+            other_host_ips=here.host_ips[1:],
             pod_ip=self.pod_ip,
-            last_ip=self.last_ip,
+            last_ips=self.last_ips,
             network_pending=self.network_pending,
             volumes_ready=self.volumes is not None,
             volumes_pending=self.volumes_pending,

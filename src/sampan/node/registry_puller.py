@@ -31,6 +31,12 @@ class RegistryPuller:
         self._running: dict[tuple[str, tuple[Login, ...]], asyncio.Task[tuple[Image, Login | None]]] = {}
         self._slots = asyncio.Semaphore(PULLS_AT_ONCE)
 
+    def pull_elsewhere(self, namespace: int) -> None:
+        """From now on as in the network namespace of this descriptor."""
+        from sampan.node.registry import elsewhere
+
+        self._pulls.connector = lambda: elsewhere.connector(namespace)
+
     def is_needed(self, pod: Object, container: Object, attempt: int) -> bool:
         """Whether an image that is here is to be asked for again: always, unless it was loaded by hand."""
         return container.get("imagePullPolicy") == "Always" and self._store.is_pulled(podspec.image(container))

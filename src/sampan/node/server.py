@@ -6,6 +6,7 @@ Every path needs an authenticated and authorized caller; anything else is 401, 4
 import asyncio
 import json
 import logging
+import ssl
 from functools import partial
 from typing import Any
 
@@ -34,11 +35,18 @@ class NodeServer:
         self._agent, self._housekeeping = agent, housekeeping
         self._access = Access(agent.parts.client, agent.settings.node, agent.parts.clock)
         self._listener: Listener | None = None
+        self._context: ssl.SSLContext | None = None
 
     async def listen(self, address: Address, certificate: str, key: str, client_ca: str) -> int:
         """Opens the port; certificate files are PEM. Returns the port's number."""
-        self._listener = Listener(self.handle, _on_error, server_context(certificate, key, client_ca))
+        self._context = server_context(certificate, key, client_ca)
+        self._listener = Listener(self.handle, _on_error, self._context)
         return await self._listener.listen(address)
+
+    def change(self, certificate: str, key: str) -> None:
+        """Whoever connects from now on sees this certificate; connections that are open stay so."""
+        if self._context is not None:
+            self._context.load_cert_chain(certificate, key)
 
     async def close(self) -> None:
         """Closes the port and what is open on it."""

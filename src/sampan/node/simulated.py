@@ -23,11 +23,13 @@ from sampan.meta import timestamps
 from sampan.node import podspec
 from sampan.node.agent import Agent
 from sampan.node.env import ConfigError
+from sampan.node.exposition import Exposition
 from sampan.node.facts import Facts
 from sampan.node.handlers import Target
 from sampan.node.images import reference
 from sampan.node.images.model import Image, ImageError
 from sampan.node.logs import Options
+from sampan.node.network.pod_request import NOTHING, PodRequest
 from sampan.node.outcome import Outcome
 from sampan.node.parts import Parts
 from sampan.node.podfiles import PodFiles
@@ -76,7 +78,6 @@ def parts(client: Client, pod_cidr: str, world: World, left: Parts | None = None
         runtime=runtime,
         images=SimulatedImages(),
         network=SimulatedNetwork(pod_cidr) if left is None else left.network,
-        proxy=SimulatedProxy(),
         dns=SimulatedDns(),
         volumes=SimulatedVolumes(),
         clock=world.clock,
@@ -141,6 +142,11 @@ class SimulatedAttachment:
 
     netns_path: str
     ip: str
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """All its addresses."""
+        return (self.ip,)
 
 
 class SimulatedImages:
@@ -280,7 +286,7 @@ class SimulatedNetwork:
     async def setup(self) -> None:
         """Nothing to set up."""
 
-    async def add(self, pod_uid: str, namespace: str = "") -> SimulatedAttachment:
+    async def add(self, pod_uid: str, request: PodRequest = NOTHING) -> SimulatedAttachment:
         """An address for the pod; the same one again if it has one."""
         if pod_uid not in self._given:
             if not self._free:
@@ -312,25 +318,17 @@ def _addresses(cidr: str) -> tuple[str, ...]:
     return tuple(str(host) for host in reversed(list(ipaddress.IPv4Network(cidr).hosts())[1:]))
 
 
-class SimulatedProxy:
-    """Services are not reachable on a simulated node."""
-
-    async def apply(self, services: Iterable[Object], slices: Iterable[Object]) -> bool:
-        """Changes nothing."""
-        return False
-
-
 class SimulatedDns:
     """Names are not served on a simulated node."""
-
-    def update(self, services: Iterable[Object], slices: Iterable[Object], pods: Iterable[Object]) -> None:
-        """Nothing to update."""
 
     async def start(self) -> None:
         """Nothing to start."""
 
     async def stop(self) -> None:
         """Nothing to stop."""
+
+    def tell(self, found: Exposition) -> None:
+        """Nothing to tell."""
 
 
 class SimulatedVolumes:

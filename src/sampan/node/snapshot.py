@@ -1,9 +1,9 @@
 """What the rules ask about a pod and its observation: attempts, restarts, readiness."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from sampan.kit.once import once
 from sampan.meta import conditions, objects, timestamps
 from sampan.node import backoff, podspec
 from sampan.node.observed import Observed, Probes
@@ -26,12 +26,12 @@ class Snapshot:
     observed: Observed
     now: float
 
-    @cached_property
+    @once
     def old(self) -> dict[str, Any]:
         """The status as last written."""
         return self.pod.get("status") or {}
 
-    @cached_property
+    @once
     def attempts(self) -> dict[str, list[ContainerState]]:
         """All attempts by container name, the newest first."""
         found: dict[str, list[ContainerState]] = {}
@@ -39,7 +39,7 @@ class Snapshot:
             found.setdefault(state.name, []).append(state)
         return found
 
-    @cached_property
+    @once
     def old_statuses(self) -> dict[str, dict[str, Any]]:
         """The container statuses as last written, by name."""
         kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
@@ -106,7 +106,7 @@ class Snapshot:
             return 0.0
         return backoff.waits_until(self.observed.backoffs.get(container["name"]), state.finished_at)
 
-    @cached_property
+    @once
     def is_initialized(self) -> bool:
         """Whether every init container is done (a sidecar: started), or was before."""
         if any(self.latest(c["name"]) for c in podspec.app_containers(self.pod)):
@@ -120,7 +120,7 @@ class Snapshot:
         state = self.latest(container["name"])
         return state is not None and state.state == EXITED and state.exit_code == 0 and not self.is_changed(container)
 
-    @cached_property
+    @once
     def failed_init(self) -> bool:
         """Whether an init container failed for good."""
         if self.is_initialized:
@@ -131,7 +131,7 @@ class Snapshot:
                 return True
         return False
 
-    @cached_property
+    @once
     def is_complete(self) -> bool:
         """Whether no app container runs or will run again."""
         for container in podspec.app_containers(self.pod):
@@ -140,7 +140,7 @@ class Snapshot:
                 return False
         return True
 
-    @cached_property
+    @once
     def is_beginning_anew(self) -> bool:
         """Whether a container's exit has all containers end and be forgotten, so that the pod starts from its beginning."""
         if not podspec.could_restart_all(self.pod) or self.is_over:
@@ -157,7 +157,7 @@ class Snapshot:
         told = int((self.old_statuses.get(state.name) or {}).get("restartCount", 0))
         return state.attempt >= told and podspec.restart_action(container, state.exit_code) == podspec.RESTART_ALL
 
-    @cached_property
+    @once
     def deadline(self) -> float | None:
         """When spec.activeDeadlineSeconds is over."""
         seconds = self.pod["spec"].get("activeDeadlineSeconds")
@@ -166,7 +166,7 @@ class Snapshot:
             return None
         return (timestamps.parse(started) if started else self.now) + float(seconds)
 
-    @cached_property
+    @once
     def is_overdue(self) -> bool:
         """Whether the pod has been active longer than it may."""
         if self.old.get("phase") in TERMINAL:
@@ -175,7 +175,7 @@ class Snapshot:
             return False
         return not self.is_complete or any(state.finished_at > self.deadline for state in self.observed.containers)
 
-    @cached_property
+    @once
     def is_over(self) -> bool:
         """Whether nothing is to be started any more, however its containers ended."""
         return (
@@ -186,12 +186,12 @@ class Snapshot:
             or self.is_overdue
         )
 
-    @cached_property
+    @once
     def is_ending(self) -> bool:
         """Whether nothing is to be started any more."""
         return self.is_over or (not self.is_beginning_anew and (self.failed_init or self.is_complete))
 
-    @cached_property
+    @once
     def is_quiet(self) -> bool:
         """Whether no container runs, starts or stops."""
         return not self.observed.starting and all(c.state == EXITED for c in self.observed.containers)

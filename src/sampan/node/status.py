@@ -62,13 +62,12 @@ def _is_ended_by_node(seen: Snapshot) -> bool:
 
 def _addresses(seen: Snapshot) -> Status:
     found: Status = {}
-    host, pod_ip = seen.observed.host_ip, seen.observed.pod_ip or seen.observed.last_ip
-    if host:
-        found |= {"hostIP": host, "hostIPs": [{"ip": host}]}
-    if podspec.is_host_network(seen.pod):
-        pod_ip = host
-    if pod_ip:
-        found |= {"podIP": pod_ip, "podIPs": [{"ip": pod_ip}]}
+    observed = seen.observed
+    hosts = (observed.host_ip, *observed.other_host_ips) if observed.host_ip else ()
+    pods = hosts if podspec.is_host_network(seen.pod) else observed.last_ips or (observed.pod_ip,)
+    for word, addresses in (("host", hosts), ("pod", pods)):
+        if any(addresses):
+            found |= {f"{word}IP": addresses[0], f"{word}IPs": [{"ip": address} for address in addresses]}
     return found
 
 
@@ -110,8 +109,7 @@ def _conditions(seen: Snapshot, new: Status) -> list[Status]:
         _condition(seen, "Ready", _gated(seen, containers_ready)),
         _condition(seen, "ContainersReady", containers_ready),
     ]
-    scheduled = conditions.find(old, "PodScheduled")
-    found.append(scheduled or _condition(seen, "PodScheduled", ("True", "", "")))
+    found.append(_condition(seen, "PodScheduled", ("True", "", "")))  # whatever a scheduler that came late has said
     if anew := restart_all.condition(seen, new["phase"]):
         found.append(_condition(seen, RESTARTING, anew))
     for type, why in resize.conditions(seen).items():

@@ -9,7 +9,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliatio
 
 import asyncio
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.core.service import SERVICE
 from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE
 from sampan.kinds.flowcontrol import bootstrap as flow_control
+from sampan.kinds.flowcontrol import flow_schema
+from sampan.kinds.flowcontrol.flow_schema import FLOWSCHEMA
 from sampan.kinds.kind import Kind
 from sampan.kinds.networking import service_cidr
 from sampan.kinds.networking.service_cidr import SERVICECIDR
@@ -34,6 +36,7 @@ from sampan.server.app import START_STEPS, App
 from sampan.server.authz import reconcile
 from sampan.server.call import Call
 from sampan.server.identity import LOOPBACK, MASTERS_GROUP
+from sampan.server.registry import Seed
 from sampan.web.message import Peer, Request
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -49,7 +52,8 @@ Tree = dict[str, Any]
 class Endpoints:
     """Where pods reach the API and DNS: the Services' addresses, and what is behind them.
 
-    Without DNS addresses (a simulated cluster) there is no kube-dns Service.
+    Without DNS addresses (a simulated cluster) there is no kube-dns Service. `service_cidr` is a range, or one of each
+    family with a comma.
     """
 
     api_service_ip: str
@@ -85,8 +89,8 @@ async def _plant(app: App) -> None:
     """
     if app.is_recorded or app.registry.all(NAMESPACE):
         return
-    creation = functools.cache(functools.partial(_creation, app))
-    seeds = [(creation(kind, objects.namespace(obj)), objects.copy(obj)) for kind, obj in _seeds(app)]
+    asked = functools.cache(functools.partial(_asked, app))
+    seeds = [_seed(asked, kind, obj, app.now()) for kind, obj in _seeds(app)]
     for start in range(0, len(seeds), TOGETHER):
         await app.registry.plant(seeds[start : start + TOGETHER])
 
@@ -100,12 +104,18 @@ def _seeds(app: App) -> Iterator[tuple[Kind, Tree]]:
     yield from ((APISERVICE, obj) for obj in registration.wanted(app.served.all()).values())
 
 
-def _creation(app: App, kind: Kind, namespace: str) -> Call:
-    """The request to which the object would come."""
-    request = Request("POST", kind.path(namespace), (), HEADERS, b"", PEER)
+def _seed(asked: Callable[[str, Kind, str], Call], kind: Kind, obj: Tree, now: float) -> Seed:
+    made = asked("", kind, objects.namespace(obj)), objects.copy(obj)
+    return Seed(*made, asked("status", kind, ""), _flow_state(obj, now)) if kind is FLOWSCHEMA else Seed(*made)
+
+
+def _asked(app: App, subresource: str, kind: Kind, namespace: str) -> Call:
+    """The request to which the object would come, or its state."""
+    method, path = ("PUT", kind.path(namespace, "any", subresource)) if subresource else ("POST", kind.path(namespace))
+    request = Request(method, path, (), HEADERS, b"", PEER)
     info = request_info.parse(request)
     served = app.served.find(info.group, info.version, info.resource)
-    return Call(request, info, LOOPBACK, served or kind, None, app.now())
+    return Call(request, info, LOOPBACK, served or kind, kind.subresource(subresource), app.now())
 
 
 def resume(app: App, endpoints: Endpoints) -> None:
@@ -201,19 +211,29 @@ async def _ensure_flow(app: App, kind: Kind, wanted: Tree) -> None:
     item = app.registry.get(kind, "", objects.name(wanted))
     if item is None:
         await _send(app, "POST", kind.path(), wanted)
+        made = app.registry.get(kind, "", objects.name(wanted))
+        if kind is FLOWSCHEMA and made is not None:
+            state = {**made.copy(), "status": _flow_state(wanted, app.now())}
+            await _send(app, "PUT", kind.path("", objects.name(wanted), "status"), state)
     elif flow_control.follows(item.tree) and not _holds(item.tree, wanted):
         await _send(app, "PUT", kind.path("", objects.name(wanted)), {**item.copy(), "spec": wanted["spec"]})
+
+
+def _flow_state(schema: Tree, now: float) -> Tree:
+    """The status of one of ours, whose level is ours too."""
+    return {"conditions": [flow_schema.dangling(schema, now, is_there=True)]}
 
 
 async def _ensure_service_cidr(app: App, endpoints: Endpoints) -> None:
     """The range that the cluster was made with, ready from the start."""
     name = service_cidr.DEFAULT_NAME
     wanted = {"kind": SERVICECIDR.name, "apiVersion": SERVICECIDR.api_version, "metadata": {"name": name}}
-    await _ensure(app, SERVICECIDR, {**wanted, "spec": {"cidrs": [endpoints.service_cidr]}})
+    ranges = endpoints.service_cidr.split(",")
+    await _ensure(app, SERVICECIDR, {**wanted, "spec": {"cidrs": ranges}})
     item = app.registry.get(SERVICECIDR, "", name)
     if item is None or objects.is_deleting(item.tree) or conditions.get(item.tree, "Ready") is not None:
         return
-    if service_cidr.cidrs(item.tree) == [endpoints.service_cidr]:
+    if service_cidr.cidrs(item.tree) == ranges:
         created = timestamps.parse(item.tree["metadata"]["creationTimestamp"])
         ready = conditions.make("Ready", "True", "", "Kubernetes default Service CIDR is ready", created)
         state = {"conditions": [{**ready, "reason": ""}]}

@@ -44,6 +44,8 @@ def request_headers(request: Request) -> dict[str, str]:
     }
     if headers.get("content-encoding", "").lower() in _UNPACKED:
         del headers["content-encoding"]
+    elif request.stream is not None and "content-length" in given:
+        headers["content-length"] = given["content-length"]
     if "te" in given and "trailers" in given["te"].lower():
         headers["te"] = "trailers"
     if request.peer.address:

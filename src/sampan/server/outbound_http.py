@@ -162,12 +162,14 @@ async def _once(
     headers = CIMultiDict((k, v) for k, v in request.headers.items() if k.lower() not in _NOT_COPIED)
     if "host" not in headers:
         headers["Host"] = _host_header(target)
+    if request.stream is not None and "content-length" in request.headers:
+        headers["Content-Length"] = request.headers["content-length"]
     body = request.body if isinstance(request.body, bytes) else orjson.dumps(request.body)
     return await session.request(
         request.method,
         url,
         headers=headers,
-        data=body or None,
+        data=request.stream or body or None,
         allow_redirects=False,
         skip_auto_headers=_AUTOMATIC,
         server_hostname=target.name if target.scheme == "https" else None,

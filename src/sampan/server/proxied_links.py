@@ -34,10 +34,14 @@ _CHUNK_BYTES = 65536
 
 @dataclass(frozen=True, slots=True)
 class Rewriter:
-    """`prefix` is the proxy's own path, `hosts` the names under which the page may speak of its own server."""
+    """`prefix` is the proxy's own path, `hosts` the names under which the page may speak of its own server.
+
+    `host` is this server as the caller named it: what leads there by its whole name goes on doing so.
+    """
 
     prefix: str
     hosts: tuple[str, ...]
+    host: str = ""
 
     def url(self, url: str) -> str:
         """The URL as it leads through the proxy; unchanged when it leads elsewhere, or relative to the page."""
@@ -45,12 +49,13 @@ class Rewriter:
             parts = urlsplit(url)
         except ValueError:
             return url
-        if (parts.netloc and parts.netloc not in self.hosts) or not parts.path.startswith("/"):
+        if (parts.netloc and parts.netloc not in (*self.hosts, self.host)) or not parts.path.startswith("/"):
             return url
         path = parts.path
         if not path.startswith(self.prefix):
             path = join(self.prefix, path)
-        return urlunsplit(("", "", path, parts.query, parts.fragment))
+        where = parts[:2] if parts.netloc and parts.netloc == self.host else ("", "")
+        return urlunsplit((*where, path, parts.query, parts.fragment))
 
     def response(self, answer: Response) -> Response:
         """An answer with its links rewritten, and without the other server's CORS headers."""

@@ -9,12 +9,12 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#updating-resources
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Sized
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from sampan.kinds.kind import Kind
-from sampan.kinds.parts import not_yet
 from sampan.kit.ids import Ids
 from sampan.meta import objects, status, timestamps, validation
 from sampan.meta.apply import managed
@@ -33,6 +33,16 @@ NAME_TRIES = 8
 UPDATE_TRIES = 32
 MAX_GENERATED_BASE = 58
 SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A new object of the server's own: the request to which it would come; and that which would tell its state, if any."""
+
+    call: Call
+    obj: Tree
+    status: Call | None = None
+    state: Tree = field(default_factory=dict)
 
 
 class Registry:
@@ -148,22 +158,25 @@ class Registry:
             raise status.already_exists(kind.group, kind.plural, objects.name(new))
         return None
 
-    async def plant(self, seeds: Sequence[tuple[Call, Tree]]) -> bool:
+    async def plant(self, seeds: Sequence[Seed]) -> bool:
         """Stores new objects of the server's own as `create` would, all with one transaction and without asking anybody.
 
         They are the registry's own from now on. False, and nothing is stored, when one of them is there already.
         """
-        planted = [self._planted(call, obj) for call, obj in seeds]
-        compares = [Compare(put.key, 0) for put in planted]
-        return (await self._cache.write(compares, planted, None)).succeeded
+        return await self._cache.plant([self._planted(seed) for seed in seeds])
 
-    def _planted(self, call: Call, obj: Tree) -> Put:
+    def _planted(self, seed: Seed) -> Written:
+        call, obj = seed.call, seed.obj
         self._clean(call, obj)
         birth = self._birth(call, obj)
         self._complete(call, obj, None)
         obj["metadata"] |= birth
         call.kind.hooks.prepare(obj, None, "")
-        return Put(self.store_key(call.kind, obj), encode(obj))
+        if seed.status is not None:
+            settled, obj = seed.status, {**obj, "metadata": dict(obj["metadata"]), "status": seed.state}
+            self._complete(settled, obj, seed.obj)
+            scope_write(settled, obj, seed.obj)
+        return self.store_key(call.kind, obj), encode(obj), obj
 
     def _clean(self, call: Call, obj: Tree) -> None:
         """What the server alone decides about a new object is not taken from the caller."""
@@ -208,7 +221,7 @@ class Registry:
         ]
         if causes:
             raise status.invalid(kind.group, kind.name, objects.name(obj), causes)
-        return (*kind.hooks.warn(obj, None), *not_yet.warnings(kind.resource, obj))
+        return kind.hooks.warn(obj, None)
 
     # Update
 

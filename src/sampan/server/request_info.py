@@ -67,6 +67,11 @@ def parse(request: Request) -> RequestInfo:
     return _resource(request, (group, version, namespace), rest)
 
 
+def is_proxied(request: Request) -> bool:
+    """Whether it is for somebody behind this server, so that its body is none of ours."""
+    return "/proxy" in request.path and parse(request).subresource == "proxy"
+
+
 def _plain(request: Request) -> RequestInfo:
     return RequestInfo(request.path, request.method.lower())
 

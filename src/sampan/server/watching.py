@@ -255,7 +255,7 @@ def _seen(change: Change, match: reads.Match | None) -> tuple[str, Item | None]:
         return "", None
     if change.item is None:
         return "DELETED", None
-    return "DELETED", Item(change.previous.key, change.revision, change.previous.stored)
+    return "DELETED", change.previous.at(change.revision)
 
 
 def _json_frame(kind: str, item: Item) -> bytes:

@@ -14,6 +14,8 @@ class Bell:
         self._ear, self._mouth = os.pipe()
         os.set_blocking(self._ear, False)
         os.set_blocking(self._mouth, False)
+        self._lock = threading.Lock()
+        self._is_rung = False
 
     def __del__(self) -> None:
         os.close(self._ear)
@@ -21,8 +23,10 @@ class Bell:
 
     def ring(self) -> None:
         """Ends the listening, under way or to come, until it is silenced."""
-        with contextlib.suppress(BlockingIOError):  # it rings already
-            os.write(self._mouth, b"x")
+        with self._lock:
+            if not self._is_rung:
+                self._is_rung = True
+                os.write(self._mouth, b"x")
 
     def listen(self, descriptor: int | None = None, seconds: float | None = None) -> bool:
         """Waits in real time until the bell rings or there is something to read. False when the time was over first."""
@@ -34,12 +38,14 @@ class Bell:
 
     def rings(self) -> bool:
         """Whether it was rung since it was last silenced."""
-        return is_readable(self._ear)
+        return self._is_rung
 
     def silence(self) -> None:
         """It has been heard."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._ear, 65536)
+        with self._lock:
+            if self._is_rung:
+                self._is_rung = False
+                os.read(self._ear, 1)
 
 
 class Gate:

@@ -32,10 +32,15 @@ class Wait:
 
 
 class Crowd:
-    """Its members, by thread. `bell` rings whenever one of them stops working; `steps` counts what they begin and end."""
+    """Its members, by thread. `steps` counts what they begin and end.
+
+    `bell` rings when one of them stops working, and with that all are still or what is `awaited` has come: until then
+    whoever lets time pass has nothing to do, and each change between threads costs more than a piece of their work.
+    """
 
     def __init__(self) -> None:
         self.bell = Bell()
+        self.awaited: Callable[[], bool] = lambda: False
         self._lock = threading.Lock()
         self._waits: dict[Thread, Wait | None] = {}
         self._farewells: dict[Thread, list[Callable[[], None]]] = {}
@@ -87,7 +92,8 @@ class Crowd:
         """The calling thread, a member, waits; it does nothing else meanwhile."""
         thread = threading.current_thread()
         self._set(thread, wait)
-        self.bell.ring()
+        if self.awaited() or self.is_still():
+            self.bell.ring()
         try:
             yield
         finally:

@@ -144,6 +144,7 @@ class VirtualTime:
         """Lets time pass until it has come, or so many seconds. Raises Standstill after the guard's time."""
         due = self._due(seconds)
         patience = link.real_monotonic() + GUARD_SECONDS
+        self.crowd.awaited = has_come
         while True:
             self.crowd.bell.silence()
             if has_come():

@@ -7,6 +7,8 @@ https://kubernetes.io/docs/setup/best-practices/certificates/
 """
 
 import datetime as dt
+import hashlib
+import hmac
 import ipaddress
 import os
 from dataclasses import dataclass
@@ -48,9 +50,14 @@ class Pair:
 
 def write_private(path: Path, data: bytes) -> None:
     """Writes a file that only its owner may read, from its first byte on."""
+    write_whole(path, data, 0o600)
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Writes a file of which there is never a part."""
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -112,6 +119,19 @@ def issue(authority: Pair, subject: Subject, now: float, years: int = 1) -> Pair
         .add_extension(authority_id, critical=False)
     )
     return _pair(builder.sign(signer, hashes.SHA256()), key)
+
+
+def request(subject: Subject) -> Pair:
+    """A request (PKCS#10, in the certificate's place) for such a certificate, and the new key that it is for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, o) for o in subject.organizations]
+    attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, subject.common_name))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(attributes))
+    if subject.hosts:
+        names = x509.SubjectAlternativeName([_host(h) for h in subject.hosts])
+        builder = builder.add_extension(names, critical=False)
+    made = builder.sign(key, hashes.SHA256())
+    return Pair(made.public_bytes(serialization.Encoding.PEM), _private_pem(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +222,34 @@ def _usages(words: tuple[str, ...]) -> list[tuple[x509.ExtensionType, bool]]:
 def expires_at(pair: Pair) -> float:
     """When the certificate stops being valid, unix seconds."""
     return x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc.timestamp()
+
+
+def lifetime(certificate: bytes) -> tuple[float, float]:
+    """From when to when it is valid, unix seconds."""
+    read = x509.load_pem_x509_certificate(certificate)
+    return read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
+
+
+def key_hash(certificate: bytes) -> str:
+    """By what others recognize an authority: sha256:HEX of its public key (SubjectPublicKeyInfo)."""
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    packed = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256:{hashlib.sha256(packed).hexdigest()}"
+
+
+def of_key_hash(bundle: bytes, wanted: str) -> bytes:
+    """Those of the certificates (PEM) whose key has this hash."""
+    found = (one.public_bytes(serialization.Encoding.PEM) for one in x509.load_pem_x509_certificates(bundle))
+    return b"".join(one for one in found if hmac.compare_digest(key_hash(one), wanted))
+
+
+def is_of_key(certificate: bytes, key: bytes) -> bool:
+    """Whether it is a certificate of this private key."""
+    try:
+        public = x509.load_pem_x509_certificate(certificate).public_key()
+        return public == serialization.load_pem_private_key(key, None).public_key()
+    except ValueError:
+        return False
 
 
 def serves(pair: Pair, hosts: tuple[str, ...]) -> bool:

@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from sampan.web import keepalive
 from sampan.web.answer import Answer
 from sampan.web.connection import Connection
 from sampan.web.handshakes import Handshakes
@@ -55,10 +56,20 @@ class Address:
 
 
 class Listener:
-    """Serves one handler on any number of addresses."""
+    """Serves one handler on any number of addresses.
 
-    def __init__(self, handler: Handler, on_error: ErrorHandler, tls: ssl.SSLContext | None) -> None:
+    `streams` says which bodies that are long, or of a length that nobody tells, are handed on unread.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        on_error: ErrorHandler,
+        tls: ssl.SSLContext | None,
+        streams: Callable[[Request], bool] = lambda request: False,
+    ) -> None:
         self._handler = handler
+        self._streams = streams
         self._on_error = on_error
         self._tls = tls
         self.handshakes = Handshakes()
@@ -68,9 +79,12 @@ class Listener:
         self._listening: list[asyncio.Server] = []
         self._silent: set[web.RequestHandler] = set()  # connections that have not asked anything yet
 
-    async def listen(self, address: Address) -> int:
-        """Starts to accept there; returns the port. OSError when the address is taken."""
-        sock = _bind(address)
+    async def listen(self, address: Address, bound: socket.socket | None = None) -> int:
+        """Starts to accept there, by the socket that is bound there already if there is one; returns the port.
+
+        OSError when the address is taken.
+        """
+        sock = bound or bind(address)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(self._accept, sock=sock, ssl=self._tls, backlog=1024)
         self._listening.append(server)
@@ -110,7 +124,11 @@ class Listener:
         try:
             if incoming.body_exists:
                 _let_go_on(incoming, request)
-                request.body = await _read_body(incoming)
+                length = incoming.content_length
+                if (length is None or length > MAX_BODY_BYTES) and self._streams(request):
+                    request.stream = incoming.content.iter_any()
+                else:
+                    request.body = await _read_body(incoming)
             response = await self._handler(request)
         except (asyncio.CancelledError, ConnectionError):
             raise
@@ -166,11 +184,13 @@ async def _copy(source: Any, target: Any) -> None:
             await target.send_str(message.data)
 
 
-def _bind(address: Address) -> socket.socket:
+def bind(address: Address) -> socket.socket:
+    """A socket that has the address, and listens as soon as a listener is given it. OSError when it is taken."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keepalive.watch(sock)
         if address.free_bind and hasattr(socket, "SO_BINDTODEVICE"):
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         sock.bind((address.host, address.port))

@@ -41,6 +41,7 @@ class Request:
     `raw_path` and `raw_query` are what came on the wire, for those who pass them on; "" in process.
     `takes_trees` is set by in-process transports: a body, or what a stream yields, may then be a tree; never mutate it.
     `others_seconds` is what whoever serves it waits for others, the last time until `others_until` (monotonic).
+    `stream` is the body where it is passed on as it comes; `body` is empty then.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Request:
     raw_query: str = ""
     others_seconds: float = 0.0
     others_until: float = 0.0
+    stream: AsyncIterator[bytes] | None = None
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""

@@ -5,6 +5,7 @@ import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,12 @@ def host_state() -> dict[str, list[str]]:
         "links": ("ip", "-br", "link"),
         "addresses": ("ip", "-br", "addr"),
         "routes": ("ip", "route", "show", "table", "all"),
+        "routes6": ("ip", "-6", "route", "show", "table", "all"),
+        "neighbours": ("ip", "neighbour"),
         "rules": ("ip", "rule"),
         "nft": ("nft", "list", "ruleset"),
     }
-    marks = (f"st{UNIT}", f"sampan-test-{UNIT}", f"10.{SECOND_OCTET}.", "sampan-network-test")
+    marks = (f"st{UNIT}", f"sampan-test-{UNIT}", f"10.{SECOND_OCTET}.", f"fd00:{SECOND_OCTET}:", "sampan-network-test")
     state = {}
     for name, command in commands.items():
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -41,12 +44,14 @@ def unchanged_host() -> Iterator[None]:
         pytest.skip("needs root")
     run_dir = NetworkSettings.__dataclass_fields__["run_dir"].default
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
-    before, old = host_state(), None if run_dir.exists() else forwarding.read_text()
+    forwarding6 = Path("/proc/sys/net/ipv6/conf/all/forwarding")
+    old = None if run_dir.exists() else (forwarding.read_text(), forwarding6.read_text())
+    before = host_state()
     assert not any(before.values())
     yield None
     assert host_state() == before
     if old is not None and not run_dir.exists():
-        assert forwarding.read_text() == old
+        assert (forwarding.read_text(), forwarding6.read_text()) == old
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Net
     """Settings with names nobody else uses. Private ranges that no cluster uses by default."""
     folder = tmp_path_factory.mktemp("sampan-network-test")
 
-    def make(number: int = 1) -> NetworkSettings:
+    def make(number: int = 1, **more: Any) -> NetworkSettings:
         return NetworkSettings(
             cluster=f"test-{UNIT}",
             node=f"n{number}",
@@ -64,20 +69,32 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Net
             service_cidr=f"10.{SECOND_OCTET}.128.0/17",
             state_dir=folder / f"network-{number}",
             table=f"sampan-test-{UNIT}-{number}",
+            **more,
         )
 
     return make
 
 
 @pytest.fixture
-def service_ip() -> str:
-    """An address of the service range."""
-    return f"10.{SECOND_OCTET}.128.9"
+async def network(unchanged_host: None, make_settings: Callable[..., NetworkSettings]) -> AsyncIterator[PodNetwork]:
+    network = PodNetwork(make_settings())
+    try:
+        await network.setup()
+        yield network
+    finally:
+        await network.teardown()
 
 
 @pytest.fixture
-async def network(unchanged_host: None, make_settings: Callable[..., NetworkSettings]) -> AsyncIterator[PodNetwork]:
-    network = PodNetwork(make_settings())
+async def dual(unchanged_host: None, make_settings: Callable[..., NetworkSettings]) -> AsyncIterator[PodNetwork]:
+    """The same with addresses of both families."""
+    network = PodNetwork(
+        make_settings(
+            pod_cidr6=f"fd00:{SECOND_OCTET}:0:1::/64",
+            cluster_pod_cidr6=f"fd00:{SECOND_OCTET}::/56",
+            service_cidr6=f"fd00:{SECOND_OCTET}:1::/112",
+        )
+    )
     try:
         await network.setup()
         yield network

@@ -1,5 +1,7 @@
 """What a pod reads in /etc."""
 
+from pathlib import Path
+
 import pytest
 
 from sampan.node.network import hostfiles
@@ -66,3 +68,14 @@ def test_the_name_that_processes_see() -> None:
     assert hostfiles.kernel_name(pod(hostnameOverride="own.name"), "cluster.local") == "own.name"
     with pytest.raises(ValueError, match=r"is too long \(64 characters is the max, \d+ characters requested\)"):
         hostfiles.kernel_name(pod(subdomain="s" * 50, setHostnameAsFQDN=True), "cluster.local")
+
+
+def test_the_host_s_files_are_read_again_when_they_change(tmp_path: Path) -> None:
+    """Also when they come and go."""
+    file = tmp_path / "resolv.conf"
+    assert not hostfiles.host_text(str(file))
+    for text in ("nameserver 192.0.2.1\n", "nameserver 192.0.2.10\n"):
+        file.write_text(text)
+        assert [hostfiles.host_text(str(file)) for _ in range(2)] == [text, text]
+    file.unlink()
+    assert not hostfiles.host_text(str(file))

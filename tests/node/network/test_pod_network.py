@@ -6,14 +6,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from sampan.node.network import namespaces, nft
-from sampan.node.network.dns import DnsServer
+from sampan.node.network import namespaces
 from sampan.node.network.pod_network import PodAttachment, PodNetwork
-from sampan.node.network.service_proxy import ServiceProxy
 from sampan.node.network.settings import NetworkSettings
 
 pytestmark = pytest.mark.root
@@ -59,23 +56,6 @@ async def fetch(url: str, pod: PodAttachment | None = None) -> str:
     return (output or errors).decode().strip().splitlines()[-1]
 
 
-def service(name: str, ip: str, port: int = 80, **spec: Any) -> dict[str, Any]:
-    ports = [{"name": "web", "port": port, "protocol": "TCP", "targetPort": 8080}]
-    return {
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"clusterIP": ip, "clusterIPs": [ip], "ports": ports, **spec},
-    }
-
-
-def endpoint_slice(name: str, *addresses: str) -> dict[str, Any]:
-    return {
-        "metadata": {"name": f"{name}-x", "namespace": "default", "labels": {"kubernetes.io/service-name": name}},
-        "addressType": "IPv4",
-        "ports": [{"name": "web", "port": 8080, "protocol": "TCP"}],
-        "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
-    }
-
-
 async def test_pods_reach_each_other_and_the_host_under_their_own_address(network: PodNetwork) -> None:
     """No translation happens between pods: the server sees the client's pod address."""
     one, two = await network.add("one"), await network.add("two")
@@ -83,53 +63,6 @@ async def test_pods_reach_each_other_and_the_host_under_their_own_address(networ
         assert await fetch(f"http://{one.ip}:8080", two) == f"one {two.ip}"
         assert await fetch(f"http://{one.ip}:8080", one) == f"one {one.ip}"
         assert await fetch(f"http://{one.ip}:8080") == f"one {network.settings.gateway}"
-
-
-async def test_a_service_address_leads_to_its_endpoints(network: PodNetwork, service_ip: str) -> None:
-    """From another pod, from the endpoint itself and from the host."""
-    one, two = await network.add("one"), await network.add("two")
-    proxy = ServiceProxy(network.settings)
-    await proxy.apply([service("web", service_ip)], [endpoint_slice("web", one.ip)])
-    async with web_server(one, "one"):
-        assert await fetch(f"http://{service_ip}", two) == f"one {two.ip}"
-        assert await fetch(f"http://{service_ip}", one) == f"one {network.settings.gateway}"
-        assert await fetch(f"http://{service_ip}") == f"one {network.settings.gateway}"
-
-
-async def test_requests_are_spread_over_endpoints_and_follow_changes(network: PodNetwork, service_ip: str) -> None:
-    """Two endpoints both answer; after one leaves, only the other does."""
-    one, two = await network.add("one"), await network.add("two")
-    proxy = ServiceProxy(network.settings)
-    async with web_server(one, "one"), web_server(two, "two"):
-        await proxy.apply([service("web", service_ip)], [endpoint_slice("web", one.ip, two.ip)])
-        seen = {await asyncio.to_thread(answer, service_ip, 80) for _ in range(40)}
-        assert seen == {"one", "two"}
-        await proxy.apply([service("web", service_ip)], [endpoint_slice("web", two.ip)])
-        assert {await asyncio.to_thread(answer, service_ip, 80) for _ in range(20)} == {"two"}
-        sticky = service("web", service_ip, sessionAffinity="ClientIP")
-        await proxy.apply([sticky], [endpoint_slice("web", one.ip, two.ip)])
-        assert len({await asyncio.to_thread(answer, service_ip, 80) for _ in range(20)}) == 1
-
-
-async def test_a_service_without_endpoints_refuses_at_once(network: PodNetwork, service_ip: str) -> None:
-    """Connection refused, not a timeout; from pods and from the host."""
-    pod = await network.add("one")
-    await ServiceProxy(network.settings).apply([service("web", service_ip)], [endpoint_slice("web")])
-    assert "Connection refused" in await fetch(f"http://{service_ip}", pod)
-    assert "Connection refused" in await fetch(f"http://{service_ip}")
-
-
-async def test_a_refused_change_keeps_the_old_rules(network: PodNetwork, service_ip: str) -> None:
-    """NftError is the caller's to retry; the service goes on working."""
-    one = await network.add("one")
-    proxy = ServiceProxy(network.settings)
-    await proxy.apply([service("web", service_ip)], [endpoint_slice("web", one.ip)])
-    with pytest.raises(nft.NftError):
-        await proxy.apply([service("web", service_ip)], [endpoint_slice("web", "not an address")])
-    async with web_server(one, "one"):
-        assert await fetch(f"http://{service_ip}") == f"one {network.settings.gateway}"
-    assert await proxy.apply([service("web", service_ip)], [endpoint_slice("web", one.ip)])
-    assert not await proxy.apply([service("web", service_ip)], [endpoint_slice("web", one.ip)])
 
 
 async def test_many_pods_at_once_get_different_addresses(network: PodNetwork) -> None:
@@ -187,48 +120,13 @@ async def test_two_nodes_on_one_host_share_it(
 async def test_pods_reach_out_by_the_hosts_address(network: PodNetwork) -> None:
     """Masquerade: a server on the host's own outer address sees no pod address from beyond."""
     pod = await network.add("one")
-    listed = subprocess.run(["nft", "list", "table", "ip", network.settings.table], capture_output=True, text=True)
+    listed = subprocess.run(["nft", "list", "table", "inet", network.settings.table], capture_output=True, text=True)
     assert "masquerade" in listed.stdout
     with socket.create_server((network.settings.gateway, 0)) as server:
         port = server.getsockname()[1]
         code = f"import socket; socket.create_connection(('{network.settings.gateway}', {port}), 3)"
         process = await asyncio.create_subprocess_exec("nsenter", f"--net={pod.netns_path}", sys.executable, "-c", code)
         assert await process.wait() == 0
-
-
-async def test_names_resolve_through_the_dns_service(network: PodNetwork, service_ip: str) -> None:
-    """A pod asks the service address by UDP and TCP; the node's name server answers."""
-    pod = await network.add("one")
-    gateway = network.settings.gateway
-    web = service("web", service_ip)
-    dns = {
-        "metadata": {"name": "kube-dns", "namespace": "default"},
-        "spec": {
-            "clusterIP": service_ip,
-            "ports": [
-                {"name": "dns", "port": 53, "protocol": "UDP"},
-                {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
-            ],
-        },
-    }
-    server = DnsServer(gateway, "cluster.local", [], port=0)
-    server.update([web], [])
-    await server.start()
-    ports = [
-        {"name": "dns", "port": server.port, "protocol": "UDP"},
-        {"name": "dns-tcp", "port": server.port, "protocol": "TCP"},
-    ]
-    slices = [{**endpoint_slice("kube-dns", gateway), "ports": ports}]
-    await ServiceProxy(network.settings).apply([dns], slices)
-    code = (
-        "import dnslib, sys; q = dnslib.DNSRecord.question('web.default.svc.cluster.local');"
-        "print([str(dnslib.DNSRecord.parse(q.send(sys.argv[1], 53, tcp=t, timeout=2)).a.rdata) for t in (0, 1)])"
-    )
-    inside = ("nsenter", f"--net={pod.netns_path}", sys.executable, "-c", code, service_ip)
-    process = await asyncio.create_subprocess_exec(*inside, stdout=asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
-    await server.stop()
-    assert output.decode().strip() == str([service_ip] * 2)
 
 
 async def test_an_address_without_a_pod_is_unreachable_at_once(network: PodNetwork) -> None:
@@ -256,13 +154,3 @@ async def test_a_pod_cannot_speak_under_anothers_address(network: PodNetwork) ->
             process = await asyncio.create_subprocess_exec(*inside, network.settings.gateway, str(port))
             assert await process.wait() == 0
         assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(listener, 99), 2) == two.ip.encode()
-
-
-def answer(host: str, port: int) -> str:
-    """The name of the server that answered."""
-    with socket.create_connection((host, port), 3) as connection:
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        data = b""
-        while chunk := connection.recv(4096):
-            data += chunk
-    return data.split(b"\r\n\r\n")[1].split()[0].decode()

@@ -20,3 +20,7 @@ def test_the_last_to_leave_restores(tmp_path: Path) -> None:
     assert setting.read_text() == "0"
     assert not run.exists()
     sysctls.release(run, "net.ipv4.ip_forward", "b", proc=proc)
+    sysctls.claim(run, "net.ipv4.ip_forward", "1", "a", proc=proc)
+    sysctls.release(run, "net.ipv4.ip_forward", "a", keep=True, proc=proc)
+    assert setting.read_text() == "1"
+    assert not run.exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.node.runtime import checks, host, pod_limits
+from sampan.node.runtime import apparmor, checks, host, pod_limits
 from sampan.node.runtime.protocol import Features, Resources
 
 NONE_V1 = "9223372036854771712"
@@ -93,5 +93,5 @@ def test_no_way_out() -> None:
 def test_features(described: bytes, release: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recursive mounts need a runtime and a kernel that know them."""
     monkeypatch.setattr("platform.release", lambda: release)
-    monkeypatch.setattr(checks, "has_apparmor", lambda: False)
+    monkeypatch.setattr(apparmor, "is_enabled", lambda: False)
     assert checks.features(described) == Features(expected, False)

@@ -1,5 +1,7 @@
 """The OCI configuration says what the container's configuration asks for, and no more than the host grants."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +9,9 @@ import pytest
 
 from sampan.node.images.model import Image, ImageConfig
 from sampan.node.images.users import User
-from sampan.node.runtime import programs, spec
+from sampan.node.runtime import apparmor, programs, spec
 from sampan.node.runtime.container import signal_number
-from sampan.node.runtime.protocol import ContainerConfig, Mount, Resources
+from sampan.node.runtime.protocol import APPARMOR_DEFAULT, ContainerConfig, Mount, Resources
 
 HOST = spec.Host(
     is_cgroup_v2=True, capabilities=frozenset(spec.CAPABILITIES) - {"SYS_RESOURCE"}, lowest_oom_score_adj=0
@@ -103,6 +105,15 @@ def test_limits_of_both_hierarchies(is_cgroup_v2: bool) -> None:
     assert ({"type": "cgroup"} in linux["namespaces"]) == is_cgroup_v2
 
 
+def test_without_cgroups() -> None:
+    """Where none may be made, nothing is asked of them."""
+    limited = config(resources=Resources(memory_limit=1 << 20, cpu_quota=1000, pids_limit=5))
+    tree = spec.build(limited, User(), spec.Place("id", "/merged"), replace(HOST, has_cgroups=False))
+    assert not {"cgroupsPath", "resources"} & tree["linux"].keys()
+    assert all(mount["type"] != "cgroup" for mount in tree["mounts"])
+    assert "cgroupsPath" in build()["linux"] and "/sys/fs/cgroup" in [m["destination"] for m in build()["mounts"]]
+
+
 def test_what_a_pod_shares() -> None:
     """Namespaces by path, the mapping of the users' ids, one /dev/shm; nothing of /proc is hidden if that was asked for."""
     place = spec.Place("id", "/merged", "/p/pid", "/p/ipc", None, "/p/user", 65536, "/p/shm")
@@ -178,3 +189,35 @@ def test_error_text(output: bytes, text: str) -> None:
 def test_signals(text: str, number: int) -> None:
     """Signals are read as Docker reads them."""
     assert signal_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("asked", "privileged", "loaded", "expected"),
+    [
+        ("", False, "own", "own"),
+        ("", True, "own", ""),
+        ("", False, "", ""),
+        (APPARMOR_DEFAULT, False, "own", "own"),
+        (APPARMOR_DEFAULT, True, "own", "own"),
+        ("unconfined", False, "own", "unconfined"),
+        ("mine", False, "", "mine"),
+    ],
+)
+def test_apparmor(asked: str, privileged: bool, loaded: str, expected: str) -> None:
+    """The host's own profile is for containers that name none, and for those that ask for it."""
+    wanted = config(apparmor=asked, privileged=privileged)
+    tree = spec.build(wanted, User(), spec.Place("id", "/merged"), replace(HOST, apparmor=loaded))
+    assert tree["process"].get("apparmorProfile", "") == expected
+
+
+def test_apparmor_that_cannot_be_had() -> None:
+    """Who asks for the default by name is not run without it."""
+    with pytest.raises(spec.SpecError, match="apparmor_parser"):
+        build(apparmor=APPARMOR_DEFAULT)
+
+
+@pytest.mark.skipif(not shutil.which("apparmor_parser"), reason="needs apparmor_parser")
+def test_the_profile_is_one() -> None:
+    """The parser takes it."""
+    command = ["apparmor_parser", "--skip-kernel-load", "--skip-cache", "--quiet"]
+    subprocess.run(command, input=apparmor.PROFILE.encode(), check=True)

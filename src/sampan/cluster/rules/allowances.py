@@ -76,7 +76,7 @@ class BudgetsHold(Rule):
 
 
 class AddressesAreUnique(Rule):
-    """No two Services have the same cluster IP, or the same node port of a protocol."""
+    """No two Services have the same cluster IP, node port of a protocol, or port of a load balancer's address."""
 
     resources: ClassVar[tuple[str, ...]] = (SERVICES,)
 
@@ -131,3 +131,7 @@ def _holds(service: Object) -> Iterator[str]:
     for port in spec.get("ports") or ():
         if port.get("nodePort"):
             yield f"node port {port['nodePort']}/{port.get('protocol', 'TCP')}"
+        for entry in objects.get_path(service, "status.loadBalancer.ingress") or ():
+            if entry.get("ip"):
+                address = f"{entry['ip']}, port {port.get('port')}/{port.get('protocol', 'TCP')}"
+                yield f"load balancer address {address},"

@@ -66,8 +66,7 @@ def _string(node: Node) -> Check:
         telling = _telling({**node, "enum": None})
         return lambda value: value.__class__ is str and value in allowed and telling(value)
     if node.get("format"):
-        telling = _telling(node)
-        return lambda value: value.__class__ is str and telling(value)
+        return _telling(node)
     longest, shortest, pattern = node.get("maxLength"), node.get("minLength") or 0, node.get("pattern")
     if longest is None and not shortest and not pattern:
         return lambda value: value.__class__ is str

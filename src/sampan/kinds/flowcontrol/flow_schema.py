@@ -44,6 +44,15 @@ FLOWSCHEMA = Kind(
 )
 
 
+def dangling(obj: Object, now: float, *, is_there: bool) -> Object:
+    """The condition that says whether its priority level is there."""
+    level = objects.get_path(obj, "spec.priorityLevelConfiguration.name") or ""
+    text = f'This FlowSchema references the PriorityLevelConfiguration object named "{level}"'
+    if is_there:
+        return conditions.make(DANGLING, "False", "Found", f"{text} and it exists", now)
+    return conditions.make(DANGLING, "True", "NotFound", f"{text} but there is no such object", now)
+
+
 def default(obj: Object) -> None:
     """A precedence in the middle."""
     spec = obj.setdefault("spec", {})

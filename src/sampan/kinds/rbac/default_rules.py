@@ -1,6 +1,9 @@
 """The rules of the default roles, and who they are bound to, as data.
 
-Rules may name kinds that this server does not serve (yet): they are those of the reference server.
+Rules may name kinds that this server does not serve (yet): they are those of the reference server. Three roles are
+our own: system:sampan:node-network, what a node agent reads to be its pods' network (docs/decisions/0013),
+system:sampan:node-dns, how its name server is configured, and system:sampan:node-serving, by which a node's serving
+certificate needs nobody's hand (docs/decisions/0016).
 """
 
 from sampan.kinds.parts.rbac_words import Rule, Subject, allow, group, service_account, urls, user
@@ -156,6 +159,12 @@ _PROXIER = (
     allow("list watch", "networking.k8s.io", "servicecidrs"),
     allow("list watch", "discovery.k8s.io", "endpointslices"),
 )
+_NODE_NETWORK = (
+    allow(_READ, "core", "namespaces nodes services"),
+    allow("list watch", "core", "pods"),
+    allow(_READ, "discovery.k8s.io", "endpointslices"),
+    allow(_READ, "networking.k8s.io", "networkpolicies"),
+)
 _PROVISIONER = (
     allow("create delete get list watch", "core", "persistentvolumes"),
     allow("get list update watch", "core", "persistentvolumeclaims"),
@@ -212,6 +221,8 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
     "system:node-bootstrapper": (allow("create get list watch", _CERTIFICATES, "certificatesigningrequests"),),
     "system:node-problem-detector": (allow("get", "core", "nodes"), allow("patch", "core", "nodes/status"), _EVENTS),
     "system:node-proxier": _PROXIER,
+    "system:sampan:node-network": _NODE_NETWORK,
+    "system:sampan:node-serving": (allow("create", _CERTIFICATES, "certificatesigningrequests/selfnodeserving"),),
     "system:kube-dns": (allow("list watch", "core", "endpoints services"),),
     "system:persistent-volume-provisioner": _PROVISIONER,
     "system:certificates.k8s.io:certificatesigningrequests:nodeclient": (
@@ -250,6 +261,7 @@ ROLES: tuple[tuple[str, str, tuple[Rule, ...]], ...] = (
         "system:controller:bootstrap-signer",
         (allow(_READ, "core", "configmaps"), allow("update", "core", "configmaps", "cluster-info"), _EVENTS),
     ),
+    ("kube-system", "system:sampan:node-dns", (allow(_READ, "core", "configmaps", "kube-dns"),)),
 )
 
 _AUTHENTICATED = group("system:authenticated")
@@ -271,6 +283,13 @@ CLUSTER_BINDINGS: tuple[tuple[str, str, tuple[Subject, ...]], ...] = (
     ("system:node", "system:node", ()),
     ("system:node-proxier", "system:node-proxier", (user("system:kube-proxy"),)),
     ("system:kube-dns", "system:kube-dns", (service_account("kube-system", "kube-dns"),)),
+    ("system:sampan:node-network", "system:sampan:node-network", (group("system:nodes"),)),
+    ("system:sampan:node-serving", "system:sampan:node-serving", (group("system:nodes"),)),
+    (
+        "system:sampan:node-certificate-rotation",
+        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        (group("system:nodes"),),
+    ),
 )
 
 BINDINGS: tuple[tuple[str, str, str, tuple[Subject, ...]], ...] = (
@@ -306,4 +325,5 @@ BINDINGS: tuple[tuple[str, str, str, tuple[Subject, ...]], ...] = (
             ("kube-public", "bootstrap-signer"),
         )
     ),
+    ("kube-system", "system:sampan:node-dns", "system:sampan:node-dns", (group("system:nodes"),)),
 )

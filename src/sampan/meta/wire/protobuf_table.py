@@ -9,11 +9,12 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-represent
 
 import functools
 import zlib
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+DATA = Path(__file__).parent.parent / "data/protobuf-1.36.json.zlib"
 META = "k8s.io.apimachinery.pkg.apis.meta.v1."
 _FAR_GROUPS = {
     "apiextensions.k8s.io": "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions",
@@ -77,8 +78,7 @@ def _plain(name: str) -> frozenset[str]:
 @functools.cache
 def rows() -> dict[str, list[list[Any]]]:
     """The whole table, as it is shipped."""
-    data = resources.files("sampan.meta").joinpath("data/protobuf-1.36.json.zlib").read_bytes()
-    loaded: dict[str, list[list[Any]]] = orjson.loads(zlib.decompress(data))
+    loaded: dict[str, list[list[Any]]] = orjson.loads(zlib.decompress(DATA.read_bytes()))
     return loaded
 
 

@@ -3,13 +3,17 @@
 https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
 """
 
-from collections.abc import Iterable, Mapping
+import functools
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 Object = Mapping[str, Any]
 
+_RESOLV_CONFS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+_STUBS = frozenset(("127.0.0.53", "127.0.0.54"))
 _MAX_NAMESERVERS = 3
 _MAX_SEARCHES = 32
 _MAX_SEARCH_CHARACTERS = 2048
@@ -57,11 +61,33 @@ def kernel_name(pod: Object, cluster_domain: str) -> str:
 
 
 def host_text(path: str) -> str:
-    """A file of the host; nothing if there is none."""
+    """A file of the host; nothing if there is none. Read when it has changed: every pod asks."""
     try:
-        return Path(path).read_text(errors="replace")
+        found = os.stat(path)
+        return _text(path, (found.st_mtime_ns, found.st_ino, found.st_size))
     except OSError:
         return ""
+
+
+@functools.lru_cache(maxsize=4)
+def _text(path: str, state: tuple[int, int, int]) -> str:
+    return Path(path).read_text(errors="replace")
+
+
+def resolv_conf_files(configured: str | None) -> tuple[str, ...]:
+    """The host's resolv.conf, as the kubelet's configuration names it, none for "".
+
+    Where nothing is configured, and behind it what is to be used where it only leads to a stub of systemd-resolved.
+    """
+    return _RESOLV_CONFS if configured is None else tuple(filter(None, (configured,)))
+
+
+def host_resolv_conf(files: Sequence[str]) -> str:
+    """The text of the first of these files; of the second, where the first names nothing but stubs, which no pod reaches."""
+    texts = [host_text(file) for file in files]
+    servers = parse_resolv_conf(texts[0]).nameservers if texts else ()
+    is_stub = bool(servers) and _STUBS.issuperset(servers)
+    return next((text for text in texts[1:] if is_stub and text), texts[0] if texts else "")
 
 
 def domain(pod: Object, cluster_domain: str) -> str:

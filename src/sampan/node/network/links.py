@@ -15,25 +15,39 @@ import ipaddress
 import os
 import socket
 
-from sampan.node.network import namespaces, sysctls
+from sampan.node.network import namespaces, shaping, sysctls
 from sampan.node.network.netlink import Link, Netlink, Route, index_of
+from sampan.node.network.pod_request import NOTHING, PodRequest
 from sampan.node.network.settings import NetworkSettings
 
 
-def ensure_gateway(settings: NetworkSettings) -> None:
-    """The gateway's link is up and holds its address, and service addresses are routed to it."""
+def ensure_gateway(settings: NetworkSettings, *, has_pods: bool = True) -> None:
+    """The gateway's link is up and holds its address, and service addresses are routed to it.
+
+    Where others make the pods' network, it `has` no `pods`: their addresses aren't looked for there.
+    """
     with Netlink() as netlink:
         if index_of(settings.bridge) is None:
             netlink.add_link(Link(settings.bridge, "bridge", mac_of(settings.gateway), settings.mtu))
         index = socket.if_nametoindex(settings.bridge)
-        _disable_ipv6(settings.bridge)
+        _prepare_ipv6(settings, settings.bridge)
+        netlink.set_mtu(index, settings.mtu)
         netlink.set_up(index)
-        netlink.set_address(index, settings.gateway, settings.network.prefixlen)
-        netlink.set_route(Route(settings.service_cidr, index, source=settings.gateway, priority=index))
+        for network, gateway in ((settings.network, settings.gateway), (settings.network6, settings.gateway6)):
+            if network is not None:
+                lengths = [network.prefixlen, network.max_prefixlen]
+                own, other = lengths if has_pods else reversed(lengths)
+                with contextlib.suppress(OSError):
+                    netlink.delete_address(index, gateway, other)
+                netlink.set_address(index, gateway, own)
+        for cidr in settings.service_cidrs:
+            gateway = settings.gateway6 if ":" in cidr else settings.gateway
+            if gateway:
+                netlink.set_route(Route(cidr, index, source=gateway, priority=index))
 
 
-def plug_in(settings: NetworkSettings, pod_uid: str, address: str, namespace: str = "") -> None:
-    """Create the pod's namespace (or take the one in that file) with `lo` and `eth0`, and its cable to the host.
+def plug_in(settings: NetworkSettings, pod_uid: str, address: str, request: PodRequest = NOTHING) -> None:
+    """Create the pod's namespace (or take the one that it has) with `lo` and `eth0`, and its cable to the host.
 
     Must run in an errand thread, which goes into the pod's namespace and back. The namespace is bound to
     its file last, so that a file means a complete one; a half-made one ends with the thread.
@@ -42,21 +56,22 @@ def plug_in(settings: NetworkSettings, pod_uid: str, address: str, namespace: st
         host = namespaces.host_fd()
         stack.callback(os.close, host)
         on_host = stack.enter_context(Netlink())  # opened before the move: it stays on the host
-        pod = namespaces.enter(namespace) if namespace else namespaces.enter_new()
+        pod = namespaces.enter(request.netns) if request.netns else namespaces.enter_new()
         stack.callback(os.close, pod)
         with Netlink() as in_pod:
             _configure_pod_end(in_pod, settings, address, host)
         namespaces.move_to(host)
         _configure_host_end(on_host, settings, address)
+        shaping.pace(on_host, settings, address, request)
         namespaces.bind(pod, settings.namespace_path(pod_uid))
 
 
 def unplug(settings: NetworkSettings, pod_uid: str, address: str) -> None:
     """Remove the pod's cable and namespace. Repeating is harmless."""
-    name = settings.link_name(address)
-    if index_of(name) is not None:
-        with Netlink() as netlink:
-            _remove_link(netlink, name)
+    for name in (settings.link_name(address), settings.shaper_name(address)):
+        if index_of(name) is not None:
+            with Netlink() as netlink:
+                _remove_link(netlink, name)
     namespaces.remove(settings.namespace_path(pod_uid))
 
 
@@ -64,7 +79,7 @@ def remove_all(settings: NetworkSettings) -> None:
     """Remove every pod's cable, then the gateway's link; routes and neighbours go with them."""
     with Netlink() as netlink:
         for _, name in socket.if_nameindex():
-            if name == settings.bridge or _is_cable(settings, name):
+            if name == settings.bridge or _is_pods(settings, name):
                 _remove_link(netlink, name)
 
 
@@ -80,13 +95,17 @@ def _configure_pod_end(netlink: Netlink, settings: NetworkSettings, address: str
     netlink.add_link(Link("eth0", "veth", mac_of(address), settings.mtu), peer)
     for scope in ("all", "eth0"):
         sysctls.write(f"net.ipv4.conf/{scope}/accept_redirects", "0")
-    _disable_ipv6("eth0")
+    _prepare_ipv6(settings, "eth0")
     index = socket.if_nametoindex("eth0")
     netlink.set_up(1)
     netlink.set_up(index)
     netlink.set_address(index, address, 32)
     netlink.set_neighbour(index, settings.gateway, gateway_mac)
     netlink.set_route(Route("0.0.0.0/0", index, gateway=settings.gateway))
+    if address6 := settings.address6(address):
+        netlink.set_address(index, address6, 128)
+        netlink.set_neighbour(index, settings.gateway6, gateway_mac)
+        netlink.set_route(Route("::/0", index, gateway=settings.gateway6))
 
 
 def _configure_host_end(netlink: Netlink, settings: NetworkSettings, address: str) -> None:
@@ -95,20 +114,29 @@ def _configure_host_end(netlink: Netlink, settings: NetworkSettings, address: st
     index = socket.if_nametoindex(name)
     sysctls.write(f"net.ipv4.conf/{name}/rp_filter", "1")
     sysctls.write(f"net.ipv4.conf/{name}/forwarding", "1")
-    _disable_ipv6(name)
+    sysctls.write(f"net.ipv4.conf/{name}/route_localnet", "1")  # clients on loopback; pods themselves are kept off it
+    _prepare_ipv6(settings, name)
     netlink.set_up(index)
     netlink.set_neighbour(index, address, mac_of(address))
     netlink.set_route(Route(f"{address}/32", index, source=settings.gateway))
+    if address6 := settings.address6(address):
+        netlink.set_neighbour(index, address6, mac_of(address))
+        netlink.set_route(Route(f"{address6}/128", index, source=settings.gateway6))
 
 
-def _is_cable(settings: NetworkSettings, name: str) -> bool:
-    return name.startswith(settings.cable_prefix) and name[len(settings.cable_prefix) :].isdigit()
+def _is_pods(settings: NetworkSettings, name: str) -> bool:
+    """Whether it is a pod's cable, or the link through which one sends."""
+    prefixes = (settings.cable_prefix, settings.shaper_prefix)
+    return any(name.startswith(prefix) and name[len(prefix) :].isdigit() for prefix in prefixes)
 
 
-def _disable_ipv6(link: str) -> None:
-    """Pods have IPv4 only: no link-local address by which to reach the host past the rules."""
-    with contextlib.suppress(FileNotFoundError):
-        sysctls.write(f"net.ipv6.conf/{link}/disable_ipv6", "1")
+def _prepare_ipv6(settings: NetworkSettings, link: str) -> None:
+    """No addresses but those that are given: a link-local one would be a way to the host past the rules."""
+    is_used = bool(settings.pod_cidr6)
+    values = {"addr_gen_mode": "1", "accept_ra": "0", "accept_redirects": "0"} if is_used else {}
+    for name, value in {"disable_ipv6": "0" if is_used else "1", **values}.items():
+        with contextlib.suppress(FileNotFoundError):
+            sysctls.write(f"net.ipv6.conf/{link}/{name}", value)
 
 
 def _remove_link(netlink: Netlink, name: str) -> None:

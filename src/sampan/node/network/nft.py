@@ -4,6 +4,8 @@ import asyncio
 import json
 from typing import Any
 
+FAMILIES = ("inet", "ip", "ip6", "netdev")
+
 
 class NftError(Exception):
     """nft refused a transaction; the old rules stand. The text is what nft printed."""
@@ -24,9 +26,25 @@ async def query(*command: str) -> list[dict[str, Any]]:
     return items
 
 
+async def has_table(name: str) -> bool:
+    """Whether there is one of that name, of whatever family but netdev."""
+    tables = (item["table"] for item in await query("list", "tables") if "table" in item)
+    return any(table["name"] == name and table["family"] != "netdev" for table in tables)
+
+
 async def delete_table(name: str) -> None:
-    """Remove a table of ours; nothing happens when it isn't there."""
-    await apply(f"table ip {name}\ndelete table ip {name}\n")
+    """Remove our tables of that name, of whatever family; nothing happens to one that isn't there.
+
+    A kernel that lacks a family refuses all of it, and has no table of that family. NftError when it keeps one.
+    """
+    removals = {family: f"table {family} {name}\ndelete table {family} {name}\n" for family in FAMILIES}
+    try:
+        await apply("".join(removals.values()))
+    except NftError:
+        for item in await query("list", "tables"):
+            table = item.get("table", {})
+            if table.get("name") == name and table["family"] in removals:
+                await apply(removals[table["family"]])
 
 
 async def _run(arguments: tuple[str, ...], text: str) -> bytes:

@@ -29,13 +29,14 @@ def claim(run_dir: Path, name: str, value: str, owner: str, *, proc: Path = _PRO
     """Set it, remembering the old value if nobody did, and that `owner` needs it."""
     with _record(run_dir, name) as record:
         record.setdefault("old", read(name, proc))
+        record["name"] = name
         record["owners"] = sorted({*record.get("owners", ()), owner})
         if read(name, proc) != value:
             write(name, value, proc)
 
 
-def release(run_dir: Path, name: str, owner: str, *, proc: Path = _PROC) -> None:
-    """`owner` needs it no more; the last owner's going restores the old value."""
+def release(run_dir: Path, name: str, owner: str, *, keep: bool = False, proc: Path = _PROC) -> None:
+    """`owner` needs it no more; the last owner's going restores the old value, unless others are to `keep` it."""
     if not _path(run_dir, name).exists():
         return
     with _record(run_dir, name) as record:
@@ -43,11 +44,21 @@ def release(run_dir: Path, name: str, owner: str, *, proc: Path = _PROC) -> None
         record["owners"] = owners
         if owners or "old" not in record:
             return
-        if read(name, proc) != record["old"]:
-            write(name, record["old"], proc)
+        with suppress(FileNotFoundError):  # one of a link that is gone
+            if not keep and read(name, proc) != record["old"]:
+                write(name, record["old"], proc)
         record.clear()
     with suppress(OSError):
         run_dir.rmdir()
+
+
+def claimed(run_dir: Path, prefix: str) -> list[str]:
+    """The settings that somebody needs, of those whose names begin so."""
+    found = []
+    for path in run_dir.glob("sysctl-*.json"):
+        with suppress(FileNotFoundError, ValueError):
+            found.append(str(json.loads(path.read_bytes()).get("name") or ""))
+    return sorted(name for name in found if name.startswith(prefix))
 
 
 @contextmanager
@@ -78,4 +89,6 @@ def _path(run_dir: Path, name: str) -> Path:
 
 
 def _file(name: str, proc: Path) -> Path:
-    return proc / name.replace(".", "/")
+    """Up to the first slash, dots stand for slashes; what comes then may be a link's name with dots of its own."""
+    head, slash, rest = name.partition("/")
+    return proc / f"{head.replace('.', '/')}{slash}{rest}"

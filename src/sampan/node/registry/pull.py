@@ -37,6 +37,8 @@ class Pulls:
 
     def __init__(self, store: ImageStore, registries: Callable[[], Registries], clock: Clock) -> None:
         self._store, self._registries = store, registries
+        self.connector: Callable[[], aiohttp.TCPConnector | None] = lambda: None
+        """What makes a pull's connections, if they are not made as usual."""
         self._downloads = Downloads(store.downloads, clock)
 
     async def pull(self, ref: str, logins: Sequence[Login] = (), progress: Progress = silent) -> Image:
@@ -56,7 +58,7 @@ class Pulls:
             raise ImageError(str(error)) from error
         domain, _, path = wanted.repository.partition("/")
         last = ImageError("there is nobody to ask")
-        async with session.connection() as http:
+        async with session.connection(self.connector()) as http:
             for endpoint, login in _tries(self._registries().endpoints(domain, path), logins):
                 try:
                     return await self._from(http, endpoint, login, (wanted, progress)), login

@@ -62,11 +62,11 @@ class Manifest:
         return content.document(self.body)
 
 
-def connection() -> aiohttp.ClientSession:
-    """Connections for any number of registries; the caller closes it."""
+def connection(connector: aiohttp.TCPConnector | None = None) -> aiohttp.ClientSession:
+    """Connections for any number of registries; the caller closes it. They are made by the connector, if there is one."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=IDLE_SECONDS)
     return aiohttp.ClientSession(
-        timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=True
+        connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=True
     )
 
 

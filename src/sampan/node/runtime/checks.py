@@ -15,10 +15,9 @@ from pathlib import Path
 
 import orjson
 
-from sampan.node.runtime import idmap, spec
+from sampan.node.runtime import apparmor, idmap, spec
 from sampan.node.runtime.protocol import Features, Mount
 
-_APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 _MOUNTS = Path("/proc/self/mountinfo")
 _RECURSIVE_SINCE = (5, 12)
 _MAPPED_SINCE = (6, 3)
@@ -36,15 +35,7 @@ def features(described: bytes) -> Features:
     except (ValueError, AttributeError):
         options = namespaces = ()  # a runtime from before that command
     users = "user" in namespaces and _kernel() >= _MAPPED_SINCE and idmap.is_possible()
-    return Features("rro" in options and _kernel() >= _RECURSIVE_SINCE, has_apparmor(), users)
-
-
-def has_apparmor() -> bool:
-    """Whether the kernel enforces AppArmor profiles."""
-    try:
-        return _APPARMOR.read_text().strip() == "Y"
-    except OSError:
-        return False
+    return Features("rro" in options and _kernel() >= _RECURSIVE_SINCE, apparmor.is_enabled(), users)
 
 
 def seccomp_profile(path: str) -> spec.Tree:

@@ -56,7 +56,7 @@ class Container:
 
     def watch(self, pid: int, conmon_ended: Callable[[Container], None]) -> bool:
         """Holds the first process, and calls back when conmon ends. False if conmon is not there any more."""
-        self._init_fd = _open_process(pid, lambda: host.is_in_cgroup(pid, self.id))
+        self._init_fd = _open_process(pid, lambda: _is_of_container(pid, self.id))
         conmon = read_pid(os.path.join(self.folder, "conmon.pid"))
         self._conmon_fd = _open_process(conmon, lambda: self.id in _command_line(conmon))
         if self._conmon_fd < 0:
@@ -101,10 +101,16 @@ class Container:
 
     def kill_all(self) -> None:
         """SIGKILL to the first process and all others in the container's cgroup."""
+        rest = host.processes(self.cgroup) if host.has_cgroups() else self._beside()
         self.signal(signal.SIGKILL)
-        for pid in host.processes(self.cgroup):
+        for pid in rest:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+
+    def _beside(self) -> list[int]:
+        """The other processes, as long as the first one lives: afterwards its number means nothing."""
+        found = host.beside(read_pid(os.path.join(self.folder, "pid")))
+        return found if self.signal(0) else []
 
 
 def read_pid(path: str) -> int:
@@ -140,6 +146,13 @@ def _open_process(pid: int, is_ours: Callable[[], bool]) -> int:
         return fd
     os.close(fd)
     return -1
+
+
+def _is_of_container(pid: int, container_id: str) -> bool:
+    """Whether it is the first process of that container."""
+    if host.has_cgroups():
+        return host.is_in_cgroup(pid, container_id)
+    return container_id in _command_line(host.parent(pid))
 
 
 def _signal(fd: int, number: int) -> bool:

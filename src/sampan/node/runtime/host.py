@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from sampan.node.runtime import spec
+from sampan.node.runtime import apparmor, spec
 
 CGROUPS = Path("/sys/fs/cgroup")
 _HUGE_PAGES = Path("/sys/kernel/mm/hugepages")
@@ -19,10 +19,29 @@ _SYS_RESOURCE = "SYS_RESOURCE"
 def inspect() -> spec.Host:
     """Looks at the machine."""
     held = _capabilities()
-    lowest = -1000 if _SYS_RESOURCE in held else int(Path("/proc/self/oom_score_adj").read_text())
+    lowest = -1000 if _SYS_RESOURCE in held and not is_rootless() else int(Path("/proc/self/oom_score_adj").read_text())
+    profile = "" if is_rootless() else apparmor.load()
     return spec.Host(
-        is_cgroup_v2(), held, lowest, platform.machine(), os.path.isdir("/dev/mqueue"), tuple(_devices()), _huge()
+        is_cgroup_v2(),
+        held,
+        lowest,
+        machine=platform.machine(),
+        has_mqueue=os.path.isdir("/dev/mqueue"),
+        devices=tuple(_devices()),
+        huge_pages=_huge(),
+        has_cgroups=has_cgroups(),
+        apparmor=profile,
     )
+
+
+def is_rootless() -> bool:
+    """Whether root here is somebody else outside of this user namespace."""
+    return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
+
+
+def has_cgroups() -> bool:
+    """Whether there are cgroups that may be changed. Root needs them; a user has none but those that were delegated."""
+    return not is_rootless() or os.access(CGROUPS if is_cgroup_v2() else CGROUPS / "memory", os.W_OK)
 
 
 def _huge() -> tuple[str, ...]:
@@ -94,6 +113,28 @@ def is_in_cgroup(pid: int, name: str) -> bool:
     except OSError:
         return False
     return any(line.rpartition("/")[2] == name or f"/{name}/" in line for line in lines)
+
+
+def beside(pid: int) -> list[int]:
+    """The processes that see the same mounts as this one, which is a container's first: all others of the container."""
+    try:
+        mounts = os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return []
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{name}/ns/mnt") == mounts:
+                found.append(int(name))
+    return found
+
+
+def parent(pid: int) -> int:
+    """Who started it; 0 for a process that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(") ")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _hierarchies(cgroup: str) -> list[Path]:

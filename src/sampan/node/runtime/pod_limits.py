@@ -54,6 +54,8 @@ def _files(cgroup: str, limits: Resources) -> Iterator[_File]:
     relative = cgroup.strip("/")
     if not relative or ".." in relative.split("/"):
         raise ValueError(f"{cgroup!r} is no pod's place in the cgroup file system")
+    if not host.has_cgroups():
+        return iter(())
     return _v2(relative, limits) if host.is_cgroup_v2() else _v1(relative, limits)
 
 

@@ -19,6 +19,9 @@ CREATED: Final = "created"
 RUNNING: Final = "running"
 EXITED: Final = "exited"
 
+APPARMOR_DEFAULT: Final = "runtime/default"
+"""The AppArmor profile that a runtime has for containers that name none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -127,7 +130,7 @@ class ContainerConfig:
     seccomp_profile: str = ""
     """Path of the profile (JSON) of type Localhost."""
     apparmor: str = ""
-    """Name of a profile that the kernel has loaded; empty leaves it to the kernel."""
+    """Name of a profile that the kernel has loaded, or APPARMOR_DEFAULT; empty for the runtime's own if it has one."""
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False

@@ -12,7 +12,7 @@ from typing import Any
 
 from sampan.node.images.users import User
 from sampan.node.runtime import seccomp
-from sampan.node.runtime.protocol import ContainerConfig, Mount, Resources
+from sampan.node.runtime.protocol import APPARMOR_DEFAULT, ContainerConfig, Mount, Resources
 
 Tree = dict[str, Any]
 
@@ -64,6 +64,10 @@ class Host:
     """The host's device nodes as the specification lists them, for privileged containers."""
     huge_pages: tuple[str, ...] = ()
     """Sizes (`2MB`) that its cgroups can limit."""
+    has_cgroups: bool = True
+    """Whether containers can have cgroups of their own, and so limits."""
+    apparmor: str = ""
+    """The AppArmor profile of containers that name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,17 @@ def _process(config: ContainerConfig, user: User, host: Host) -> Tree:
         "noNewPrivileges": config.no_new_privileges,
         "oomScoreAdj": max(config.oom_score_adj, host.lowest_oom_score_adj),
     }
-    return {**tree, "apparmorProfile": config.apparmor} if config.apparmor else tree
+    profile = _apparmor(config, host)
+    return {**tree, "apparmorProfile": profile} if profile else tree
+
+
+def _apparmor(config: ContainerConfig, host: Host) -> str:
+    """A container that names no profile has the host's own, unless it is privileged. Raises SpecError."""
+    if config.apparmor == APPARMOR_DEFAULT:
+        if not host.apparmor:
+            raise SpecError("the default AppArmor profile could not be loaded on this host (it takes apparmor_parser)")
+        return host.apparmor
+    return config.apparmor or ("" if config.privileged else host.apparmor)
 
 
 def _environment(config: ContainerConfig) -> list[str]:
@@ -198,7 +212,7 @@ def _default_mounts(config: ContainerConfig, place: Place, host: Host) -> list[T
         file_system("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         *mqueue,
         file_system("/sys", "sysfs", [*strict, access]),
-        file_system("/sys/fs/cgroup", "cgroup", cgroup_options),
+        *([file_system("/sys/fs/cgroup", "cgroup", cgroup_options)] if host.has_cgroups else []),
         shm,
     ]
 
@@ -227,11 +241,12 @@ def _mount(mount: Mount) -> Tree:
 
 
 def _linux(config: ContainerConfig, place: Place, host: Host) -> Tree:
-    tree: Tree = {
-        "cgroupsPath": f"/{config.cgroup_parent.strip('/')}/{place.id}",
-        "namespaces": _namespaces(config, place, host),
-        "resources": _resources(config, host),
-    }
+    tree: Tree = {"namespaces": _namespaces(config, place, host)}
+    if host.has_cgroups:
+        tree |= {
+            "cgroupsPath": f"/{config.cgroup_parent.strip('/')}/{place.id}",
+            "resources": _resources(config, host),
+        }
     if config.sysctls:
         tree["sysctl"] = dict(config.sysctls)
     tree |= users(place.user_namespace, place.first_id, tree["namespaces"])

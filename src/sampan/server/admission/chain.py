@@ -273,8 +273,12 @@ class Chain:
         series = phase.whole
         try:
             for needs, step, series in phase.steps:
-                if needs and not any(needs):
-                    continue
+                for live in needs:
+                    if live:
+                        break
+                else:  # no call for what nearly all requests ask in vain
+                    if needs:
+                        continue
                 await step(attributes, lookup)
                 ended = now()
                 seconds = ended - started

@@ -26,7 +26,6 @@ from sampan.server.cache import encode, prefix
 from sampan.store.protocol import Compare, Delete, Put
 
 PORTS = "/ranges/nodeports/"
-FAMILIES = ("IPv4",)
 MANAGER = "sampan-apiserver"
 
 Tree = dict[str, Any]
@@ -50,7 +49,7 @@ class ServiceAddresses:
         service = attributes.born()
         spec, before = service["spec"], old.get("spec") or {} if old is not None else None
         service_families.keep_allocated(spec, before)
-        causes = service_families.initialize(spec, before, FAMILIES)
+        causes = service_families.initialize(spec, before, self._addresses.families)
         if causes:
             raise status.invalid("", SERVICE.name, objects.name(service), causes)
         self._move_addresses(attributes, service, before, lookup)
@@ -72,14 +71,29 @@ class ServiceAddresses:
             attributes.writes += [Delete(_key(IPADDRESS, address)) for address in held]
             return
         had_none = before is None or not service_shape.needs_cluster_ip(before)
-        if not had_none or service_shape.is_headless(spec):
+        if service_shape.is_headless(spec) or not (had_none or held):
             return
-        asked = spec.get("clusterIP") or ""
-        address, given = (
-            self._addresses.asked(service, asked, lookup) if asked else self._addresses.free(service, lookup)
-        )
-        spec["clusterIP"], spec["clusterIPs"] = address, [address]
-        self._take(attributes, service, address, given)
+        families = spec.get("ipFamilies") or ()
+        attributes.writes += [Delete(_key(IPADDRESS, address)) for address in held[len(families) or 1 :]]
+        self._complete(attributes, service, len(held), lookup)
+
+    def _complete(self, attributes: Attributes, service: Tree, held: int, lookup: Lookup) -> None:
+        """One address for each of the service's families, of which it `held` so many before."""
+        spec = service["spec"]
+        found = list(spec.get("clusterIPs") or ())
+        for number, family in enumerate(spec.get("ipFamilies") or ()):
+            if number < held:
+                continue
+            asked = found[number] if number < len(found) else ""
+            address, given = (
+                self._addresses.asked(service, asked, lookup)
+                if asked
+                else self._addresses.free(service, family, lookup)
+            )
+            found[number:] = [address, *found[number + 1 :]]
+            self._take(attributes, service, address, given)
+        if found:
+            spec["clusterIP"], spec["clusterIPs"] = found[0], found
 
     def _take(self, attributes: Attributes, service: Tree, address: str, given: Range) -> None:
         key = _key(IPADDRESS, address)

@@ -28,19 +28,23 @@ _OUTSIDE = "the provided network does not match the current range"
 _PORT_ALLOCATED = "provided port is already allocated"
 _PORT_OUTSIDE = f"provided port is not in the valid range. The range of valid ports is {FIRST_PORT}-{LAST_PORT}"
 
+FAMILIES = {4: "IPv4", 6: "IPv6"}
+
 Tree = dict[str, Any]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """IPv4 addresses of one ServiceCIDR. `item` is None for the configured range, before any ServiceCIDR is there."""
+    """Addresses of one family of a ServiceCIDR. `item` is None for a configured range, before any ServiceCIDR is there."""
 
-    network: ipaddress.IPv4Network
+    network: Network
     item: Item | None = None
 
     def candidates(self, seed: int) -> Iterator[str]:
         """Every address that a service may have, the upper part first, from a place that the seed gives."""
-        first, last = 1, self.network.num_addresses - 2
+        first, last = 1, self._last
         size = last - first + 1
         if size <= 0:
             return
@@ -50,29 +54,42 @@ class Range:
         for number in _spread(first, first + kept - 1, seed):
             yield str(self.network[number])
 
+    @property
+    def _last(self) -> int:
+        """IPv6 has no broadcast address."""
+        return self.network.num_addresses - (2 if self.network.version == 4 else 1)
+
+    def gives(self, address: Address) -> bool:
+        """Whether a service may have this address, which is in the range."""
+        return 1 <= int(address) - int(self.network.network_address) <= self._last
+
 
 class Addresses:
-    """The cluster's service addresses."""
+    """The cluster's service addresses. `configured` are a range, or one of each family, with a comma."""
 
     def __init__(self, configured: str) -> None:
-        self._configured = ipaddress.IPv4Network(configured)
+        self._configured = [ipaddress.ip_network(text) for text in configured.split(",")]
+        self.families = tuple(FAMILIES[network.version] for network in self._configured)
+        """Those that services can have, the usual one first."""
 
     def ranges(self, lookup: Lookup) -> list[Range]:
         """The ranges that give out addresses now, the default one first."""
         items = lookup.all(SERVICECIDR)
         if not items:
-            return [Range(self._configured)]
+            return [Range(network) for network in self._configured]
         found = []
         for item in sorted(items, key=lambda i: objects.name(i.tree) != service_cidr.DEFAULT_NAME):
             is_ready = not conditions.is_false(item.tree, "Ready") and not objects.is_deleting(item.tree)
             listed = service_cidr.cidrs(item.tree) if is_ready else ()
-            found += [Range(ipaddress.IPv4Network(text), item) for text in listed if ":" not in text]
+            found += [Range(ipaddress.ip_network(text), item) for text in listed]
         return found
 
-    def free(self, service: Tree, lookup: Lookup) -> tuple[str, Range]:
+    def free(self, service: Tree, family: str, lookup: Lookup) -> tuple[str, Range]:
         """An address for a service that asks for none. Raises ApiError 500 when there is none left."""
         seed = zlib.crc32(objects.uid(service).encode())
         for given in self.ranges(lookup):
+            if FAMILIES[given.network.version] != family:
+                continue
             for address in given.candidates(seed):
                 if lookup.get(IPADDRESS, "", address) is None:
                     return address, given
@@ -85,7 +102,7 @@ class Addresses:
         why = ""
         if not holding:
             why = _OUTSIDE
-        elif all(parsed in (g.network.network_address, g.network.broadcast_address) for g in holding):
+        elif not any(given.gives(parsed) for given in holding):
             network = holding[0].network
             why = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
         elif lookup.get(IPADDRESS, "", address) is not None:
@@ -94,7 +111,7 @@ class Addresses:
             text = f"failed to allocate IP {address}: {why}"
             cause = status.invalid_value("spec.clusterIPs", service["spec"].get("clusterIPs"), text)
             raise status.invalid("", SERVICE.name, objects.name(service), [cause])
-        return address, holding[0]
+        return str(parsed), holding[0]
 
 
 @dataclass(slots=True)

@@ -79,8 +79,8 @@ class ProxyHandler:
             return await forwarding.forward(way_out, target, forwarding.with_path(request, path, headers))
         headers["x-forwarded-uri"] = outbound.escaped(proxied_links.join(prefix, path))
         answer = await forwarding.forward(way_out, target, forwarding.with_path(request, path, headers))
-        hosts = (target.address, target.host, request.headers.get("host", ""))
-        return proxied_links.Rewriter(prefix, hosts).response(answer)
+        rewriter = proxied_links.Rewriter(prefix, (target.address, target.host), request.headers.get("host", ""))
+        return rewriter.response(answer)
 
     def _target(self, call: Call) -> Target:
         name = split(call)

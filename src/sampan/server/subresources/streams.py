@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from sampan.kinds.core import node as nodes
 from sampan.kinds.core.node import NODE
 from sampan.meta import objects, status
 from sampan.server import spdy_bridge
@@ -187,9 +188,11 @@ def _url(node: Tree, verb: str, place: str, query: list[tuple[str, str]], *, is_
 
 def agent_address(node: Tree) -> str | None:
     """Host and port of a node's agent; None while it says none."""
-    addresses = {a.get("type"): a.get("address") for a in objects.get_path(node, "status.addresses") or ()}
+    address = nodes.address(node, "InternalIP")
     port = objects.get_path(node, "status.daemonEndpoints.kubeletEndpoint.Port")
-    return f"{addresses['InternalIP']}:{port}" if port and addresses.get("InternalIP") else None
+    if not (port and address):
+        return None
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def is_simulated(node: Tree) -> bool:

@@ -99,14 +99,14 @@ class Plugin:
                 if _MARK.encode() in path.read_bytes()[:200]:
                     path.unlink()
 
-    def expect(self, pod_uid: str, netns: str, address: str) -> None:
+    def expect(self, pod_uid: str, netns: str, addresses: tuple[str, ...]) -> None:
         """Says where the pod's namespace is, before its sandbox is made."""
         folder = self._pods / pod_uid
         folder.mkdir(parents=True, exist_ok=True)
         link = folder / "netns"
         link.unlink(missing_ok=True)
         link.symlink_to(netns)
-        (folder / "result").write_bytes(orjson.dumps(_result(netns, address)))
+        (folder / "result").write_bytes(orjson.dumps(_result(netns, addresses)))
 
     def forget(self, pod_uid: str) -> None:
         """After the pod's sandbox is gone."""
@@ -134,12 +134,17 @@ def comes_first(facts: Facts) -> bool:
 _CONFIG = {"cniVersion": _VERSION, "name": NETWORK, "plugins": [{"type": PLUGIN}]}
 
 
-def _result(netns: str, address: str) -> dict[str, object]:
+def _result(netns: str, addresses: tuple[str, ...]) -> dict[str, object]:
     return {
         "cniVersion": _VERSION,
         "interfaces": [{"name": "eth0", "sandbox": netns}],
-        "ips": [{"version": "4", "interface": 0, "address": f"{address}/32"}],
+        "ips": [_ip(address) for address in addresses],
     }
+
+
+def _ip(address: str) -> dict[str, object]:
+    version, length = ("6", 128) if ":" in address else ("4", 32)
+    return {"version": version, "interface": 0, "address": f"{address}/{length}"}
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

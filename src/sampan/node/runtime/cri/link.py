@@ -13,7 +13,7 @@ import orjson
 
 from sampan.node.rpc.client import NOTHING, Client
 from sampan.node.rpc.service import RpcError
-from sampan.node.runtime import checks
+from sampan.node.runtime import apparmor
 from sampan.node.runtime.cri import api
 from sampan.node.runtime.protocol import Features, RuntimeUnusable
 
@@ -103,8 +103,8 @@ def _handlers(told: Sequence[Tree], settings: Tree) -> dict[str, Features]:
     """Runtimes since containerd 2.0 say what each can do; before, they can do neither."""
     names = ["", *((settings.get("containerd") or {}).get("runtimes") or {})]
     can = {each["name"]: (each["features"] or {}) for each in told}
-    apparmor = checks.has_apparmor()
-    return {name: Features(bool(can.get(name, {}).get("recursive_read_only_mounts")), apparmor) for name in names}
+    has_apparmor = apparmor.is_enabled()
+    return {name: Features(bool(can.get(name, {}).get("recursive_read_only_mounts")), has_apparmor) for name in names}
 
 
 def _json(text: str | None) -> Tree:

@@ -9,6 +9,7 @@ from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
 from sampan.node.images.store import ImageStore
 from sampan.node.network.pod_network import PodAttachment, PodNetwork
+from sampan.node.network.pod_request import NOTHING, PodRequest
 from sampan.node.network.settings import NetworkSettings
 from sampan.node.runtime.cri.images import CriImages
 from sampan.node.runtime.cri.link import Link
@@ -25,11 +26,11 @@ class CriNetwork(PodNetwork):
         super().__init__(settings)
         self._runtime = runtime
 
-    async def add(self, pod_uid: str, namespace: str = "") -> PodAttachment:
+    async def add(self, pod_uid: str, request: PodRequest = NOTHING) -> PodAttachment:
         """A namespace with address, which the pod's sandbox will find."""
-        attachment = await super().add(pod_uid, namespace)
+        attachment = await super().add(pod_uid, request)
         assert self._runtime.plugin is not None, "the runtime is not open"
-        self._runtime.plugin.expect(pod_uid, attachment.netns_path, attachment.ip)
+        self._runtime.plugin.expect(pod_uid, attachment.netns_path, attachment.ips)
         return attachment
 
     async def remove(self, pod_uid: str) -> None:

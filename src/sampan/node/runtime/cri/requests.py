@@ -14,6 +14,7 @@ import orjson
 from sampan.node.runtime import spec
 from sampan.node.runtime.cri import api
 from sampan.node.runtime.protocol import (
+    APPARMOR_DEFAULT,
     CREATED,
     EXITED,
     RUNNING,
@@ -231,8 +232,10 @@ def _security(config: ContainerConfig) -> Tree:
 
 def _apparmor(name: str) -> Tree | None:
     """Where nothing is said, the runtime applies its own profile, if the kernel has AppArmor at all."""
-    if name in ("", "unconfined"):
-        return {"profile_type": api.UNCONFINED} if name else None
+    if not name:
+        return None
+    if name in (APPARMOR_DEFAULT, "unconfined"):
+        return {"profile_type": api.RUNTIME_DEFAULT if name == APPARMOR_DEFAULT else api.UNCONFINED}
     return {"profile_type": api.LOCALHOST, "localhost_ref": name}
 
 

@@ -1,0 +1,48 @@
+"""Renewal: the running agent's certificates are replaced before they end; no pod and no open stream notices."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from sampan.client.http import REQUEST_SECONDS, HttpTransport
+from sampan.kit.dice import Dice
+from sampan.kit.tasks import Tasks
+from sampan.node import certificates
+from sampan.node.agent import Agent
+from sampan.node.certificates import Files, Rotation
+from sampan.node.server import NodeServer
+from sampan.web.certificates import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Where the agent's certificates are, and by which names its port is served."""
+
+    client: Files
+    serving: Files
+    hosts: tuple[str, ...]
+
+
+def start(pairs: Pairs, agent: Agent, server: NodeServer, tasks: Tasks) -> None:
+    """Keeps both fresh. One pair for both purposes is not the API's to give, and stays as it is."""
+    parts, node = agent.parts, agent.settings.node
+    transport = parts.client.transport
+    if pairs.client.key == pairs.serving.key or not isinstance(transport, HttpTransport):
+        return
+    dice = Dice(int(parts.ids.uid().replace("-", ""), 16))
+
+    async def use_as_client(pair: Pair) -> None:
+        access = replace(transport.access, certificate=pair.certificate.decode(), key=pair.key.decode())
+        transport.change(access)
+        await parts.clock.sleep(REQUEST_SECONDS)  # what was under way has its answer by then
+        await transport.drop_former()
+
+    async def use_as_server(pair: Pair) -> None:
+        server.change(str(pairs.serving.certificate), str(pairs.serving.key))
+
+    def keep(asked: certificates.Asked, files: Files, use: Callable[[Pair], Awaitable[None]]) -> None:
+        name = files.certificate.name
+        tasks.spawn(Rotation(parts.client, parts.clock, asked, files).run(dice.of(name), use), f"renewal of {name}")
+
+    keep(certificates.client(node), pairs.client, use_as_client)
+    if not agent.settings.is_simulated:
+        keep(certificates.serving(node, pairs.hosts), pairs.serving, use_as_server)

@@ -1,0 +1,138 @@
+"""A disk that fills up, and a clock that jumps: pods go on, what was acknowledged is there, and all goes on afterwards."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.clients import leaks, pods
+from tests.clients.conftest import CLIENTS, NAME, TRUSTING, Cluster, busybox_image, needs_root
+
+pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+
+MEBIBYTES = 96
+MADE_UP_CLOCK = CLIENTS / "libfaketimeMT.so.1"
+
+
+@dataclass
+class Machine:
+    """A disk of its own, and a clock that shows the right time plus what a file says."""
+
+    disk: Path
+    offset: Path
+
+    def set_clock(self, offset: str) -> None:
+        fresh = self.offset.with_suffix(".new")
+        fresh.write_text(f"{offset}\n")
+        fresh.rename(self.offset)
+
+    def fill(self) -> None:
+        """Nothing fits any more."""
+        with contextlib.suppress(OSError), open(self.disk / "filler", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 16))
+
+    def free(self) -> None:
+        (self.disk / "filler").unlink()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    directory = tmp_path_factory.mktemp("machine")
+    made = Machine(directory / "disk", directory / "offset")
+    made.disk.mkdir()
+    made.set_clock("+0")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEBIBYTES}m", "small", made.disk], check=True)
+    yield made
+    subprocess.run(["umount", made.disk], check=True)
+
+
+@pytest.fixture(scope="module")
+def cluster(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster whose processes have that disk, and see that clock; time that passes is the machine's own."""
+    directory = tmp_path_factory.mktemp("cluster")
+    made = Cluster(machine.disk / "data", directory / "kubeconfig", f"{NAME}-hard")
+    faked = {"LD_PRELOAD": str(MADE_UP_CLOCK), "FAKETIME_TIMESTAMP_FILE": str(machine.offset)}
+    faked |= {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    assert MADE_UP_CLOCK.exists() or not os.environ.get("CI")
+    words = [f"{key}={value}" for key, value in faked.items()] if MADE_UP_CLOCK.exists() else []
+    where = ("--name", made.name, "--data-dir", str(made.directory), "--kubeconfig", str(made.kubeconfig))
+    try:
+        made.run("env", *words, "sampan", "up", *where, "--yes", *TRUSTING)
+        busybox_image(made, directory)
+        shutil.rmtree(directory / "busybox")
+        yield made
+    finally:
+        made.sampan("down", "--purge", check=False)
+    assert leaks.of_pods(made.directory, made.name) == set()
+
+
+def life(cluster: Cluster, name: str) -> tuple[str, int]:
+    """Which container runs, and the how many-th it is."""
+    (found,) = pods.status(cluster, name)["containerStatuses"]
+    assert "running" in found["state"]
+    return found["containerID"], found["restartCount"]
+
+
+def test_a_full_disk(cluster: Cluster, machine: Machine) -> None:
+    """Writes are refused with the reason, reads and pods go on; once there is room everything works without help."""
+    pods.create(cluster, pods.thing("ConfigMap", "kept"), pods.pod("steady", pods.container()))
+    pods.wait(cluster, pods.READY, "steady")
+    before = life(cluster, "steady")
+    machine.fill()
+    refused = cluster.refused("create", "configmap", "lost")
+    assert "the store could not write: database or disk is full" in refused
+    assert "disk is full" in cluster.refused("run", "lost", "--image=busybox:1.36")
+    assert cluster.get("configmap", "kept")["metadata"]["name"] == "kept"
+    assert life(cluster, "steady") == before
+    machine.free()
+    cluster.until("a write", lambda: cluster.run("kubectl", "create", "configmap", "late", check=False).returncode == 0)
+    pods.create(cluster, pods.pod("after", pods.container()))
+    pods.wait(cluster, pods.READY, "after")
+    assert cluster.kubectl("exec", "steady", "--", "echo", "there") == "there\n"
+    assert life(cluster, "steady") == before
+    names = {item["metadata"]["name"] for item in cluster.get("configmaps")["items"]}
+    assert {"kept", "late"} <= names and "lost" not in names
+    cluster.kubectl("delete", "pod", "steady", "after")
+
+
+@pytest.mark.skipif(not MADE_UP_CLOCK.exists() and not os.environ.get("CI"), reason="needs libfaketime (scripts/test)")
+def test_a_clock_that_jumps(cluster: Cluster, machine: Machine) -> None:
+    """Two hours ahead and back again: the node stays Ready, no container is started anew, new pods run."""
+    pods.create(cluster, pods.pod("steady", pods.container()))
+    pods.wait(cluster, pods.READY, "steady")
+    before, begun = life(cluster, "steady"), made_at(cluster, "pod/steady")
+    machine.set_clock("+2h")
+    cluster.until("the clock has jumped", lambda: made_later(cluster, "ahead", begun))
+    new_pod(cluster, "in-the-future")
+    machine.set_clock("+0")
+    cluster.until("the clock is back", lambda: not made_later(cluster, "back", begun))
+    new_pod(cluster, "back-again")
+    assert life(cluster, "steady") == before
+    cluster.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=1s")
+    assert not cluster.get("nodes")["items"][0]["spec"].get("taints")
+    cluster.kubectl("delete", "pod", "steady", "in-the-future", "back-again")
+
+
+def new_pod(cluster: Cluster, name: str) -> None:
+    """One that gets a token, and a volume with it."""
+    pods.create(cluster, pods.pod(name, pods.container("test -s /var/run/secrets/kubernetes.io/serviceaccount/token")))
+    pods.wait(cluster, pods.SUCCEEDED, name)
+
+
+def made_at(cluster: Cluster, name: str) -> str:
+    return str(cluster.get(name)["metadata"]["creationTimestamp"])
+
+
+def made_later(cluster: Cluster, prefix: str, than: str) -> bool:
+    """Whether something that is made now is later than that by an hour or so."""
+    output = cluster.kubectl("create", "configmap", prefix, "--dry-run=server", "-o", "json")
+    found = str(json.loads(output)["metadata"]["creationTimestamp"])
+    return datetime.fromisoformat(found) - datetime.fromisoformat(than) > timedelta(hours=1)

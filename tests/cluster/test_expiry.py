@@ -1,0 +1,96 @@
+"""A node whose certificate has ended: who can make it a new one does, and everybody else is told the mend."""
+
+from pathlib import Path
+
+import pytest
+
+from sampan.cluster import expiry, host, pki
+from sampan.cluster.settings import Settings
+from sampan.kit.clock import SystemClock
+from sampan.web import certificates
+from sampan.web.certificates import Subject
+
+NOW = 1_700_000_000.0
+YEAR = 365 * 24 * 3600
+
+
+def expired(cluster: Settings) -> Settings:
+    """Its node's certificate ended in 2024."""
+    authority = certificates.new_authority("sampan-ca", NOW)
+    for name in cluster.node_names():
+        certificates.issue(authority, Subject(f"system:node:{name}"), NOW).save(cluster.path("pki"), pki.node(name))
+    return cluster
+
+
+def test_what_is_told(tmp_path: Path) -> None:
+    """When it ended, and what helps here; nothing before, or where there is nothing to read."""
+    cluster = Settings("tide", tmp_path, nodes=2)
+    assert expiry.nodes(cluster, NOW) == {}
+    expired(cluster)
+    assert expiry.nodes(cluster, NOW + YEAR - 400) == {}
+    assert expiry.nodes(cluster, NOW + YEAR) == {
+        name: f"the certificate of node {name} expired on 2024-11-13T22:08:20Z: "
+        "sampan down --name tide, then sampan up --name tide"
+        for name in ("sampan-tide", "sampan-tide-2")
+    }
+    (tmp_path / "pki" / "node-sampan-tide.crt").write_text("damaged")
+    assert list(expiry.nodes(cluster, NOW + YEAR)) == ["sampan-tide-2"]
+    joined = expired(Settings("n", tmp_path, joined_to="https://192.0.2.7:6443", joined_as="worker"))
+    assert "sampan node leave, then join with a new token" in expiry.nodes(joined, NOW + YEAR)["worker"]
+
+
+def test_a_joined_node_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be Ready: said at once, and nothing is written."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    joined = expired(Settings("n", tmp_path / "n", joined_to="https://192.0.2.7:6443", joined_as="worker"))
+    with pytest.raises(host.HostError, match="worker expired on 2024-.*sampan node leave, then join with a new token"):
+        host.start(joined, print)
+    assert not (tmp_path / "n" / "cluster.json").exists()
+
+
+@pytest.mark.parametrize("plane_runs", [True, False])
+def test_a_local_node_gets_new_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plane_runs: bool) -> None:
+    """Before its agent reads them, whether the control plane is new or runs on."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    cluster = expired(Settings("tide", tmp_path / "tide", runtime="simulated"))
+    found: list[dict[str, str]] = []
+
+    class Start:
+        def __init__(self, tell: object) -> None:
+            pass
+
+        def agents(self, cluster: Settings, missing: list[int]) -> None:
+            found.append(expiry.nodes(cluster, SystemClock().now()))
+
+        def control_plane(self, *arguments: object) -> None:
+            assert not plane_runs
+
+        def await_running(self, *arguments: object) -> None:
+            assert plane_runs
+
+        def wait(self, cluster: Settings) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    class Plane:
+        pid = 1
+
+    monkeypatch.setattr(host, "_Start", Start)
+    if plane_runs:
+        monkeypatch.setattr(host, "control_plane", lambda cluster: Plane())
+    host.start(cluster, print)
+    assert found == [{}]
+
+
+def test_an_agent_that_runs_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads no new files: it has to be ended first."""
+    cluster = expired(Settings("tide", tmp_path, runtime="simulated"))
+
+    class Agent:
+        pid = 1
+
+    monkeypatch.setattr(host, "node_agent", lambda cluster, name: Agent())
+    with pytest.raises(host.HostError, match="sampan down --name tide, then sampan up --name tide"):
+        host.start(cluster, print)

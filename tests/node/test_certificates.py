@@ -1,0 +1,261 @@
+"""A node's certificates: asked for, kept in files, renewed in time, and changed under a running agent."""
+
+import asyncio
+import base64
+import contextlib
+import ssl
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sampan.client.http import HttpTransport
+from sampan.client.kubeconfig import Access
+from sampan.kinds.parts import csr
+from sampan.kit.dice import Dice
+from sampan.meta.status import bad_request
+from sampan.node import certificates
+from sampan.node.certificates import Files, NotIssued, Rotation
+from sampan.node.server import NodeServer
+from sampan.web.certificates import Order, Pair, Subject, issue, lifetime, new_authority, sign
+from sampan.web.listener import Address, Listener, server_context
+from sampan.web.message import Request, Response
+
+NOW = 1_767_225_600.0
+DAY = 86400.0
+AUTHORITY = new_authority("ca", NOW)
+
+Object = dict[str, Any]
+
+
+class Clock:
+    """Nobody waits: what sleeps finds that the time has passed."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        await asyncio.sleep(0)
+
+
+class Signing:
+    """The API as far as requests go: signs each at the third look, unless it is told otherwise."""
+
+    def __init__(self, clock: Clock, days: float = 10.0) -> None:
+        self._clock, self._days = clock, days
+        self.requests: list[Object] = []
+        self.conditions: list[Object] = [{"type": "Approved", "status": "True"}]
+        self.refusals = 0
+        self._looks = 0
+
+    async def create(self, kind: Any, obj: Object) -> Object:
+        if self.refusals:
+            self.refusals -= 1
+            raise bad_request("not today")
+        self.requests.append(obj)
+        self._looks = 0
+        return {**obj, "metadata": {"name": f"csr-{len(self.requests)}"}}
+
+    async def get(self, kind: Any, name: str) -> Object:
+        self._looks += 1
+        if self._looks < 3:
+            return {"metadata": {"name": name}, "status": {}}
+        asked = self.requests[-1]["spec"]
+        order = Order(base64.b64decode(asked["request"]), tuple(asked["usages"]), int(self._days * DAY))
+        signed = sign(AUTHORITY, order, self._clock.now())
+        return {
+            "metadata": {"name": name},
+            "status": {"conditions": self.conditions, "certificate": base64.b64encode(signed).decode()},
+        }
+
+
+def files(folder: Path, name: str = "node") -> Files:
+    return Files(folder / f"{name}.crt", folder / f"{name}.key")
+
+
+async def test_a_pair_is_asked_for() -> None:
+    """As the signers want it, for a new key that does not leave the machine."""
+    clock = Clock()
+    api: Any = Signing(clock)
+    pair = await certificates.ask(api, clock, certificates.serving("n1", ("n1", "192.0.2.1")))  # type: ignore[arg-type]
+    spec = api.requests[0]["spec"]
+    asked = csr.parse(spec["request"])
+    assert csr.refusal(asked, spec["usages"], spec["signerName"]) == ""
+    assert (asked.common_name, asked.dns_names, asked.addresses) == ("system:node:n1", ("n1",), ("192.0.2.1",))
+    assert b"PRIVATE KEY" in pair.key and pair.key not in base64.b64decode(spec["request"])
+    again = await certificates.ask(api, clock, certificates.client("n1"))  # type: ignore[arg-type]
+    spec = api.requests[1]["spec"]
+    assert csr.refusal(csr.parse(spec["request"]), spec["usages"], csr.KUBELET_CLIENT) == ""
+    assert again.key != pair.key
+
+
+@pytest.mark.parametrize("type", ["Denied", "Failed"])
+async def test_a_refused_request(type: str) -> None:
+    """The reason is told; one that nobody looks at is given up in the end."""
+    clock = Clock()
+    api: Any = Signing(clock)
+    api.conditions = [{"type": type, "message": "no room"}]
+    with pytest.raises(NotIssued, match=f"csr-1 was {type.lower()}: no room"):
+        await certificates.ask(api, clock, certificates.client("n1"))  # type: ignore[arg-type]
+    api.conditions = []
+    with pytest.raises(NotIssued, match="kubectl describe csr csr-2"):
+        await certificates.ask(api, clock, certificates.client("n1"), 60.0)  # type: ignore[arg-type]
+
+
+async def test_renewal_in_time(tmp_path: Path) -> None:
+    """Between 70 and 90 % of each life, again and again; a refusal is tried again; the files change as one."""
+    clock = Clock()
+    api: Any = Signing(clock)
+    kept = files(tmp_path)
+    kept.save(issue(AUTHORITY, Subject("system:node:n1", ("system:nodes",)), NOW))
+    api.refusals = 2
+    seen: list[tuple[float, Pair]] = []
+
+    async def use(pair: Pair) -> None:
+        seen.append((clock.now(), pair))
+        assert kept.load() == pair
+        if len(seen) == 3:
+            raise asyncio.CancelledError
+
+    start, end = lifetime(kept.load().certificate)
+    with contextlib.suppress(asyncio.CancelledError):
+        await Rotation(api, clock, certificates.client("n1"), kept).run(Dice(7), use)  # type: ignore[arg-type]
+    for when, pair in seen:
+        share = (when - start) / (end - start)
+        assert 0.7 <= share <= 0.91
+        start, end = lifetime(pair.certificate)
+    assert len({pair.key for _, pair in seen}) == 3
+    assert stat.S_IMODE(kept.key.stat().st_mode) == 0o600
+
+
+async def test_renewal_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be read, written or used at first is tried again, with the same pair; nothing ends."""
+    clock = Clock()
+    api: Any = Signing(clock)
+    kept = files(tmp_path)
+    failures: list[Exception] = [OSError(28, "No space left"), PermissionError(13, "denied"), ssl.SSLError("no")]
+    save, load, used = Files.save, Files.load, []
+
+    def failing_load(self: Files) -> Pair:
+        if len(failures) == 3:
+            failures.pop(0)
+            kept.key.parent.mkdir(exist_ok=True)
+            save(kept, issue(AUTHORITY, Subject("system:node:n1", ("system:nodes",)), NOW))
+            raise PermissionError(13, "denied")
+        return load(self)
+
+    def failing_save(self: Files, pair: Pair) -> None:
+        if len(failures) == 2:
+            raise failures.pop(0)
+        save(self, pair)
+
+    async def use(pair: Pair) -> None:
+        used.append(pair)
+        if failures:
+            raise failures.pop(0)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Files, "load", failing_load)
+    monkeypatch.setattr(Files, "save", failing_save)
+    with contextlib.suppress(asyncio.CancelledError):
+        await Rotation(api, clock, certificates.client("n1"), kept).run(Dice(7), use)  # type: ignore[arg-type]
+    assert len(api.requests) == 1
+    assert used == [load(kept), load(kept)]
+
+
+def test_a_change_that_was_broken_off(tmp_path: Path) -> None:
+    """Certificate and key are of one pair, wherever it broke off."""
+    old, new = (issue(AUTHORITY, Subject("system:node:n1"), NOW) for _ in range(2))
+    fresh = tmp_path / "node.crt.fresh"
+    kept = files(tmp_path)
+    kept.save(old)
+    fresh.write_bytes(new.certificate)  # before the key was there
+    kept.settle()
+    assert kept.load() == old and not fresh.exists()
+    fresh.write_bytes(new.certificate)
+    kept.key.write_bytes(new.key)  # after it
+    kept.settle()
+    assert kept.load() == new and not fresh.exists()
+    kept.settle()
+    assert kept.load() == new
+
+
+async def test_a_client_changes_its_certificate(tmp_path: Path) -> None:
+    """Requests from then on bear the new one; an answer that is under way comes all the same."""
+    served, names = files(tmp_path, "server"), ("system:node:old", "system:node:new")
+    served.save(issue(AUTHORITY, Subject("server", hosts=("127.0.0.1",)), NOW, years=10))
+    (tmp_path / "ca.crt").write_bytes(AUTHORITY.certificate)
+    old, new = (issue(AUTHORITY, Subject(name), NOW, years=10) for name in names)
+    go_on, has_begun = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: Request) -> Response:
+        if request.path == "/slow":
+            has_begun.set()
+            await go_on.wait()
+        return Response(200, request.peer.common_name.encode())
+
+    def failed(request: Request, error: BaseException) -> Response:
+        return Response(500)
+
+    context = server_context(str(served.certificate), str(served.key), str(tmp_path / "ca.crt"))
+    listener = Listener(handle, failed, context)
+    port = await listener.listen(Address("127.0.0.1", 0))
+    ca = AUTHORITY.certificate.decode()
+    accesses = [
+        Access(f"https://127.0.0.1:{port}", ca, pair.certificate.decode(), pair.key.decode()) for pair in (old, new)
+    ]
+    transport = HttpTransport(accesses[0])
+    try:
+        assert (await transport.request(Request("GET", "/"))).body == b"system:node:old"
+        slow = asyncio.ensure_future(transport.request(Request("GET", "/slow")))
+        await has_begun.wait()
+        transport.change(accesses[1])
+        assert (await transport.request(Request("GET", "/"))).body == b"system:node:new"
+        go_on.set()
+        assert (await slow).body == b"system:node:old"
+        await transport.drop_former()
+        assert (await transport.request(Request("GET", "/"))).body == b"system:node:new"
+    finally:
+        await transport.close()
+        await listener.close()
+
+
+async def test_a_port_changes_its_certificate(tmp_path: Path, node: Any) -> None:
+    """Who connects from then on sees the new one; a connection from before goes on."""
+    kept = files(tmp_path)
+    old, new = (issue(AUTHORITY, Subject("system:node:n1", hosts=("127.0.0.1",)), NOW, years=10) for _ in range(2))
+    kept.save(old)
+    (tmp_path / "ca.crt").write_bytes(AUTHORITY.certificate)
+    server = NodeServer(node.agent)
+    port = await server.listen(Address("127.0.0.1", 0), str(kept.certificate), str(kept.key), str(tmp_path / "ca.crt"))
+    context = ssl.create_default_context(cadata=AUTHORITY.certificate.decode())
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return reader, writer, ssl.DER_cert_to_PEM_cert(shown).encode()
+
+    async def asks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n")
+        return await reader.readline()
+
+    reader, writer, shown = await connect()
+    assert shown == old.certificate
+    assert b"401" in await asks(reader, writer)
+    kept.save(new)
+    server.change(str(kept.certificate), str(kept.key))
+    _, other, shown = await connect()
+    assert shown == new.certificate
+    await reader.readuntil(b"Unauthorized")
+    assert b"401" in await asks(reader, writer)
+    for one in (writer, other):
+        one.close()
+    await server.close()
