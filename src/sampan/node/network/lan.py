@@ -8,7 +8,6 @@ All of this blocks. `enter` moves the whole process: it must have one thread onl
 """
 
 import contextlib
-import errno
 import fcntl
 import ipaddress
 import json
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.node.network import firewall, forwarding, namespaces, sysctls
-from sampan.node.network.links import mac_of
+from sampan.node.network.links import mac_of, remove_link
 from sampan.node.network.netlink import Link, Netlink, Route, index_of
 
 log = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ def enter(lan: Lan) -> int:
     with _alone(lan), Netlink() as netlink:
         _prepare_host(netlink, lan)
         if not namespaces.is_bound(lan.namespace):
-            _remove_link(netlink, lan.cable)  # of a namespace that is no more
+            remove_link(netlink, lan.cable)  # of a namespace that is no more
             _make_namespace(lan)
         _plug_in(netlink, lan)
     os.close(namespaces.enter(str(lan.namespace)))
@@ -251,10 +250,10 @@ def _leave(lan: Lan) -> None:
             for cidr in (*lan.pod_cidrs, *lan.entry_cidrs):
                 with contextlib.suppress(OSError):  # it isn't there
                     netlink.delete_route(Route(cidr, bridge, gateway=lan.address))
-        _remove_link(netlink, lan.cable)
+        remove_link(netlink, lan.cable)
         namespaces.remove(lan.namespace)
         if not any(_is_cable(lan, name) for _, name in socket.if_nameindex()):
-            _remove_link(netlink, lan.link)
+            remove_link(netlink, lan.link)
             if closings := _closings(lan, _foreign_chains(lan)):
                 run(closings)
             run(f"table ip {lan.table}\ndelete table ip {lan.table}\n")
@@ -263,17 +262,6 @@ def _leave(lan: Lan) -> None:
 
 def _is_cable(lan: Lan, name: str) -> bool:
     return name.startswith(lan.link) and name[len(lan.link) :].isdigit()
-
-
-def _remove_link(netlink: Netlink, name: str) -> None:
-    index = index_of(name)
-    if index is None:
-        return
-    try:
-        netlink.delete_link(index)
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
 
 
 def _cable_mac(lan: Lan) -> str:

@@ -71,7 +71,7 @@ def unplug(settings: NetworkSettings, pod_uid: str, address: str) -> None:
     for name in (settings.link_name(address), settings.shaper_name(address)):
         if index_of(name) is not None:
             with Netlink() as netlink:
-                _remove_link(netlink, name)
+                remove_link(netlink, name)
     namespaces.remove(settings.namespace_path(pod_uid))
 
 
@@ -80,7 +80,7 @@ def remove_all(settings: NetworkSettings) -> None:
     with Netlink() as netlink:
         for _, name in socket.if_nameindex():
             if name == settings.bridge or _is_pods(settings, name):
-                _remove_link(netlink, name)
+                remove_link(netlink, name)
 
 
 def mac_of(address: str) -> str:
@@ -139,7 +139,8 @@ def _prepare_ipv6(settings: NetworkSettings, link: str) -> None:
             sysctls.write(f"net.ipv6.conf/{link}/{name}", value)
 
 
-def _remove_link(netlink: Netlink, name: str) -> None:
+def remove_link(netlink: Netlink, name: str) -> None:
+    """Nothing happens when it is gone already. OSError."""
     index = index_of(name)
     if index is None:
         return
