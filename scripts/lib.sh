@@ -2,6 +2,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PROJECT=$PWD
+unset PYTHONDONTWRITEBYTECODE  # or each of the many processes of the tests would compile all modules again
 VENV=${SAMPAN_VENV:-$PROJECT/.venv}
 PACKAGES=(runc conmon nftables iproute2 busybox-static)
 TEST_PACKAGES=(strace curl dbus-daemon crun iptables uidmap slirp4netns)

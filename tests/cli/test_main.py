@@ -162,8 +162,11 @@ def test_bash_completes(capsys: Capture) -> None:
         assert done.stdout.strip() == expected
 
 
-def test_building_images_comes_later(capsys: Capture) -> None:
-    """Refused by name, whatever its options will be."""
-    for arguments in (["x"], ["-t", "x", "."], ["--help"], []):
-        assert main.run(["image", "build", *arguments]) == 1
-        assert "image build is not available yet in this version; build with another" in capsys.readouterr().err
+def test_what_is_built_and_deployed_is_named(capsys: Capture) -> None:
+    """A folder is asked for, and a cluster must be there; help needs neither."""
+    for command in (["image", "build"], ["deploy"], ["dev"]):
+        assert main.run(command) == 2
+        assert main.run([*command, "--help"]) == 0
+        assert "usage: sampan" in capsys.readouterr().out
+        assert main.run([*command, "."]) == 1
+        assert "there is no cluster in" in capsys.readouterr().err

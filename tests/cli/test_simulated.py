@@ -174,17 +174,27 @@ def test_no_node_no_switch_and_files(user: User, tmp_path: Path) -> None:
     assert yaml.safe_load(user.kubeconfig.read_text()) == yaml.safe_load(before)
 
 
+GATE = """
+import os, sys, time
+while "sampan.cluster.control_plane_process" in sys.orig_argv and not os.path.exists({gate!r}):
+    time.sleep(0.01)
+"""
+
+
 def test_an_interrupted_up_can_be_taken_up(user: User) -> None:
-    """Ctrl-C leaves what a later `up` or `down` understands."""
+    """Ctrl-C leaves what a later `up` or `down` understands. Here the control plane does not begin until then."""
+    gate, customs = user.home / "gate", user.home / "customs"
+    customs.mkdir()
+    (customs / "sitecustomize.py").write_text(GATE.format(gate=str(gate)))
+    environment = {**user.environment, "PYTHONPATH": str(customs)}
     command = ["sampan", "up", "--runtime", "simulated", "--name", "tide", "--api-port", str(free_port())]
-    started = subprocess.Popen(
-        command, env=user.environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     pid_file = user.clusters / "tide" / "run" / "node-sampan-tide.pid"
     while not pid_file.exists():
         time.sleep(0.005)
     started.send_signal(signal.SIGINT)
     error = started.communicate(timeout=30)[1]
+    gate.touch()
     assert started.returncode == 1
     assert error.startswith("sampan up: interrupted; ")
     assert error.count("\n") == 1

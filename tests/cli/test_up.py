@@ -326,15 +326,16 @@ def test_a_kubelet_configuration_is_checked_first(capsys: Capture, home: Path, m
 
 
 def test_address_families_are_chosen_when_a_cluster_is_made(capsys: Capture, home: Path) -> None:
-    """A dry run shows both; later the choice stands, and says how to make another. One real node has them."""
+    """A dry run shows both; later the choice stands, and says how to make another. Real nodes have them."""
     both = ["--ip-families", "IPv4,IPv6"]
     assert main.run(["up", "--dry-run", *both]) == 0
     out = capsys.readouterr().out
     assert "pods in 10.244.0.0/24 and fd00:10:244::/64" in out
     assert "route to 10.96.0.0/16 and fd00:10:96::/112; IPv4 and IPv6 forwarding on" in out
-    for more in (["--nodes", "2"], ["--runtime", "simulated"]):
-        assert main.run(["up", "--dry-run", *both, *more]) == 1
-        assert "is for one node, and not a simulated one" in capsys.readouterr().err
+    assert main.run(["up", "--dry-run", *both, "--nodes", "2"]) == 0
+    assert "where the API is served too; IPv4 and IPv6 forwarding on" in capsys.readouterr().out
+    assert main.run(["up", "--dry-run", *both, "--runtime", "simulated"]) == 1
+    assert "is for real containers, not for simulated nodes" in capsys.readouterr().err
     directory = home / "sampan"
     directory.mkdir(parents=True)
     Settings("sampan", directory).save()

@@ -1,6 +1,7 @@
 """HTTP carries requests, refusals and watches cut anywhere."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from sampan.client.kubeconfig import Access
 from sampan.client.transport import TransportError
 from sampan.kinds.core.pod import POD
 from sampan.meta.status import ApiError, not_found
+from sampan.web.message import Request
 
 LINES = b"".join(
     b'{"type":"ADDED","object":{"metadata":{"name":"p%d","resourceVersion":"%d"}}}\n' % (i, i) for i in range(3)
@@ -53,6 +55,9 @@ async def test_requests_refusals_and_watches() -> None:
             await client.get(POD, "x", "d")
         except ApiError as error:
             assert (error.code, error.message) == (404, 'pods "x" not found')
+        answer = await transport.request(Request("GET", "/api/v1/namespaces/d/pods/x", wants_stream=True))
+        assert isinstance(answer.body, AsyncIterator)
+        assert b"not found" in b"".join([chunk async for chunk in answer.body if isinstance(chunk, bytes)])
         await runner.cleanup()
         try:
             await client.list(POD)

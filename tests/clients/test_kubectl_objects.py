@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.clients.conftest import Cluster, needs_root, pod
+from tests.clients.conftest import IDLE, Cluster, needs_root, pod
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -160,7 +160,7 @@ def test_rights_are_listed(cluster: Cluster, ns: str) -> None:
 
 def test_a_node_is_drained_by_evictions(cluster: Cluster, ns: str) -> None:
     """Cordoned and tainted, its pods evicted; then it takes pods again."""
-    cluster.kubectl("apply", "-f", "-", stdin=pod("p", "sleep 1000"))
+    cluster.kubectl("apply", "-f", "-", stdin=pod("p", IDLE))
     cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
     node = cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
     try:

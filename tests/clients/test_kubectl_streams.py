@@ -11,7 +11,7 @@ import pytest
 import websocket
 import yaml
 
-from tests.clients.conftest import Cluster, needs_root, pod
+from tests.clients.conftest import IDLE, Cluster, needs_root, pod
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -33,7 +33,7 @@ spec:
 
 def test_a_command_that_is_not_there_is_told_in_one_line(cluster: Cluster, ns: str) -> None:
     """On the error stream of the WebSocket: no word of SPDY, with and without a terminal."""
-    cluster.kubectl("apply", "-f", "-", stdin=pod("p", "sleep 1000"))
+    cluster.kubectl("apply", "-f", "-", stdin=pod("p", IDLE))
     cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
     told = cluster.refused("exec", "p", "--", "nope")
     assert told.startswith("error: Internal error occurred: error executing command in container: failed to exec")
@@ -146,7 +146,7 @@ def test_attach_follows_the_main_process(cluster: Cluster, ns: str) -> None:
 
 def test_files_are_copied_both_ways(cluster: Cluster, ns: str, tmp_path: Path) -> None:
     """A folder in, changed there, and out again."""
-    cluster.kubectl("apply", "-f", "-", stdin=pod("p", "exec sleep 1000"))
+    cluster.kubectl("apply", "-f", "-", stdin=pod("p", IDLE))
     cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "deep" / "big").write_bytes(bytes(range(256)) * 20_000)

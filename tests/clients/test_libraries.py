@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import Cluster, needs_root
+from tests.clients.conftest import IDLE, Cluster, needs_root
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120), pytest.mark.filterwarnings("default")]
 
@@ -14,7 +14,7 @@ TEMPLATE = {
     "metadata": {"labels": {"app": "web"}},
     "spec": {
         "terminationGracePeriodSeconds": 1,
-        "containers": [{"name": "web", "image": "busybox:1.36", "command": ["sh", "-c", "sleep 1000"]}],
+        "containers": [{"name": "web", "image": "busybox:1.36", "command": ["sh", "-c", IDLE]}],
     },
 }
 DEPLOYMENT: dict[str, Any] = {

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,11 @@ def test_pods_reach_what_policies_let_them(cluster: Cluster, ns: str, friends: s
 
 
 def policy_tables(cluster: Cluster) -> list[str]:
+    """Those of policies, of the host's network or else of every node's own."""
     index = json.loads((cluster.directory / "cluster.json").read_text())["index"]
-    tables = subprocess.run(("nft", "list", "tables"), check=True, capture_output=True, text=True).stdout
-    return [line for line in tables.splitlines() if f" sampan-{index}-" in line and line.endswith("-policies")]
+    namespaces = list((cluster.directory / "run/netns").glob("*")) or [Path("/proc/self/ns/net")]
+    tables: list[str] = []
+    for namespace in namespaces:
+        command = ("nsenter", f"--net={namespace}", "nft", "list", "tables")
+        tables += subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line for line in tables if f" sampan-{index}-" in line and line.endswith("-policies")]

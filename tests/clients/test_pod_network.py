@@ -1,6 +1,8 @@
 """Pods' network with real pods: between pods, between node and pods, ports of the node, rates, both address families."""
 
+import ipaddress
 import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,15 @@ def create(cluster: Cluster, *pods: Tree) -> dict[str, str]:
     return {p["metadata"]["name"]: p["status"]["podIP"] for p in cluster.get("pods")["items"]}
 
 
+def seen_as(cluster: Cluster, pod: str, said: list[str]) -> list[str]:
+    """What was said, with the name of a pod of the host's network for an address of its node: a pod of the same node sees its gateway's."""
+    name = cluster.get("pod", pod)["spec"]["nodeName"]
+    node = cluster.get("node", name)
+    gateway = str(next(ipaddress.ip_network(node["spec"]["podCIDR"]).hosts()))
+    own = {gateway, *(each["address"] for each in node["status"]["addresses"])}
+    return [" ".join(pod if word in own else word for word in each.split()) for each in said]
+
+
 def ask(cluster: Cluster, client: str, *places: tuple[str, str, int]) -> list[str]:
     """What servers say to the pod."""
     said = cluster.kubectl("exec", client, "--", "/usr/bin/python3", "/app/client.py", json.dumps(places))
@@ -82,29 +93,32 @@ def test_pods_and_node_reach_pods(cluster: Cluster, ns: str, image: None) -> Non
     places = [(kind, ips[name], port) for name in ("one", "two") for kind, port in (("http", 8080), ("udp", 8081))]
     names = ("one", "one", "two", "two")
     assert ask(cluster, "client", *places) == [f"{name} {ips['client']}" for name in names]
-    assert ask(cluster, "host", *places) == [f"{name} {ips['host']}" for name in names]
+    assert seen_as(cluster, "host", ask(cluster, "host", *places)) == [f"{name} host" for name in names]
 
 
 def test_host_ports_differ_by_address_and_protocol(cluster: Cluster, ns: str, image: None) -> None:
     """210: three pods with one port of the node between them, each reached as it asked; the port is free again after."""
-    node = cluster.get("nodes")["items"][0]["status"]["addresses"][0]["address"]
+    name, node = next(
+        (n["metadata"]["name"], n["status"]["addresses"][0]["address"]) for n in cluster.get("nodes")["items"]
+    )
     tcp, udp = {"containerPort": 8080, "hostPort": PORT}, {"containerPort": 8081, "hostPort": PORT, "protocol": "UDP"}
     ips = create(
         cluster,
-        python("one", {**tcp, "hostIP": "127.0.0.1"}),
-        python("two", {**tcp, "hostIP": node}),
-        python("three", {**udp, "hostIP": node}),
-        python("host", hostNetwork=True),
+        python("one", {**tcp, "hostIP": "127.0.0.1"}, nodeName=name),
+        python("two", {**tcp, "hostIP": node}, nodeName=name),
+        python("three", {**udp, "hostIP": node}, nodeName=name),
+        python("host", hostNetwork=True, nodeName=name),
     )
     by_host = ask(cluster, "host", ("http", "127.0.0.1", PORT), ("http", node, PORT), ("udp", node, PORT))
-    assert by_host == [f"{name} {node}" for name in ("one", "two", "three")]
+    assert seen_as(cluster, "host", by_host) == [f"{name} host" for name in ("one", "two", "three")]
     by_pod = ask(cluster, "one", ("http", node, PORT), ("udp", node, PORT))
     assert by_pod == [f"two {ips['one']}", f"three {ips['one']}"]
     cluster.kubectl("delete", "pod", "one", "two", "--timeout=30s")
-    ips = create(cluster, python("everywhere", tcp))
+    ips = create(cluster, python("everywhere", tcp, nodeName=name))
     by_host = ask(cluster, "host", ("http", "127.0.0.1", PORT), ("http", node, PORT))
-    assert by_host == [f"everywhere {node}"] * 2
-    assert ask(cluster, "everywhere", ("http", node, PORT)) == [f"everywhere {node}"]
+    assert seen_as(cluster, "host", by_host) == ["everywhere host"] * 2
+    [own] = seen_as(cluster, "host", ask(cluster, "everywhere", ("http", node, PORT)))
+    assert own == "everywhere host"
 
 
 def test_a_rate_that_is_none_is_told(cluster: Cluster, ns: str) -> None:
@@ -154,6 +168,35 @@ def test_both_address_families(dual: Cluster) -> None:
     assert dual.kubectl("exec", "web", "--", "sh", "-c", script).split() == ["web"] * len(urls)
     answer = dual.kubectl("exec", "web", "--", "nslookup", "-type=aaaa", "web.default.svc.cluster.local")
     assert spec["clusterIPs"][1] in answer
+
+
+def test_both_families_between_nodes(tmp_path: Path) -> None:
+    """By IPv6, each of two nodes' pods reaches the other's, a service, and ports of either node; so does the host."""
+    script = "mkdir /w; hostname > /w/index.html; exec httpd -f -p [::]:80 -h /w"
+    main = {"name": "main", "image": "busybox:1.36", "command": ["sh", "-c", script]}
+    main |= {"ports": [{"containerPort": 80, "hostPort": PORT}], "readinessProbe": {"tcpSocket": {"port": 80}}}
+    ports = [{"port": 80, "nodePort": PORT - 1}]
+    spec = {"selector": {"run": "web"}, "type": "NodePort", "ipFamilies": ["IPv6"], "ports": ports}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec}
+    with running(tmp_path, f"{NAME}-two", "--ip-families", "IPv4,IPv6", "--nodes", "2") as two:
+        nodes = [node["metadata"]["name"] for node in two.get("nodes")["items"]]
+        pods = [pod_of({}, name, main, nodeName=node) for name, node in zip(("one", "two"), nodes, strict=True)]
+        for pod in pods:
+            pod["metadata"]["labels"] = {"run": "web"}
+        create(two, *pods, service)
+        found = [two.get("pod", name)["status"] for name in ("one", "two")]
+        by_pod = [f"http://[{status['podIPs'][1]['ip']}]" for status in found]
+        by_node = [f"http://[{status['hostIPs'][1]['ip']}]:{PORT}" for status in found]
+        by_service = [f"http://[{two.get('service', 'web')['spec']['clusterIP']}]"]
+        by_service += [f"http://[{status['hostIPs'][1]['ip']}]:{PORT - 1}" for status in found]
+        script = "; ".join(f"wget -qO- {url}" for url in (*by_pod, *by_node, *by_service))
+        for name in ("one", "two"):
+            said = two.kubectl("exec", name, "--", "sh", "-c", script).split()
+            assert said[:4] == ["one", "two"] * 2
+            assert len(said) == 7 and set(said) == {"one", "two"}
+        answers = [urllib.request.urlopen(url, timeout=10).read().decode().strip() for url in (*by_pod, *by_service)]
+        assert answers[:2] == ["one", "two"]
+        assert len(answers) == 5
 
 
 def slices(cluster: Cluster, service: str) -> list[Tree]:

@@ -12,7 +12,7 @@ import kubernetes
 import kubernetes.stream
 import pytest
 
-from tests.clients.conftest import Cluster, needs_root, pod
+from tests.clients.conftest import IDLE, Cluster, needs_root, pod
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -92,7 +92,7 @@ def test_the_python_client(cluster: Cluster, ns: str) -> None:
 
 def test_what_cannot_be_reached(cluster: Cluster, ns: str) -> None:
     """A port where nobody listens is said; a pod that has ended is refused."""
-    cluster.kubectl("apply", "-f", "-", stdin=pod("p", "exec sleep 1000"))
+    cluster.kubectl("apply", "-f", "-", stdin=pod("p", IDLE))
     cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
     command = ["kubectl", "port-forward", "--address=127.0.0.1", "pod/p", ":81"]
     process = subprocess.Popen(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.clients.conftest import Cluster, needs_root, pod
+from tests.clients.conftest import IDLE, Cluster, needs_root, pod
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -82,7 +82,7 @@ def test_containers_are_resized_where_they_run(cluster: Cluster, ns: str) -> Non
     start(
         cluster,
         "p",
-        "exec sleep 10000",
+        IDLE,
         {"resources": small},
         {"resources": small},
         {"resources": resources("5m", "10Mi")},
@@ -105,7 +105,7 @@ def test_a_restart_where_the_policy_asks_for_one(cluster: Cluster, ns: str) -> N
     """For memory here; a change of the CPU alone does without."""
     policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
     first = resources("10m", "20Mi", ("50m", "40Mi"))
-    start(cluster, "p", "exec sleep 10000", {"resources": first, "resizePolicy": policy})
+    start(cluster, "p", IDLE, {"resources": first, "resizePolicy": policy})
     only_cpu = resources("10m", "20Mi", ("90m", "40Mi"))
     resize(cluster, "p", c0=only_cpu)
     has(cluster, "p", c0=only_cpu)
@@ -124,9 +124,9 @@ def test_what_cannot_be_had_now(cluster: Cluster, ns: str) -> None:
     first = resources("10m", "20Mi", ("50m", "200Mi"))
     wanted = capacity // 2 + 100
     large = resources(f"{wanted}m", "20Mi", (f"{capacity - 100}m", "200Mi"))
-    script = "head -c 40000000 /dev/zero > /dev/shm/x; exec sleep 10000"
+    script = f"head -c 40000000 /dev/zero > /dev/shm/x; {IDLE}"
     start(cluster, "p", script, {"resources": first})
-    start(cluster, "other", "exec sleep 10000", {"resources": {"requests": {"cpu": f"{capacity // 2}m"}}})
+    start(cluster, "other", IDLE, {"resources": {"requests": {"cpu": f"{capacity // 2}m"}}})
     resize(cluster, "p", c0=large)
     why = cluster.until("it is deferred", lambda: conditions(cluster, "p").get("PodResizePending"))
     assert why[0] == "Deferred"
@@ -157,14 +157,14 @@ def test_many_containers_at_once(cluster: Cluster, ns: str) -> None:
     middle, more, less = same("20m", "40Mi"), same("30m", "50Mi"), same("15m", "30Mi")
     one = {"resources": middle}
     for name in ("up", "down", "mixed", "replaced"):
-        start(cluster, name, "exec sleep 10000", one, one, one)
+        start(cluster, name, IDLE, one, one, one)
     requested = {"requests": {"cpu": "10m"}}
     start(
-        cluster, "six", "exec sleep 10000", {"resources": resources("10m", "20Mi", ("50m", "40Mi"))},
+        cluster, "six", IDLE, {"resources": resources("10m", "20Mi", ("50m", "40Mi"))},
         {"resources": resources("20m", "30Mi", ("80m", "60Mi"))}, {"resources": resources("5m", "10Mi")},
         {}, {"resources": requested}, one,
     )  # fmt: skip
-    start(cluster, "equal", "exec sleep 10000", {"resources": {"requests": {"cpu": "2m"}, "limits": {"cpu": "10m"}}})
+    start(cluster, "equal", IDLE, {"resources": {"requests": {"cpu": "2m"}, "limits": {"cpu": "10m"}}})
     wishes = {
         "up": {"c0": more, "c1": more, "c2": less},
         "down": {"c0": more, "c1": less, "c2": less},

@@ -86,6 +86,22 @@ def test_pods_of_an_ordinary_user(cluster: RootlessCluster) -> None:
     assert "svc.cluster.local" in resolver
 
 
+def test_building_and_deploying(cluster: RootlessCluster) -> None:
+    """An ordinary user's folder is built by that user's own root, and answers at a port of this machine."""
+    folder = cluster.user.home / "site"
+    text = (
+        "FROM busybox:1.36\nWORKDIR /www\nCOPY index.html .\nRUN id -u >> index.html && rm -r /home && mkdir /home\nEXPOSE 8000\n"
+        'STOPSIGNAL SIGKILL\nCMD ["httpd", "-f", "-p", "8000"]\n'
+    )
+    cluster.run("mkdir", "-p", str(folder))
+    for name, content in (("Containerfile", text), ("index.html", "own\n")):
+        cluster.run("tee", str(folder / name), stdin=content)
+    said = cluster.sampan("deploy", str(folder))
+    with urllib.request.urlopen(said.strip().rpartition(" ")[2], timeout=20) as page:
+        assert page.read() == b"own\n0\n"
+    cluster.sampan("deploy", str(folder), "--remove")
+
+
 def test_what_is_killed_comes_back(cluster: RootlessCluster) -> None:
     """A new agent finds its containers; with the sandbox all of them end, and are started anew in the next one."""
     main = {"restartPolicy": "Always"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.cluster import agents, processes
+from sampan.cluster import agent_process, agents, processes
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
 from sampan.node import process
@@ -59,7 +59,7 @@ def files(folder: Path, *names: str) -> list[str]:
     found: list[str] = []
     for name in names:
         file = folder / f"{name}.json"
-        file.write_text(json.dumps(dict.fromkeys(("ca", "certificate", "key"), __file__)))
+        file.write_text(json.dumps(dict.fromkeys(agent_process._FILES, __file__)))
         more = ["--also", str(file), str(folder / f"{name}.log"), str(folder / f"{name}.pid")]
         found += more if found else ["--config", str(file)]
     return found

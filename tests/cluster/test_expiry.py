@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.cluster import expiry, host, pki
+from sampan.cluster import expiry, host, key_files
 from sampan.cluster.settings import Settings
 from sampan.kit.clock import SystemClock
 from sampan.web import certificates
@@ -18,7 +18,9 @@ def expired(cluster: Settings) -> Settings:
     """Its node's certificate ended in 2024."""
     authority = certificates.new_authority("sampan-ca", NOW)
     for name in cluster.node_names():
-        certificates.issue(authority, Subject(f"system:node:{name}"), NOW).save(cluster.path("pki"), pki.node(name))
+        certificates.issue(authority, Subject(f"system:node:{name}"), NOW).save(
+            cluster.path("pki"), key_files.node(name)
+        )
     return cluster
 
 

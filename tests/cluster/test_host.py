@@ -1,12 +1,13 @@
 """Ports, readiness and starting on this host."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sampan.cluster import agents, host
+from sampan.cluster import agents, host, processes
 from sampan.cluster.host import HostError
 from sampan.cluster.settings import Settings
 
@@ -96,3 +97,14 @@ def test_links_say_whose_addresses_they_are(tmp_path: Path, monkeypatch: pytest.
     host.check_links(cluster)
     with pytest.raises(HostError, match="its link is sampan1n0"):
         host.check_links(Settings("a", tmp_path / "c", index=1))
+
+
+def test_one_that_ended_before_anybody_looked_is_told(tmp_path: Path) -> None:
+    """It is not waited for: here an agent has ended while the keys of the others were still being made."""
+    cluster = Settings("a", tmp_path)
+    agent = host.node_agent(cluster, "a-node")
+    processes.start(agent, [sys.executable, "-c", "print('no more'); raise SystemExit(1)"]).wait()
+    start = host._Start(lambda text: None)
+    start.await_running(agent, "agent a-node", lambda: False)
+    with pytest.raises(HostError, match="node-a-node ended at once: no more"):
+        start.wait(cluster)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sampan.cluster import key_renewal, pki
+from sampan.cluster import key_files, key_renewal, pki
 from sampan.cluster.settings import Settings
 
 NOW = 1_800_000_000.0
@@ -54,7 +54,7 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return done
 
     monkeypatch.setattr(pki, "renew", failing)
-    contexts: Any = {pki.SERVER: tls}
+    contexts: Any = {key_files.SERVER: tls}
     with pytest.raises(asyncio.CancelledError):
         await key_renewal.run(cluster, clock, contexts)  # type: ignore[arg-type]
     look, again = key_renewal.LOOK_SECONDS, key_renewal.AGAIN_SECONDS

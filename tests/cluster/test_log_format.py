@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sampan.cluster import agents
+from sampan.cluster import agent_process, agents
 from sampan.cluster.log_format import JsonFormatter
 from sampan.cluster.settings import Settings
 
@@ -45,7 +45,7 @@ sys.exit(agent_process.main(sys.argv[1:]))
 def test_a_node_agent_logs_as_its_cluster_does(tmp_path: Path) -> None:
     """JSON where the cluster's processes log JSON, text else; the agent proper is not told of it."""
     config = tmp_path / "node.json"
-    config.write_text(json.dumps(dict.fromkeys(("ca", "certificate", "key"), __file__)))
+    config.write_text(json.dumps(dict.fromkeys(agent_process._FILES, __file__)))
     for form in ("json", "text"):
         given = agents.arguments(Settings("a", tmp_path, log_format=form), config)
         done = subprocess.run([sys.executable, "-c", AGENT, *given], capture_output=True, check=True, text=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.cluster import pki
+from sampan.cluster import key_files, pki
 from sampan.cluster.settings import Settings
 from sampan.web import certificates
 from sampan.web.certificates import Pair
@@ -48,7 +48,7 @@ def test_nothing_is_made_twice(cluster: Settings) -> None:
 
 def test_the_server_has_every_name(cluster: Settings) -> None:
     """Of this host, of pods, and the address that was asked for."""
-    pair = Pair.load(cluster.path("pki"), pki.SERVER)
+    pair = Pair.load(cluster.path("pki"), key_files.SERVER)
     assert pair is not None
     assert certificates.serves(pair, ("localhost", "127.0.0.1", "10.97.0.1", "10.160.1.1", "kubernetes.default.svc"))
     assert "192.0.2.7" in pki.server_hosts(Settings("a", cluster.directory, listen="192.0.2.7"))
@@ -88,4 +88,4 @@ def test_half_a_pair_is_made_anew(tmp_path: Path) -> None:
     keys = pki.ensure(cluster, NOW)
     (keys / "admin.crt").unlink()
     pki.ensure(cluster, NOW)
-    assert Pair.load(keys, pki.ADMIN) is not None
+    assert Pair.load(keys, key_files.ADMIN) is not None

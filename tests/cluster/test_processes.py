@@ -1,5 +1,7 @@
 """Processes are found again by their pid files, never mistaken, and ended."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -120,3 +122,30 @@ def test_the_end_of_a_log(tmp_path: Path) -> None:
     log.write_bytes(b"one\ntwo\n\xff three\n")
     assert processes.tail(log, 2) == "two\n� three"
     assert processes.tail(tmp_path / "none", 2) == ""
+
+
+def test_one_that_has_ended_is_not_one_to_come(process: Process) -> None:
+    """Nor is one that was not started, or of which half a note is there."""
+    assert not process.has_ended
+    process.pid_file.parent.mkdir()
+    process.pid_file.write_text("12")
+    assert not process.has_ended
+    process.pid_file.unlink()
+    pid = run(process, "import time; time.sleep(60)")
+    assert not process.has_ended
+    os.kill(pid, signal.SIGKILL)
+    assert processes.wait_gone(pid, 5)
+    assert process.has_ended
+
+
+def test_what_the_starter_ignores_is_heeded() -> None:
+    """A shell has the commands that it starts in the background ignore SIGINT and SIGQUIT; nohup has them ignore SIGHUP."""
+    code = (
+        "import signal, subprocess\n"
+        "from sampan.cluster import processes\n"
+        "for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT): signal.signal(number, signal.SIG_IGN)\n"
+        "processes.heed_signals()\n"
+        "print(subprocess.run(['grep', 'SigIgn', '/proc/self/status'], capture_output=True, text=True).stdout.split()[1])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(told, 16) == 0

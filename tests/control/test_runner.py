@@ -164,6 +164,35 @@ async def test_what_does_not_matter_makes_nothing_due(api: FakeApi) -> None:
     await tasks.close()
 
 
+async def test_a_mapping_that_fails_over_one_object_stops_nothing(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log tells which object it was, and what others make due is looked at."""
+    seen: list[Key] = []
+
+    def look(view: View, key: Key, now: float) -> Plan:
+        seen.append(key)
+        return Plan()
+
+    def owner(view: View, p: Any) -> list[Key]:
+        return [("default", p["metadata"]["labels"]["app"])]
+
+    controller = Controller(name="looker", parent=REPLICASET, reconcile=look, watches=(Watch(POD, owner),))
+    tasks = Tasks("test")
+    runner = Runner(Client(api, "test"), (controller,), SystemClock(), SeededIds(1), tasks)
+    await runner.start()
+    await runner.wait_synced()
+    for name, labels in (("bad", {}), ("good", {"labels": {"app": "web"}})):
+        made = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default", **labels}}
+        stored = await api.put(f"{PODS}/{name}", made)
+        await runner.caches["pods"].wait_seen(stored["metadata"]["resourceVersion"])
+    await _quiet()
+    assert seen == [("default", "web")]
+    assert "looker: a change of Pod default/bad makes nothing due" in caplog.text
+    await runner.stop()
+    await tasks.close()
+
+
 async def test_a_parent_that_does_not_matter_is_never_due(api: FakeApi) -> None:
     """Neither when it is there at first, nor when it changes."""
     seen: list[str] = []

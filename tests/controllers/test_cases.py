@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from sampan.client.discovery import Discovered
 from sampan.control.everywhere import Everywhere, Ref
@@ -30,44 +29,17 @@ from sampan.controllers.registry import Options, controllers
 from sampan.kinds import builtin
 from sampan.kit.frozen import freeze
 from sampan.meta import objects, timestamps
+from tests import documents
 
 FOLDER = Path(__file__).parent.parent / "cases" / "controllers"
 KINDS = {kind.name: kind for kind in builtin.KINDS if not kind.storage_version and kind.stored_as is None}
 SCALED = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet")
 
 
-class Loader(yaml.SafeLoader):
-    """YAML in which times stay texts."""
-
-
-Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _load(path: Path) -> list[Any]:
-    return list(yaml.load_all(path.read_text(), Loader))  # noqa: S506 (a SafeLoader)
-
-
-def _documents() -> list[Any]:
-    return [
-        pytest.param(path, number, id=f"{path.stem}-{number}")
-        for path in sorted(FOLDER.glob("*.yaml"))
-        for number, _ in enumerate(_load(path))
-    ]
-
-
-@pytest.mark.parametrize(("path", "number"), _documents())
+@pytest.mark.parametrize(("path", "number"), documents.every(FOLDER))
 def test_case(path: Path, number: int, update_cases: bool) -> None:
     """The plan is the written one."""
-    documents = _load(path)
-    case = documents[number]
-    found = run(case)
-    if update_cases:
-        case["then"] = found
-        path.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=120))
-    assert found == case["then"], case["promise"]
+    documents.check(path, number, run, update=update_cases)
 
 
 def run(case: dict[str, Any]) -> dict[str, Any]:

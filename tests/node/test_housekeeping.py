@@ -29,13 +29,17 @@ class Kept:
         agent.parts = dataclasses.replace(agent.parts, meter=self.meter)
         agent.settings = dataclasses.replace(agent.settings, kubelet=kubelet)
         self.tasks = Tasks("housekeeping")
-        self.keeping = Housekeeping(agent, self.machine, self.remove)
+        self.kept_by_builds: list[int] = []
+        self.keeping = Housekeeping(agent, self.machine, self.remove, self.forget_builds)
 
     async def remove(self, image_id: str) -> bool:
         self.removed.append(image_id)
         self.machine.left |= self.left_afterwards
         self.node.images.known = [i for i in self.node.images.list() if i.id != image_id]
         return True
+
+    async def forget_builds(self) -> int:
+        return self.kept_by_builds.pop() if self.kept_by_builds else 0
 
     def start(self) -> None:
         async def begin() -> None:
@@ -261,10 +265,16 @@ def test_images_when_the_disk_fills(keep: Any, node: Any) -> None:
     node.loop.advance(1)
     node.images.known = [*node.images.known, Image("sha256:9", ("docker.io/library/young:1",), size=60 * MIB)]
     kept.machine.image_disk = Amount(150 * MIB, 1000 * MIB)
+    kept.kept_by_builds = [200 * MIB]
     node.loop.advance(300)
     assert kept.removed == ["sha256:3"]  # 50 MiB were missing from 80 %
+    assert kept.kept_by_builds
     kept.machine.image_disk = Amount(10 * MIB, 1000 * MIB)
     node.images.known = [Image("sha256:8", ("docker.io/library/new:1",), size=60 * MIB)]
+    node.loop.advance(300)
+    assert not kept.kept_by_builds
+    assert not any(reason == "FreeDiskSpaceFailed" for reason, _ in node.client.events())
+    node.images.known = [Image("sha256:7", ("docker.io/library/newer:1",), size=60 * MIB)]
     node.loop.advance(300)
     text = (
         "Failed to garbage collect required amount of images. Attempted to free 199229440 bytes, "

@@ -44,7 +44,10 @@ def ask(node: Any) -> Ask:
     async def remove(image_id: str) -> bool:
         return True
 
-    node.housekeeping = Housekeeping(node.agent, machine, remove)
+    async def forget_builds() -> int:
+        return 0
+
+    node.housekeeping = Housekeeping(node.agent, machine, remove, forget_builds)
     server = NodeServer(node.agent, node.housekeeping)
 
     def send(path: str, peer: Peer = ADMIN, method: str = "GET", query: tuple[tuple[str, str], ...] = ()) -> Any:

@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from sampan.server.admission import terminating_definition
+from sampan.server.admission.chain import Attributes
+from sampan.server.registry import Registry
+from sampan.store.protocol import Compare
 from sampan.web.message import Peer
 from tests.server.conftest import Api, config_map, pod
 from tests.server.webhook_server import WebhookServer, add, own_address, patch, running
@@ -159,6 +163,41 @@ async def test_an_eviction_is_a_creation_below_the_pod(api: Api, hook: WebhookSe
     answer = await api.send("POST", f"{PODS}/one/eviction", body)
     assert answer.status == 400, answer.body
     assert hook.asked[0]["request"]["kind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
+
+
+async def test_an_eviction_is_not_judged_as_a_deletion_as_well(api: Api, hook: WebhookServer) -> None:
+    """As with the reference server, a webhook on the deletion of pods is not asked about it."""
+    await api.create(PODS, pod("one"))
+    await validating(api, hook.client("/deny"), rules=[rule("pods", "DELETE")])
+    body = {"kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "one", "namespace": "default"}}
+    assert (await api.send("POST", f"{PODS}/one/eviction", body)).status == 201
+    assert hook.asked == []
+
+
+async def test_an_eviction_that_is_tried_again_is_admitted_once(
+    api: Api, hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else is faster once: no webhook is called twice, and who joins the transaction is asked again."""
+    real, tries = Registry.put, list[int]()
+
+    async def put(registry: Registry, *given: Any) -> Any:
+        tries.append(len(given[3].compares))
+        return None if len(tries) == 1 else await real(registry, *given)
+
+    class Joining:
+        JOINS = True
+
+        async def validate(self, attributes: Attributes, lookup: Any) -> None:
+            attributes.compares.append(Compare("/nobody/here", 0))
+
+    await api.create(PODS, pod("one", nodeName="n1"))
+    await validating(api, hook.client(), rules=[rule("pods/eviction", "CREATE")])
+    api.app.admission.insert((Joining(),), before=terminating_definition)
+    monkeypatch.setattr(Registry, "put", put)
+    body = {"kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "one", "namespace": "default"}}
+    assert (await api.send("POST", f"{PODS}/one/eviction", body)).status == 201
+    assert tries == [1, 1]
+    assert len(hook.asked) == 1
 
 
 async def test_selectors_choose_namespaces_and_objects(api: Api, hook: WebhookServer) -> None:

@@ -114,6 +114,18 @@ def test_pods_go_before_everything_else(cluster: Cluster) -> None:
     cluster.wait_for("namespace/team", "deleted", within=120)
 
 
+def test_a_namespace_goes_with_its_last_pod(cluster: Cluster) -> None:
+    """It isn't looked at now and then only: whoever waits for its end need not wait for the next look."""
+    held = trees.pod("held")
+    held["metadata"]["finalizers"] = ["e2e.example.com/finalizer"]
+    namespace(cluster, held, trees.config_map("needed"))
+    cluster.delete("namespace/team")
+    cluster.run_until(lambda: objects.is_deleting(cluster.get("pod/held", namespace="team") or {}), within=60)
+    cluster.advance(60.1)
+    cluster.patch("pod/held", {"metadata": {"finalizers": None}}, namespace="team")
+    cluster.wait_for("namespace/team", "deleted", within=0.2)
+
+
 def test_what_is_gone_does_not_remain(cluster: Cluster) -> None:
     """Content that goes at once is never told of; what somebody else wants of the namespace does not matter for that."""
     namespace(cluster, trees.config_map("one"))

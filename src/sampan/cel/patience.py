@@ -12,28 +12,28 @@ class TooLong(BaseException):
 
 
 _Rest = list[int]  # one number: what is left of somebody's patience
-_REST: ContextVar[_Rest | None] = ContextVar("rest", default=None)
+REST: ContextVar[_Rest | None] = ContextVar("rest", default=None)
 
 
 def limit(cost: int) -> Token[_Rest | None]:
     """From now on everything that is evaluated may cost so much together, beyond which TooLong is raised; until `end`."""
-    return _REST.set([cost])
+    return REST.set([cost])
 
 
 def end(token: Token[_Rest | None]) -> None:
     """The patience is again what it was before `limit`."""
-    _REST.reset(token)
+    REST.reset(token)
 
 
 def left() -> int | None:
     """What may still be spent; None when there is no hurry."""
-    rest = _REST.get()
+    rest = REST.get()
     return None if rest is None else rest[0]
 
 
 def spend(cost: int) -> None:
     """Takes the cost of something that is done, or is about to be. Raises TooLong."""
-    rest = _REST.get()
+    rest = REST.get()
     if rest is None:
         return
     rest[0] -= cost

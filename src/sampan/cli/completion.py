@@ -10,6 +10,8 @@ _BASH = """_sampan() {{
     COMPREPLY=($(compgen -W "load import list save rm" -- "${{COMP_WORDS[2]}}"))
   elif [ "${{COMP_WORDS[1]}}" = sim ] && [ "$COMP_CWORD" -eq 2 ]; then
     COMPREPLY=($(compgen -W "run" -- "${{COMP_WORDS[2]}}"))
+  elif [[ "${{COMP_WORDS[1]}}" =~ ^(enable|disable|run)$ ]] && [ "$COMP_CWORD" -eq 2 ]; then
+    COMPREPLY=($(compgen -W "{layers}" -- "${{COMP_WORDS[2]}}"))
   else COMPREPLY=($(compgen -f -- "${{COMP_WORDS[COMP_CWORD]}}")); fi
 }}
 complete -o default -F _sampan sampan"""
@@ -25,7 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the script of the chosen shell."""
     if arguments.shell == "bash":
-        print(_BASH.format(commands=" ".join(COMMANDS)))
+        from sampan.cluster import layers
+
+        print(_BASH.format(commands=" ".join(COMMANDS), layers=" ".join(layers.names())))
     elif arguments.shell == "zsh":
         print(_ZSH.format(described=" ".join(f"'{name}:{text}'" for name, text in COMMANDS.items())))
     else:

@@ -22,7 +22,7 @@ def show(cluster: Settings) -> int:
     if cluster.has_lan:
         print(f"  between the nodes, {_way(cluster)}:")
         print(
-            f"    bridge {cluster.lan_link} with {cluster.api_address}, where the API is served too; IPv4 forwarding on"
+            f"    bridge {cluster.lan_link} with {cluster.api_address}, where the API is served too; {' and '.join(cluster.ip_families.split(','))} forwarding on"
         )
         print(
             f"    nftables table {agents.lan_table(cluster)}, which hides {cluster.lan_cidr} behind {'it' if cluster.rootless else 'this host'}"

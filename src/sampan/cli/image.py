@@ -1,4 +1,4 @@
-"""Container images of a cluster: pull, push, load an archive, import a root file system, list, save, remove, prune."""
+"""Container images of a cluster: build, pull, push, load an archive, import a root file system, list, save, remove, prune."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampan.cli import common, image_runtime, image_transfer
+from sampan.cli import common, image_build, image_runtime, image_transfer
 from sampan.cli.main import CommandError
 from sampan.cluster import agents, container_runtime, host
 from sampan.cluster.settings import Settings
@@ -37,19 +37,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     verbs.add_parser("rm", help="remove an image").add_argument("image")
     verbs.add_parser("prune", help="remove the images that no container uses")
     image_transfer.arguments(verbs)
+    image_build.arguments(verbs)
     for after in verbs.choices.values():
         common.cluster_arguments(after, default=argparse.SUPPRESS)  # they may also stand after the verb
-    later = verbs.add_parser("build", help="(a later version)", prefix_chars="\0", add_help=False)
-    later.add_argument("rest", nargs="*")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises CommandError."""
-    if arguments.verb == "build":
-        raise CommandError(
-            "image build is not available yet in this version; build with another tool, then: sampan image load "
-            "ARCHIVE, or sampan image import DIR --tag NAME"
-        )
     cluster = common.existing(arguments)
     if cluster.runtime == "simulated":
         raise CommandError(f"cluster {cluster.name} has simulated nodes: every image is there, and none is needed")
@@ -73,10 +67,10 @@ def _as_root(cluster: Settings, arguments: argparse.Namespace) -> int:
     """The same command through sudo: the images belong to the node agents. The logins stay this user's."""
     sampan = [sys.executable, "-B", "-m", "sampan", "image", "--data-dir", str(cluster.directory)]
     logins = []
-    if arguments.verb in _TRANSFERS and arguments.auth_file is None:
+    if arguments.verb in (*_TRANSFERS, "build") and arguments.auth_file is None:
         logins = ["--auth-file", str(image_transfer.auth_file())]
     sys.stdout.flush()
-    command = [*host.elevation(cluster), *sampan, *arguments.command_line, *logins]
+    command = [*host.elevation(cluster), *sampan, *arguments.command_line, *logins, *image_build.completed(arguments)]
     return subprocess.run(command, check=False).returncode
 
 
@@ -144,10 +138,18 @@ def _prune(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace
     return 0
 
 
-_VERBS = {"load": _load, "import": _import, "list": _list, "save": _save, "rm": _remove}
+_VERBS = {
+    "load": _load,
+    "import": _import,
+    "list": _list,
+    "save": _save,
+    "rm": _remove,
+    "inspect": image_build.inspect,
+    "debootstrap": image_build.debootstrap,
+}
 _TRANSFERS = {"pull": image_transfer.pull, "push": image_transfer.push}
 _OF_RUNTIME = {"list": _list_of_both, "rm": image_runtime.remove, "pull": image_runtime.pull}
-_OF_CLUSTER = {**_TRANSFERS, "prune": _prune}
+_OF_CLUSTER = {**_TRANSFERS, "prune": _prune, "build": image_build.build}
 
 
 def _size(count: int) -> str:

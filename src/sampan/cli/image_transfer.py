@@ -41,8 +41,16 @@ def auth_file() -> Path:
 
 def pull(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) -> int:
     """Gets the image. Raises ImageError."""
-    from sampan.kit.clock import SystemClock
     from sampan.node.images import reference
+
+    size = fetch(cluster, store, arguments)
+    print(f"pulled {reference.parse(arguments.image)} ({size / 1e6:.1f} MB)")
+    return 0
+
+
+def fetch(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) -> int:
+    """Gets the image; returns its size. Raises ImageError."""
+    from sampan.kit.clock import SystemClock
     from sampan.node.registry.pull import Pulls
     from sampan.node.registry_puller import registries
 
@@ -51,8 +59,7 @@ def pull(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) 
     work = Pulls(store, files, SystemClock()).pull(arguments.image, logins(arguments, arguments.image), shown.tell)
     image = asyncio.run(work)
     shown.end()
-    print(f"pulled {reference.parse(arguments.image)} ({image.size / 1e6:.1f} MB)")
-    return 0
+    return image.size
 
 
 def push(cluster: Settings, store: "ImageStore", arguments: argparse.Namespace) -> int:

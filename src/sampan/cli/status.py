@@ -2,10 +2,16 @@
 
 import argparse
 import asyncio
+from typing import TYPE_CHECKING
 
 from sampan.cli import common
 from sampan.cluster import expiry, host, processes, settings
 from sampan.kit.clock import SystemClock
+
+if TYPE_CHECKING:
+    from sampan.client.api import Client
+
+MAX_WORKLOADS = 20
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +52,7 @@ async def _objects(cluster: settings.Settings) -> bool:
     client = Client(transport, "sampan")
     try:
         nodes, pods = await client.list(NODE), await client.list(POD)
+        unhealthy = await _unhealthy(client)
     except (TransportError, ApiError) as error:
         print(f"  the API does not answer: {error}")
         return False
@@ -60,4 +67,20 @@ async def _objects(cluster: settings.Settings) -> bool:
         phases[phase] = phases.get(phase, 0) + 1
     counts = ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()))
     print(f"  pods                     {counts or 'none'}")
+    for line in unhealthy:
+        print(f"  {line}")
     return all(ready)
+
+
+async def _unhealthy(client: "Client") -> list[str]:
+    """A line for each workload that is not healthy, the worst first."""
+    from sampan.cluster import diagnosis
+    from sampan.platform.health import judge, text
+
+    served = await diagnosis.kinds(client)
+    found, _ = await diagnosis.carry_out(client, lambda look: judge.workloads_of("", look), SystemClock().now(), served)
+    lines = [f"{each.namespace}: {text.headline(each)}" for each in found[:MAX_WORKLOADS]]
+    more = len(found) - len(lines)
+    if more:
+        lines.append(f"and {more} more workloads that are not healthy")
+    return [*lines, "more: sampan why KIND/NAME -n NAMESPACE"] if lines else []

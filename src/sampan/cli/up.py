@@ -239,8 +239,8 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
     wanted = dataclasses.replace(base, runtime=runtime, kubeconfig=str(config.expanduser().absolute()), **changed)
     leader_election.check(wanted)
     wanted = other_machines.settled(wanted, is_asked=arguments.overlay is not None)
-    if wanted.is_dual_stack and (wanted.nodes > 1 or wanted.runtime == "simulated"):
-        raise CommandError(f"--ip-families {wanted.ip_families} is for one node, and not a simulated one")
+    if wanted.is_dual_stack and wanted.runtime == "simulated":
+        raise CommandError(f"--ip-families {wanted.ip_families} is for real containers, not for simulated nodes")
     if wanted.rootless and wanted.runtime != "oci":
         raise CommandError(f"--rootless is for containers of our own, not for --runtime {wanted.runtime}")
     if clash := balancer_pools.clash(wanted):

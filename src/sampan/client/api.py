@@ -79,6 +79,7 @@ class Client:
         self._accept = accept
         self._accepts = [accept.format(f"PartialObjectMetadata{kind}") or JSON for kind in ("", "List")]
         self._watch = watch
+        self._known_headers: dict[tuple[str, bool], dict[str, str]] = {}
 
     def metadata_only(self) -> "Client":
         """The same door, but objects come as PartialObjectMetadata where the server offers it."""
@@ -175,7 +176,8 @@ class Client:
         """Any request that is answered by one tree, for example discovery. Raises ApiError."""
         headers = self._headers(content_type, listing=flags.get("listing", False))
         request = Request(method, path, query, headers, b"" if body is None else body)
-        return await _tree(await self._send(request))
+        response = await self._send(request)
+        return response.body if isinstance(response.body, dict) else await _tree(response)
 
     async def fetch(self, path: str, accept: str, etag: str) -> tuple[Object | None, str]:
         """A document and its ETag; None while it is still the one that `etag` names. Raises ApiError."""
@@ -192,7 +194,12 @@ class Client:
         return response
 
     def _headers(self, content_type: str, *, listing: bool = False) -> dict[str, str]:
-        return {"accept": self._accepts[listing], "content-type": content_type, "user-agent": self.user_agent}
+        """Made once for each sort of request: nobody changes a request's headers."""
+        headers = self._known_headers.get((content_type, listing))
+        if headers is None:
+            headers = {"accept": self._accepts[listing], "content-type": content_type, "user-agent": self.user_agent}
+            self._known_headers[content_type, listing] = headers
+        return headers
 
 
 def typed(kind: Kind, obj: Object) -> Object:

@@ -95,10 +95,14 @@ class Cache:
 
     def items(self, namespace: str = "") -> list[Object]:
         """All objects, or those of one namespace. These and all other lists come in the order of their keys."""
+        if not self._objects:
+            return []
         return self.indexed("namespace", namespace) if namespace else self.indexed("all", "")
 
     def owned_by(self, uid: str) -> list[Object]:
         """Objects with an ownerReference to this uid, controller or not."""
+        if not self._objects:
+            return []
         index = self._indexes.get("owner") or self._index("owner")
         return [self._objects[key] for key in index.under(uid)] if index.has_any(uid) else []
 
@@ -125,10 +129,13 @@ class Cache:
         """Whether a watch told of the end of the object with this uid, not long ago: nothing has a uid that was used."""
         return uid in self._gone
 
-    def add_index(self, name: str, function: IndexFunction) -> None:
-        """Keeps an index of the terms that `function` gives for each object. A second time is harmless."""
+    def add_index(self, name: str, function: IndexFunction, place: str = "") -> None:
+        """Keeps an index of the terms that `function` gives for each object. A second time is harmless.
+
+        `place` is the field of the object that `function` reads, if it reads no other.
+        """
         if name not in self._indexes:
-            self._begin_index(name, of_object(function))
+            self._begin_index(name, of_object(function, place))
 
     def indexed(self, name: str, term: str) -> list[Object]:
         """Objects under one term of an index."""

@@ -88,6 +88,8 @@ def _aggregated_kind(group: str, version: str, resource: Object) -> Kind:
         name=answered.get("kind") or "",
         plural=resource["resource"],
         scope=NAMESPACED if resource.get("scope") == "Namespaced" else CLUSTER,
+        singular=resource.get("singularResource") or "",
+        short_names=tuple(resource.get("shortNames") or ()),
         verbs=tuple(resource.get("verbs") or ()),
     )
 
@@ -100,6 +102,8 @@ def _kinds(group: str, version: str, document: Object) -> list[Kind]:
             name=resource["kind"],
             plural=resource["name"],
             scope=NAMESPACED if resource.get("namespaced") else CLUSTER,
+            singular=resource.get("singularName") or "",
+            short_names=tuple(resource.get("shortNames") or ()),
             verbs=tuple(resource.get("verbs") or ()),
         )
         for resource in document.get("resources") or ()

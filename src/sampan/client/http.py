@@ -53,7 +53,10 @@ class HttpTransport:
                 allow_redirects=False,
                 server_hostname=self.access.server_name or None,
             )
-            content = _stream(answer) if is_stream and answer.status < 400 else await answer.read()
+            if request.wants_stream or (is_stream and answer.status < 400):
+                content: bytes | AsyncIterator[bytes | dict[str, Any]] = _stream(answer)
+            else:
+                content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TransportError(f"{request.method} {self.access.server}{request.path}: {error!r}") from error
         received = {name.lower(): value for name, value in answer.headers.items()}

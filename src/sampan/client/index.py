@@ -15,10 +15,14 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`part(obj)` is what `of(key, part)` makes the terms of."""
+    """`part(obj)` is what `of(key, part)` makes the terms of.
+
+    `place` is the object's field in which all of it is, if it is in one: versions that share it have the same terms.
+    """
 
     part: Callable[[Object], Any]
     of: Callable[[Key, Any], Iterable[str]]
+    place: str = ""
 
 
 class _Bucket:
@@ -57,19 +61,21 @@ class Index:
 
     def put(self, key: Key, old: Object | None, new: Object | None) -> None:
         """The object is new, has changed, or is gone."""
-        part, of = self._terms.part, self._terms.of
-        before = part(old) if old is not None else None
-        after = part(new) if new is not None else None
-        if old is not None and new is not None and before == after:
-            return
-        for term in of(key, before) if old is not None else ():
-            bucket = self._buckets.get(term)
-            if bucket is not None:
-                bucket.remove(key)
-                if not bucket.keys:
-                    del self._buckets[term]
-        for term in of(key, after) if new is not None else ():
-            self._buckets.setdefault(term, _Bucket()).add(key)
+        terms = self._terms
+        if old is not None and new is not None:
+            place = terms.place
+            if (place and old.get(place) is new.get(place)) or terms.part(old) == terms.part(new):
+                return
+        if old is not None:
+            for term in terms.of(key, terms.part(old)):
+                bucket = self._buckets.get(term)
+                if bucket is not None:
+                    bucket.remove(key)
+                    if not bucket.keys:
+                        del self._buckets[term]
+        if new is not None:
+            for term in terms.of(key, terms.part(new)):
+                self._buckets.setdefault(term, _Bucket()).add(key)
 
     def under(self, term: str) -> list[Key]:
         """The keys under a term, in order: not to be changed."""
@@ -100,9 +106,9 @@ class Index:
         return made
 
 
-def of_object(function: Callable[[Object], Iterable[str]]) -> Terms:
+def of_object(function: Callable[[Object], Iterable[str]], place: str = "") -> Terms:
     """Terms that follow from the object by a function: where they are the same, nothing has changed."""
-    return Terms(lambda obj: tuple(function(obj)), lambda key, terms: terms)
+    return Terms(lambda obj: tuple(function(obj)), lambda key, terms: terms, place)
 
 
 def _controllers(key: Key, owners: Iterable[Mapping[str, Any]] | None) -> Iterable[str]:

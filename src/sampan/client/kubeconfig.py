@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -38,6 +36,8 @@ class Access:
 
 def load(path: Path, context: str = "") -> Access:
     """The access that a context (default: the current one) names. Raises ValueError saying what is missing."""
+    import yaml
+
     document = yaml.safe_load(path.read_text()) or {}
     chosen = context or document.get("current-context", "")
     link = _named(document, "contexts", "context", chosen)

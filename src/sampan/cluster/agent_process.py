@@ -21,15 +21,17 @@ from typing import Any
 
 import orjson
 
-from sampan.cluster import log_format, processes
+from sampan.cluster import loading, log_format, processes
 
 WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.005
+_FILES = ("ca", "certificate", "key", "serving_certificate", "serving_key", "client_ca")
 
 
 def main(arguments: list[str]) -> int:
     """Waits for the files that the configuration names, then runs the agent."""
     chosen = _parser().parse_args(arguments)
+    processes.heed_signals()
     if chosen.detach:
         _detach(chosen.detach)
     if chosen.log_format:
@@ -54,14 +56,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load(*, shared: bool) -> None:
-    """Next to nothing of what is loaded is garbage; left alone by the collector, it stays shared."""
-    gc.disable()
-    from sampan.node import process
+    """Left alone by the collector, what is loaded stays shared."""
+    with loading.fast():
+        from sampan.node import process
 
-    if shared:
-        process.load()
-        gc.freeze()
-    gc.enable()
+        if shared:
+            process.load()
+            gc.freeze()
 
 
 def _run(file: str) -> int:
@@ -79,7 +80,7 @@ def _run(file: str) -> int:
 
 def _has_keys(config: dict[str, Any]) -> bool:
     """Returns when they are there, or it has taken too long."""
-    wanted = [Path(config[name]) for name in ("ca", "certificate", "key")]
+    wanted = [Path(config[name]) for name in _FILES]
     deadline = time.monotonic() + WAIT_SECONDS
     while missing := [str(file) for file in wanted if not file.exists()]:
         if time.monotonic() > deadline:

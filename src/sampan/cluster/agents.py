@@ -12,9 +12,8 @@ from typing import Any
 
 import orjson
 
-from sampan.cluster import addresses, log_format, pki, sandbox
+from sampan.cluster import addresses, key_files, log_format, sandbox
 from sampan.cluster.settings import Settings
-from sampan.node.network import overlay
 
 CNI_PROGRAMS = ("/opt/cni/bin", "/usr/lib/cni")
 LEASE_SHARE = 0.8
@@ -135,12 +134,12 @@ def write_config(cluster: Settings, number: int) -> Path:
         "cluster": cluster.name,
         "node": node,
         "server": cluster.server_url,
-        "ca": str(keys / f"{pki.AUTHORITY}.crt"),
-        "client_ca": str(keys / f"{pki.AUTHORITY}.crt"),
-        "certificate": str(keys / f"{pki.node(node)}.crt"),
-        "key": str(keys / f"{pki.node(node)}.key"),
-        "serving_certificate": str(keys / f"{pki.node_serving(node)}.crt"),
-        "serving_key": str(keys / f"{pki.node_serving(node)}.key"),
+        "ca": str(keys / f"{key_files.AUTHORITY}.crt"),
+        "client_ca": str(keys / f"{key_files.AUTHORITY}.crt"),
+        "certificate": str(keys / f"{key_files.node(node)}.crt"),
+        "key": str(keys / f"{key_files.node(node)}.key"),
+        "serving_certificate": str(keys / f"{key_files.node_serving(node)}.crt"),
+        "serving_key": str(keys / f"{key_files.node_serving(node)}.key"),
         "root": str(cluster.path(f"node-{node}")),
         "images": str(image_directory(cluster)),
         "registries": registry_files(cluster),
@@ -152,7 +151,7 @@ def write_config(cluster: Settings, number: int) -> Path:
         "runtime": cluster.runtime,
         "ready_file": str(ready_file(cluster, node)),
         "internal_ip": cluster.internal_ip(number) if cluster.runtime != "simulated" else "127.0.0.1",
-        "internal_ip6": cluster.gateway6(number) if cluster.runtime != "simulated" else "",
+        "internal_ip6": cluster.internal_ip6(number) if cluster.runtime != "simulated" else "",
         "port": 10250 if cluster.runtime != "simulated" else 0,
         "dns_ip": cluster.dns_service_ip,
         "network": _network(cluster, number),
@@ -198,6 +197,8 @@ def _network(cluster: Settings, number: int) -> dict[str, Any]:
         network["pod_cidr6"] = cluster.node_pod_cidrs(number)[1]
         network |= {"cluster_pod_cidr6": cluster.pod_cidrs[1], "service_cidr6": cluster.service_cidrs[1]}
     if cluster.node_ip and cluster.runtime != "simulated":
+        from sampan.node.network import overlay
+
         own = {"node_ip": cluster.node_ip, "overlay": cluster.overlay, "uplink": addresses.link_of(cluster.node_ip)}
         if cluster.listen == "0.0.0.0":
             network["node_port_addresses"] = ["0.0.0.0/0"]
@@ -211,25 +212,28 @@ def _network(cluster: Settings, number: int) -> dict[str, Any]:
     return {
         **network,
         "node_ip": cluster.internal_ip(number),
+        "node_ip6": cluster.internal_ip6(number),
         "uplink": "eth0",
         "overlay": "direct",
-        "reachable_from": [cluster.lan_cidr],
+        "reachable_from": [cidr for cidr in (cluster.lan_cidr, cluster.lan_cidr6) if cidr],
         "run_dir": str(cluster.path(f"node-{cluster.node_names()[number]}", "network", "run")),
     }
 
 
 def lan(cluster: Settings, number: int) -> dict[str, Any]:
     """The node's place among those of this host; see Lan."""
-    entries = (cluster.service_cidr, *cluster.load_balancer_cidr.split(",")) if number == 0 else ()
+    entries = (*cluster.service_cidrs, *cluster.load_balancer_cidr.split(",")) if number == 0 else ()
     return {
         "link": cluster.lan_link,
         "number": number,
         "gateway": cluster.api_address,
         "address": cluster.internal_ip(number),
         "prefix_length": ipaddress.ip_network(cluster.lan_cidr).prefixlen,
-        "pod_cidrs": [cluster.node_pod_cidr(number)],
-        "cluster_cidrs": [cluster.pod_cidr],
-        "entry_cidrs": [cidr for cidr in entries if cidr and ":" not in cidr],
+        "network6": cluster.lan_cidr6,
+        "address6": cluster.internal_ip6(number),
+        "pod_cidrs": cluster.node_pod_cidrs(number),
+        "cluster_cidrs": cluster.pod_cidrs,
+        "entry_cidrs": [cidr for cidr in entries if cidr],
         "entry": cluster.internal_ip(0),
         "listen": cluster.listen,
         "table": lan_table(cluster),

@@ -9,6 +9,7 @@ acknowledged write.
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from sampan.cluster import (
     candidate,
+    key_files,
     key_renewal,
     kubeconfig,
     log_format,
@@ -31,6 +33,8 @@ from sampan.cluster import (
     wiring,
     workers,
 )
+from sampan.cluster.enabled_layers import EnabledLayers
+from sampan.cluster.in_process import InProcessTransport
 from sampan.cluster.settings import Settings, load
 from sampan.control.election import Terms
 from sampan.kinds import builtin
@@ -117,8 +121,8 @@ class ControlPlane:
         store = await self._store()
         self._closers.append(store.close)
         self._closers.append(self._tasks.close)
-        tls = {pki.SERVER: _server_tls(keys), pki.KUBELET_CLIENT: _agent_tls(keys)}
-        dialer = HttpsDialer(tls[pki.KUBELET_CLIENT])
+        tls = {key_files.SERVER: _server_tls(keys), key_files.KUBELET_CLIENT: _agent_tls(keys)}
+        dialer = HttpsDialer(tls[key_files.KUBELET_CLIENT])
         self._closers.append(dialer.close)
         way_out = outward.outbound(settings)
         self._closers.append(way_out.close)
@@ -129,28 +133,36 @@ class ControlPlane:
         self._tasks.spawn(key_renewal.run(settings, self._clock, tls), "certificates")
         process_metrics.add(app.metrics)
         self._tasks.spawn(process_metrics.LoopLag(app.metrics, self._clock).run(), "loop lag")
-        listener = Listener(app.handle, on_error, tls[pki.SERVER], request_info.is_proxied)
+        listener = Listener(app.handle, on_error, tls[key_files.SERVER], request_info.is_proxied)
         server_metrics.handshakes(app.metrics, listener.handshakes)
         self._closers.append(listener.close)
         self._closers.append(app.close)
+        around = self._around(keys)
+        added = EnabledLayers(app, around, functools.partial(InProcessTransport, app), way_out)
+        added.judge()  # before anybody is answered
         await self._listen(listener)
         await bootstrap.ensure(app, wiring.endpoints(settings))
         self._notifier.tell("api")
-        authority = (keys / f"{pki.AUTHORITY}.crt").read_text()
+        authority = (keys / f"{key_files.AUTHORITY}.crt").read_text()
+        working = workers.workers(app, authority, around)
+        self._closers.append(working.stop)
+        await working.start()
+        self._closers.append(added.stop)
+        added.start()
+        self._notifier.tell("controllers")
+        self._announce_nodes(app)
+        LOG.info("the control plane of %s is up at %s", settings.name, settings.server_url)
+
+    def _around(self, keys: Path) -> wiring.Surroundings:
+        settings = self._settings
         placing = scheduler_config.load(settings)
         signer = pki.signer(keys, self._clock.now, settings.signing_seconds)
         name = candidate.name(settings.directory, self._ids) if is_shared(settings.store) else ""
         terms = Terms(int(settings.lease_seconds), settings.renew_seconds, settings.retry_seconds)
-        around = wiring.Surroundings(
+        return wiring.Surroundings(
             self._clock, self._ids, self._tasks, scheduling=placing, sign=signer, candidate=name, terms=terms,
-            options=wiring.options(settings),
+            options=wiring.options(settings), directory=settings.directory, address=settings.api_address,
         )  # fmt: skip
-        working = workers.workers(app, authority, around)
-        self._closers.append(working.stop)
-        await working.start()
-        self._notifier.tell("controllers")
-        self._announce_nodes(app)
-        LOG.info("the control plane of %s is up at %s", settings.name, settings.server_url)
 
     async def _stop(self) -> None:
         """The opposite of `_start`, the last first."""
@@ -187,7 +199,7 @@ class ControlPlane:
             clock=self._clock,
             ids=self._ids,
             tasks=self._tasks,
-            token_key=(keys / pki.TOKEN_KEY).read_bytes(),
+            token_key=(keys / key_files.TOKEN_KEY).read_bytes(),
             service_cidr=",".join(self._settings.service_cidrs),
             version=VERSION,
             dialer=dialer,
@@ -270,15 +282,17 @@ def _run(control_plane: ControlPlane) -> None:
 
 def _server_tls(keys: Path) -> ssl.SSLContext:
     return server_context(
-        str(keys / f"{pki.SERVER}.crt"), str(keys / f"{pki.SERVER}.key"), str(keys / pki.CLIENT_AUTHORITIES)
+        str(keys / f"{key_files.SERVER}.crt"),
+        str(keys / f"{key_files.SERVER}.key"),
+        str(keys / key_files.CLIENT_AUTHORITIES),
     )
 
 
 def _agent_tls(keys: Path) -> ssl.SSLContext:
     return client_context(
-        str(keys / f"{pki.AUTHORITY}.crt"),
-        str(keys / f"{pki.KUBELET_CLIENT}.crt"),
-        str(keys / f"{pki.KUBELET_CLIENT}.key"),
+        str(keys / f"{key_files.AUTHORITY}.crt"),
+        str(keys / f"{key_files.KUBELET_CLIENT}.crt"),
+        str(keys / f"{key_files.KUBELET_CLIENT}.key"),
     )
 
 

@@ -97,7 +97,9 @@ class Doors:
 
     def place(self, request: Request) -> tuple[Place, int] | None:
         """What a watch is about, and since when, if it can wait; None for everything else."""
-        if request.method != "GET" or request.param("watch") != "true" or self._app is None or self.interceptors:
+        if request.method != "GET" or not request.query or request.param("watch") != "true":
+            return None
+        if self._app is None or self.interceptors:
             return None
         revision, info = request.param("resourceVersion"), request_info.parse(request)
         kind = self._app.served.find(info.group, info.version, info.resource)
@@ -109,8 +111,6 @@ class Doors:
 
     async def admit(self, request: Request, user: str) -> Response:
         """To the server through the interceptors, which are told that it is this user's. Raises TransportError."""
-        if not self.interceptors:
-            return await self.send(request)
         return await self._past(0, request, user)
 
     async def _past(self, index: int, request: Request, user: str) -> Response:
@@ -127,7 +127,7 @@ class Doors:
         app = self._app
         if app is None:
             raise TransportError("connection refused")
-        response: Response = await self.inside(app.handle(request))
+        response: Response = await self.have(asyncio.current_task(), app.handle(request))
         if not isinstance(response.body, bytes | dict):
             response.body = Stream(self, request, response.body)
         return response
@@ -175,6 +175,8 @@ class Door:
         request = self._signed(request)
         if (place := self._doors.place(request)) is not None:
             return Response(200, Sleeping(self._doors, request, place))
+        if not self._doors.interceptors:
+            return await self._doors.send(request)
         return await self._doors.admit(request, self._identity.common_name)
 
     def nothing(self, kind: Kind) -> int:
@@ -186,8 +188,8 @@ class Door:
         return self._doors.nap(Nap(self._doors, lambda: self._signed(ask()), wake), kind, revision)
 
     def _signed(self, request: Request) -> Request:
-        of = request
-        return Request(of.method, of.path, of.query, of.headers, of.body, self._identity, takes_trees=True)
+        request.peer, request.takes_trees = self._identity, True
+        return request
 
     async def close(self) -> None:
         """Nothing to let go of: streams end with whoever reads them."""
@@ -238,14 +240,16 @@ class Sleeping:
     def __aiter__(self) -> "Sleeping":
         return self
 
-    async def __anext__(self) -> Any:
-        if self._chunks is None:
-            await self._wait()
-            response = await self._doors.send(self.request)
-            if isinstance(response.body, bytes | dict):  # a refusal
-                refusal = response.body if isinstance(response.body, dict) else orjson.loads(response.body)
-                raise ApiError(refusal)
-            self._chunks = aiter(response.body)
+    def __anext__(self) -> Awaitable[Any]:
+        return self._first() if self._chunks is None else anext(self._chunks)
+
+    async def _first(self) -> Any:
+        await self._wait()
+        response = await self._doors.send(self.request)
+        if isinstance(response.body, bytes | dict):  # a refusal
+            refusal = response.body if isinstance(response.body, dict) else orjson.loads(response.body)
+            raise ApiError(refusal)
+        self._chunks = aiter(response.body)
         return await anext(self._chunks)
 
     async def _wait(self) -> None:
@@ -288,13 +292,14 @@ class Stream:
         return self
 
     async def __anext__(self) -> Any:
-        reader = self._reader = asyncio.current_task()
+        doors, reader = self._doors, asyncio.current_task()
+        self._reader = reader
         try:
-            if self._is_cut or self._doors._app is not self._app:
+            if self._is_cut or doors._app is not self._app:
                 raise TransportError(BROKEN)
-            chunk = await self._doors.have(reader, anext(self._chunks))
-            for late in self._doors.late:
-                await self._doors.inside(late(self, chunk))
+            chunk = await doors.have(reader, anext(self._chunks))
+            for late in doors.late:
+                await doors.inside(late(self, chunk))
         except BaseException:
             self._doors.streams.pop(self, None)
             raise

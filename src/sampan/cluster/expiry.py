@@ -1,6 +1,6 @@
 """Expiry: which of this machine's nodes the API no longer knows, since their certificates have ended, and the mend."""
 
-from sampan.cluster import pki
+from sampan.cluster import key_files
 from sampan.cluster.settings import DEFAULT_NAME, Settings
 from sampan.meta import timestamps
 from sampan.web import certificates
@@ -27,6 +27,6 @@ def mend(cluster: Settings) -> str:
 def _end(cluster: Settings, name: str) -> float:
     """Unix seconds; 0 where there is none yet, or none that can be read."""
     try:
-        return certificates.lifetime(cluster.path("pki", f"{pki.node(name)}.crt").read_bytes())[1]
+        return certificates.lifetime(cluster.path("pki", f"{key_files.node(name)}.crt").read_bytes())[1]
     except (OSError, ValueError):
         return 0.0

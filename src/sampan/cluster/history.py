@@ -54,12 +54,6 @@ def change(event: Event, time: float) -> Change | None:
     return Change(time, resource, key, type, last, event.revision)
 
 
-def place(event: Event) -> tuple[str, str]:
-    """Group and resource of a change."""
-    group, plural, _ = event.key.removeprefix(ROOT).split("/", 2)
-    return "" if group == "core" else group, plural
-
-
 def digest(history: Iterable[Change]) -> str:
     """SHA-256 over every field of every change: equal for equal histories only."""
     summed = hashlib.sha256()

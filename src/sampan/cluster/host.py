@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from sampan.cluster import agents, expiry, pki, processes, rootless, sandbox, settings
+from sampan.cluster import agents, key_files, processes, rootless, sandbox, settings
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
-from sampan.kit.clock import SystemClock
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -54,6 +53,11 @@ def node_agent(cluster: Settings, name: str) -> Process:
     return Process(f"node-{name}", cluster.path("run", f"node-{name}.pid"), cluster.path("logs", f"node-{name}.log"))
 
 
+def gateway_proxy(cluster: Settings) -> Process:
+    """Envoy, which outlives a control plane that is killed."""
+    return Process("envoy", cluster.path("gateway", "envoy.pid"), cluster.path("gateway", "envoy.log"))
+
+
 def all_processes(cluster: Settings) -> list[Process]:
     nodes = [node_agent(cluster, name) for name in cluster.node_names()]
     if cluster.joined_to:
@@ -79,8 +83,7 @@ def is_left(cluster: Settings) -> bool:
 def is_ready(cluster: Settings) -> bool:
     """Whether every process runs, every agent has said Ready and is known to the API, which answers /readyz."""
     ready = (agents.ready_file(cluster, name).exists() for name in cluster.node_names())
-    is_known = not expiry.nodes(cluster, SystemClock().now())
-    return is_complete(cluster) and all(ready) and is_known and answers(cluster)
+    return is_complete(cluster) and all(ready) and not _expired(cluster) and answers(cluster)
 
 
 def answers(cluster: Settings) -> bool:
@@ -89,7 +92,7 @@ def answers(cluster: Settings) -> bool:
     import urllib.request
 
     try:
-        context = ssl.create_default_context(cafile=str(cluster.path("pki", f"{pki.AUTHORITY}.crt")))
+        context = ssl.create_default_context(cafile=str(cluster.path("pki", f"{key_files.AUTHORITY}.crt")))
         url = f"{cluster.server_url}/readyz"
         with urllib.request.urlopen(url, timeout=5, context=context) as answer:  # noqa: S310 (always https)
             return bool(answer.status == 200)
@@ -192,14 +195,25 @@ def start(cluster: Settings, report: Report) -> None:
 
 def _check_expired(cluster: Settings) -> None:
     """Raises HostError for a node that can't be Ready: a joined one, or one whose agent runs with what has expired."""
-    for name, text in expiry.nodes(cluster, SystemClock().now()).items():
-        if cluster.joined_to or node_agent(cluster, name).pid:
-            raise HostError(text)
+    if cluster.joined_to or any(node_agent(cluster, name).pid for name in cluster.node_names()):
+        for name, text in _expired(cluster).items():
+            if cluster.joined_to or node_agent(cluster, name).pid:
+                raise HostError(text)
+
+
+def _expired(cluster: Settings) -> dict[str, str]:
+    """The nodes whose certificates have ended; what can read them is loaded when it is needed, for that takes long."""
+    if not cluster.path("pki").exists():
+        return {}
+    from sampan.cluster import expiry
+    from sampan.kit.clock import SystemClock
+
+    return expiry.nodes(cluster, SystemClock().now())
 
 
 def _start_agents(cluster: Settings, start: "_Start", missing: Sequence[int], *, is_new: bool) -> None:
     """An agent waits for keys that are not there yet; those that have expired are made anew before it reads them."""
-    is_early = not is_new or bool(expiry.nodes(cluster, SystemClock().now()))
+    is_early = not is_new or bool(_expired(cluster))
     if is_early and missing and not cluster.joined_to:
         _make_keys(cluster)
     if missing:
@@ -210,6 +224,9 @@ def _start_agents(cluster: Settings, start: "_Start", missing: Sequence[int], *,
 
 def _make_keys(cluster: Settings) -> None:
     """Makes them while the processes that need them still load their code. What goes wrong the control plane tells."""
+    from sampan.cluster import pki
+    from sampan.kit.clock import SystemClock
+
     with contextlib.suppress(OSError):
         pki.ensure(cluster, SystemClock().now())
 
@@ -293,9 +310,12 @@ class _Start:
 
     def _news(self) -> Iterator[str]:
         """What happened since: lines of the pipe, ready files that came. HostError when a process ended."""
-        for process in [process for process in self._coming if process.pid]:
-            self._coming.remove(process)
-            self._watch(process)
+        for process in tuple(self._coming):
+            if process.pid:
+                self._coming.remove(process)
+                self._watch(process)
+            elif process.has_ended:
+                raise _ended(process)
         sources = [*self._children, *((self._reader,) if self._reader >= 0 else ())]
         ready, _, _ = select.select(sources, [], [], READY_POLL_SECONDS)
         if self._reader in ready:
@@ -343,6 +363,7 @@ def stop(cluster: Settings, report: Report) -> None:
         )
     if not cluster.joined_to:
         processes.stop(control_plane(cluster), STOP_SECONDS)
+        processes.stop(gateway_proxy(cluster), STOP_SECONDS)
     if cluster.rootless:
         rootless.stop(cluster)
         report(Step("control plane stopped", monotonic() - began))

@@ -20,7 +20,7 @@ from sampan.client.api import Client
 from sampan.client.http import HttpTransport
 from sampan.client.kubeconfig import Access
 from sampan.client.transport import TransportError
-from sampan.cluster import addresses, discovery, pki, settings
+from sampan.cluster import addresses, discovery, key_files, settings
 from sampan.cluster.discovery import AGAIN, Invitation, JoinError
 from sampan.cluster.settings import Settings
 from sampan.cluster.tokens import FACTS, FACTS_NAMESPACE
@@ -76,7 +76,7 @@ async def join(asked: Invitation, wish: Wish, clock: Clock, tell: Tell) -> Setti
     try:
         told = await joining.introduce()
         tell(f"client certificate of node {wish.name}")
-        (wish.directory / "pki" / f"{pki.AUTHORITY}.crt").write_text(found)
+        (wish.directory / "pki" / f"{key_files.AUTHORITY}.crt").write_text(found)
         cluster = await joining.register(told)
         tell(f"network of its pods {cluster.node_pod_cidr(0)}")
         await joining.ask_serving(cluster)
@@ -95,10 +95,10 @@ def write_kubeconfig(cluster: Settings) -> None:
     """DIR/kubeconfig, by which this machine looks at the cluster as the node that it is."""
     keys, node = cluster.path("pki"), cluster.joined_as
     user = {
-        "client-certificate": str(keys / f"{pki.node(node)}.crt"),
-        "client-key": str(keys / f"{pki.node(node)}.key"),
+        "client-certificate": str(keys / f"{key_files.node(node)}.crt"),
+        "client-key": str(keys / f"{key_files.node(node)}.key"),
     }
-    there = {"server": cluster.joined_to, "certificate-authority": str(keys / f"{pki.AUTHORITY}.crt")}
+    there = {"server": cluster.joined_to, "certificate-authority": str(keys / f"{key_files.AUTHORITY}.crt")}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -116,8 +116,8 @@ class _Joining:
     def __init__(self, asked: Invitation, wish: Wish, clock: Clock, authority: str) -> None:
         self._asked, self._wish, self._clock, self._authority = asked, wish, clock, authority
         keys, name = wish.directory / "pki", wish.name
-        self._client = Files(keys / f"{pki.node(name)}.crt", keys / f"{pki.node(name)}.key")
-        serving = pki.node_serving(name)
+        self._client = Files(keys / f"{key_files.node(name)}.crt", keys / f"{key_files.node(name)}.key")
+        serving = key_files.node_serving(name)
         self._serving = Files(keys / f"{serving}.crt", keys / f"{serving}.key")
 
     async def introduce(self) -> dict[str, str]:
@@ -172,7 +172,7 @@ class _Joining:
     def _has_certificate(self) -> bool:
         """Of an attempt before this one, by the same authority and still good."""
         self._client.settle()
-        authority = self._wish.directory / "pki" / f"{pki.AUTHORITY}.crt"
+        authority = self._wish.directory / "pki" / f"{key_files.AUTHORITY}.crt"
         if not (self._client.certificate.exists() and self._client.key.exists() and authority.exists()):
             return False
         is_same = authority.read_text() == self._authority

@@ -8,9 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from sampan.cluster import pki
+from sampan.cluster import key_files
 from sampan.cluster.settings import Settings
 
 Tree = dict[str, Any]
@@ -30,8 +28,11 @@ def build(settings: Settings) -> Tree:
     def data(name: str) -> str:
         return base64.b64encode((directory / name).read_bytes()).decode()
 
-    cluster = {"server": settings.server_url, "certificate-authority-data": data(f"{pki.AUTHORITY}.crt")}
-    user = {"client-certificate-data": data(f"{pki.ADMIN}.crt"), "client-key-data": data(f"{pki.ADMIN}.key")}
+    cluster = {"server": settings.server_url, "certificate-authority-data": data(f"{key_files.AUTHORITY}.crt")}
+    user = {
+        "client-certificate-data": data(f"{key_files.ADMIN}.crt"),
+        "client-key-data": data(f"{key_files.ADMIN}.key"),
+    }
     name = settings.context
     return {
         "apiVersion": "v1",
@@ -86,14 +87,16 @@ def remove(path: Path, context: str, previous: str) -> None:
 
 def read(path: Path) -> Tree:
     """The file's content, or an empty configuration. Raises KubeconfigError."""
+    if not path.exists():
+        return _empty()
+    import yaml
+
     try:
         content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        content = None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise KubeconfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
-        return {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+        return _empty()
     if not isinstance(content, dict):
         raise KubeconfigError(f"{path} is not a kubeconfig")
     for section in SECTIONS:
@@ -103,8 +106,14 @@ def read(path: Path) -> Tree:
     return content
 
 
+def _empty() -> Tree:
+    return {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+
+
 def write(path: Path, config: Tree) -> None:
     """Replaces the file in one step; only its owner may read it. A link stays a link."""
+    import yaml
+
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.sampan")

@@ -6,7 +6,7 @@ What nobody may make it call for them is its own API, by whichever of its addres
 import ipaddress
 from pathlib import Path
 
-from sampan.cluster import pki
+from sampan.cluster import key_files, pki
 from sampan.cluster.settings import Settings
 from sampan.server import front_proxy
 from sampan.server.aggregation.extension import Identity
@@ -23,24 +23,26 @@ def outbound(settings: Settings) -> HttpOutbound:
 
 def agent(keys: Path) -> Credentials:
     """For node agents."""
-    certificate, key = keys / f"{pki.KUBELET_CLIENT}.crt", keys / f"{pki.KUBELET_CLIENT}.key"
-    return Credentials((keys / f"{pki.AUTHORITY}.crt").read_bytes(), str(certificate), str(key))
+    certificate, key = keys / f"{key_files.KUBELET_CLIENT}.crt", keys / f"{key_files.KUBELET_CLIENT}.key"
+    return Credentials((keys / f"{key_files.AUTHORITY}.crt").read_bytes(), str(certificate), str(key))
 
 
 def aggregation(keys: Path) -> Identity:
     """For extension API servers."""
     return Identity(
-        authority=(keys / f"{pki.FRONT_PROXY_AUTHORITY}.crt").read_bytes(),
-        client_authority=(keys / f"{pki.AUTHORITY}.crt").read_bytes(),
-        names=(pki.FRONT_PROXY,),
-        certificate=str(keys / f"{pki.FRONT_PROXY}.crt"),
-        key=str(keys / f"{pki.FRONT_PROXY}.key"),
+        authority=(keys / f"{key_files.FRONT_PROXY_AUTHORITY}.crt").read_bytes(),
+        client_authority=(keys / f"{key_files.AUTHORITY}.crt").read_bytes(),
+        names=(key_files.FRONT_PROXY,),
+        certificate=str(keys / f"{key_files.FRONT_PROXY}.crt"),
+        key=str(keys / f"{key_files.FRONT_PROXY}.key"),
     )
 
 
 def trusted_proxy(keys: Path) -> front_proxy.Settings:
     """Which authenticating proxy is believed: our own front proxy, in front of another server of this cluster."""
-    return front_proxy.Settings((keys / f"{pki.FRONT_PROXY_AUTHORITY}.crt").read_bytes(), (pki.FRONT_PROXY,))
+    return front_proxy.Settings(
+        (keys / f"{key_files.FRONT_PROXY_AUTHORITY}.crt").read_bytes(), (key_files.FRONT_PROXY,)
+    )
 
 
 def _is_address(host: str) -> bool:

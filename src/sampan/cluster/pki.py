@@ -11,34 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from sampan.cluster import key_files
 from sampan.cluster.settings import YEAR_SECONDS, Settings
 from sampan.control.plan import AskSignature
 from sampan.web import certificates
 from sampan.web.certificates import Order, Pair, Subject
 
-AUTHORITY = "ca"
-FRONT_PROXY_AUTHORITY = "front-proxy-ca"
-FRONT_PROXY = "front-proxy-client"
-CLIENT_AUTHORITIES = "client-ca.crt"
-SERVER = "apiserver"
-ADMIN = "admin"
-KUBELET_CLIENT = "apiserver-kubelet-client"
-CONTROLLERS = "controllers"
-SCHEDULER = "scheduler"
-TOKEN_KEY = "sa.key"
-OF_SERVER = (SERVER, KUBELET_CLIENT, ADMIN, CONTROLLERS, SCHEDULER)
+OF_SERVER = (key_files.SERVER, key_files.KUBELET_CLIENT, key_files.ADMIN, key_files.CONTROLLERS, key_files.SCHEDULER)
 """Those that nobody asks for by request, as nodes do."""
 RENEW_BEFORE_SECONDS = 30 * 24 * 3600
-
-
-def node(name: str) -> str:
-    """The file name of a node agent's pair."""
-    return f"node-{name}"
-
-
-def node_serving(name: str) -> str:
-    """The file name of the pair by which an agent's own port is served."""
-    return f"node-{name}-serving"
 
 
 def ensure(settings: Settings, now: float) -> Path:
@@ -61,13 +42,13 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _make(directory: Path, settings: Settings, now: float) -> None:
-    authority = Pair.load(directory, AUTHORITY)
+    authority = Pair.load(directory, key_files.AUTHORITY)
     if authority is None:
         authority = certificates.new_authority("sampan-ca", now)
-        authority.save(directory, AUTHORITY)
+        authority.save(directory, key_files.AUTHORITY)
     _issue(directory, authority, subjects(settings), now)
     _ensure_front_proxy(directory, authority, now)
-    key = directory / TOKEN_KEY
+    key = directory / key_files.TOKEN_KEY
     if not key.exists():
         certificates.write_private(key, certificates.new_signing_key())
 
@@ -87,22 +68,22 @@ def renew(settings: Settings, now: float) -> list[str]:
     """Makes those of the API server anew that near their end; returns which. Nodes see to their own."""
     directory = settings.path("pki")
     with _alone(directory):
-        authority = Pair.load(directory, AUTHORITY)
+        authority = Pair.load(directory, key_files.AUTHORITY)
         wanted = subjects(settings)
         return _issue(directory, authority, {name: wanted[name] for name in OF_SERVER}, now) if authority else []
 
 
 def _ensure_front_proxy(directory: Path, authority: Pair, now: float) -> None:
     """The front proxy's own authority and certificate, and the file of all authorities whose clients may connect."""
-    front = Pair.load(directory, FRONT_PROXY_AUTHORITY)
+    front = Pair.load(directory, key_files.FRONT_PROXY_AUTHORITY)
     if front is None:
-        front = certificates.new_authority(FRONT_PROXY_AUTHORITY, now)
-        front.save(directory, FRONT_PROXY_AUTHORITY)
-    subject = Subject(FRONT_PROXY)
-    pair = Pair.load(directory, FRONT_PROXY)
+        front = certificates.new_authority(key_files.FRONT_PROXY_AUTHORITY, now)
+        front.save(directory, key_files.FRONT_PROXY_AUTHORITY)
+    subject = Subject(key_files.FRONT_PROXY)
+    pair = Pair.load(directory, key_files.FRONT_PROXY)
     if pair is None or _is_stale(pair, subject, now):
-        certificates.issue(front, subject, now).save(directory, FRONT_PROXY)
-    trusted, file = authority.certificate + front.certificate, directory / CLIENT_AUTHORITIES
+        certificates.issue(front, subject, now).save(directory, key_files.FRONT_PROXY)
+    trusted, file = authority.certificate + front.certificate, directory / key_files.CLIENT_AUTHORITIES
     if not file.exists() or file.read_bytes() != trusted:
         fresh = file.with_suffix(".new")
         fresh.write_bytes(trusted)
@@ -118,7 +99,7 @@ def signer(
     directory: Path, now: Callable[[], float], longest_seconds: int = YEAR_SECONDS
 ) -> Callable[[AskSignature], str]:
     """What signs certificate requests in the authority's name; `now` is the clock of their lifetimes."""
-    authority = Pair.load(directory, AUTHORITY)
+    authority = Pair.load(directory, key_files.AUTHORITY)
     if authority is None:
         raise FileNotFoundError(f"{directory} holds no authority")
 
@@ -132,16 +113,16 @@ def signer(
 def subjects(settings: Settings) -> dict[str, Subject]:
     """Every certificate by file name."""
     wanted = {
-        SERVER: Subject("kube-apiserver", hosts=server_hosts(settings)),
-        ADMIN: Subject("kubernetes-admin", ("system:masters",)),
-        KUBELET_CLIENT: Subject("kube-apiserver-kubelet-client", ("system:masters",)),
-        CONTROLLERS: Subject("system:kube-controller-manager", ("system:masters",)),
-        SCHEDULER: Subject("system:kube-scheduler"),
+        key_files.SERVER: Subject("kube-apiserver", hosts=server_hosts(settings)),
+        key_files.ADMIN: Subject("kubernetes-admin", ("system:masters",)),
+        key_files.KUBELET_CLIENT: Subject("kube-apiserver-kubelet-client", ("system:masters",)),
+        key_files.CONTROLLERS: Subject("system:kube-controller-manager", ("system:masters",)),
+        key_files.SCHEDULER: Subject("system:kube-scheduler"),
     }
     for number, name in enumerate(settings.node_names()):
         hosts = (name, settings.internal_ip(number))
-        wanted[node(name)] = Subject(f"system:node:{name}", ("system:nodes",))
-        wanted[node_serving(name)] = Subject(f"system:node:{name}", ("system:nodes",), hosts)
+        wanted[key_files.node(name)] = Subject(f"system:node:{name}", ("system:nodes",))
+        wanted[key_files.node_serving(name)] = Subject(f"system:node:{name}", ("system:nodes",), hosts)
     return wanted
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from sampan.client.api import CALM
 from sampan.cluster import wiring, workers
 from sampan.cluster.doors import Doors
+from sampan.cluster.enabled_layers import EnabledLayers
 from sampan.cluster.near_logs import NearLogs
 from sampan.cluster.settings import Settings
 from sampan.kinds import builtin
@@ -37,7 +38,8 @@ class Lent:
 
     async def txn(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Result:
         """See Store.txn."""
-        self._check()
+        if self._revoked:
+            self._check()
         return await self._store.txn(compares, writes)
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
@@ -96,23 +98,29 @@ class Plane:
         self._settings = settings
         self.app = App(self._parts())
         self.workers = workers.workers(self.app, AUTHORITY, self._around, self._doors.door)
+        self.layers = EnabledLayers(self.app, self._around, self._doors.door, self.outbound)
 
     async def start(self) -> None:
         """Returns when everything runs."""
         await self.app.start()
+        self.layers.judge()
         self._doors.lead_to(self.app)
         await bootstrap.ensure(self.app, wiring.endpoints(self._settings))
         await self.workers.start()
+        self.layers.start()
 
     async def resume(self, before: "Plane") -> None:
         """The same where another one was, on a copy of its store."""
         await self.app.start(before.app)
+        self.layers.judge()
         self._doors.lead_to(self.app)
         bootstrap.resume(self.app, wiring.endpoints(self._settings))
         await self.workers.resume(before.workers)
+        self.layers.start(before.layers)
 
     async def stop(self) -> None:
         """In peace."""
+        await self.layers.stop()
         await self.workers.stop()
         await self.app.close()
         await self.tasks.close()
@@ -121,6 +129,7 @@ class Plane:
         """At this instant: nothing more is read or written, and whoever is under way is thrown out."""
         self._lent.revoke()
         self._doors.lead_to(None)
+        self.layers.kill()
         self.workers.kill()
         self.tasks.kill()
 

@@ -26,12 +26,22 @@ class Process:
     @property
     def pid(self) -> int:
         """The live process' pid, or 0."""
+        pid, started = self._noted()
+        return pid if pid and start_time(pid) == started else 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started, and is no more."""
+        pid, started = self._noted()
+        return pid != 0 and start_time(pid) != started
+
+    def _noted(self) -> tuple[int, str]:
+        """The pid and the start time in the file; 0 where nothing whole is there."""
         try:
             number, started = self.pid_file.read_text().split()
-            pid = int(number)
+            return int(number), started
         except (OSError, ValueError):
-            return 0
-        return pid if start_time(pid) == started else 0
+            return 0, ""
 
     def forget(self) -> None:
         self.pid_file.unlink(missing_ok=True)
@@ -69,6 +79,13 @@ def start_time(pid: int) -> str:
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def heed_signals() -> None:
+    """What whoever started this process ignored, it and what it starts would ignore as well: containers, in the end."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def stop(process: Process, grace_seconds: float, command: Sequence[str] = ()) -> bool:

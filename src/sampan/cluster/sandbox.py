@@ -4,7 +4,6 @@ All of such a cluster lives in it: the agents with their containers and networks
 its port on the host before it went in.
 """
 
-import ctypes
 import os
 from pathlib import Path
 
@@ -43,6 +42,8 @@ def way_in(folder: Path) -> list[str]:
 
 def enter(folder: Path) -> None:
     """Moves this process into the sandbox' users and network for good. It must have one thread only. OSError."""
+    import ctypes
+
     pid = holder(folder)
     if not pid:
         raise OSError("the cluster's sandbox is not there")

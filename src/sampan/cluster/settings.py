@@ -147,6 +147,11 @@ class Settings:
         return f"10.160.{self.index}.0/24"
 
     @property
+    def lan_cidr6(self) -> str:
+        """The same in IPv6; "" where pods have none."""
+        return f"fd00:10:160:{self.index:x}::/64" if self.has_lan and self.is_dual_stack else ""
+
+    @property
     def api_address(self) -> str:
         """Where nodes and pods of this host find the API."""
         return f"10.160.{self.index}.1" if self.has_lan else self.node_ip or self.gateway(0)
@@ -156,6 +161,10 @@ class Settings:
         if self.has_lan:
             return f"10.160.{self.index}.{node + 2}"
         return self.node_ip if self.node_ip and node == 0 else self.gateway(node)
+
+    def internal_ip6(self, node: int) -> str:
+        """The same in IPv6; "" where pods have none."""
+        return f"fd00:10:160:{self.index:x}::{node + 2:x}" if self.lan_cidr6 else self.gateway6(node)
 
     def namespace(self, node: int) -> Path:
         """The file that such a node's network namespace is bound to."""

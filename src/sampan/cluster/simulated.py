@@ -72,8 +72,10 @@ class SimulatedCluster:
         nodes: int = 1,
         scheduling: Configuration = DEFAULTS,
         feature_gates: Mapping[str, bool] = MappingProxyType({}),
+        layers: Sequence[str] = (),
     ) -> None:
         self.scheduling = scheduling
+        self.layers = tuple(layers)
         made = Settings(DEFAULT_NAME, Path("/simulated"), nodes=nodes, runtime="simulated", store="memory")
         self.settings = replace(made, feature_gates=gates.checked(feature_gates))
         self.seed = seed
@@ -113,6 +115,17 @@ class SimulatedCluster:
         self._begin(_template())
         for name in self.machines:
             self.start_node(name)
+        if self.layers:
+            self.enable(*self.layers)
+
+    def enable(self, *layers: str) -> None:
+        """Enables layers beside those that are; returns when they are at work. Raises LookupError for a name of none."""
+        from sampan.cluster import layers as known
+
+        for name in layers:
+            known.load(name)
+        self.run(known.enable(self.client, *layers))
+        self.run_until(lambda: all(map(self.plane.layers.is_ready, layers)), CALL_SECONDS)
 
     def fork(self, seed: int | None = None) -> "SimulatedCluster":
         """Another cluster that goes on from here, by another seed if one is given, and knows nothing of this one.
@@ -126,7 +139,7 @@ class SimulatedCluster:
         made = SimulatedCluster.__new__(SimulatedCluster)
         made.seed = self.seed if seed is None else seed
         made.settings, made._token_key, made.machines = self.settings, self._token_key, dict(self.machines)
-        made.scheduling = self.scheduling
+        made.scheduling, made.layers = self.scheduling, self.layers
         loop = SimLoop(self.loop.time())  # type: ignore[abstract]
         ids = self._ids.copy() if made.seed == self.seed else SeededIds(made.seed)
         made._set_out(loop, ids, self.store.copy())
@@ -442,7 +455,8 @@ class SimulatedCluster:
     def _record(self, events: Sequence[Event]) -> None:
         for event in events:
             if (change := history.change(event, self.loop.time())) is not None:
-                self.doors.note(history.place(event), event.revision)
+                plural, _, group = change.resource.partition(".")
+                self.doors.note((group, plural), event.revision)
                 self.history.append(change)
                 self._show(change)
 

@@ -1,6 +1,6 @@
 """The way out of a simulated cluster's server: to functions of this process, in the place of webhooks.
 
-    def review(asked):                                   # the AdmissionReview or ConversionReview
+    def review(asked):                                   # the AdmissionReview or ConversionReview, or the query
         return {"allowed": False, "status": {"message": "not on a Friday"}}
 
     cluster.outbound.serve("https://policy.default.svc/validate", review)
@@ -11,11 +11,11 @@ nothing is served, connections are refused.
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
@@ -24,6 +24,7 @@ from sampan.web.message import Request, Response
 
 Object = dict[str, Any]
 Function = Callable[[Object], Any]
+Handler = Callable[[Request], Awaitable[Response]]
 
 TIMEOUT = "context deadline exceeded"
 
@@ -46,6 +47,7 @@ class SimulatedOutbound:
     def __init__(self) -> None:
         self.troubles: list[Trouble] = []
         self._served: dict[tuple[str, str], Function] = {}
+        self._hosts: dict[str, Handler] = {}
 
     def serve(self, url: str, function: Function) -> None:
         """Answers with what the function returns: a response, or a whole review; it may also be a coroutine function.
@@ -54,6 +56,10 @@ class SimulatedOutbound:
         https://NAME.NAMESPACE.svc/PATH.
         """
         self._served[_place(url)] = function
+
+    def serve_host(self, name: str, handler: Handler) -> None:
+        """All that is asked of a host goes to the handler, but for what is served there otherwise."""
+        self._hosts[name] = handler
 
     def withdraw(self, url: str) -> None:
         """Nothing is there any more. Raises KeyError where nothing was."""
@@ -93,9 +99,11 @@ class SimulatedOutbound:
             if trouble.error:
                 raise OutboundError(trouble.error)
         function = self._served.get((target.name, request.path))
+        if function is None and target.name in self._hosts:
+            return await self._hosts[target.name](request)
         if function is None:
             raise OutboundError(f"dial tcp {target.address}: connect: connection refused")
-        review = orjson.loads(request.body) if isinstance(request.body, bytes) and request.body else {}
+        review = _asked(request)
         answer = function(review)
         if inspect.isawaitable(answer):
             answer = await answer
@@ -107,6 +115,14 @@ def _place(url: str) -> tuple[str, str]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url} is no URL of a web server")
     return parts.hostname, parts.path or "/"
+
+
+def _asked(request: Request) -> Object:
+    """What the function is given: the body, or the parameters of a request without one."""
+    if isinstance(request.body, bytes) and request.body:
+        body: Object = orjson.loads(request.body)
+        return body
+    return dict(parse_qsl(request.raw_query))
 
 
 def _whole(review: Object, answer: Object) -> Object:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from sampan.client.api import Client
-from sampan.cluster import pki
+from sampan.cluster import key_files
 from sampan.cluster.settings import Settings
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.secret import SECRET
@@ -88,7 +88,7 @@ def server(cluster: Settings) -> str:
 async def make(api: Client, cluster: Settings, ttl_seconds: float, clock: Clock, ids: Ids) -> Ticket:
     """A new token, and all that it takes for it to be of use. TokenError, ApiError, TransportError."""
     check(cluster)
-    authority = cluster.path("pki", f"{pki.AUTHORITY}.crt").read_bytes()
+    authority = cluster.path("pki", f"{key_files.AUTHORITY}.crt").read_bytes()
     await asyncio.gather(*(_put(api, kind, obj) for kind, obj in surroundings(cluster, authority)))
     id, secret = ids.suffix(6), ids.suffix(16)
     ends = clock.now() + ttl_seconds if ttl_seconds else None

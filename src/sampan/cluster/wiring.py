@@ -4,6 +4,7 @@ Each component has its own identity and its own door to the server; nothing here
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sampan.client.api import WATCH, Client, WatchTerms
 from sampan.cluster import pki
@@ -36,7 +37,8 @@ class Surroundings:
 
     `sign` is the cluster's authority, where it has one. `candidate` is how this control plane is called where several
     share a store, of which one at a time works; "" where it is alone; `terms` are those of the election. `extender_door` leads to the scheduler's extenders.
-    `options` are the controllers'.
+    `options` are the controllers'. `directory` is where parts may keep files, None for nowhere, and `address` that by
+    which nodes and pods reach this host.
     """
 
     clock: Clock
@@ -49,6 +51,8 @@ class Surroundings:
     terms: Terms = TERMS
     extender_door: Door = over_http
     options: registry.Options = registry.USUAL
+    directory: Path | None = None
+    address: str = "127.0.0.1"
 
 
 def endpoints(settings: Settings) -> Endpoints:
@@ -74,7 +78,7 @@ def options(settings: Settings) -> registry.Options:
 def serving_terms(settings: Settings) -> node_serving_approving.Terms:
     """What is the API's, and what this host's nodes were given of it."""
     names = enumerate(settings.node_names())
-    local = {name: (settings.internal_ip(n), *filter(None, (settings.gateway6(n),))) for n, name in names}
+    local = {name: (settings.internal_ip(n), *filter(None, (settings.internal_ip6(n),))) for n, name in names}
     return node_serving_approving.Terms(
         pki.server_hosts(settings), settings.service_cidrs, local, shares_addresses=settings.load_balancer == "node"
     )

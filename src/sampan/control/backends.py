@@ -118,8 +118,9 @@ def stamped(annotations: Mapping[str, str], stamp: str) -> dict[str, str]:
 
 def pod_keys(view: View, p: Object) -> Iterable[Key]:
     """A pod -> the services whose selector matches it."""
-    labels = objects.labels(p)
-    for service in view.list(SERVICE, objects.namespace(p)):
+    services = view.list(SERVICE, objects.namespace(p))
+    labels = objects.labels(p) if services else {}
+    for service in services:
         selector = service["spec"].get("selector")
         if selector and selector.items() <= labels.items():
             yield objects.key(service)

@@ -40,13 +40,24 @@ async def execute(client: Client, plan: Plan) -> list[Done]:
     """Stage by stage, until one has a refusal."""
     done: list[Done] = []
     for stage in plan.stages:
-        creates = [write for write in stage.writes if isinstance(write, Create)]
-        others = [write for write in stage.writes if not isinstance(write, Create)]
-        results = await _in_batches(client, others, AT_ONCE, AT_ONCE) + await _in_batches(client, creates, 1, 1 << 10)
+        creates: list[Write] = []
+        others: list[Write] = []
+        for write in stage.writes:
+            (creates if isinstance(write, Create) else others).append(write)
+        results = await _in_batches(client, others, AT_ONCE, AT_ONCE) if others else []
+        if creates:
+            results += await _in_batches(client, creates, 1, 1 << 10)
         done.extend(results)
-        if any(result.outcome.refusal for result in results):
+        if _has_refusal(results):
             break
     return done
+
+
+def _has_refusal(results: Sequence[Done]) -> bool:
+    for result in results:  # noqa: SIM110 (asked after each write: no generator)
+        if result.outcome.refusal:
+            return True
+    return False
 
 
 async def wait_seen(client: Client, caches: Mapping[str, Cache], done: Sequence[Done]) -> None:
@@ -111,7 +122,7 @@ async def _in_batches(client: Client, writes: Sequence[Write], size: int, larges
             results.append(await _one(client, batch[0]))
         else:
             results.extend(await asyncio.gather(*(_one(client, write) for write in batch)))
-        if any(result.outcome.refusal for result in results):
+        if _has_refusal(results):
             break
     return results
 

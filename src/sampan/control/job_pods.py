@@ -56,10 +56,12 @@ def tally(
     Failed pods whose uid is `ignored` are let go without being counted.
     """
     tracked = {objects.uid(p): p for p in pods if is_tracked(p)}
-    uncounted = status.get("uncountedTerminatedPods") or {}
-    done = {name: [u for u in uncounted.get(name) or () if u not in tracked] for name in ("succeeded", "failed")}
-    waiting = {name: [u for u in uncounted.get(name) or () if u in tracked] for name in ("succeeded", "failed")}
-    listed = {uid for uids in waiting.values() for uid in uids}
+    done: dict[str, list[str]] = {"succeeded": [], "failed": []}
+    waiting: dict[str, list[str]] = {"succeeded": [], "failed": []}
+    for name, uids in (status.get("uncountedTerminatedPods") or {}).items():
+        for uid in (uids or ()) if name in done else ():
+            (waiting if uid in tracked else done)[name].append(uid)
+    listed = {*waiting["succeeded"], *waiting["failed"]}
     for uid, p in tracked.items():
         if uid not in listed and len(listed) < UNCOUNTED_AT_ONCE:
             end = (

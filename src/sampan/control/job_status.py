@@ -82,5 +82,8 @@ def _with(listed: Sequence[Object], verdict: Verdict, now: float, status: str = 
 
 def finished(job: Object) -> Object | None:
     """The condition of a job that is over."""
-    found = (conditions.get(job, type) for type in ("Complete", "Failed"))
-    return next((c for c in found if c is not None and c["status"] == "True"), None)
+    for type in ("Complete", "Failed"):
+        found = conditions.get(job, type)
+        if found is not None and found["status"] == "True":
+            return found
+    return None

@@ -198,7 +198,33 @@ class AskSignature:
     seconds: int
 
 
-Question = Ask | AskList | AskKinds | AskAccess | AskScale | AskTarget | AskMetrics | AskSignature
+@dataclass(frozen=True, slots=True)
+class AskHttp:
+    """What somebody outside of the API answers. `headers` are (name, value) pairs.
+
+    `is_users` says that a user of the cluster has named the place: the cluster's own host is not asked for them.
+
+    The answer is an HttpAnswer, whatever its code, or an error's text.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
+    timeout_seconds: float = 10.0
+    insecure: bool = False
+    is_users: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """The status code, and the body as text."""
+
+    code: int
+    text: str
+
+
+Question = Ask | AskList | AskKinds | AskAccess | AskScale | AskTarget | AskMetrics | AskSignature | AskHttp
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,27 @@ A change in a cache makes keys due; a worker builds a view, asks the rule, and c
 """
 
 import functools
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from sampan.client.api import Client, Key
+from sampan.client.api import Client
 from sampan.client.cache import Cache
 from sampan.control.controller import Controller, Watch
 from sampan.control.events import Recorder
 from sampan.control.everywhere import Everywhere
 from sampan.control.following import Following
 from sampan.control.kin import Kin
+from sampan.control.plan import Key
 from sampan.control.view import path_terms
-from sampan.control.worker import Sign, Surroundings, Worker
+from sampan.control.worker import Fetch, Sign, Surroundings, Worker
 from sampan.kinds.kind import Kind, Object
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
+
+LOG = logging.getLogger(__name__)
 
 Seen = Object | None
 """An object before or after a change."""
@@ -48,6 +52,7 @@ class Runner:
         self.workers: list[Worker] = []
         self.on_worker: Callable[[Worker], None] | None = None
         self.sign: Sign | None = None
+        self.fetch: Fetch | None = None
         self._before: Runner | None = None
 
     async def start(self, before: "Runner | None" = None) -> None:
@@ -98,7 +103,7 @@ class Runner:
         worker.component = controller.component
         caches = [self.cache(kind) for kind in controller.kinds]
         for index in controller.indexes:
-            self.cache(index.kind).add_index(index.path, path_terms(index.path))
+            self.cache(index.kind).add_index(index.path, path_terms(index.path), index.path.partition(".")[0])
         self._feed_parents(worker, controller)
         for kind in controller.owns:
             self._kin_of(kind).own(controller.parent, worker.queue, controller.batch_seconds)
@@ -110,7 +115,7 @@ class Runner:
             self._tasks.spawn(self._work_when_synced(worker, controller), f"{controller.name} start")
 
     def _worker(self, name: str, rule: object, parent: Kind | None) -> Worker:
-        shared = Surroundings(self._client, self._clock, self.recorder, self.metrics, self.sign)
+        shared = Surroundings(self._client, self._clock, self.recorder, self.metrics, self.sign, self.fetch)
         caches = self.caches if parent is not None else self._following.caches
         worker = Worker(name, rule, parent, caches, shared, self._following.kinds)  # type: ignore[arg-type]
         self.workers.append(worker)
@@ -128,8 +133,9 @@ class Runner:
             seconds = None
             if postpone is not None and old is not None and new is not None:
                 seconds = postpone(old, new, self._clock.now())
-            for key in dict.fromkeys(objects.key(obj) for obj in (old, new) if obj is not None):
-                worker.queue.add_after(key, seconds or 0.0)
+            obj = old if new is None else new
+            if obj is not None:
+                worker.queue.add_after(objects.key(obj), seconds or 0.0)
 
         self.cache(controller.parent).subscribe(changed, replay=self._before is None)
 
@@ -142,8 +148,11 @@ class Runner:
                 return
             due: dict[Key, None] = {}
             for obj in (old, new):
-                for key in keys(view, obj) if obj is not None else ():
-                    due[key] = None
+                if obj is not None:
+                    try:
+                        due.update(dict.fromkeys(keys(view, obj)))
+                    except Exception:
+                        LOG.exception("%s: a change of %s makes nothing due", worker.name, _called(obj))
             for key in due:
                 queue.add_after(key, seconds)
 
@@ -212,7 +221,17 @@ def _feed_everywhere(controller: Everywhere, worker: Worker, cache: Cache, *, re
     view, queue, resource = worker.overview, worker.queue, cache.kind.resource
 
     def changed(change: str, old: Seen, new: Seen) -> None:
-        for ref in controller.due(view, resource, old, new):
+        try:
+            due = tuple(controller.due(view, resource, old, new))
+        except Exception:
+            LOG.exception("%s: a change of %s makes nothing due", worker.name, _called(old if new is None else new))
+            return
+        for ref in due:
             queue.add(ref)
 
     cache.subscribe(changed, replay=replay)
+
+
+def _called(obj: Seen) -> str:
+    found = obj or {}
+    return f"{found.get('kind')} {'/'.join(objects.key(found))}"

@@ -82,8 +82,11 @@ class View:
 
     def any_dependents(self, uid: str) -> Sequence[tuple[Kind, Object]]:
         """The same of all kinds, in their order."""
-        sources = self.sources
-        return [(kind, found) for kind in self.kinds.values() for found in sources[kind.resource].owned_by(uid)]
+        sources, found = self.sources, []
+        for kind in self.kinds.values():
+            for owned in sources[kind.resource].owned_by(uid):
+                found.append((kind, owned))  # noqa: PERF401 (mostly there is none, of a hundred kinds)
+        return found
 
     def selected(self, kind: Kind, namespace: str, selector: selectors.Selector) -> Objects:
         """Objects of a namespace that a selector matches."""

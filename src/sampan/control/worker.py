@@ -6,7 +6,7 @@ One bad object never stops the others: its error is logged with its story and it
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from sampan.control.events import Recorder
 from sampan.control.plan import (
     Ask,
     AskAccess,
+    AskHttp,
     AskKinds,
     AskList,
     AskMetrics,
@@ -26,6 +27,7 @@ from sampan.control.plan import (
     AskSignature,
     AskTarget,
     Event,
+    HttpAnswer,
     Outcome,
     Plan,
     Question,
@@ -49,17 +51,21 @@ UNTOLD = ("AlreadyExists", "Conflict")
 
 Rule = Callable[[View, Any, float], Plan | Steps[Plan]]
 Sign = Callable[[AskSignature], str]
+Fetch = Callable[[AskHttp], Awaitable[HttpAnswer | str]]
+
+NO_WAY_OUT = "nothing outside of the API can be asked here"
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all workers share. `sign` is the cluster's authority, where it has one."""
+    """What all workers share. `sign` is the cluster's authority, where it has one, `fetch` the way to others than the API."""
 
     client: Client
     clock: Clock
     recorder: Recorder
     metrics: Counter[tuple[str, str]]
     sign: Sign | None = None
+    fetch: Fetch | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -173,6 +179,8 @@ class Worker:
                 return await metric_reading.read(client, question)
             case AskSignature():
                 return self.shared.sign(question) if self.shared.sign is not None else None
+            case AskHttp():
+                return await self.shared.fetch(question) if self.shared.fetch is not None else NO_WAY_OUT
             case AskList():
                 try:
                     listing = await client.metadata_only().list(question.kind, question.namespace)

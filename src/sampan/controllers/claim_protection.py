@@ -56,8 +56,7 @@ def _is_missed(known: Object | None, live: Object, name: str) -> bool:
 
 
 def _keys(view: View, pod: Object) -> Iterable[Key]:
-    for name in sorted(pod_claims.names(pod)):
-        yield objects.namespace(pod), name
+    return [(objects.namespace(pod), name) for name in sorted(pod_claims.names(pod))]
 
 
 CONTROLLER = Controller("pvc-protection-controller", PERSISTENTVOLUMECLAIM, reconcile, watches=(Watch(POD, _keys),))

@@ -65,10 +65,11 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     if obj is None:
         return Plan()
     jobs = view.owned(obj, JOB)
-    questions = tuple(map(_question, _unseen(obj, jobs)))
+    unseen = _unseen(obj, jobs)
+    questions = tuple(map(_question, unseen))
     if any(view.answer(question) is UNANSWERED for question in questions):
         return Plan(ask=questions)
-    noted = _noted(view, obj, jobs, now)
+    noted = _noted(view, obj, jobs, unseen, now)
     run = _run(view, obj, noted, now)
     replaced = {ref["uid"] for ref in run.replaced}
     status = {**noted.status, "active": [ref for ref in noted.active if ref["uid"] not in replaced]}
@@ -108,7 +109,7 @@ def _question(ref: Object) -> Ask:
     return Ask(JOB, (ref["namespace"], ref["name"]))
 
 
-def _noted(view: View, obj: Object, jobs: list[Object], now: float) -> Noted:
+def _noted(view: View, obj: Object, jobs: list[Object], unseen: Iterable[Object], now: float) -> Noted:
     """Own jobs come into the list of active ones; those that ended, are outdated or gone leave it."""
     status, events = dict(obj.get("status") or {}), []
     ends = [(j, _end(j)) for j in jobs]
@@ -132,7 +133,7 @@ def _noted(view: View, obj: Object, jobs: list[Object], now: float) -> Noted:
             events.append(normal("SawCompletedJob", f"Saw completed job: {objects.name(j)}, condition: {end}"))
         if end == "Complete":
             _note_success(status, j)
-    for ref in _unseen(obj, jobs):
+    for ref in unseen:
         if objects.uid(view.answer(_question(ref)) or {}) != ref["uid"]:
             active = [other for other in active if other["uid"] != ref["uid"]]
             events.append(normal("MissingJob", f"Active job went missing: {ref['name']}"))

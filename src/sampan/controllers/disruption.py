@@ -141,8 +141,9 @@ def _unmanaged(spec: Object) -> Event:
 
 
 def _pod_keys(view: View, p: Object) -> Iterable[Key]:
-    labels = objects.labels(p)
-    for budget in view.list(PODDISRUPTIONBUDGET, objects.namespace(p)):
+    budgets = view.list(PODDISRUPTIONBUDGET, objects.namespace(p))
+    labels = objects.labels(p) if budgets else {}
+    for budget in budgets:
         if selectors.from_label_selector((budget.get("spec") or {}).get("selector")).matches(labels):
             yield objects.key(budget)
 

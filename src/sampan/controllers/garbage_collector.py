@@ -128,7 +128,11 @@ def _sort_in(found: Owners, reference: Object, owner: Object | None) -> None:
 
 def _kind_of(view: View, reference: Object) -> Kind | None:
     group = reference.get("apiVersion", "").rpartition("/")[0]
-    return next((k for k in view.kinds.values() if k.name == reference["kind"] and k.group == group), None)
+    name = reference["kind"]
+    for kind in view.kinds.values():  # a hundred, asked for each owner of each change: no generator
+        if kind.name == name and kind.group == group:
+            return kind
+    return None
 
 
 def _dependents(view: View, obj: Object) -> list[tuple[Kind, Object]]:
@@ -183,7 +187,10 @@ def _stays(view: View, namespace: str, reference: Object) -> bool:
 def _is_linked_alike(old: Object, new: Object) -> bool:
     """Whether all is the same that garbage depends on, as after most changes."""
     before, now = old["metadata"], new["metadata"]
-    return all(before.get(field) == now.get(field) for field in LINKS)
+    for name in LINKS:  # noqa: SIM110 (asked of each change: no generator)
+        if before.get(name) != now.get(name):
+            return False
+    return True
 
 
 def _waiting_owners(view: View, seen: Sequence[Object]) -> Iterable[Ref]:

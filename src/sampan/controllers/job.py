@@ -34,6 +34,7 @@ from sampan.meta import objects, selectors, timestamps
 
 BURST = 500
 BATCH_SECONDS = 1.0
+NOTHING_COUNTED = job_pods.tally({}, ())
 """Pods of a job start and end together, and each write of its status is for all that happened meanwhile."""
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
@@ -60,7 +61,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     work = _observed(job, found.objects, now)
     if not job_indexes.has_limit(job):
         known = job_backoff.failures(view.memory, found.objects, is_patient=job_work.is_patient(job))
-        work = replace(work, failures=known)
+        work = Work(job, work.pods, work.tally, now, known)
     verdict = job_verdict.verdict(work)
     if verdict is not None:
         # Now nothing is kept back any more; and what a failed job still runs has failed, what another one does hasn't.
@@ -70,7 +71,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         tally = job_pods.tally(
             status, found.objects, is_over=True, is_patient=job_work.is_patient(job), ignored=ignored
         )
-        work = replace(work, tally=tally)
+        work = Work(job, work.pods, tally, now, work.failures)
     made = _step(view, work, verdict)
     return replace(made, memory=work.failures) if view.memory or work.failures else made
 
@@ -90,12 +91,13 @@ def _has_place(job: Object, p: Object) -> bool:
 
 def _observed(job: Object, pods: tuple[Object, ...], now: float) -> Work:
     """The job at work: failures that its policy ignores and those still needed for their count are left out."""
-    work = Work(job, pods, job_pods.tally({}, ()), now)
+    work = Work(job, pods, NOTHING_COUNTED, now)
     ignored = _ignored(job, pods)
     kept = job_indexes.to_keep(job, pods, work.completed | work.failed_indexes)
     counted = [p for p in pods if objects.uid(p) not in kept]
     status = job.get("status") or {}
-    return replace(work, tally=job_pods.tally(status, counted, is_patient=job_work.is_patient(job), ignored=ignored))
+    tally = job_pods.tally(status, counted, is_patient=job_work.is_patient(job), ignored=ignored)
+    return Work(job, pods, tally, now)
 
 
 def _bereft(view: View, key: Key) -> Plan:

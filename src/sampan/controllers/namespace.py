@@ -6,10 +6,10 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/namespace-
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sampan.control import decorate
-from sampan.control.controller import Controller
+from sampan.control.controller import Controller, Watch
 from sampan.control.plan import AskKinds, AskList, DeleteCollection, Key, Plan, Update, plan
 from sampan.control.view import UNANSWERED, View
 from sampan.kinds.core.namespace import NAMESPACE
@@ -19,6 +19,7 @@ from sampan.meta import conditions, objects, timestamps
 
 FINALIZER = "kubernetes"
 AGAIN_SECONDS = 1.0
+BATCH_SECONDS = 0.05
 NEEDED_VERBS = {"list", "deletecollection"}
 
 Found = tuple[tuple[Kind, tuple[Object, ...]], ...]
@@ -129,4 +130,22 @@ def _postpone(old: Object, new: Object, now: float) -> float | None:
     return AGAIN_SECONDS if objects.is_deleting(old) and objects.is_deleting(new) else None
 
 
-CONTROLLER = Controller(name="namespace-controller", parent=NAMESPACE, reconcile=reconcile, postpone=_postpone)
+def _ending(view: View, pod: Object) -> Iterable[Key]:
+    """The namespace of a pod that is gone, if the rest of it is to go too."""
+    namespace = view.get(NAMESPACE, ("", pod["metadata"]["namespace"]))
+    if namespace is not None and objects.is_deleting(namespace):
+        yield objects.key(namespace)
+
+
+def _is_gone(old: Object | None, new: Object | None) -> bool:
+    return new is None
+
+
+CONTROLLER = Controller(
+    name="namespace-controller",
+    parent=NAMESPACE,
+    reconcile=reconcile,
+    watches=(Watch(POD, _ending, matters=_is_gone),),
+    postpone=_postpone,
+    batch_seconds=BATCH_SECONDS,
+)

@@ -117,7 +117,9 @@ def _matters(old: Object | None, new: Object | None) -> bool:
     """A pod comes, ends, is bound, or is to go."""
     if new is None:
         return False
-    return old is None or any(f(old) != f(new) for f in (pod.is_terminal, pod.is_scheduled, objects.is_deleting))
+    if old is None or pod.is_terminal(old) != pod.is_terminal(new):
+        return True
+    return pod.is_scheduled(old) != pod.is_scheduled(new) or objects.is_deleting(old) != objects.is_deleting(new)
 
 
 def _node_matters(old: Object | None, new: Object | None) -> bool:

@@ -97,8 +97,12 @@ def _is_tainted_otherwise(old: Object | None, new: Object | None) -> bool:
 
 def _matters(old: Object | None, new: Object | None) -> bool:
     """A pod comes or goes, or tolerates other taints."""
-    fields = ("nodeName", "tolerations")
-    return old is None or new is None or any(old["spec"].get(f) != new["spec"].get(f) for f in fields)
+    if old is None or new is None:
+        return True
+    before, now = old["spec"], new["spec"]
+    if before is now:
+        return False
+    return any(before.get(field) != now.get(field) for field in ("nodeName", "tolerations"))
 
 
 CONTROLLER = Controller(

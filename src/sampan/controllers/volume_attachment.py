@@ -170,7 +170,7 @@ def _told(node: Object | None, devices: Iterable[str]) -> list[Patch]:
 
 def _of_pod(view: View, pod: Object) -> Iterable[Key]:
     node = (pod.get("spec") or {}).get("nodeName")
-    if node and any(True for _ in pod_claims.of(pod)):
+    if node and pod_claims.names(pod):
         yield "", node
 
 

@@ -238,7 +238,7 @@ class Kind:
         """The REST path of the collection or the object, in the storage version."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         where = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
-        tail = "".join(f"/{part}" for part in (name, subresource) if part)
+        tail = (f"/{name}" if name else "") + (f"/{subresource}" if subresource else "")
         return f"{root}{where}/{self.plural}{tail}"
 
 

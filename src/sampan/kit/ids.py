@@ -2,13 +2,14 @@
 
 import os
 import random
-import uuid
 from typing import Protocol
 
 # No vowels and no digits that look like them, so that no generated name is a word.
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 FETCHED_BYTES = 64 * 16
 _VARIANTS = "89ab"
+_RANDOM_FORM = 0x4000 << 64 | 0x8000 << 48  # version 4 of RFC 9562's variant
+_FORM_BITS = 0xF000 << 64 | 0xC000 << 48
 
 
 class Ids(Protocol):
@@ -54,7 +55,9 @@ class SeededIds:
         return made
 
     def uid(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        bits = self._random.getrandbits(128) & ~_FORM_BITS | _RANDOM_FORM
+        text = f"{bits:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def suffix(self, length: int = 5) -> str:
         return "".join(self._random.choices(ALPHABET, k=length))

@@ -45,6 +45,18 @@ class _Handle(asyncio.Handle):
         self._cancelled, self._repr, self._source_traceback = False, None, None
 
 
+class _TimerHandle(asyncio.TimerHandle):
+    """The same of a timer."""
+
+    __slots__ = ()
+
+    def __init__(self, when: float, callback: Any, args: Any, loop: Any, context: contextvars.Context | None) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+        self._when, self._scheduled = when, False
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """Steps with `advance`, `run_until` and `run_until_complete`."""
 
@@ -125,20 +137,21 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """At that time of this loop."""
-        return self._wait_in(self._timers, asyncio.TimerHandle(when, callback, args, self, context))
+        return self._wait_in(self._timers, _TimerHandle(when, callback, args, self, context))
 
     def pulse_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
         """After so many seconds, or later, when nothing but pulses would happen until then: before what ends that."""
-        return self._wait_in(self._pulses, asyncio.TimerHandle(self._now + delay, callback, args, self))
+        return self._wait_in(self._pulses, _TimerHandle(self._now + delay, callback, args, self, None))
 
     def watchdog_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
         """After so many seconds, if pulses fail to come; while all is calm, later, after those that were left out."""
-        return self._wait_in(self._watchdogs, asyncio.TimerHandle(self._now + delay, callback, args, self))
+        return self._wait_in(self._watchdogs, _TimerHandle(self._now + delay, callback, args, self, None))
 
     def _wait_in(self, waiting: Timers, handle: asyncio.TimerHandle) -> asyncio.TimerHandle:
-        self._check_open()
+        if self._closed:
+            self._check_open()
         self._sequence += 1
-        heapq.heappush(waiting, (handle.when(), self._sequence, handle))
+        heapq.heappush(waiting, (handle._when, self._sequence, handle))  # type: ignore[attr-defined]
         return handle
 
     def aside_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
@@ -147,7 +160,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         They end no lull, and come together: when the time of this loop is a multiple of the delay.
         """
         when = (self._now // delay + 1) * delay
-        return self._wait_in(self._asides, asyncio.TimerHandle(when, callback, args, self))
+        return self._wait_in(self._asides, _TimerHandle(when, callback, args, self, None))
 
     def when_quiet(self, callback: Callable[[], None]) -> None:
         """Calls it once, when nothing else is left to happen at this instant."""
@@ -157,7 +170,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Coroutine[Any, Any, T], **options: Any) -> "asyncio.Task[T]":  # type: ignore[override]
-        self._check_open()
+        if self._closed:
+            self._check_open()
         task = asyncio.Task(coro, loop=self, **options)
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # a world that is dropped is no mistake
         return task
@@ -299,7 +313,7 @@ def _collect_seldom() -> None:
 
 def _first(waiting: Timers) -> float | None:
     """When the first of them is due, after dropping cancelled ones."""
-    while waiting and waiting[0][2].cancelled():
+    while waiting and waiting[0][2]._cancelled:
         heapq.heappop(waiting)
     return waiting[0][0] if waiting else None
 
@@ -315,7 +329,7 @@ class VirtualClock:
         self.monotonic = loop.time  # asked several times in each request: no call of ours around it
 
     def now(self) -> float:
-        return self._start + self._loop.time()
+        return self._start + self._loop._now
 
     def jump(self, seconds: float) -> None:
         """Sets the wall clock forward, or back; how long anything takes stays the same."""

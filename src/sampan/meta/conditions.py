@@ -40,7 +40,12 @@ def status_of(where: Mapping[str, Any], type: str) -> str:
 
 def is_true(where: Mapping[str, Any], type: str) -> bool:
     """Whether the condition is there and True."""
-    return status_of(where, type) == "True"
+    status = where.get("status")
+    holder = status if isinstance(status, dict) or isinstance(status, Mapping) else where  # noqa: SIM101 (quicker)
+    for condition in holder.get("conditions") or ():  # asked most often of all, so not by status_of
+        if condition.get("type") == type:
+            return bool(condition.get("status") == "True")
+    return False
 
 
 def is_false(where: Mapping[str, Any], type: str) -> bool:

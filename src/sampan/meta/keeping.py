@@ -11,6 +11,7 @@ import binascii
 import operator
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from sampan.meta import quantity, timestamps
@@ -126,7 +127,11 @@ def _object_keeper(kind: Type) -> Keep:
                     raise Unfit
                 want = wants[key] = _want(fields[key])
             if item or not is_dropped(kind, key, item):
-                kept = _kept(item, want)
+                if want in _CLASSES:
+                    if item.__class__ is not want:
+                        raise Unfit
+                    continue
+                kept = want(item)
                 if kept is item:
                     continue
                 made = dict(value) if made is None else made
@@ -137,14 +142,6 @@ def _object_keeper(kind: Type) -> Keep:
         return value if made is None else made
 
     return keep
-
-
-def _kept(item: Any, want: Any) -> Any:
-    if want not in _CLASSES:
-        return want(item)
-    if item.__class__ is not want:
-        raise Unfit
-    return item
 
 
 def _array_keeper(kind: Type) -> Keep:
@@ -271,6 +268,7 @@ def _time_keeper(kind: Type) -> Keep:
 _FORMS = ("2006-01-02T15:04:05Z", "2006-01-02T15:04:05.000000Z")
 
 
+@lru_cache(maxsize=256)
 def is_moment(text: str) -> bool:
     """Whether the text is a time that there is."""
     try:

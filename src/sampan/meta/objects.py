@@ -50,17 +50,17 @@ def labels(obj: Mapping[str, Any]) -> dict[str, str]:
 
 def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
     """metadata.annotations, empty when absent. Not to be changed."""
-    return metadata(obj).get("annotations") or {}
+    return (obj.get("metadata") or _NOTHING).get("annotations") or {}
 
 
 def resource_version(obj: Mapping[str, Any]) -> str:
     """metadata.resourceVersion, "" when absent."""
-    return metadata(obj).get("resourceVersion") or ""
+    return (obj.get("metadata") or _NOTHING).get("resourceVersion") or ""
 
 
 def generation(obj: Mapping[str, Any]) -> int:
     """metadata.generation, 0 when absent."""
-    return metadata(obj).get("generation") or 0
+    return (obj.get("metadata") or _NOTHING).get("generation") or 0
 
 
 def is_deleting(obj: Mapping[str, Any]) -> bool:
@@ -70,7 +70,7 @@ def is_deleting(obj: Mapping[str, Any]) -> bool:
 
 def finalizers(obj: Mapping[str, Any]) -> list[str]:
     """metadata.finalizers, empty when absent. Not to be changed."""
-    return metadata(obj).get("finalizers") or []
+    return (obj.get("metadata") or _NOTHING).get("finalizers") or []
 
 
 def owner_references(obj: Mapping[str, Any]) -> list[dict[str, Any]]:

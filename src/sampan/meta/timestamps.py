@@ -54,8 +54,7 @@ def is_valid(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _format_second(second: int) -> str:
-    moment = _EPOCH + timedelta(seconds=second)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year > 999 else moment.isoformat()[:19] + "Z"
+    return (_EPOCH + timedelta(seconds=second)).isoformat()[:19] + "Z"
 
 
 def _zone(text: str) -> timezone:

@@ -39,8 +39,8 @@ def changed_meta(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Cause]:
     if (fresh.get("generation") or 0) < (stored.get("generation") or 0):
         causes.append(invalid_value("metadata.generation", fresh.get("generation") or 0, "must not be decremented"))
     for field in _FIXED:
-        value = fresh.get(field)
-        if (value or None) != (stored.get(field) or None):
+        value, before = fresh.get(field), stored.get(field)
+        if value is not before and (value or None) != (before or None):
             causes.append(invalid_value(f"metadata.{field}", _absent(field, value), "field is immutable"))
     return causes + _common(fresh, stored)
 
@@ -136,7 +136,7 @@ def _common(meta: Mapping[str, Any], stored: Mapping[str, Any]) -> list[Cause]:
     causes: list[Cause] = []
     for name, rule in _COMMON:
         value = meta.get(name)
-        if value and value is not stored.get(name):
+        if value and value is not (known := stored.get(name)) and value != known:
             causes += rule(value, f"metadata.{name}")
     return causes
 

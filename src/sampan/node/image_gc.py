@@ -25,6 +25,7 @@ PERIOD_SECONDS = 300.0
 _WHOLE = 100
 
 Remove = Callable[[str], Awaitable[bool]]
+Forget = Callable[[], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ def excess_bytes(disk: Amount, high_percent: int, low_percent: int) -> int:
 
 
 class ImageCollector:
-    """Of one node. `remove` deletes an image by id, unless something is made of it."""
+    """Of one node. `remove` deletes an image by id, unless something is made of it; `forget` what builds keep."""
 
-    def __init__(self, agent: Agent, machine: Machine, remove: Remove) -> None:
-        self._agent, self._machine, self._remove = agent, machine, remove
+    def __init__(self, agent: Agent, machine: Machine, remove: Remove, forget: Forget) -> None:
+        self._agent, self._machine, self._remove, self._forget = agent, machine, remove, forget
         self._known: dict[str, Seen] = {}
         self._began = agent.parts.clock.now()
         self._high: int | None = None
@@ -104,6 +105,7 @@ class ImageCollector:
         now = self._agent.parts.clock.now()
         used = self._look(now)
         await self._free(unused(self._known.values(), used, now), "space")
+        await self._forget_builds()
 
     def _look(self, now: float) -> set[str]:
         images = self._agent.parts.images.list()
@@ -127,6 +129,8 @@ class ImageCollector:
 
     async def _free_bytes(self, wanted: int, candidates: list[Seen]) -> None:
         freed = await self._free(candidates, "space", wanted)
+        if freed < wanted:
+            freed += await self._forget_builds()
         if freed >= wanted:
             self._failures = 0
             return
@@ -154,6 +158,14 @@ class ImageCollector:
                 freed += seen.image.size
             self._known.pop(seen.image.id, None)
         return freed
+
+    async def _forget_builds(self) -> int:
+        """When removing images did not suffice: what builds keep can be made again."""
+        try:
+            return await self._forget()
+        except (ImageError, OSError) as error:
+            log.warning("removing what image builds keep: %s", error)
+            return 0
 
     def _high_percent(self, disk: Amount) -> int:
         """As configured. The default isn't applied when the disk was past it already as the node started."""

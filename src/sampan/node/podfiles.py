@@ -26,19 +26,19 @@ class PodFiles:
 
     def pod(self, uid: str) -> Path:
         """hosts, resolv.conf and termination files of one pod."""
-        return self.root / "pods" / uid
+        return self.root.joinpath("pods", uid)
 
     def logs(self, pod: Pod) -> Path:
         """The pod's logs: one directory a container."""
-        return self.root / "logs" / f"{objects.namespace(pod)}_{objects.name(pod)}_{objects.uid(pod)}"
+        return self.root.joinpath("logs", _folder(pod))
 
     def log(self, pod: Pod, name: str, attempt: int) -> Path:
         """The log file of one attempt."""
-        return self.logs(pod) / name / f"{attempt}.log"
+        return self.root.joinpath("logs", _folder(pod), name, f"{attempt}.log")
 
     def termination(self, uid: str, name: str, attempt: int) -> Path:
         """The file that a container leaves its last words in."""
-        return self.pod(uid) / "containers" / name / f"{attempt}.termination"
+        return self.root.joinpath("pods", uid, "containers", name, f"{attempt}.termination")
 
     def prepare(self, pod: Pod, hosts: str, resolv: str) -> None:
         """Writes the pod's hosts and resolv.conf, if they aren't there."""
@@ -84,3 +84,7 @@ def read_regular(path: Path, limit: int) -> bytes:
         return os.read(fd, limit) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
     finally:
         os.close(fd)
+
+
+def _folder(pod: Pod) -> str:
+    return f"{objects.namespace(pod)}_{objects.name(pod)}_{objects.uid(pod)}"

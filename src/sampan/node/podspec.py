@@ -36,7 +36,10 @@ def all_containers(pod: Pod) -> Iterator[tuple[str, Container]]:
 
 def container(pod: Pod, name: str) -> Container | None:
     """The container of that name."""
-    return next((found for _, found in all_containers(pod) if found["name"] == name), None)
+    for found in (*app_containers(pod), *init_containers(pod), *guests(pod)):  # names are not used twice
+        if found["name"] == name:
+            return found
+    return None
 
 
 def field_path(pod: Pod, name: str) -> str:
@@ -113,8 +116,8 @@ def restart_action(container: Container, exit_code: int) -> str:
 
 def could_restart_all(pod: Pod) -> bool:
     """Whether a container's exit may have all containers start again."""
-    return any(
-        rule.get("action") == RESTART_ALL
-        for container in (*init_containers(pod), *app_containers(pod))
-        for rule in container.get("restartPolicyRules") or ()
-    )
+    for container in (*init_containers(pod), *app_containers(pod)):  # asked at each look: no generator
+        for rule in container.get("restartPolicyRules") or ():
+            if rule.get("action") == RESTART_ALL:
+                return True
+    return False

@@ -28,7 +28,7 @@ from sampan.client.kubeconfig import Access
 from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
-from sampan.node import facts, kubelet_config, simulated
+from sampan.node import facts, kubelet_config
 from sampan.node.agent import Agent
 from sampan.node.housekeeping import Housekeeping
 from sampan.node.images.store import ImageStore
@@ -219,6 +219,11 @@ def _housekeeping(config: Config, agent: Agent) -> Housekeeping | None:
     machine = agent.parts.machine
     if machine is None:
         return None
+    images, credentials = ImageStore(config.images), agent.parts.credentials
+
+    async def forget_builds() -> int:
+        return await asyncio.to_thread(images.forget_builds)
+
     if config.has_cri:
         of_runtime: Any = agent.parts.images
 
@@ -230,8 +235,7 @@ def _housekeeping(config: Config, agent: Agent) -> Housekeeping | None:
             except RpcError as error:
                 raise RuntimeFailure("RuntimeError", str(error)) from error
 
-        return Housekeeping(agent, machine, take_away)
-    images, credentials = ImageStore(config.images), agent.parts.credentials
+        return Housekeeping(agent, machine, take_away, forget_builds)
 
     async def remove(image_id: str) -> bool:
         is_gone = await asyncio.to_thread(images.remove, image_id)
@@ -239,7 +243,7 @@ def _housekeeping(config: Config, agent: Agent) -> Housekeeping | None:
             credentials.forget(image_id)
         return is_gone
 
-    return Housekeeping(agent, machine, remove)
+    return Housekeeping(agent, machine, remove, forget_builds)
 
 
 async def _ready(config: Config, agent: Agent, begin: Callable[[], None] | None) -> None:
@@ -347,6 +351,8 @@ def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.
     client = Client(HttpTransport(access, patience), USER_AGENT)
     clock, ids = SystemClock(), SystemIds()
     if config.runtime == "simulated":
+        from sampan.node import simulated
+
         return simulated.parts(client, config.network["pod_cidr"], simulated.World(clock, ids, tasks))
     from sampan.node.cgroup_meter import CgroupMeter
     from sampan.node.machine import LinuxMachine

@@ -59,15 +59,18 @@ def wishes(seen: Snapshot) -> list[Wish]:
 
 def is_wished(pod: Object, states: Iterable[ContainerState], resized: Mapping[str, Object], scheme: str) -> bool:
     """The same question, before there is a snapshot."""
-    wanted = {c["name"]: c.get("resources") or {} for _, c in podspec.all_containers(pod)}
-    statuses: dict[str, Object] | None = None
+    wanted: dict[str, Object] | None = None
+    statuses: dict[str, Object] = {}
     for state in states:
-        if state.state != RUNNING or state.name not in wanted:
+        if state.state != RUNNING:
             continue
-        if statuses is None:
+        if wanted is None:
+            wanted = {c["name"]: c.get("resources") or {} for _, c in podspec.all_containers(pod)}
             status = pod.get("status") or {}
             kinds = ("initContainerStatuses", "containerStatuses")
             statuses = {s.get("name", ""): s for kind in kinds for s in status.get(kind) or ()}
+        if state.name not in wanted:
+            continue
         has = given(state, resized, statuses, scheme)
         if has is not None and has != wanted[state.name]:
             return True

@@ -45,9 +45,15 @@ class Snapshot:
         kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
         return {status.get("name", ""): status for kind in kinds for status in self.old.get(kind) or ()}
 
+    @once
+    def old_conditions(self) -> dict[str, dict[str, Any]]:
+        """The conditions as last written, by type."""
+        return {condition.get("type", ""): condition for condition in reversed(self.old.get("conditions") or ())}
+
     def latest(self, name: str) -> ContainerState | None:
         """The newest attempt that the runtime has."""
-        return next(iter(self.attempts.get(name, ())), None)
+        attempts = self.attempts.get(name)
+        return attempts[0] if attempts else None
 
     def is_running(self, name: str) -> bool:
         """Whether its newest attempt runs (created counts: it will)."""

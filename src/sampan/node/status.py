@@ -124,16 +124,17 @@ def _conditions(seen: Snapshot, new: Status) -> list[Status]:
 
 def _condition(seen: Snapshot, type: str, verdict: tuple[str, str, str]) -> Status:
     state, reason, message = verdict
-    old = conditions.find(seen.old.get("conditions") or (), type)
+    old = seen.old_conditions.get(type)
     new: Status = {"type": type, "status": state, "lastProbeTime": None}
-    new["lastTransitionTime"] = timestamps.format(seen.now)
     if old is not None and old.get("status") == state and old.get("lastTransitionTime"):
         new["lastTransitionTime"] = old["lastTransitionTime"]
+    else:
+        new["lastTransitionTime"] = timestamps.format(seen.now)
     if reason:
         new["reason"] = reason
     if message:
         new["message"] = message
-    if generation := objects.generation(seen.pod):
+    if generation := seen.pod["metadata"].get("generation"):
         new["observedGeneration"] = generation
     return new
 

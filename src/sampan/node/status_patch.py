@@ -35,7 +35,7 @@ def _conditions(old: list[Object], new: list[Object]) -> list[Object]:
     found = []
     for condition in new:
         known = before.get(condition.get("type", ""), {})
-        if _said(known) != _said(condition):
+        if known != condition and _said(known) != _said(condition):
             found.append({**{key: None for key in known if key not in condition}, **condition})
     gone = before.keys() - {condition.get("type", "") for condition in new}
     return [*found, *({"$patch": "delete", "type": type} for type in sorted(gone))]

@@ -123,8 +123,8 @@ class App:
         self._guards.authenticator.accounts.legacy.handle = self.handle
         self._pipeline = Pipeline(self._guards, self._serve, parts.clock, parts.ids)
         tools = self._tools()
-        chain = Chain(plugins.plugins(tools), tools.metrics)
-        self.registry.admit_with(chain)
+        self.admission = Chain(plugins.plugins(tools), tools.metrics)
+        self.registry.admit_with(self.admission)
         self._reads = Reads(self.cache, parts.store, parts.token_key, self.versions)
         self._watching = Watching(self.cache, parts.ids, parts.clock.now, self.versions)
         self._deletes = Deletes(self.registry, self._reads)

@@ -29,13 +29,13 @@ _HOME: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("home", default
 async def run(function: Callable[..., T], *args: Any, size: int = 0) -> T:
     """The function's result. It may run twice, so what it changes must bear that; `size` is that of what it reads."""
     if size < LARGE_BYTES:
-        token = patience.limit(PATIENCE)
+        token = patience.REST.set([PATIENCE])  # as `limit` and `end` do: on the way of every write, several times
         try:
             return function(*args)
         except patience.TooLong:
             pass
         finally:
-            patience.end(token)
+            patience.REST.reset(token)
     loop = asyncio.get_running_loop()
     try:
         done = loop.run_in_executor(_thread(), _away, loop, function, *args)

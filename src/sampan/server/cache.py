@@ -339,9 +339,11 @@ class Cache:
         for event in batch.events:
             written = self._at_hand.get(event.key)
             tree = written[2] if written is not None and written[1] is event.value else None
-            self._at(_prefix_of(event.key)).apply(event, tree)
+            where = _prefix_of(event.key)
+            (self._by_prefix.get(where) or self._at(where)).apply(event, tree)
         self.revision = batch.revision
-        self._wake()
+        if self._waiters:
+            self._wake()
 
     def _at(self, where: str) -> KindCache:
         cache = self._by_prefix.get(where)

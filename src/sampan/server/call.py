@@ -28,6 +28,12 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     audit: dict[str, str] = field(default_factory=dict)
     admitted: bool = False
+    sub: str = field(init=False, default="")
+    """The subresource's name, "" for the object itself."""
+
+    def __post_init__(self) -> None:
+        if self.subresource is not None:
+            self.sub = self.subresource.name
 
     @property
     def namespace(self) -> str:
@@ -36,11 +42,6 @@ class Call:
     @property
     def name(self) -> str:
         return self.info.name
-
-    @property
-    def sub(self) -> str:
-        """The subresource's name, "" for the object itself."""
-        return self.subresource.name if self.subresource else ""
 
     @property
     def api_version(self) -> str:

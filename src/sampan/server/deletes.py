@@ -146,7 +146,8 @@ class Deletes:
                 if await self._registry.remove(call, item, attributes):
                     return item, True
                 continue
-            written = await self._registry.put(call, item, new, chain.Attributes(call, chain.UPDATE, new, item.tree))
+            terms = chain.Attributes(call, chain.UPDATE, new, item.tree, attributes.compares, attributes.writes)
+            written = await self._registry.put(call, item, new, terms)
             if written is not None:
                 return written, False
         raise status.conflict(call.kind.group, call.kind.plural, call.name)

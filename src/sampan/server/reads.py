@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from sampan.kinds.kind import Kind
-from sampan.meta import objects, selectors, status
+from sampan.meta import selectors, status
 from sampan.meta.schema import Type
 from sampan.meta.wire import protobuf, table
 from sampan.server import aside, codec, continue_token, list_options
@@ -224,21 +224,27 @@ def selection(call: Call) -> Match | None:
     wanted = call.request.param("fieldSelector")
     only = call.name
     if not labels and not wanted:
-        return (lambda item: _field(item, "metadata.name") == only) if only else None
+        return (lambda item: _name(item) == only) if only else None
     try:
         label_selector = selectors.parse_labels(labels) if labels else None
         field_selector = selectors.parse_fields(wanted) if wanted else None
     except ValueError as error:
         raise status.bad_request(str(error)) from error
     paths = _field_paths(call.kind, field_selector)
-    absent = {name: _absent(call.kind, path) for name, path in paths.items()}
+    terms = [
+        (_getter(paths[name], _absent(call.kind, paths[name])), operator == "=", value)
+        for name, operator, value in (field_selector.terms if field_selector is not None else ())
+    ]
 
     def match(item: Item) -> bool:
-        if only and _field(item, "metadata.name") != only:
+        if only and _name(item) != only:
             return False
         if label_selector is not None and not label_selector.matches(item.labels):
             return False
-        return field_selector is None or field_selector.matches(lambda name: _field(item, paths[name], absent[name]))
+        for get, is_equal, value in terms:  # noqa: SIM110 (asked for each watcher of each change: no generator)
+            if (get(item) == value) is not is_equal:
+                return False
+        return True
 
     return match
 
@@ -267,16 +273,32 @@ def _absent(kind: Kind, path: str) -> str:
     return _ZEROS.get(found.kind, "") if found is not None else ""
 
 
-def _field(item: Item, path: str, absent: str = "") -> str:
+def _getter(path: str, absent: str) -> Callable[[Item], str]:
+    """What gives the text of a field; where there are several ways to it, the first one that leads somewhere counts."""
     if path == "metadata.name":
-        return item.key.rpartition("/")[2]
+        return _name
     if path == "metadata.namespace":
-        return item.key.partition("/")[0]
-    values = (objects.get_path(item.tree, one) for one in path.split("|"))
-    value = next((value for value in values if value not in (None, "")), None)
-    if value is None:
+        return _namespace
+    ways = [way.split(".") for way in path.split("|")]
+
+    def get(item: Item) -> str:
+        for way in ways:
+            value: Any = item.tree
+            for step in way:
+                value = value.get(step) if isinstance(value, dict) else None
+            if value is not None and value != "":
+                return str(value).lower() if isinstance(value, bool) else str(value)
         return absent
-    return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return get
+
+
+def _name(item: Item) -> str:
+    return item.key.rpartition("/")[2]
+
+
+def _namespace(item: Item) -> str:
+    return item.key.partition("/")[0]
 
 
 def _scope(call: Call) -> str:

@@ -321,16 +321,23 @@ class Registry:
         await self._admit(attributes)
         await self._judge(attributes)
 
-    async def admit_body(self, call: Call, kind: Kind, body: Tree, old: Tree | None = None) -> None:
+    async def admit_body(self, call: Call, kind: Kind, body: Tree, old: Tree | None = None) -> chain.Attributes:
         """Asks admission about the body of a subresource that is a type of its own, once. Raises ApiError.
 
-        `kind` is the body's; `old` is what it was before (a Scale), None for what is only posted (a Binding).
+        `kind` is the body's; `old` is what it was before (a Scale), None for what is only posted (a Binding). What plugins
+        add to the transaction is in the answer.
         """
         operation = chain.CREATE if old is None else chain.UPDATE
         body_kind = (kind.group, kind.version, kind.name)
         attributes = chain.Attributes(call, operation, body, old, body_kind=body_kind)
         await self._admit(attributes)
         await self._judge(attributes)
+        return attributes
+
+    async def admit_again(self, attributes: chain.Attributes) -> None:
+        """The same when somebody else was faster: only who joins the transaction is asked once more. Raises ApiError."""
+        if not attributes.call.admitted:
+            await self._admission.rejoin(attributes, self)
 
     async def admit_review(self, call: Call, review: Tree) -> None:
         """Admission and validation of a question that is answered and not stored. Raises ApiError."""
@@ -435,12 +442,22 @@ _WRITTEN = ("metadata", "status")
 
 def _says_no_more(made: Tree, old: Tree) -> bool:
     """Whether all but metadata and status is as the object has it."""
-    return _are_alike(made, old) and all(name in _WRITTEN or made.get(name) == value for name, value in old.items())
+    if not _are_alike(made, old):
+        return False
+    for name, value in old.items():  # noqa: SIM110 (asked of each write: no generator)
+        if name not in _WRITTEN and made.get(name) != value:
+            return False
+    return True
 
 
 def _shares_all_but_status(new: Tree, old: Tree) -> bool:
     """Whether that is so because `_own` shared it."""
-    return _are_alike(new, old) and all(name in _WRITTEN or new.get(name) is value for name, value in old.items())
+    if not _are_alike(new, old):
+        return False
+    for name, value in old.items():  # noqa: SIM110 (asked of each write: no generator)
+        if name not in _WRITTEN and new.get(name) is not value:
+            return False
+    return True
 
 
 def _are_alike(new: Tree, old: Tree) -> bool:

@@ -52,7 +52,9 @@ class Play:
         self.scenario = scenario
         self.seed = seed
         self.dice = Dice(seed)
-        self.cluster = SimulatedCluster(seed=seed, nodes=0, feature_gates=scenario.feature_gates)
+        self.cluster = SimulatedCluster(
+            seed=seed, nodes=0, feature_gates=scenario.feature_gates, layers=scenario.layers
+        )
         self.notes: list[Note] = []
         self.faults = Faults(self.cluster)
         self._lives: list[programs.Life] = []

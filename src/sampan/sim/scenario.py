@@ -4,6 +4,7 @@
     kind: Scenario
     nodes: 3                             a number, or a list of {name, cpus, memory, pods, labels, taints}
     featureGates: {NAME: true}           parts of Kubernetes that are open; docs/guide/feature-gates.md
+    layers: [rollouts]                   what is enabled above the core
     jitter: 50ms                         what a message takes at most; the seed decides
     programs: [operator.py]              controllers under test
     steps: [...]                         sim/steps.py
@@ -24,6 +25,7 @@ from typing import Any
 
 import yaml as yaml_writer
 
+from sampan.cluster import layers
 from sampan.kinds import feature_gates
 from sampan.meta import quantity
 from sampan.meta.status import ApiError
@@ -48,6 +50,7 @@ _FIELDS = (
     "description",
     "nodes",
     "featureGates",
+    "layers",
     "jitter",
     "programs",
     "steps",
@@ -102,6 +105,7 @@ class Scenario:
     tree: Object
     nodes: tuple[Node, ...]
     feature_gates: dict[str, bool]
+    layers: tuple[str, ...]
     jitter: float
     settle: float
     programs: tuple[Program, ...]
@@ -148,6 +152,7 @@ def of_tree(tree: Any, file: Path) -> Scenario:
         tree=document.mapping(),
         nodes=nodes,
         feature_gates=_gates(document.field("featureGates")),
+        layers=tuple(_layer(item) for item in document.field("layers").items()),
         jitter=document.field("jitter").seconds(JITTER_SECONDS),
         settle=document.field("settle").seconds(SETTLE_SECONDS),
         programs=_programs(document.field("programs"), where),
@@ -202,6 +207,13 @@ def _gates(value: Value) -> dict[str, bool]:
         return feature_gates.checked(value.mapping())
     except feature_gates.GateError as error:
         value.wrong(str(error))
+
+
+def _layer(value: Value) -> str:
+    name = value.text()
+    if name not in layers.names():
+        value.wrong(f"there is no layer {name!r}; there are: {', '.join(layers.names())}")
+    return name
 
 
 def _nodes(value: Value) -> tuple[Node, ...]:

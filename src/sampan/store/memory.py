@@ -48,11 +48,15 @@ class MemoryStore:
         keys.check_txn(compares, writes)
         if self._closed:
             raise StoreError("the store is closed")
-        found = tuple(self._live.get(compare.key) for compare in compares)
-        for compare, record in zip(compares, found, strict=True):
+        live = self._live
+        for compare in compares:
+            record = live.get(compare.key)
             if (record.mod_revision if record else 0) != compare.mod_revision:
-                return Result(False, self._revision, found)
-        events = [event for write in writes if (event := self._event(write)) is not None]
+                return Result(False, self._revision, tuple(live.get(compare.key) for compare in compares))
+        events = []
+        for write in writes:
+            if (event := self._event(write)) is not None:
+                events.append(event)  # noqa: PERF401 (a comprehension costs more than its one or two events)
         if events:
             self._revision += 1
             for event in events:

@@ -103,8 +103,11 @@ class Watch:
         if self._lost:
             return
         prefix, after = self._prefix, self._delivered
-        wanted = [event for event in events if event.key.startswith(prefix) and event.revision > after]
-        size = sum(map(_size, wanted))
+        wanted, size = [], 0
+        for event in events:
+            if event.revision > after and event.key.startswith(prefix):
+                wanted.append(event)
+                size += _size(event)
         too_much = len(self._events) + len(wanted) > self._hub.max_events or self._bytes + size > self._hub.max_bytes
         if self._events and too_much:
             self.lose()

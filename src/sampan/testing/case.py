@@ -39,6 +39,7 @@ class ClusterTestCase(unittest.TestCase):
     virtual_time: ClassVar[bool] = False
     scheduling: ClassVar[Path | str | Mapping[str, Any] | tuple[()]] = ()
     feature_gates: ClassVar[Mapping[str, bool]] = NO_GATES
+    layers: ClassVar[Sequence[str]] = ()
 
     cluster: Cluster
     _bases: ClassVar[setups.Bases]

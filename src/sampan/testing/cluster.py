@@ -52,7 +52,8 @@ class Cluster:
     """`with`, `async with`, or `start()` and `close()`. Objects that it hands out are shared: never mutate them.
 
     `nodes` is how many nodes there are at first; `scheduling` a KubeSchedulerConfiguration: an object, YAML or a file;
-    `feature_gates` opens parts of Kubernetes that are closed, as {"MaxUnavailableStatefulSet": True} does.
+    `feature_gates` opens parts of Kubernetes that are closed, as {"MaxUnavailableStatefulSet": True} does; `layers` are
+    enabled, as `sampan enable` does it: ["rollouts"].
     Refusals of the API are raised as `ApiError`, which carries the Status that kubectl would show.
     """
 
@@ -63,9 +64,12 @@ class Cluster:
         nodes: int = 1,
         scheduling: Object | str | Path | None = None,
         feature_gates: Mapping[str, bool] = NO_GATES,
+        layers: Sequence[str] = (),
     ) -> None:
         configuration = DEFAULTS if scheduling is None else config.read(next(iter(objects_of(scheduling)), None))
-        self.sim = SimulatedCluster(seed=seed, nodes=nodes, scheduling=configuration, feature_gates=feature_gates)
+        self.sim = SimulatedCluster(
+            seed=seed, nodes=nodes, scheduling=configuration, feature_gates=feature_gates, layers=layers
+        )
         self._outside = Outside(self.sim)
         self._faults: Faults | None = None
         self._invariants: Invariants | None = None

@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 MARKER = "cluster"
 LINE = (
-    "cluster(seed=0, nodes=1, crds=(), manifests=(), virtual_time=False, scheduling=None, feature_gates={}, seeds=()): "
+    "cluster(seed=0, nodes=1, crds=(), manifests=(), virtual_time=False, scheduling=None, feature_gates={}, layers=(), seeds=()): "
     "what the test's cluster is like; paths start from the test's file; virtual_time makes its time everybody's; "
-    "scheduling is a KubeSchedulerConfiguration; feature_gates opens parts of Kubernetes that are closed; seeds runs the "
-    "test once for each."
+    "scheduling is a KubeSchedulerConfiguration; feature_gates opens parts of Kubernetes that are closed; layers are "
+    "enabled; seeds runs the test once for each."
 )
 RANDOM = "random"
 SEED = "sampan_seed"

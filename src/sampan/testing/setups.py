@@ -27,7 +27,7 @@ MAX_BASES = 16
 ESTABLISHED_SECONDS = 60
 DEFINITION = "CustomResourceDefinition"
 _ANY_GATE = feature_gates.GATES[0].name
-_TAKEN = ("seed", "nodes", "crds", "manifests", "virtual_time", "scheduling", "feature_gates")
+_TAKEN = ("seed", "nodes", "crds", "manifests", "virtual_time", "scheduling", "feature_gates", "layers")
 
 
 class SetupError(Exception):
@@ -39,7 +39,8 @@ class Setup:
     """`crds` and `manifests` are files, folders or YAML texts. Definitions come first, and are established.
 
     `virtual_time` says that the cluster's time is everybody's while the test runs. `scheduling` is the scheduler's
-    configuration, a file or a YAML text; "" for the usual one. `feature_gates` are the open and the closed ones.
+    configuration, a file or a YAML text; "" for the usual one. `feature_gates` are the open and the closed ones, `layers`
+    those that are enabled.
     """
 
     seed: int = 0
@@ -49,6 +50,7 @@ class Setup:
     virtual_time: bool = False
     scheduling: Manifest = ""
     feature_gates: tuple[tuple[str, bool], ...] = ()
+    layers: tuple[str, ...] = ()
 
     @property
     def base(self) -> "Setup":
@@ -73,6 +75,7 @@ class Setup:
             virtual_time=_truth("virtual_time", given.get("virtual_time", self.virtual_time)),
             scheduling=next(iter(_placed("scheduling", given.get("scheduling", ()), directory)), self.scheduling),
             feature_gates=_gates(given["feature_gates"]) if "feature_gates" in given else self.feature_gates,
+            layers=_layers(given["layers"]) if "layers" in given else self.layers,
         )
 
 
@@ -118,6 +121,8 @@ class Bases:
             raise SetupError("a base of your own has its scheduler's configuration already")
         if setup.feature_gates != self._setup.feature_gates:
             raise SetupError("a base of your own has its feature gates already")
+        if setup.layers != self._setup.layers:
+            raise SetupError("a base of your own has its layers already")
         names = replace(self._base.sim.settings, nodes=setup.nodes).node_names()
         if not set(names) >= set(self._base.sim.machines):
             raise SetupError(
@@ -137,7 +142,7 @@ class Bases:
 
 def _beginning(setup: Setup) -> tuple[object, ...]:
     """What no fork can have otherwise."""
-    return setup.nodes, setup.scheduling, setup.feature_gates
+    return setup.nodes, setup.scheduling, setup.feature_gates, setup.layers
 
 
 def of_everybody(cluster: Cluster, setup: Setup) -> AbstractContextManager[None]:
@@ -149,7 +154,9 @@ def build(setup: Setup) -> Cluster:
     """A new base, which runs. Raises SetupError."""
     try:
         gates = dict(setup.feature_gates)
-        cluster = Cluster(nodes=setup.nodes, scheduling=setup.scheduling or None, feature_gates=gates)
+        cluster = Cluster(
+            nodes=setup.nodes, scheduling=setup.scheduling or None, feature_gates=gates, layers=setup.layers
+        )
     except (ConfigError, ApiError, OSError) as error:
         raise SetupError(f"scheduling: {error}") from error
     return _prepared(cluster.start(), setup.crds, setup.manifests)
@@ -242,6 +249,18 @@ def _gates(given: Any) -> tuple[tuple[str, bool], ...]:
         return tuple(sorted(feature_gates.checked(given).items()))
     except feature_gates.GateError as error:
         raise SetupError(f"feature_gates: {error}") from None
+
+
+def _layers(given: Any) -> tuple[str, ...]:
+    from sampan.cluster import layers
+
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        try:
+            layers.load(name)
+        except LookupError as error:
+            raise SetupError(f"layers: {error}") from None
+    return tuple(sorted(names))
 
 
 def _brief(obj: Object) -> str:

@@ -42,6 +42,7 @@ class Request:
     `takes_trees` is set by in-process transports: a body, or what a stream yields, may then be a tree; never mutate it.
     `others_seconds` is what whoever serves it waits for others, the last time until `others_until` (monotonic).
     `stream` is the body where it is passed on as it comes; `body` is empty then.
+    `wants_stream` asks a client's transport for the answer's body as it comes, whatever the request.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Request:
     others_seconds: float = 0.0
     others_until: float = 0.0
     stream: AsyncIterator[bytes] | None = None
+    wants_stream: bool = False
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""

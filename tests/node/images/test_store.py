@@ -1,9 +1,11 @@
 """Images come in from archives and root file systems, are found by every name, and go again."""
 
+import fcntl
 import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from sampan.node.images import reference, rooted, users
+from sampan.node.images import holders, reference, rooted, users
 from sampan.node.images.model import Image, ImageConfig, ImageError
 from sampan.node.images.store import ImageStore
 
@@ -173,7 +175,7 @@ def test_reference(text: str, full: str) -> None:
 @pytest.mark.parametrize("text", ["", "A", "a//b", "a:", "a:b c", "-a", "a@sha256:12", "f" * 64, "a/../b", "a" * 300])
 def test_bad_reference(text: str) -> None:
     """What is no reference is refused."""
-    with pytest.raises(ValueError, match="reference format|255"):
+    with pytest.raises(ValueError, match=r"reference format|255"):
         reference.parse(text)
 
 
@@ -246,3 +248,24 @@ def test_names_go_one_by_one_and_prune_takes_what_nobody_uses(store: ImageStore,
     assert store.prune([kept.repo_digests[0]]) == ([gone], gone.size)
     assert (store.list(), list(store.downloads.glob("0*0"))) == ([kept], [])
     assert store.prune()[0] == [kept]
+
+
+def test_no_mark_is_made_while_images_go(store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From asking who uses them until their layers are away; and of them nothing is left."""
+    (tmp_path / "a.tar").write_bytes(docker_archive())
+    [image] = store.load_archive(tmp_path / "a.tar")
+    held, asked = holders.held, []
+
+    def seen(root: Path) -> set[str]:
+        descriptor = os.open(root / "used", os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.close(descriptor)
+        asked.append(root)
+        return held(root)
+
+    monkeypatch.setattr(holders, "held", seen)
+    assert store.prune()[0] == [image]
+    assert asked
+    for folder in ("l", "tmp"):
+        assert not list((asked[0] / folder).iterdir())

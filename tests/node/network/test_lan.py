@@ -153,6 +153,23 @@ def test_the_first_node_leads_to_services(tmp_path: Path) -> None:
     assert second.entry == first.address
 
 
+def test_both_families_lead_to_the_nodes(tmp_path: Path) -> None:
+    """Each network over the node's address of its own family; what goes out is hidden in both; one family has no other's rules."""
+    first, second = (lan.read(fields) for fields in places(tmp_path, ip_families="IPv4,IPv6"))
+    assert (first.gateway6, first.address6, second.address6) == (
+        "fd00:10:160:3::1",
+        "fd00:10:160:3::2",
+        "fd00:10:160:3::3",
+    )
+    assert ("fd00:10:241::/64", first.address6) in first.routes
+    assert ("fd00:10:99::/112", first.address6) in first.routes
+    assert second.routes == [("10.241.1.0/24", second.address), ("fd00:10:241:1::/64", second.address6)]
+    made = lan.table(first)
+    assert "ip6 saddr { fd00:10:160:3::/64, fd00:10:241::/56 } masquerade" in made
+    assert 'guard iifname != "sampan3lan" iifname != "lo" ip6 daddr fd00:10:160:3::1 drop' in made
+    assert "ip6" not in lan.table(lan.read(places(tmp_path)[0]))
+
+
 def test_node_ports_of_services() -> None:
     """Of those that have some, by protocol; the host's set is replaced as a whole."""
     ports = [{"port": 80, "nodePort": 30080}, {"port": 53, "protocol": "UDP", "nodePort": 30053}, {"port": 1}]
@@ -165,7 +182,7 @@ def test_node_ports_of_services() -> None:
     assert lan_ports.ports({**service, "spec": {**service["spec"], "type": "ClusterIP"}}) == frozenset()
     place = lan.read(places(Path("/nowhere"))[0])
     assert lan.ports(place, found).splitlines() == [
-        "flush set ip sampan-3-lan ports",
-        "add element ip sampan-3-lan ports { tcp . 30080, udp . 30053 }",
+        "flush set inet sampan-3-lan ports",
+        "add element inet sampan-3-lan ports { tcp . 30080, udp . 30053 }",
     ]
-    assert lan.ports(place, frozenset()) == "flush set ip sampan-3-lan ports\n"
+    assert lan.ports(place, frozenset()) == "flush set inet sampan-3-lan ports\n"

@@ -39,12 +39,27 @@ def test_an_address_that_was_given_back_is_used_last(tmp_path: Path) -> None:
     leases = Leases(tmp_path / "leases.json", settings.network)
     assert [leases.take(uid) for uid in "abc"] == ["10.1.0.2", "10.1.0.3", "10.1.0.4"]
     leases.give_back("a")
+    with (tmp_path / "leases.json").open("a") as file:
+        file.write('\n{"next": 9, "po')  # an agent was killed
     leases = Leases(tmp_path / "leases.json", settings.network)
     assert leases.take("b") == "10.1.0.3"
     assert [leases.take(uid) for uid in "de"] == ["10.1.0.5", "10.1.0.6"]
     assert leases.take("f") == "10.1.0.2"
     with pytest.raises(NoAddressLeft):
         leases.take("g")
+
+
+def test_the_record_of_leases_stays_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often pods come and go; and nothing is forgotten when it is written anew."""
+    monkeypatch.setattr("sampan.node.network.leases._MOST_LINES", 20)
+    path = tmp_path / "leases.json"
+    leases = Leases(path, SETTINGS.network)
+    kept = leases.take("kept")
+    for number in range(100):
+        leases.take(f"pod-{number}")
+        leases.give_back(f"pod-{number}")
+    assert len(path.read_text().splitlines()) <= 22
+    assert Leases(path, SETTINGS.network).items() == {"kept": kept}
 
 
 def test_link_names_fit_the_kernel() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from sampan.node.images.model import ImageError
 from sampan.node.images.store import ImageStore
-from sampan.node.runtime import logs, programs
+from sampan.node.runtime import bundle, logs, programs
+from sampan.node.runtime.container import Container
 from sampan.node.runtime.protocol import EXITED, RUNNING, ExecSession, Mount, Resources, RuntimeFailure
 from tests.node.runtime.conftest import CriWorld, both
 
@@ -339,6 +340,41 @@ async def test_image_in_use(world: Any) -> None:
     store = ImageStore(Path(world.image.layer_dirs[0]).parent.parent)
     with pytest.raises(ImageError, match="being used"):
         store.remove("busybox")
+    assert store.prune()[0] == []
+    await world.crash()
+    await world.agent()
+    with pytest.raises(ImageError, match="being used"):
+        store.remove("busybox")
+
+
+async def test_root_file_system_is_the_containers_own(world: Any) -> None:
+    """Nothing is mounted on the host for each container, and it is there for a process that comes later."""
+    state = await world.runtime.start(world.config("touch /new; sleep 100"))
+    assert f"/{state.id}/" not in Path("/proc/self/mountinfo").read_text()
+    code, output = await world.runtime.exec_sync(state.id, ("ls", "/new", "/bin/sh"), 10)
+    assert (code, output.split()) == (0, [b"/bin/sh", b"/new"])
+    await world.runtime.remove(state.id)
+
+
+async def test_start_needs_no_runtime(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made container is let go by its pipe; when it has died meanwhile, the runtime is asked, which says so."""
+    begun: list[str] = []
+    run_runc = programs.Programs.run_runc
+
+    async def seen(self: programs.Programs, *arguments: str) -> tuple[int, bytes]:
+        begun.append(arguments[0])
+        return await run_runc(self, *arguments)
+
+    def kill(container: Container) -> None:
+        container.signal(signal.SIGKILL)
+
+    monkeypatch.setattr(programs.Programs, "run_runc", seen)
+    state = await world.ended(world.config("echo here"))
+    assert (state.exit_code, world.log(), "start" in begun) == (0, ["stdout F here"], False)
+    monkeypatch.setattr(bundle, "settle", kill)
+    with pytest.raises(RuntimeFailure, match="cannot start a container that has stopped"):
+        await world.runtime.start(world.config("echo there", name="second"))
+    assert "start" in begun
 
 
 async def test_hung_program(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,11 @@ def name_of(pod: Tree, volume: Tree) -> str | None:
 
 def names(pod: Tree) -> set[str]:
     """The names of all of them."""
-    return {name for _, name in of(pod)}
+    found = set()
+    for volume in (pod.get("spec") or {}).get("volumes") or ():  # asked at each change of a pod: no generator
+        if (name := name_of(pod, volume)) is not None:
+            found.add(name)
+    return found
 
 
 def made_name(pod: Tree, volume: Tree) -> str:

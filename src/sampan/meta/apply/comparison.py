@@ -40,16 +40,16 @@ def _created(new: dict[str, Any], type: schema.Type) -> Set:
     fields, required = type.fields, type.required
     for name, child in new.items():
         if not isinstance(child, _CONTAINERS):
-            node[f"f:{name}"] = _LEAF
+            node[elements.of_field(name)] = _LEAF
             continue
         below = fields.get(name, schema.ANY)
         if name in _ALWAYS_THERE and isinstance(child, dict) and child and below.kind == "object":
-            node[f"f:{name}"] = _created(child, below)
+            node[elements.of_field(name)] = _created(child, below)
             continue
         found = fieldset.whole(child, below)
         if name in required and "." in found:
             found = {key: value for key, value in found.items() if key != "."}
-        node[f"f:{name}"] = found
+        node[elements.of_field(name)] = found
     return node
 
 
@@ -64,11 +64,11 @@ def compare_objects(old: dict[str, Any], new: dict[str, Any], type: schema.Type)
         if name == "metadata":
             before, after = _unmanaged(before), _unmanaged(after)
         if name not in old:
-            changed[f"f:{name}"] = fieldset.whole(after, _field(type, name))
+            changed[elements.of_field(name)] = fieldset.whole(after, _field(type, name))
         elif name not in new:
-            removed[f"f:{name}"] = fieldset.whole(before, _field(type, name))
+            removed[elements.of_field(name)] = fieldset.whole(before, _field(type, name))
         elif before != after:
-            _note(changed, removed, f"f:{name}", compare(before, after, _field(type, name)))
+            _note(changed, removed, elements.of_field(name), compare(before, after, _field(type, name)))
     return Difference(changed or None, removed or None)
 
 
@@ -99,12 +99,12 @@ def _maps(old: dict[str, Any], new: dict[str, Any], type: schema.Type) -> Differ
             if before is value or before == value:
                 continue
             found = compare(before, value, _field(type, name))
-            _note(changed, removed, f"f:{name}", found)
+            _note(changed, removed, elements.of_field(name), found)
         else:
-            changed[f"f:{name}"] = fieldset.whole(value, _field(type, name))
+            changed[elements.of_field(name)] = fieldset.whole(value, _field(type, name))
     for name, value in old.items():
         if name not in new:
-            removed[f"f:{name}"] = fieldset.whole(value, _field(type, name))
+            removed[elements.of_field(name)] = fieldset.whole(value, _field(type, name))
     return Difference(changed or None, removed or None)
 
 

@@ -18,6 +18,12 @@ from sampan.meta import schema
 _KEY_DEFAULTS: dict[str, Any] = {"protocol": "TCP"}
 
 
+@lru_cache(maxsize=8192)
+def of_field(name: str) -> str:
+    """The element of a field or map key: one text for all who have it, whose hash is known already."""
+    return f"f:{name}"
+
+
 def of_item(item: Any, type: schema.Type) -> str | None:
     """The element of an item of a set or map list; None when it lacks all of its keys."""
     if type.list_type == "set":

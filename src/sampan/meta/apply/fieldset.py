@@ -44,9 +44,11 @@ def whole(value: Any, type: schema.Type) -> Set:
         items = type.items if kind == "map" else schema.ANY
         for name, child in value.items():
             if isinstance(child, _CONTAINERS):
-                node[f"f:{name}"] = whole(child, fields.get(name, schema.ANY) if fields is not None else items)
+                node[elements.of_field(name)] = whole(
+                    child, fields.get(name, schema.ANY) if fields is not None else items
+                )
             else:
-                node[f"f:{name}"] = LEAF
+                node[elements.of_field(name)] = LEAF
         return node
     if kind == "array" and isinstance(value, list) and value and type.list_type != "atomic":
         node = {_SELF: LEAF}
@@ -83,7 +85,7 @@ def _applied_map(value: dict[str, Any], type: schema.Type) -> Set:
         elif field is None:
             below = _with_self(below)
         if below is not None:
-            node[f"f:{name}"] = below
+            node[elements.of_field(name)] = below
     return node
 
 

@@ -18,6 +18,7 @@ Tree = dict[str, Any]
 Set = fieldset.Set
 
 MAX_UPDATE_MANAGERS = 10
+MAX_KNOWN = 256
 ANCIENT = "ancient-changes"
 BEFORE_APPLY = "before-first-apply"
 
@@ -57,6 +58,8 @@ class Entry(NamedTuple):
 
 
 Managers = dict[Owner, Entry]
+_KNOWN: dict[int, tuple[list[Tree], Managers]] = {}
+"""Lists that were made here lately, by their ids, with what they say: the next write of an object often has them."""
 
 
 def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[Tree]:
@@ -254,6 +257,9 @@ def _is_reset(entries: Any) -> bool:
 
 def _decode(entries: Any) -> Managers | None:
     """The owners in a list of entries; None when one of them is no entry."""
+    known = _KNOWN.get(id(entries))
+    if known is not None and known[0] is entries:
+        return known[1]
     managers: Managers = {}
     for entry in entries or ():
         operation, version = entry.get("operation"), entry.get("apiVersion")
@@ -281,8 +287,17 @@ def _decode_checked(entries: Any) -> Managers | None:
 def _encode(managers: Managers) -> list[Tree]:
     """Entries in upstream's order: appliers first, then by time and name."""
     entries = [entry for entry in managers.values() if entry.fields]
-    entries.sort(key=lambda e: (e.owner.operation, e.time, e.owner.manager, e.api_version, e.owner.subresource))
-    return [_encoded(entry) for entry in entries]
+    if len(entries) > 1:
+        entries.sort(key=lambda e: (e.owner.operation, e.time, e.owner.manager, e.api_version, e.owner.subresource))
+    shown, again = [], {}
+    for entry in entries:
+        made = _encoded(entry)
+        shown.append(made)
+        again[entry.owner] = entry if entry.shown is made else entry._replace(shown=made)
+    if len(_KNOWN) >= MAX_KNOWN:
+        _KNOWN.clear()
+    _KNOWN[id(shown)] = shown, again
+    return shown
 
 
 def _encoded(entry: Entry) -> Tree:

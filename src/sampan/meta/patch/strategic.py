@@ -21,6 +21,7 @@ _RETAIN = "$retainKeys"
 _DELETE_PREFIX = "$deleteFromPrimitiveList/"
 _ORDER_PREFIX = "$setElementOrder/"
 _GONE = object()
+_CONTAINERS = (dict, list)
 
 Tree = dict[str, Any]
 
@@ -41,15 +42,20 @@ def _merge_map(old: Tree, patch: Tree, type: schema.Type) -> Tree:
     if directive is not None:
         raise json_patch.refused()
     fields, other = type.fields, type.items if type.kind == "map" else schema.ANY
-    if not [key for key in patch if key[:1] == "$"]:  # no directives, as mostly
+    directives = [key for key in patch if key[:1] == "$"]
+    if not directives:  # as mostly
         new = dict(old)
         for name, value in patch.items():
-            _merge_field(new, name, value, fields.get(name) or other, _AS_THEY_ARE)
+            if value is not None and not isinstance(value, _CONTAINERS):
+                new[name] = value
+            else:
+                _merge_field(new, name, value, fields.get(name) or other, _AS_THEY_ARE)
         return new
-    new = _retained(old, patch)
+    new, directed = _retained(old, patch), {key.partition("/")[2] for key in directives}
     for name in _touched(patch):
-        field = fields.get(name) or other
-        order = _Order(_directive(patch, _ORDER_PREFIX + name), _directive(patch, _DELETE_PREFIX + name))
+        field, order = fields.get(name) or other, _AS_THEY_ARE
+        if name in directed:
+            order = _Order(_directive(patch, _ORDER_PREFIX + name), _directive(patch, _DELETE_PREFIX + name))
         if name in patch:
             _merge_field(new, name, patch[name], field, order)
         elif isinstance(new.get(name), list) and _is_merged(field):

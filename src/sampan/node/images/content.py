@@ -48,11 +48,15 @@ class Content:
         fd = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            for left in (self.root / "tmp").iterdir():
-                rooted.remove_tree(str(left)) if left.is_dir() else left.unlink()
+            self._clear()
             yield
+            self._clear()
         finally:
             os.close(fd)
+
+    def _clear(self) -> None:
+        for left in (self.root / "tmp").iterdir():
+            rooted.remove_tree(str(left)) if left.is_dir() else left.unlink()
 
     def blob_path(self, digest: str) -> Path:
         """Where the blob is or would be. ImageError for what is no sha256 digest."""

@@ -11,20 +11,23 @@ import fcntl
 import os
 import tarfile
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from sampan.node.images import archive, content, reference, rooted, unpack
+from sampan.node.images import archive, content, documents, holders, reference, unpack, workrooms
 from sampan.node.images.model import Image, ImageConfig, ImageError
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _MAX_LAYERS = 127
+_MAX_STEPS = 500
+"""Of builds, that are kept so that they need not be done again."""
+_MOST_CONFIGS = 500
 
 
 Images = list[Image]
@@ -55,6 +58,14 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What a build starts from: an image's whole configuration, and its layers as pairs of blob and diff id."""
+
+    document: dict[str, Any]
+    layers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Names:
     """What an image is called; `manifest` is its own where it has one."""
 
@@ -70,6 +81,7 @@ class ImageStore:
     def __init__(self, root: str | Path, limits: unpack.Limits | None = None) -> None:
         self._content = content.Content(root)
         self._limits = limits or unpack.Limits()
+        self._configs: dict[str, ImageConfig] = {}
 
     def load_archive(self, path: str | Path) -> Images:
         """Takes the images of a docker or OCI archive (itself plain, gzip or zstd). ImageError says what is wrong."""
@@ -132,6 +144,56 @@ class ImageStore:
             names = _Names(list(fetched.tags), fetched.digests, fetched.manifest, is_pulled=True)
             return self._record(document, list(fetched.layers), names)
 
+    @property
+    def builds(self) -> Path:
+        """Where builds have what is not finished, and what their commands want to keep."""
+        return self._content.root / "builds"
+
+    def origin(self, image: Image) -> Origin:
+        """What an image is made of. ImageError when somebody has just removed it."""
+        try:
+            record = self._content.index()["images"][image.id]
+            layers = tuple(zip(record["blobs"], record["layers"], strict=True))
+            return Origin(self._content.read_document(image.id), layers)
+        except (LookupError, FileNotFoundError) as error:
+            raise ImageError(f"image {image.reference} is gone") from error
+
+    def layer_directories(self, diff_ids: Iterable[str]) -> tuple[str, ...]:
+        """Where the layers are unpacked, the lowest first. Of one that is there twice the upper one hides the other."""
+        found = [str(self._content.layer_path(diff_id)) for diff_id in diff_ids]
+        return tuple(reversed(dict.fromkeys(reversed(found))))
+
+    def step(self, key: str) -> str | None:
+        """The layer that a build's step made before (empty: it changed nothing); None if it has to be made."""
+        diff_id: str | None = self._content.index().get("steps", {}).get(key)
+        is_here = diff_id == "" or (
+            diff_id and self.has_blob(diff_id) and all(map(os.path.isdir, self.layer_directories([diff_id])))
+        )
+        return diff_id if is_here else None
+
+    def add_step(self, key: str, layer: BinaryIO | None) -> str:
+        """Keeps what a build's step made, a tar or nothing; returns the layer. ImageError."""
+        diff_id = ""
+        with self._content.locked():
+            if layer is not None:
+                diff_id, _ = self._content.add_blob(layer, limit=self._limits.total_bytes)
+                self._content.add_layer(self._content.blob_path(diff_id), diff_id, self._limits)
+            index = _copy(self._content.index())
+            steps = {name: found for name, found in index.get("steps", {}).items() if name != key}
+            index["steps"] = dict([*steps.items(), (key, diff_id)][-_MAX_STEPS:])
+            self._content.write_index(index)
+        return diff_id
+
+    def add_built(self, config: bytes, blobs: Texts, tags: Texts) -> Image:
+        """Makes an image of a configuration and layers that are here. ImageError."""
+        names = [_full_name(tag) for tag in tags]
+        if len(blobs) > _MAX_LAYERS:
+            raise ImageError(f"the image has more than {_MAX_LAYERS} layers")
+        with self._content.locked():
+            if not all(self.has_blob(blob) for blob in blobs):
+                raise ImageError("a layer was removed while the image was built; build it again")
+            return self._record(config, blobs, _Names(names))
+
     def import_rootfs(self, source: str | Path, tag: str, config: ImageConfig | None = None) -> Image:
         """Makes a one-layer image of a directory or of a tar file with a root file system in it."""
         name = _full_name(tag)
@@ -142,7 +204,7 @@ class ImageStore:
                 with _opened(source) as raw, self._plain(raw) as file:
                     file.seek(0)
                     blob, _ = self._content.add_blob(file, limit=self._limits.total_bytes)
-            document = orjson.dumps(_config_document(config or ImageConfig(), blob), option=orjson.OPT_SORT_KEYS)
+            document = orjson.dumps(documents.made(config or ImageConfig(), blob), option=orjson.OPT_SORT_KEYS)
             return self._record(document, [blob], _Names([name]))
 
     def resolve(self, ref: str) -> Image | None:
@@ -171,7 +233,7 @@ class ImageStore:
 
         False if there is none; ImageError while it is in use.
         """
-        with self._content.locked():
+        with self._content.locked(), holders.settled(self._content.root):
             image = self.resolve(ref)
             if image is None:
                 return False
@@ -191,17 +253,29 @@ class ImageStore:
 
         Returns them, and the bytes of their files.
         """
-        with self._content.locked():
-            mounts = _mounts()
+        with self._content.locked(), holders.settled(self._content.root):
+            in_use = self._in_use()
             kept = {image.id for image in map(self.resolve, used) if image is not None}
-            unused = [image for image in self.list() if image.id not in kept and not _is_used(image, mounts)]
+            unused = [image for image in self.list() if image.id not in kept and not in_use(image)]
             index = _copy(self._content.index())
             for image in unused:
                 del index["images"][image.id]
             self._content.write_index(index)
             self._sweep(index)
             self._drop_downloads()
+        self.forget_builds()
         return unused, sum(image.size for image in unused)
+
+    def forget_builds(self) -> int:
+        """Drops what is kept so that builds need not do it again, unless one is under way; returns the bytes."""
+        freed = 0
+        with self._content.locked(), holders.settled(self._content.root), workrooms.locked(self.builds):
+            index = _copy(self._content.index())
+            if not workrooms.is_building(self.builds) and index.pop("steps", None):
+                self._content.write_index(index)
+                freed = self._sweep(index)
+        workrooms.clear(self.builds)
+        return freed
 
     def _drop_downloads(self) -> None:
         for path in self.downloads.iterdir() if self.downloads.is_dir() else ():
@@ -271,8 +345,8 @@ class ImageStore:
 
     def _record(self, config: bytes, blobs: Texts, names: _Names) -> Image:
         document = content.document(config)
-        _parse_config(document)
-        diff_ids = _diff_ids(document)
+        documents.parsed(document)
+        diff_ids = documents.diff_ids_of(document)
         if len(diff_ids) != len(blobs):
             raise ImageError("the configuration names another number of layers than the manifest")
         left = self._limits.total_bytes
@@ -322,28 +396,59 @@ class ImageStore:
             repo_tags=tuple(record["tags"]),
             repo_digests=tuple(record["digests"]),
             size=record["size"],
-            config=_parse_config(self._content.read_document(identity)),
-            layer_dirs=tuple(str(self._content.layer_path(diff_id)) for diff_id in record["layers"]),
+            config=self._config(identity),
+            layer_dirs=self.layer_directories(record["layers"]),
             is_pinned=_is_pinned(record),
         )
 
+    def _config(self, identity: str) -> ImageConfig:
+        """Of a document that is there; what is in it follows from its name, so it is read once."""
+        os.stat(self._content.blob_path(identity))
+        if identity not in self._configs:
+            if len(self._configs) >= _MOST_CONFIGS:
+                self._configs.clear()
+            self._configs[identity] = documents.parsed(self._content.read_document(identity))
+        return self._configs[identity]
+
     def _refuse_if_used(self, image: Image) -> None:
         """Deleting the lower directory of a mounted overlay would pull the files from under a container."""
-        if _is_used(image, _mounts()):
+        if self._in_use()(image):
             raise ImageError(f"image {image.reference} is being used by a container")
 
-    def _sweep(self, index: dict[str, Any]) -> None:
+    def _in_use(self) -> Callable[[Image], bool]:
+        """Tells of an image whether a container, a build or a mount is made of its layers now."""
+        is_layer_used = self._layer_in_use()
+        return lambda image: any(is_layer_used(Path(layer).name) for layer in image.layer_dirs)
+
+    def _layer_in_use(self) -> Callable[[str], bool]:
+        mounts, held = _mounts(), holders.held(self._content.root)
+        return lambda name: name in held or name in mounts
+
+    def _sweep(self, index: dict[str, Any]) -> int:
+        """Deletes what the index doesn't name, but for layers in use; returns the bytes."""
         blobs: set[str] = set()
         layers: set[str] = set()
         for identity, record in index["images"].items():
             blobs.update(digest.partition(":")[2] for digest in (identity, record["manifest"], *record["blobs"]))
             layers.update(self._content.layer_path(diff_id).name for diff_id in record["layers"])
+        for diff_id in filter(None, index.get("steps", {}).values()):
+            blobs.add(diff_id.partition(":")[2])
+            layers.add(self._content.layer_path(diff_id).name)
+        freed, is_used = 0, self._layer_in_use()
         for blob in (self._content.root / "blobs" / "sha256").iterdir():
             if blob.name not in blobs:
+                freed += blob.stat().st_size
                 blob.unlink()
         for layer in (self._content.root / "l").iterdir():
-            if layer.name.removesuffix(".size") not in layers:
-                rooted.remove_tree(str(layer)) if layer.is_dir() else layer.unlink()
+            name = layer.name.removesuffix(".size")
+            if name in layers or is_used(name):
+                continue
+            if layer.is_dir():
+                layer.rename(self._content.root / "tmp" / name)  # emptied when nobody waits for the marks any more
+            else:
+                freed += int(layer.read_text() or 0) if layer.suffix == ".size" else 0
+                layer.unlink()
+        return freed
 
 
 def _is_pinned(record: dict[str, Any]) -> bool:
@@ -376,10 +481,6 @@ def _mounts() -> str:
     return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
 
 
-def _is_used(image: Image, mounts: str) -> bool:
-    return any(Path(layer).name in mounts for layer in image.layer_dirs)
-
-
 class _Bytes:
     """Bytes as a stream."""
 
@@ -403,56 +504,6 @@ def _full_name(tag: str) -> str:
         return str(reference.parse(tag))
     except ValueError as error:
         raise ImageError(f"{tag!r}: {error}") from error
-
-
-def _config_document(config: ImageConfig, diff_id: str) -> dict[str, Any]:
-    inner: dict[str, Any] = {
-        "Entrypoint": list(config.entrypoint) or None,
-        "Cmd": list(config.cmd) or None,
-        "Env": [f"{key}={value}" for key, value in config.env],
-        "WorkingDir": config.working_dir,
-        "User": config.user,
-        "ExposedPorts": {port: {} for port in config.exposed_ports},
-        "StopSignal": config.stop_signal,
-        "Volumes": {path: {} for path in config.volumes},
-        "Labels": dict(config.labels),
-    }
-    return {
-        "architecture": archive.architecture(),
-        "os": "linux",
-        "config": {key: value for key, value in inner.items() if value},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-    }
-
-
-def _parse_config(document: dict[str, Any]) -> ImageConfig:
-    inner = document.get("config") or {}
-    pairs = (str(item).partition("=") for item in inner.get("Env") or ())
-    return ImageConfig(
-        entrypoint=_texts(inner, "Entrypoint"),
-        cmd=_texts(inner, "Cmd"),
-        env=tuple((key, value) for key, _, value in pairs if key),
-        working_dir=str(inner.get("WorkingDir") or ""),
-        user=str(inner.get("User") or ""),
-        exposed_ports=tuple(sorted(map(str, inner.get("ExposedPorts") or {}))),
-        stop_signal=str(inner.get("StopSignal") or ""),
-        volumes=tuple(sorted(map(str, inner.get("Volumes") or {}))),
-        labels=tuple(sorted((str(key), str(value)) for key, value in (inner.get("Labels") or {}).items())),
-    )
-
-
-def _texts(inner: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = inner.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
-        raise ImageError(f"the configuration's {key} is not a list of texts")
-    return tuple(value)
-
-
-def _diff_ids(document: dict[str, Any]) -> list[str]:
-    ids = (document.get("rootfs") or {}).get("diff_ids")
-    if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
-        raise ImageError("the configuration names no layers")
-    return ids
 
 
 def _descriptor(kind: str, digest: str, files: content.Content) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 Every path is resolved with the layer as its root (see `rooted.py`), so nothing is written, linked to or
 deleted outside of it. Whiteouts become what overlayfs understands
 (https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts): a 0/0 character device for a
-deleted name, `trusted.overlay.opaque` for a directory that hides all below it. Device nodes are left
-out: a container gets its devices from the runtime.
+deleted name, `trusted.overlay.opaque` (without root `user.overlay.opaque`) for a directory that hides all
+below it. Device nodes are left out: a container gets its devices from the runtime.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Layer:
         fd = os.open(name, _DIRECTORY, dir_fd=parent)
         try:
             if mode is not None and stat.S_ISCHR(mode):
-                os.setxattr(fd, "trusted.overlay.opaque", b"y")
+                _set_opaque(fd)
             _set_owner(fd, entry)
         finally:
             os.close(fd)
@@ -153,7 +153,7 @@ class _Layer:
     def _whiteout(self, head: str, name: str) -> None:
         parent = self._directory(head)
         if name == OPAQUE:
-            os.setxattr(parent, "trusted.overlay.opaque", b"y")
+            _set_opaque(parent)
             return
         hidden = name.removeprefix(WHITEOUT)
         if hidden.startswith(WHITEOUT):
@@ -165,7 +165,7 @@ class _Layer:
             os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
         elif stat.S_ISDIR(mode):
             fd = os.open(hidden, _DIRECTORY, dir_fd=parent)
-            os.setxattr(fd, "trusted.overlay.opaque", b"y")
+            _set_opaque(fd)
             os.close(fd)
 
     def _directory(self, path: str) -> int:
@@ -222,6 +222,14 @@ def _write_file(parent: int, name: str, entry: tar.Entry, reader: tar.TarReader)
         os.utime(fd, (entry.mtime, entry.mtime))
     finally:
         os.close(fd)
+
+
+def _set_opaque(fd: int) -> None:
+    """In a user namespace overlayfs reads the users' attribute (see `runtime/overlay.py`)."""
+    try:
+        os.setxattr(fd, "trusted.overlay.opaque", b"y")
+    except PermissionError:
+        os.setxattr(fd, "user.overlay.opaque", b"y")
 
 
 def _set_capability(fd: int, value: bytes) -> None:

@@ -30,13 +30,17 @@ _HEARS_ROUTERS, _EVEN_IF_FORWARDING = "1", "2"
 def claim(settings: NetworkSettings) -> None:
     """The host forwards what the pods need."""
     sysctls.claim(settings.run_dir, IPV4, "1", settings.owner)
-    if not settings.pod_cidr6:
-        return
+    if settings.pod_cidr6:
+        claim_ipv6(settings.run_dir, settings.owner)
+
+
+def claim_ipv6(run_dir: Path, owner: str) -> None:
+    """The host forwards IPv6, and goes on listening to the routers that it listens to now."""
     for link in listeners():
         name = f"net.ipv6.conf/{link}/accept_ra"
         if sysctls.read(name) == _HEARS_ROUTERS:
-            sysctls.claim(settings.run_dir, name, _EVEN_IF_FORWARDING, settings.owner)
-    sysctls.claim(settings.run_dir, IPV6, "1", settings.owner)
+            sysctls.claim(run_dir, name, _EVEN_IF_FORWARDING, owner)
+    sysctls.claim(run_dir, IPV6, "1", owner)
 
 
 def claim_loopback(settings: NetworkSettings) -> None:

@@ -127,12 +127,12 @@ def removal(settings: NetworkSettings, found: Mapping[str, Iterable[str]]) -> st
 
 def stale(settings: NetworkSettings, address: str, ports: Iterable[HostPort], *, are_open: bool) -> Stale | None:
     """Which datagrams' connections are to be forgotten: those that lead elsewhere, or to this pod when it has closed them."""
-    own = (settings.address, settings.gateway, settings.gateway6, "127.0.0.1")
+    own = (*settings.own_addresses, "127.0.0.1")
     found: dict[Place, frozenset[Place]] = {}
     for port in ports:
         if port.protocol != "udp":
             continue
-        for here in filter(None, (port.address,) if port.address else own):
+        for here in (port.address,) if port.address else own:
             pod_ip = settings.address6(address) if ":" in here else address
             found[here, port.number] = frozenset({(pod_ip, port.pod_port)} if are_open else ())
     return Stale(frozenset(own), found) if found else None
@@ -178,8 +178,8 @@ def _rules(settings: NetworkSettings, version: int) -> str:
 
 def _served_at(settings: NetworkSettings, version: int) -> list[str]:
     """The node's addresses at which ports for any address are served."""
-    own = (settings.address, settings.gateway, settings.gateway6, "127.0.0.0/8", *settings.node_port_addresses)
-    networks = (ipaddress.ip_network(text, strict=False) for text in own if text)
+    own = (*settings.own_addresses, "127.0.0.0/8", *settings.node_port_addresses)
+    networks = (ipaddress.ip_network(text, strict=False) for text in own)
     return [str(n) for n in ipaddress.collapse_addresses(_of_version(networks, version))]
 
 

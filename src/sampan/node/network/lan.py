@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.node.network import firewall, forwarding, namespaces, sysctls
-from sampan.node.network.links import mac_of, remove_link
+from sampan.node.network.links import mac_of, prepare_ipv6, remove_link
 from sampan.node.network.netlink import Link, Netlink, Route, index_of
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ class Lan:
 
     `pod_cidrs` are this node's, `cluster_cidrs` those of all pods, `entry_cidrs` addresses of services that lead to
     this node. Node ports that come to `listen`, an address of the host, are the `entry` node's, as are those of
-    loopback. `table` names the nft table on the host; `owner` is how the node signs what it shares with others.
+    loopback. `network6` and `address6` are the lan's and the node's in IPv6, where pods have such addresses too; the
+    host has the first one there. `table` names the nft table on the host; `owner` is how the node signs what it shares with others.
     """
 
     link: str
@@ -55,6 +56,8 @@ class Lan:
     table: str
     owner: str
     namespace: Path
+    network6: str = ""
+    address6: str = ""
     mtu: int = 1500
     run_dir: Path = Path("/run/sampan")
 
@@ -62,6 +65,19 @@ class Lan:
     def cable(self) -> str:
         """The host's end of the node's cable."""
         return f"{self.link}{self.number}"
+
+    @property
+    def gateway6(self) -> str:
+        """The host's address in the lan in IPv6; "" where there is none."""
+        return str(ipaddress.IPv6Network(self.network6)[1]) if self.network6 else ""
+
+    @property
+    def routes(self) -> list[tuple[str, str]]:
+        """Networks that lead to this node, and over which address of it."""
+        found = (
+            (cidr, self.address6 if ":" in cidr else self.address) for cidr in (*self.pod_cidrs, *self.entry_cidrs)
+        )
+        return [(cidr, over) for cidr, over in found if over]
 
 
 def read(fields: Mapping[str, Any]) -> Lan:
@@ -108,20 +124,24 @@ def leave(lan: Lan, host: int) -> None:
 def ports(lan: Lan, protocols_and_ports: frozenset[tuple[str, int]]) -> str:
     """The transaction after which the host leads these node ports, as ("tcp", 30000), to a node."""
     elements = ", ".join(f"{protocol} . {port}" for protocol, port in sorted(protocols_and_ports))
-    added = f"add element ip {lan.table} {PORTS} {{ {elements} }}\n" if elements else ""
-    return f"flush set ip {lan.table} {PORTS}\n{added}"
+    added = f"add element inet {lan.table} {PORTS} {{ {elements} }}\n" if elements else ""
+    return f"flush set inet {lan.table} {PORTS}\n{added}"
 
 
 def table(lan: Lan) -> str:
     """The host's table as one transaction, which leaves alone what node ports are known."""
-    link, cidrs = lan.link, ", ".join(lan.cluster_cidrs)
+    link = lan.link
     chosen = f"meta l4proto . th dport @{PORTS} dnat ip to {lan.entry}"
     outer = _outer(lan.listen)
     chains = {
         "guard": (
             "filter hook prerouting priority raw",
             [f'iifname "{link}" ip daddr 127.0.0.0/8 drop']
-            + [f'iifname != "{link}" iifname != "lo" ip daddr {lan.gateway} drop'] * _is_private(lan),
+            + [
+                f'iifname != "{link}" iifname != "lo" {family} daddr {gateway} drop'
+                for family, gateway in (("ip", lan.gateway), ("ip6", lan.gateway6))
+                if gateway and (family == "ip6" or _is_private(lan))
+            ],
         ),
         "prerouting": ("nat hook prerouting priority dstnat", [f"{outer} {chosen}"] if outer else []),
         "local": (
@@ -132,7 +152,7 @@ def table(lan: Lan) -> str:
             "nat hook postrouting priority srcnat",
             [
                 f'oifname "{link}" ip saddr 127.0.0.0/8 snat ip to {lan.gateway}',
-                f'oifname != "{link}" ip saddr {{ {lan.gateway}/{lan.prefix_length}, {cidrs} }} masquerade',
+                *(f'oifname != "{link}" {family} saddr {{ {own} }} masquerade' for family, own in _hidden(lan)),
             ],
         ),
         "forward": (
@@ -146,10 +166,24 @@ def table(lan: Lan) -> str:
         ),
     }
     made = "".join(f"  chain {name} {{\n    type {hook}; policy accept;\n  }}\n" for name, (hook, _) in chains.items())
-    lines = [f"flush chain ip {lan.table} {name}" for name in chains]
-    lines += [f"add rule ip {lan.table} {name} {rule}" for name, (_, rules) in chains.items() for rule in rules]
-    head = f"table ip {lan.table} {{\n  set {PORTS} {{\n    type inet_proto . inet_service;\n  }}\n{made}}}\n"
+    lines = [f"flush chain inet {lan.table} {name}" for name in chains]
+    lines += [f"add rule inet {lan.table} {name} {rule}" for name, (_, rules) in chains.items() for rule in rules]
+    head = f"table inet {lan.table} {{\n  set {PORTS} {{\n    type inet_proto . inet_service;\n  }}\n{made}}}\n"
     return head + "".join(f"{line}\n" for line in lines)
+
+
+def _hidden(lan: Lan) -> Iterator[tuple[str, str]]:
+    """Each family, and whose packets go out to the world under the host's own address."""
+    nodes = (f"{lan.gateway}/{lan.prefix_length}", lan.network6)
+    for family, version in (("ip", 4), ("ip6", 6)):
+        own = [cidr for cidr in (*nodes, *lan.cluster_cidrs) if cidr and (":" in cidr) == (version == 6)]
+        if own:
+            yield family, ", ".join(own)
+
+
+def _without_former(lan: Lan) -> str:
+    """Takes away the table of one family that earlier versions made."""
+    return f"table ip {lan.table}\ndelete table ip {lan.table}\n"
 
 
 def _is_private(lan: Lan) -> bool:
@@ -187,16 +221,25 @@ def _prepare_host(netlink: Netlink, lan: Lan) -> None:
     sysctls.claim(lan.run_dir, _FORWARDING, "1", lan.owner)
     if index_of(lan.link) is None:
         netlink.add_link(Link(lan.link, "bridge", mac_of(lan.gateway), lan.mtu))
-    run(table(lan))
+    run(_without_former(lan) + table(lan))
     _open_foreign_chains(lan)
     index = socket.if_nametoindex(lan.link)
     sysctls.write(f"net.ipv4.conf/{lan.link}/route_localnet", "1")  # for node ports at loopback; `guard` shuts it
     sysctls.write(f"net.ipv4.conf/{lan.link}/forwarding", "1")
-    _disable_ipv6(lan.link)
+    _prepare_ipv6(lan)
     netlink.set_up(index)
     netlink.set_address(index, lan.gateway, lan.prefix_length)
-    for cidr in (*lan.pod_cidrs, *lan.entry_cidrs):
-        netlink.set_route(Route(cidr, index, gateway=lan.address))
+    if lan.network6:
+        netlink.set_address(index, lan.gateway6, ipaddress.IPv6Network(lan.network6).prefixlen)
+    for cidr, over in lan.routes:
+        netlink.set_route(Route(cidr, index, gateway=over))
+
+
+def _prepare_ipv6(lan: Lan) -> None:
+    """The host passes it on between the nodes, where pods have it."""
+    prepare_ipv6(lan.link, is_used=bool(lan.network6), asks_neighbours=True)
+    if lan.network6:
+        forwarding.claim_ipv6(lan.run_dir, lan.owner)
 
 
 def _make_namespace(lan: Lan) -> None:
@@ -224,7 +267,7 @@ def _plug_in(netlink: Netlink, lan: Lan) -> None:
         finally:
             os.close(inside)
     index = socket.if_nametoindex(lan.cable)
-    _disable_ipv6(lan.cable)
+    prepare_ipv6(lan.cable, is_used=False)  # a port of a bridge has no address
     netlink.set_master(index, socket.if_nametoindex(lan.link))
     netlink.set_up(index)
 
@@ -234,30 +277,35 @@ def _configure(lan: Lan) -> None:
     for scope in ("all", "default", UPLINK):
         sysctls.write(f"net.ipv4.conf/{scope}/send_redirects", "0")
         sysctls.write(f"net.ipv4.conf/{scope}/accept_redirects", "0")
-    _disable_ipv6(UPLINK)
+    prepare_ipv6(UPLINK, is_used=bool(lan.network6), asks_neighbours=True)
     index = socket.if_nametoindex(UPLINK)
     with Netlink() as netlink:
         netlink.set_up(1)
         netlink.set_up(index)
         netlink.set_address(index, lan.address, lan.prefix_length)
         netlink.set_route(Route("0.0.0.0/0", index, gateway=lan.gateway))
+        if lan.network6:
+            netlink.set_address(index, lan.address6, ipaddress.IPv6Network(lan.network6).prefixlen)
+            netlink.set_route(Route("::/0", index, gateway=lan.gateway6))
 
 
 def _leave(lan: Lan) -> None:
     with Netlink() as netlink:
         bridge = index_of(lan.link)
         if bridge is not None:
-            for cidr in (*lan.pod_cidrs, *lan.entry_cidrs):
+            for cidr, over in lan.routes:
                 with contextlib.suppress(OSError):  # it isn't there
-                    netlink.delete_route(Route(cidr, bridge, gateway=lan.address))
+                    netlink.delete_route(Route(cidr, bridge, gateway=over))
         remove_link(netlink, lan.cable)
         namespaces.remove(lan.namespace)
         if not any(_is_cable(lan, name) for _, name in socket.if_nameindex()):
             remove_link(netlink, lan.link)
             if closings := _closings(lan, _foreign_chains(lan)):
                 run(closings)
-            run(f"table ip {lan.table}\ndelete table ip {lan.table}\n")
-    sysctls.release(lan.run_dir, _FORWARDING, lan.owner, keep=bool(forwarding.needed_by(lan.link)))
+            run(f"table inet {lan.table}\ndelete table inet {lan.table}\n{_without_former(lan)}")
+    keep = bool(forwarding.needed_by(lan.link))
+    for name in (_FORWARDING, *sysctls.claimed(lan.run_dir, "net.ipv6.conf/")):
+        sysctls.release(lan.run_dir, name, lan.owner, keep=keep)
 
 
 def _is_cable(lan: Lan, name: str) -> bool:
@@ -267,11 +315,6 @@ def _is_cable(lan: Lan, name: str) -> bool:
 def _cable_mac(lan: Lan) -> str:
     """Not the lowest of the bridge's ports: a bridge may take on such a one."""
     return mac_of(lan.address).replace("0a:58", "0e:58", 1)
-
-
-def _disable_ipv6(link: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        sysctls.write(f"net.ipv6.conf/{link}/disable_ipv6", "1")
 
 
 def _foreign_chains(lan: Lan) -> list[dict[str, Any]]:

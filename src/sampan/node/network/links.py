@@ -14,11 +14,24 @@ import errno
 import ipaddress
 import os
 import socket
+import threading
 
 from sampan.node.network import namespaces, shaping, sysctls
-from sampan.node.network.netlink import Link, Netlink, Route, index_of
+from sampan.node.network.netlink import (
+    ACCEPT_REDIRECTS,
+    FORWARDING,
+    ROUTE_LOCALNET,
+    RP_FILTER,
+    Link,
+    Netlink,
+    Route,
+    index_of,
+)
 from sampan.node.network.pod_request import NOTHING, PodRequest
 from sampan.node.network.settings import NetworkSettings
+
+_one_at_a_time = threading.Lock()
+"""The kernel changes links one at a time anyway; some of its requests are tried again and again until they have a turn."""
 
 
 def ensure_gateway(settings: NetworkSettings, *, has_pods: bool = True) -> None:
@@ -30,7 +43,7 @@ def ensure_gateway(settings: NetworkSettings, *, has_pods: bool = True) -> None:
         if index_of(settings.bridge) is None:
             netlink.add_link(Link(settings.bridge, "bridge", mac_of(settings.gateway), settings.mtu))
         index = socket.if_nametoindex(settings.bridge)
-        _prepare_ipv6(settings, settings.bridge)
+        prepare_ipv6(settings.bridge, is_used=bool(settings.pod_cidr6))
         netlink.set_mtu(index, settings.mtu)
         netlink.set_up(index)
         for network, gateway in ((settings.network, settings.gateway), (settings.network6, settings.gateway6)):
@@ -53,6 +66,7 @@ def plug_in(settings: NetworkSettings, pod_uid: str, address: str, request: PodR
     its file last, so that a file means a complete one; a half-made one ends with the thread.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_one_at_a_time)
         host = namespaces.host_fd()
         stack.callback(os.close, host)
         on_host = stack.enter_context(Netlink())  # opened before the move: it stays on the host
@@ -93,12 +107,11 @@ def _configure_pod_end(netlink: Netlink, settings: NetworkSettings, address: str
     gateway_mac = mac_of(settings.gateway)
     peer = Link(settings.link_name(address), "veth", gateway_mac, settings.mtu, host)
     netlink.add_link(Link("eth0", "veth", mac_of(address), settings.mtu), peer)
-    for scope in ("all", "eth0"):
-        sysctls.write(f"net.ipv4.conf/{scope}/accept_redirects", "0")
-    _prepare_ipv6(settings, "eth0")
+    sysctls.write("net.ipv4.conf/all/accept_redirects", "0")
+    prepare_ipv6("eth0", is_used=bool(settings.pod_cidr6))
     index = socket.if_nametoindex("eth0")
     netlink.set_up(1)
-    netlink.set_up(index)
+    netlink.set_up(index, {ACCEPT_REDIRECTS: 0})
     netlink.set_address(index, address, 32)
     netlink.set_neighbour(index, settings.gateway, gateway_mac)
     netlink.set_route(Route("0.0.0.0/0", index, gateway=settings.gateway))
@@ -112,11 +125,9 @@ def _configure_host_end(netlink: Netlink, settings: NetworkSettings, address: st
     """On the host: the pod's address, and no other, is found at and accepted from this cable."""
     name = settings.link_name(address)
     index = socket.if_nametoindex(name)
-    sysctls.write(f"net.ipv4.conf/{name}/rp_filter", "1")
-    sysctls.write(f"net.ipv4.conf/{name}/forwarding", "1")
-    sysctls.write(f"net.ipv4.conf/{name}/route_localnet", "1")  # clients on loopback; pods themselves are kept off it
-    _prepare_ipv6(settings, name)
-    netlink.set_up(index)
+    prepare_ipv6(name, is_used=bool(settings.pod_cidr6))
+    # From loopback it is reached by clients on the host; pods themselves are kept off that.
+    netlink.set_up(index, {RP_FILTER: 1, FORWARDING: 1, ROUTE_LOCALNET: 1})
     netlink.set_neighbour(index, address, mac_of(address))
     netlink.set_route(Route(f"{address}/32", index, source=settings.gateway))
     if address6 := settings.address6(address):
@@ -130,10 +141,14 @@ def _is_pods(settings: NetworkSettings, name: str) -> bool:
     return any(name.startswith(prefix) and name[len(prefix) :].isdigit() for prefix in prefixes)
 
 
-def _prepare_ipv6(settings: NetworkSettings, link: str) -> None:
-    """No addresses but those that are given: a link-local one would be a way to the host past the rules."""
-    is_used = bool(settings.pod_cidr6)
-    values = {"addr_gen_mode": "1", "accept_ra": "0", "accept_redirects": "0"} if is_used else {}
+def prepare_ipv6(link: str, *, is_used: bool, asks_neighbours: bool = False) -> None:
+    """No addresses but those that are given: a link-local one would be a way to the host past the rules.
+
+    One that asks its neighbours for their hardware addresses has such a one at once: without it, the kernel does not
+    ask on behalf of what it passes on.
+    """
+    generated = {"addr_gen_mode": "0", "accept_dad": "0"} if asks_neighbours else {"addr_gen_mode": "1"}
+    values = {**generated, "accept_ra": "0", "accept_redirects": "0"} if is_used else {}
     for name, value in {"disable_ipv6": "0" if is_used else "1", **values}.items():
         with contextlib.suppress(FileNotFoundError):
             sysctls.write(f"net.ipv6.conf/{link}/{name}", value)

@@ -9,6 +9,7 @@ https://man7.org/linux/man-pages/man7/rtnetlink.7.html
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ _REQUEST, _ACK, _REPLACE, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 _ERROR = 2
 _UP = 1
 _LINK_ADDRESS, _LINK_NAME, _LINK_MTU, _LINK_MASTER, _LINK_INFO, _LINK_NAMESPACE = 1, 3, 4, 10, 18, 28
+_LINK_BY_FAMILY, _IPV4_SETTINGS = 26, 1
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _ADDRESS, _LOCAL = 1, 2
 _NEW_QDISC, _ROOT, _QDISC_KIND, _QDISC_OPTIONS = 36, 0xFFFFFFFF, 1, 2
@@ -30,6 +32,8 @@ _TUNNEL_ID, _TUNNEL_LOCAL, _TUNNEL_LEARNING, _TUNNEL_PORT, _TUNNEL_LOCAL6 = 1, 4
 _ROUTE_TO, _ROUTE_LINK, _ROUTE_GATEWAY, _ROUTE_PRIORITY, _ROUTE_SOURCE = 1, 4, 5, 6, 7
 _MAIN_TABLE, _UNICAST, _SCOPE_GLOBAL, _SCOPE_LINK, _ON_LINK = 254, 1, 0, 253, 4
 STATIC = 4
+FORWARDING, ACCEPT_REDIRECTS, RP_FILTER, ROUTE_LOCALNET = 1, 4, 8, 26
+NO_SETTINGS: Mapping[int, int] = {}
 _NEST = 0x8000
 _AF_BRIDGE = 7
 _TIMEOUT_SECONDS = 30
@@ -107,9 +111,15 @@ class Netlink:
         body = _link_header() + _link_attributes(link) + _nested(_LINK_INFO, info)
         self._ask(_NEW_LINK, _CREATE | _EXCLUSIVE, body)
 
-    def set_up(self, index: int) -> None:
-        """Lets the link carry packets."""
-        self._ask(_NEW_LINK, 0, _link_header(index, _UP, _UP))
+    def set_up(self, index: int, settings: Mapping[int, int] = NO_SETTINGS) -> None:
+        """Lets the link carry packets, with settings as in net.ipv4.conf.
+
+        By files, they cost more the more namespaces there are, and wait for other changes by trying again and again.
+        """
+        header = _link_header(index, _UP, _UP)
+        found = b"".join(_attribute(number, struct.pack("I", value)) for number, value in settings.items())
+        own = _nested(_LINK_BY_FAMILY, _nested(socket.AF_INET, _nested(_IPV4_SETTINGS, found))) if found else b""
+        self._ask(_NEW_LINK, 0, header + own)
 
     def set_master(self, index: int, bridge: int) -> None:
         """The link is a port of the bridge."""

@@ -1,6 +1,6 @@
-"""Netlink tables: what the kernel has of links, routes and neighbours, so that what is not wanted can be found.
+"""Netlink tables: what the kernel has of links, routes, neighbours and nftables, so that what is not wanted can be found.
 
-https://man7.org/linux/man-pages/man7/rtnetlink.7.html
+https://man7.org/linux/man-pages/man7/rtnetlink.7.html ; linux/netfilter/nf_tables.h
 """
 
 import errno
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sampan.node.network.netlink import Route
 
 _GET_LINK, _GET_ADDRESS, _GET_ROUTE, _GET_NEIGHBOUR = 18, 22, 26, 30
+_NETFILTER, _GET_RULE_TABLE, _RULE_TABLE_HEADER, _RULE_TABLE_NAME = 12, 10 << 8 | 1, 4, 1
 _REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
 _ERROR, _DONE = 2, 3
 _SOL_NETLINK, _STRICT = 270, 12
@@ -96,6 +97,15 @@ def tunnel_ends(index: int) -> set[tuple[str, str]]:
     return found
 
 
+def rule_tables() -> set[tuple[int, str]]:
+    """The nftables tables of the calling thread's namespace: the number of the family, and the name. OSError."""
+    found = set()
+    for message in _dump(_GET_RULE_TABLE, struct.pack("BBH", socket.AF_UNSPEC, 0, 0), _NETFILTER):
+        known = _attributes(message[_RULE_TABLE_HEADER:])
+        found.add((message[0], known[_RULE_TABLE_NAME].rstrip(b"\0").decode(errors="replace")))
+    return found
+
+
 def _neighbours(family: int, index: int) -> Iterator[tuple[int, int, dict[int, bytes]]]:
     """State, flags and attributes of those at the link."""
     for message in _dump(_GET_NEIGHBOUR, struct.pack("BxHiHBB", family, 0, 0, 0, 0, 0)):
@@ -104,19 +114,19 @@ def _neighbours(family: int, index: int) -> Iterator[tuple[int, int, dict[int, b
             yield state, flags, _attributes(message[_NEIGHBOUR_HEADER:])
 
 
-def _dump(type: int, body: bytes) -> list[bytes]:
+def _dump(type: int, body: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[bytes]:
     """The bodies of all messages. A table that changed meanwhile is read again."""
     for _ in range(_TRIES):
-        found, is_whole = _dump_once(type, body)
+        found, is_whole = _dump_once(type, body, protocol)
         if is_whole:
             return found
     raise OSError(errno.EINTR, "the kernel's tables change all the time")
 
 
-def _dump_once(type: int, body: bytes) -> tuple[list[bytes], bool]:
+def _dump_once(type: int, body: bytes, protocol: int) -> tuple[list[bytes], bool]:
     found: list[bytes] = []
     is_whole = True
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as kernel:
         kernel.settimeout(_TIMEOUT_SECONDS)
         kernel.setsockopt(_SOL_NETLINK, _STRICT, 1)
         kernel.send(struct.pack("IHHII", _HEADER + len(body), type, _REQUEST | _DUMP, 1, 0) + body)

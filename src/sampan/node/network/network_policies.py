@@ -101,7 +101,7 @@ class NetworkPolicies:
         async with self._lock:
             if self._model is None or not self._is_in_kernel:
                 return
-            if not await nft.has_table(self._settings.policies_table):
+            if not nft.has_table(self._settings.policies_table):
                 self._is_in_kernel = False
                 await self._bring(self._model)
 
@@ -120,9 +120,8 @@ class NetworkPolicies:
 
         places = await self._attachments()
         self._places = {uid: tuple(place.ips) for uid, place in places.items()}
-        own = (self._settings.gateway, self._settings.gateway6)
         families = (4, 6) if self._settings.pod_cidr6 else (4,)
-        self._model = Model(families, [address for address in own if address])
+        self._model = Model(families, list(self._settings.own_addresses))
 
     async def _take_in(self, model: "Model") -> None:
         done = 0

@@ -1,10 +1,16 @@
 """nft: carry out one nftables transaction: all of it or nothing."""
 
 import asyncio
+import errno
 import json
 from typing import Any
 
+from sampan.node.network import netlink_tables
+
 FAMILIES = ("inet", "ip", "ip6", "netdev")
+_NETDEV = 5
+_NO_TABLES = (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL)
+"""What a kernel without nftables answers."""
 
 
 class NftError(Exception):
@@ -26,10 +32,16 @@ async def query(*command: str) -> list[dict[str, Any]]:
     return items
 
 
-async def has_table(name: str) -> bool:
-    """Whether there is one of that name, of whatever family but netdev."""
-    tables = (item["table"] for item in await query("list", "tables") if "table" in item)
-    return any(table["name"] == name and table["family"] != "netdev" for table in tables)
+def has_table(name: str) -> bool:
+    """Whether there is one of that name, of whatever family but netdev; also if that can't be found out just now.
+
+    The kernel is asked itself: a program would take long.
+    """
+    try:
+        tables = netlink_tables.rule_tables()
+    except OSError as error:
+        return error.errno not in _NO_TABLES  # whoever makes a table where there can be none learns why
+    return any(known == name and family != _NETDEV for family, known in tables)
 
 
 async def delete_table(name: str) -> None:

@@ -77,7 +77,7 @@ class PodNetwork:
     async def restore(self) -> None:
         """The rules are there again, if somebody else has removed them. NftError."""
         async with self._rules:
-            if not await nft.has_table(self.settings.table):
+            if not nft.has_table(self.settings.table):
                 log.warning("nft table %s was removed by somebody else; it is made again", self.settings.table)
                 await self._write_rules()
 
@@ -188,7 +188,7 @@ class PodNetwork:
         try:
             await nft.apply(commands)
         except nft.NftError:
-            if await nft.has_table(self.settings.table):
+            if nft.has_table(self.settings.table):
                 raise
             await self._write_rules()
             await nft.apply(commands)

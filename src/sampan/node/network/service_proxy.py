@@ -89,7 +89,7 @@ class ServiceProxy:
     async def restore(self) -> None:
         """The rules are there again, if somebody else has removed them. NftError."""
         async with self._lock:
-            if self._is_known and not await nft.has_table(self._here.settings.services_table):
+            if self._is_known and not nft.has_table(self._here.settings.services_table):
                 self._is_known = False
                 await self._program()
 
@@ -137,8 +137,9 @@ class ServiceProxy:
 
     async def _whole(self) -> Change:
         clients: list[Element] = []
-        for holder in memory.HOLDERS:
-            listing = await nft.query("list", "map", "inet", self._here.settings.services_table, holder)
+        table = self._here.settings.services_table
+        for holder in memory.HOLDERS if nft.has_table(table) else ():
+            listing = await nft.query("list", "map", "inet", table, holder)
             if not listing:
                 break
             clients += memory.kept(listing)

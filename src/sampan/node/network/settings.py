@@ -21,8 +21,8 @@ class NetworkSettings:
     and holds the leases and the namespace files. `table` names the nft tables: `<table>` for the pods'
     rules and `<table>-services` for the services'. `run_dir` is shared by all clusters of the host.
 
-    `node_ip` is the node's InternalIP where that isn't the gateway. The fields that end in 6 are set when pods
-    have IPv6 addresses too. `uplink` is the link by which other nodes are reached, if any, and `overlay` how
+    `node_ip` is the node's InternalIP where that isn't the gateway, `node_ip6` likewise. The fields that end in 6 are
+    set when pods have IPv6 addresses too. `uplink` is the link by which other nodes are reached, if any, and `overlay` how
     their pods are: "direct" by routes, "vxlan" with the network identifier `vni`, or "" not at all; beside the
     cluster's pods, what comes that way from networks of `reachable_from` gets to this node's pods too.
     `node_port_addresses` are the addresses and networks at which the node's ports are served, the node's own and
@@ -44,6 +44,7 @@ class NetworkSettings:
     mtu: int = 1500
     run_dir: Path = Path("/run/sampan")
     node_ip: str = ""
+    node_ip6: str = ""
     pod_cidr6: str = ""
     cluster_pod_cidr6: str = ""
     service_cidr6: str = ""
@@ -77,6 +78,12 @@ class NetworkSettings:
     def address(self) -> str:
         """The node's InternalIP."""
         return self.node_ip or self.gateway
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """The node's InternalIPs and its gateways."""
+        known = (self.address, self.gateway, self.node_ip6, self.gateway6)
+        return tuple(dict.fromkeys(address for address in known if address))
 
     @property
     def network6(self) -> ipaddress.IPv6Network | None:

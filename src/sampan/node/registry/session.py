@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import os
 import ssl
 from collections.abc import Callable, Mapping
@@ -251,10 +252,16 @@ async def _bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _context(endpoint: Endpoint) -> ssl.SSLContext | bool:
+@functools.cache
+def _usual() -> ssl.SSLContext:
+    """One that trusts whom the world trusts."""
+    return ssl.create_default_context()
+
+
+def _context(endpoint: Endpoint) -> ssl.SSLContext:
     tls = endpoint.tls
     if not endpoint.url.startswith("https:") or tls == Tls():
-        return True
+        return _usual()
     try:
         context = ssl.create_default_context(cafile=tls.ca_file or None)
         if tls.cert_file:

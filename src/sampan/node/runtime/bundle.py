@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from sampan.node.images import users
+from sampan.node.images import holders, users
 from sampan.node.runtime import checks, devices, idmap, overlay, pod_limits, spec
 from sampan.node.runtime.container import Container
 from sampan.node.runtime.pods import Shared
@@ -69,6 +69,7 @@ def unmount(container: Container) -> None:
     """Takes everything away that is mounted. Repeating is harmless."""
     settle(container)
     overlay.unmount(container.merged)
+    holders.let_go(container.known.mark)
     if container.known.rootfs:
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(container.known.rootfs)
@@ -76,6 +77,7 @@ def unmount(container: Container) -> None:
 
 def _mounted(container: Container, config: ContainerConfig, shared: Shared) -> str:
     layers = config.image.layer_dirs
+    holders.hold(container.known.mark, layers, container.folder)
     if shared.users:
         shown = []
         for number, layer in enumerate(layers):

@@ -39,6 +39,11 @@ class Container:
         return self.known.state.id
 
     @property
+    def init_fd(self) -> int:
+        """A pidfd of its first process; -1 without one."""
+        return self._init_fd
+
+    @property
     def cgroup(self) -> str:
         """Its cgroup, relative to the file system."""
         return f"{self.known.cgroup_parent}/{self.id}"

@@ -23,6 +23,7 @@ import orjson
 
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
+from sampan.node import spawn
 from sampan.node.runtime import container as containers
 from sampan.node.runtime import pipes, programs
 from sampan.node.runtime.container import Container
@@ -78,11 +79,8 @@ class Execs:
                     "--pid-file",
                     place + ".pid",
                 ]
-                process = await asyncio.create_subprocess_exec(
-                    *self._tools(container.known.handler).runc_command(*arguments, container.id),
-                    **streams.child(),
-                    start_new_session=True,
-                )
+                command_line = self._tools(container.known.handler).runc_command(*arguments, container.id)
+                process = spawn.start(command_line, streams.child())
                 streams.close_child()
                 session = OciExec(process, streams, self._tasks)
                 await self._wait_started(session, arrived, place, exec_id)
@@ -127,7 +125,7 @@ class Execs:
 class OciExec:
     """A process started in a container."""
 
-    def __init__(self, process: asyncio.subprocess.Process, streams: _Streams, tasks: Tasks) -> None:
+    def __init__(self, process: spawn.Child, streams: _Streams, tasks: Tasks) -> None:
         self._process = process
         self._streams = streams
         self._tasks = tasks
@@ -173,7 +171,7 @@ class OciExec:
         """The terminal takes this size, and runc passes it on."""
         if self._streams.resize(width, height) and not self.ended.done():
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGWINCH)
+                self._process.signal(signal.SIGWINCH)
 
     async def wait(self) -> int:
         """The exit code."""
@@ -190,7 +188,7 @@ class OciExec:
                     async with asyncio.timeout(1.0):
                         await asyncio.shield(self.ended)
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+                self._process.signal(signal.SIGKILL)
             await asyncio.shield(self.ended)
         if self._pid_fd >= 0:
             os.close(self._pid_fd)
@@ -219,9 +217,10 @@ class _Streams:
             source = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._child = [source, stdout, stderr]
 
-    def child(self) -> dict[str, Any]:
+    def child(self) -> spawn.Surroundings:
         """What the new process gets."""
-        return dict(zip(("stdin", "stdout", "stderr"), self._child, strict=True))
+        stdin, stdout, stderr = self._child
+        return spawn.Surroundings(stdin=stdin, stdout=stdout, stderr=stderr, own_session=True)
 
     def close_child(self) -> None:
         """Our copies of what the process has."""

@@ -340,7 +340,10 @@ class OciRuntime:
             pid = await self._of(container).create(order)
             watching = container.watch(pid, self._conmon_ended)
             bundle.settle(container)
-            await self._of(container).start(container.id)
+            if not self._tools.is_sandbox(config.handler):
+                overlay.unmount(container.merged)  # it lives on in the container; each mount here slows every runc
+            # Hooks, which only such devices bring, are the runtime's to run.
+            await self._of(container).start(container.id, -1 if config.cdi_devices else container.init_fd)
         except RuntimeFailure as failure:
             return failure
         container.update(state=RUNNING, pid=pid, started_at=self._clock.now())

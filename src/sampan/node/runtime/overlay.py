@@ -7,6 +7,8 @@ import os
 import threading
 from pathlib import Path
 
+from sampan.node.runtime import host
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
@@ -29,7 +31,7 @@ def mount(layers: tuple[str, ...], folder: str, merged: str, owner: int = 0) -> 
         top = os.stat(layers[-1])
         os.chown(upper, top.st_uid, top.st_gid)
         os.chmod(upper, top.st_mode & 0o7777 or 0o755)
-    tail = f",upperdir={upper},workdir={work}"
+    tail = f",upperdir={upper},workdir={work}{_marks()}"
     lower = list(reversed(layers)) or [_empty(folder)]
     options = _options(lower, tail)
     if len(options) <= _OPTIONS_BYTES:
@@ -42,7 +44,7 @@ def mount(layers: tuple[str, ...], folder: str, merged: str, owner: int = 0) -> 
 def mount_to_read(layers: tuple[str, ...], target: str, scratch: str) -> None:
     """Mounts the layers (lowest first) at `target` for reading only, and not for running. OSError, ValueError."""
     lower = [*reversed(layers), _empty(scratch)]
-    options = _options(lower, "")
+    options = _options(lower, _marks())
     if len(options) > _OPTIONS_BYTES:
         raise ValueError(f"an image of {len(layers)} layers is too much for one overlay")
     _mount(target, options, _TO_READ)
@@ -66,6 +68,11 @@ def mounts_below(folder: str) -> list[str]:
         if path.startswith(prefix):
             found.append(path)
     return sorted(found, key=lambda path: (-path.count("/"), path))
+
+
+def _marks() -> str:
+    """In a user namespace only users' attributes can say that a directory hides what is below it."""
+    return ",userxattr" if host.is_rootless() else ""
 
 
 def _empty(folder: str) -> str:

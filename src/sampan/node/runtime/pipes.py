@@ -14,15 +14,17 @@ _IN_CLOSE_WRITE, _IN_MOVED_TO = 0x8, 0x80
 _EVENT = struct.Struct("iIII")
 
 
-async def readable(fd: int) -> None:
-    """Returns when there is something to read, or the end."""
+async def readable(*fds: int) -> None:
+    """Returns when one of them has something to read, or is at its end."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _settle, ready)
+    for fd in fds:
+        loop.add_reader(fd, _settle, ready)
     try:
         await ready
     finally:
-        loop.remove_reader(fd)
+        for fd in fds:
+            loop.remove_reader(fd)
 
 
 async def writable(fd: int) -> None:

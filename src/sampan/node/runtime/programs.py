@@ -15,12 +15,15 @@ from pathlib import Path
 
 import orjson
 
+from sampan.node import spawn
 from sampan.node.runtime import pipes
 from sampan.node.runtime.protocol import RuntimeFailure
 
 START_TIMEOUT_SECONDS = 120.0
 _OUTPUT_BYTES = 1 << 20
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_THRIFT = {"GOMAXPROCS": "1", "GOGC": "off"}
+"""For runc, which lives too briefly to gain from more threads or from collecting garbage."""
 _TEXT_LOG = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 
 
@@ -65,15 +68,10 @@ class Programs:
         source, sink = pipes.pipe()
         try:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._conmon_arguments(bundle),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                    pass_fds=(sink,),
-                    cwd=bundle.folder,  # conmon makes a file `oom` where it stands
-                    env={"PATH": os.environ.get("PATH", _PATH), "_OCI_SYNCPIPE": str(sink)},
-                )
+                variables = {"PATH": os.environ.get("PATH", _PATH), "_OCI_SYNCPIPE": str(sink)}
+                # conmon makes a file `oom` where it stands
+                around = spawn.Surroundings(cwd=bundle.folder, pass_fds=(sink,), variables=self._thrift() | variables)
+                process = spawn.start(self._conmon_arguments(bundle), around)
             finally:
                 os.close(sink)
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
@@ -87,11 +85,43 @@ class Programs:
             os.close(source)
         return _created_pid(answer)
 
-    async def start(self, container_id: str) -> None:
-        """Lets the made container run."""
+    @property
+    def is_runc(self) -> bool:
+        """Whether it is runc itself."""
+        return os.path.basename(self.runc) == "runc"
+
+    async def start(self, container_id: str, held: int = -1) -> None:
+        """Lets the made container run. With a pidfd of its first process that needs no runtime, if this is runc."""
+        if held >= 0 and self.is_runc and await self._let_go(container_id, held):
+            return
         code, output = await self.run_runc("start", container_id)
         if code:
             raise start_failure("runc start failed", output)
+
+    async def _let_go(self, container_id: str, held: int) -> bool:
+        """What `runc start` does: its init waits for somebody to read from a pipe. False if it has ended instead.
+
+        Once the pipe is open it stays so, since init may write at any moment.
+        """
+        pipe = os.path.join(self.state_dir, container_id, "exec.fifo")
+        with contextlib.ExitStack() as opened:
+            try:
+                init = os.dup(held)  # `held` is closed when conmon ends, and its number is soon another's
+                opened.callback(os.close, init)
+                source = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                opened.callback(os.close, source)
+            except OSError:
+                return False
+            try:
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                    await pipes.readable(source, init)
+            except TimeoutError as error:
+                raise RuntimeFailure("RunContainerError", "context deadline exceeded") from error
+            with contextlib.suppress(BlockingIOError):
+                if os.read(source, 1):
+                    os.unlink(pipe)
+                    return True
+        return False
 
     async def delete(self, container_id: str) -> None:
         """Removes what runc has of the container, killing what runs; its cgroup goes too."""
@@ -101,14 +131,8 @@ class Programs:
         """Makes and starts a container without streams, which nobody waits for. RuntimeFailure."""
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         log = os.path.join(folder, "runtime.log")
-        process = await asyncio.create_subprocess_exec(
-            *self.runc_command(
-                "--log", log, "run", "--detach", "--bundle", folder, "--pid-file", pid_file, container_id
-            ),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        arguments = ("run", "--detach", "--bundle", folder, "--pid-file", pid_file, container_id)
+        process = spawn.start(self.runc_command("--log", log, *arguments))
         if await process.wait():
             raise start_failure("runc run failed", logged(log))
 
@@ -124,18 +148,17 @@ class Programs:
         source, sink = pipes.pipe()
         try:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=sink,
-                    stderr=sink,
-                )
+                around = spawn.Surroundings(stdout=sink, stderr=sink, variables={**os.environ, **self._thrift()})
+                process = spawn.start(command, around)
             finally:
                 os.close(sink)
             output = await pipes.read_all(source, _OUTPUT_BYTES)
             return await process.wait(), output
         finally:
             os.close(source)
+
+    def _thrift(self) -> dict[str, str]:
+        return _THRIFT if self.is_runc else {}
 
     def runc_command(self, *arguments: str) -> list[str]:
         """runc's command line."""

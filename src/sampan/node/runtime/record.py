@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from sampan.node.images import holders
 from sampan.node.runtime import spec
 from sampan.node.runtime.protocol import CREATED, ContainerConfig, ContainerState
 
 FILE = "record.json"
+_PAGE_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Record:
     """Where its root file system is mounted; empty for the usual place in its directory."""
     joins_processes: bool = False
     """Its process namespace is not its own, so that its processes don't end with its first."""
+    mark: str = ""
+    """What says that its image's layers are in use."""
 
 
 def create(config: ContainerConfig, container_id: str, now: float) -> Record:
@@ -55,13 +60,28 @@ def create(config: ContainerConfig, container_id: str, now: float) -> Record:
         config.stdin,
         handler=config.handler,
         joins_processes=config.shares_processes or config.host_pid or bool(config.pid_of),
+        mark=holders.place(config.image.layer_dirs, container_id),
     )
 
 
 def save(folder: str, record: Record) -> None:
-    """Replaces the file. Not forced to disk: no container outlives a power cut."""
+    """Replaces what is in the file: all or nothing, also for one who is killed at that.
+
+    Within a page it is written over, which is one step and spares the disk a new file. Not forced to disk: no
+    container outlives a power cut.
+    """
     path = os.path.join(folder, FILE)
-    Path(path + ".new").write_bytes(orjson.dumps(dataclasses.asdict(record)))
+    data = orjson.dumps(record)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        data = data.ljust(os.fstat(descriptor).st_size)
+        if len(data) <= _PAGE_BYTES:
+            if os.pwrite(descriptor, data, 0) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            return
+    finally:
+        os.close(descriptor)
+    Path(path + ".new").write_bytes(data)
     os.replace(path + ".new", path)
 
 

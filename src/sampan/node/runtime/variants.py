@@ -94,6 +94,10 @@ class Tools:
             text = f'runtime handler "{config.handler}" gives each container processes of its own'
             raise RuntimeFailure("CreateContainerError", f"{text}: there is no shareProcessNamespace, and no target")
 
+    def is_sandbox(self, handler: str) -> bool:
+        """Whether containers of this handler have kernels of their own."""
+        return self._found[handler].is_sandbox
+
     def is_waiting(self, handler: str, container_id: str) -> bool:
         """Whether a container was made and not started: runc and crun keep this pipe until then; others may not."""
         pipe = os.path.join(self.of(handler).state_dir, container_id, "exec.fifo")

@@ -7,7 +7,8 @@ Each plugin is one file that offers at least one of three functions, as a module
 `async release(attributes, lookup)`   the object goes for good with this transaction: what else goes with it
 
 A refusal is an ApiError. All may add compares and writes to the transaction, and run again when it is
-tried again. Most have to do with few sorts of request: their `CONCERNS` says with which, once for each sort.
+tried again; where what is judged stays the same, only those that say `JOINS`, and so no webhook is called twice. Most have
+to do with few sorts of request: their `CONCERNS` says with which, once for each sort.
 
 https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 """
@@ -220,6 +221,17 @@ class Chain:
         self._release = tuple(plugin.release for plugin in plugins if hasattr(plugin, "release"))
         self._by_sort: dict[_Sort, tuple[_Phase, _Phase]] = {}
 
+    def insert(self, plugins: Sequence[Plugin], before: Plugin) -> None:
+        """More judges, who are asked before that one; until they are removed."""
+        place = self._plugins.index(before)
+        self._plugins = (*self._plugins[:place], *plugins, *self._plugins[place:])
+        self._by_sort.clear()
+
+    def remove(self, plugins: Sequence[Plugin]) -> None:
+        """They are asked no longer."""
+        self._plugins = tuple(plugin for plugin in self._plugins if plugin not in plugins)
+        self._by_sort.clear()
+
     async def admit(self, attributes: Attributes, lookup: Lookup) -> None:
         """The mutating phase, in one round or two."""
         phase = self._phases(attributes, lookup)[0]
@@ -235,6 +247,14 @@ class Chain:
         """The validating phase."""
         phase = self._phases(attributes, lookup)[1]
         _count(phase.whole, await self._go(phase, attributes, lookup))
+
+    async def rejoin(self, attributes: Attributes, lookup: Lookup) -> None:
+        """The transaction of what was admitted is tried again: who joins it is asked anew."""
+        attributes.compares.clear()
+        attributes.writes.clear()
+        for plugin in self._plugins:
+            if getattr(plugin, "JOINS", False) and _concern(plugin).covers(attributes.kind, attributes.operation):
+                await plugin.validate(attributes, lookup)
 
     async def release(self, attributes: Attributes, lookup: Lookup) -> None:
         """When an object goes for good."""
@@ -268,6 +288,8 @@ class Chain:
 
     async def _go(self, phase: _Phase, attributes: Attributes, lookup: Lookup) -> float:
         """Asks them all; returns how many seconds it took."""
+        if not phase.steps:
+            return 0.0
         now = self._now
         began = started = now()
         series = phase.whole

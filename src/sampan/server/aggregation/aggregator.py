@@ -95,6 +95,7 @@ class Aggregator:
         cache.of(CONFIGMAP).listen(self._saw_config_map)
         self._parts.served.listen(self._changed.set)
         self._parts.tasks.spawn(self._run(), "aggregation")
+        self._parts.tasks.spawn(self._look_again(), "aggregation rounds")
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Calls it when the joined documents are not what they were."""
@@ -218,13 +219,13 @@ class Aggregator:
             self._changed.set()
 
     async def _run(self) -> None:
-        """Looks at everything after each change, and at extension servers every half minute, failing ones sooner."""
+        """Looks at everything after each change, and at extension servers that fail again and again."""
         wait = FIRST_WAIT_SECONDS
         while True:
             is_well = all(api_service.is_available(service) for service in self._remote.values())
             wait = AGAIN_SECONDS if is_well else min(wait * 2, AGAIN_SECONDS)
             try:
-                async with asyncio.timeout(wait if self._remote else None):
+                async with asyncio.timeout(None if is_well else wait):
                     await self._changed.wait()
                     wait = FIRST_WAIT_SECONDS
             except TimeoutError:
@@ -234,6 +235,13 @@ class Aggregator:
                 await self._look()
             except (status.ApiError, OutboundError) as error:
                 LOG.warning("aggregation: %s", error)
+
+    async def _look_again(self) -> None:
+        """Every half minute at those of others, as long as there are any."""
+        while True:
+            await self._parts.clock.pulse(AGAIN_SECONDS)
+            if self._remote:
+                self._changed.set()
 
     async def _look(self) -> None:
         if self._registered:

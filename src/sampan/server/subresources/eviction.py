@@ -42,18 +42,25 @@ class EvictionHandler:
         if name and name != call.name:
             raise status.bad_request(f"name in URL does not match name in Eviction object: {call.name} != {name}")
         wish = deletes.options_of(call, eviction.get("deleteOptions") or {})
-        await self._registry.find(call)
-        await self._registry.admit_body(call, EVICTION, eviction)
-        await self._evict(dataclasses.replace(call, subresource=None), wish)
+        await self._evict(call, eviction, wish)
         answer = status.success()
         answer["code"] = 201
         return codec.respond_tree(call, answer, 201)
 
-    async def _evict(self, call: Call, wish: deletes.Options) -> None:
+    async def _evict(self, asked: Call, eviction: Tree, wish: deletes.Options) -> None:
+        """Admission judges the eviction and not, beside it, the deletion that it is."""
+        call = dataclasses.replace(asked, subresource=None)
+        told: chain.Attributes | None = None
         for _ in range(UPDATE_TRIES):
             item = await self._registry.find(call)
+            if told is None:
+                told = await self._registry.admit_body(asked, EVICTION, eviction)
+            else:
+                await self._registry.admit_again(told)
             deletes.check(call, item, wish)
-            attributes = await self._registry.admit_delete(call, item, wish.tree)
+            attributes = chain.Attributes(
+                call, chain.DELETE, None, item.tree, told.compares, told.writes, options=wish.tree
+            )
             budget = self._budget(item.tree)
             if budget is not None:
                 self._take(call, budget, attributes)

@@ -32,8 +32,7 @@ class Here:
     @cached_property
     def own(self) -> frozenset[str]:
         """Its own addresses."""
-        known = (self.settings.address, self.settings.gateway, self.settings.gateway6, "127.0.0.1")
-        return frozenset(address for address in known if address)
+        return frozenset((*self.settings.own_addresses, "127.0.0.1"))
 
     @cached_property
     def names(self) -> dict[str, str]:

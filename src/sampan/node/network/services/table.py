@@ -121,7 +121,7 @@ def _at_node(settings: NetworkSettings, map: str) -> str:
     """For packets to those of the node's addresses that its ports are served at."""
     addresses = settings.node_port_addresses
     if not addresses:
-        addresses = (settings.address, "127.0.0.0/8", settings.gateway6)
+        addresses = (settings.address, "127.0.0.0/8", settings.node_ip6 or settings.gateway6)
     rules = []
     for ip, family in (("ip", 4), ("ip6", 6)):
         own = sorted({address for address in addresses if address and family_of(address) == family})

@@ -1,0 +1,185 @@
+"""Envoy's resources: everything that Envoy is told, by type and name, from a plan of traffic.
+
+https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sampan.gateway import envoy_routes
+from sampan.gateway.traffic import Cluster, Door, Entrance, Plan
+
+Tree = dict[str, Any]
+Resources = dict[str, dict[str, Tree]]
+"""By type URL and name."""
+
+_TYPE = "type.googleapis.com/"
+CLUSTERS = f"{_TYPE}envoy.config.cluster.v3.Cluster"
+ENDPOINTS = f"{_TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENERS = f"{_TYPE}envoy.config.listener.v3.Listener"
+ROUTES = f"{_TYPE}envoy.config.route.v3.RouteConfiguration"
+SECRETS = f"{_TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
+TYPES = (CLUSTERS, ENDPOINTS, SECRETS, ROUTES, LISTENERS)
+
+_HOLD_SECONDS = 310
+_MANY = 1_000_000
+_HEADERS_SECONDS = 60
+_MOST_CONNECTIONS = 50_000
+_IDLE_UPSTREAM_SECONDS = 4
+"""Before servers close an idle connection, of which the shortest known close after five."""
+
+
+def source(refresh_seconds: float = 0.1) -> Tree:
+    """Where Envoy asks for a resource: our server, which holds the question until there is news."""
+    api = {
+        "api_type": "REST",
+        "transport_api_version": "V3",
+        "cluster_names": ["xds"],
+        "refresh_delay": envoy_routes.duration(refresh_seconds),
+        "request_timeout": f"{_HOLD_SECONDS}s",
+    }
+    return {"api_config_source": api, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def resources(plan: Plan) -> Resources:
+    """All of them."""
+    made: Resources = {type_: {} for type_ in TYPES}
+    for cluster, addresses in plan.endpoints.items():
+        made[CLUSTERS][cluster.name] = _cluster(cluster)
+        made[ENDPOINTS][cluster.name] = _assignment(cluster, addresses)
+    for entrance in plan.entrances:
+        made[LISTENERS][entrance.name] = _listener(entrance)
+        for door in entrance.doors:
+            made[ROUTES][door.name] = envoy_routes.configuration(door.name, door.hosts, entrance)
+    for key, pair in plan.certificates.items():
+        made[SECRETS]["/".join(key)] = _secret("/".join(key), pair)
+    return made
+
+
+def _typed(kind: str, /, **fields: Any) -> Tree:
+    return {"@type": f"{_TYPE}{kind}", **fields}
+
+
+def _cluster(cluster: Cluster) -> Tree:
+    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), _MANY) | {"max_retries": 1000}
+    http: Tree = {"http2_protocol_options": {}} if cluster.is_http2 else {"http_protocol_options": {}}
+    options = _typed(
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        common_http_protocol_options={"idle_timeout": f"{_IDLE_UPSTREAM_SECONDS}s"},
+        explicit_http_config=http,
+    )
+    return _typed(
+        "envoy.config.cluster.v3.Cluster",
+        name=cluster.name,
+        type="EDS",
+        eds_cluster_config={"eds_config": source()},
+        connect_timeout="5s",
+        circuit_breakers={"thresholds": [limits]},
+        common_lb_config={"healthy_panic_threshold": {"value": 0}},
+        typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+    )
+
+
+def _assignment(cluster: Cluster, addresses: Sequence[tuple[str, int]]) -> Tree:
+    hosts = [{"endpoint": {"address": _address(host, port)}} for host, port in addresses]
+    named = {"cluster_name": cluster.name, "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
+    return _typed("envoy.config.endpoint.v3.ClusterLoadAssignment", **named)
+
+
+def _address(host: str, port: int) -> Tree:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _secret(name: str, pair: tuple[str, str]) -> Tree:
+    chain, key = ({"inline_string": text} for text in pair)
+    certificate = {"certificate_chain": chain, "private_key": key}
+    return _typed("envoy.extensions.transport_sockets.tls.v3.Secret", name=name, tls_certificate=certificate)
+
+
+def _listener(entrance: Entrance) -> Tree:
+    made = _typed(
+        "envoy.config.listener.v3.Listener",
+        name=entrance.name,
+        address=_address(entrance.address, entrance.port),
+        filter_chains=[_chain(entrance, door) for door in entrance.doors],
+        freebind=True,
+        per_connection_buffer_limit_bytes=1 << 20,
+    )
+    if entrance.is_tls:
+        inspector = _typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
+        made["listener_filters"] = [{"name": "envoy.filters.listener.tls_inspector", "typed_config": inspector}]
+    return made
+
+
+def _chain(entrance: Entrance, door: Door) -> Tree:
+    chain: Tree = {"name": door.name, "filters": [_manager(door)]}
+    if entrance.is_tls:
+        chain["transport_socket"] = _tls(door)
+        if door.server_name:
+            chain["filter_chain_match"] = {"server_names": [door.server_name]}
+    return chain
+
+
+def _tls(door: Door) -> Tree:
+    named = [{"name": "/".join(key), "sds_config": source()} for key in door.secrets]
+    context = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_certificate_sds_secret_configs": named,
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+    }
+    made = _typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", common_tls_context=context)
+    return {"name": "envoy.transport_sockets.tls", "typed_config": made}
+
+
+def _manager(door: Door) -> Tree:
+    router = _typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)
+    manager = _typed(
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=door.name,
+        codec_type="AUTO",
+        rds={"route_config_name": door.name, "config_source": source()},
+        http_filters=[{"name": "envoy.filters.http.router", "typed_config": router}],
+        upgrade_configs=[{"upgrade_type": "websocket"}],
+        use_remote_address=True,
+        normalize_path=True,
+        server_header_transformation="PASS_THROUGH",
+        common_http_protocol_options={"idle_timeout": "3600s", "headers_with_underscores_action": "ALLOW"},
+        stream_idle_timeout="0s",
+        request_headers_timeout=f"{_HEADERS_SECONDS}s",
+        drain_timeout="5s",
+    )
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+
+
+_RUNTIME = {"re2.max_program_size.error_level": _MANY, "re2.max_program_size.warn_level": _MANY}
+
+
+def bootstrap(socket: str, admin: str, node: str, files: int = _MOST_CONNECTIONS) -> Tree:
+    """What Envoy starts with: where our server is, and where it may be asked how it is; both unix sockets.
+
+    `files` is how many it may open: a client's connection needs one, and as a rule one more to a backend.
+    """
+    endpoint = {"endpoint": {"address": {"pipe": {"path": socket, "mode": 0o600}}}}
+    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), _MANY)
+    server = {
+        "name": "xds",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": {"thresholds": [limits]},
+        "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+    most = max(1, min(files // 3, _MOST_CONNECTIONS))
+    connections = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    monitor = {
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "typed_config": _typed(connections, max_active_downstream_connections=most),
+    }
+    return {
+        "overload_manager": {"resource_monitors": [monitor]},
+        "node": {"id": node, "cluster": "sampan"},
+        "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
+        "stats_flush_on_admin": True,
+        "layered_runtime": {"layers": [{"name": "sampan", "static_layer": _RUNTIME}]},
+        "static_resources": {"clusters": [server]},
+        "dynamic_resources": {"lds_config": source(), "cds_config": source()},
+    }

@@ -1,0 +1,35 @@
+"""The layer `gateway`: Ingress and the Gateway API on Envoy.
+
+https://gateway-api.sigs.k8s.io/
+"""
+
+from sampan.gateway import gateway_class_status, gateway_status, ingress_status, kinds, route_status, service
+from sampan.kinds.kind import Object
+from sampan.platform.layer import Layer
+
+_CLASS: Object = {
+    "apiVersion": kinds.GATEWAYCLASS.api_version,
+    "kind": "GatewayClass",
+    "metadata": {"name": kinds.CLASS},
+    "spec": {"controllerName": kinds.CONTROLLER_NAME, "description": "Envoy, run by Sampan"},
+}
+_INGRESS_CLASS: Object = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "IngressClass",
+    "metadata": {"name": kinds.CLASS},
+    "spec": {"controller": kinds.INGRESS_CONTROLLER},
+}
+
+LAYER = Layer(
+    name="gateway",
+    summary="Ingress and the Gateway API on Envoy, with TLS, weights and metrics of each route",
+    definitions=kinds.DEFINITIONS,
+    controllers=(
+        gateway_class_status.CONTROLLER,
+        gateway_status.CONTROLLER,
+        *map(route_status.controller, kinds.ROUTES),
+        ingress_status.CONTROLLER,
+    ),
+    objects=(_CLASS, _INGRESS_CLASS),
+    service=service.serve,
+)

@@ -1,0 +1,183 @@
+"""Service: what runs beside the controllers: Envoy, its configuration as the cluster's objects say, and its metrics."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from sampan.client.cache import Cache
+from sampan.control.view import View
+from sampan.gateway import build, envoy_process, envoy_resources, kinds, metrics_text, proxy, route_stats
+from sampan.gateway.envoy_process import Envoy
+from sampan.gateway.traffic import Plan
+from sampan.gateway.xds import Server
+from sampan.kinds.kind import Object
+from sampan.meta import objects
+from sampan.platform import own_address
+from sampan.platform.layer import Around
+
+log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.02
+VIRTUAL_ADDRESS = "192.0.2.1"
+
+
+async def serve(around: Around) -> None:
+    """Until cancelled, which ends Envoy; after a failure it goes on serving until we are started again.
+
+    Where there is no host, the proxy is only said to be there.
+    """
+    if around.directory is None:
+        await _announce(around, VIRTUAL_ADDRESS, 0)
+        return
+    directory = around.directory / "gateway"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    program, envoy = envoy_process.find(), Envoy(directory, around.clock)
+    server, metrics = Server(around.tasks), Metrics(directory)
+
+    async def begin() -> None:
+        await server.start(directory / envoy.SOCKET)
+        await Translator(around, server).start()
+        around.tasks.spawn(envoy.run(program), "envoy")
+        address = await _own_address(around)
+        await _announce(around, address, await metrics.start(address))
+
+    try:
+        around.tasks.spawn(begin(), "begin")
+        await around.tasks.wait()
+    except asyncio.CancelledError:
+        await asyncio.shield(_ended(around, envoy))
+        raise
+    finally:
+        await metrics.stop()
+        await server.stop()
+
+
+async def _ended(around: Around, envoy: Envoy) -> None:
+    """Whoever keeps it running is told first: it is not to be started again."""
+    await around.tasks.close()
+    await envoy.end()
+
+
+class Translator:
+    """Caches of all that matters, and the plan of traffic made anew after each change."""
+
+    def __init__(self, around: Around, server: Server) -> None:
+        self._around = around
+        self._server = server
+        self._caches = {
+            kind.resource: Cache(around.client, kind, clock=around.clock, tasks=around.tasks) for kind in build.READS
+        }
+        self._changed = asyncio.Event()
+        self._plan = Plan()
+
+    async def start(self) -> None:
+        """Returns when the first plan is published."""
+        for cache in self._caches.values():
+            cache.subscribe(self._noted)
+            cache.start()
+        for cache in self._caches.values():
+            await cache.wait_synced()
+        self._publish()
+        self._around.tasks.spawn(self._follow(), "translation")
+
+    def _noted(self, change: str, old: Object | None, new: Object | None) -> None:
+        if old is None or new is None or _said(old) != _said(new):
+            self._changed.set()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            await self._around.clock.sleep(BATCH_SECONDS)
+            self._publish()
+
+    def _publish(self) -> None:
+        self._changed.clear()
+        try:
+            made = build.plan(View(self._caches), self._plan)
+            resources = envoy_resources.resources(made)
+        except Exception:  # what Envoy has is better than nothing
+            log.exception("the traffic can't be planned; what was planned last stays")
+            return
+        self._plan = made
+        self._server.publish(resources)
+
+
+class Metrics:
+    """What Envoy counts, for Prometheus, on a port of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._runner: web.AppRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self, address: str) -> int:
+        """The port."""
+        app = web.Application()
+        app.router.add_get("/metrics", self._text)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(envoy_process.reachable(self._directory / Envoy.ADMIN))
+        )
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.SockSite(self._runner, _listening(address))
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._session is not None:
+            await self._session.close()
+
+    async def stats(self) -> dict[str, Any]:
+        """As Envoy tells them."""
+        assert self._session is not None  # started
+        async with self._session.get(f"http://envoy{route_stats.QUERY}") as answer:
+            found: dict[str, Any] = await answer.json(content_type=None)
+            return found
+
+    async def _text(self, request: web.Request) -> web.Response:
+        try:
+            stats = await self.stats()
+        except aiohttp.ClientError as error:
+            raise web.HTTPServiceUnavailable(text=f"Envoy does not answer: {error}") from error
+        return web.Response(text=metrics_text.exposition(stats), headers={"Content-Type": metrics_text.CONTENT_TYPE})
+
+
+def _said(obj: Object) -> tuple[Any, ...]:
+    """What of an object the plan may hang on."""
+    rest = {name: value for name, value in obj.items() if name not in ("metadata", "status")}
+    return rest, objects.labels(obj), objects.annotations(obj), objects.is_deleting(obj)
+
+
+def _listening(address: str) -> socket.socket:
+    """A socket there, also where the address comes to this machine only later."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_FREEBIND", 15), 1)
+    made.bind((address, 0))
+    made.listen(16)
+    made.setblocking(False)
+    return made
+
+
+async def _own_address(around: Around) -> str:
+    """Where nodes reach us: as we were told, even where that comes to this machine only later, or as is found out."""
+    if ipaddress.ip_address(around.address).is_loopback:
+        return await own_address.find(around)
+    return around.address
+
+
+async def _announce(around: Around, address: str, metrics_port: int) -> None:
+    """Says on our GatewayClass where the proxy is: controllers read it there."""
+    said = {proxy.ADDRESS: address, **({proxy.METRICS_PORT: str(metrics_port)} if metrics_port else {})}
+    found = await around.client.get(kinds.GATEWAYCLASS, kinds.CLASS)
+    if not said.items() <= objects.annotations(found).items():
+        await around.client.patch(kinds.GATEWAYCLASS, ("", kinds.CLASS), {"metadata": {"annotations": said}})

@@ -1,0 +1,87 @@
+"""Envoy's process and the whole service: started again when it is killed, taken over by the next control plane."""
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from sampan.gateway import service
+from sampan.gateway.envoy_process import Envoy
+from sampan.kit.clock import SystemClock
+from sampan.kit.tasks import Tasks
+from tests.gateway import world
+from tests.gateway.world import World, gateway, route, to
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short path: that of a socket may not be long."""
+    with tempfile.TemporaryDirectory(prefix="sampan-envoy-") as name:
+        yield Path(name)
+
+
+async def answered(made: World) -> int:
+    try:
+        return (await made.get("/"))[0]
+    except aiohttp.ClientError:
+        return 0
+
+
+async def test_envoy_is_started_again_and_taken_over(directory: Path, envoy_program: str) -> None:
+    """Killed, it comes back with the same configuration; who starts while one runs leaves it alone; it outlives us."""
+    clock, tasks = SystemClock(), Tasks("test")
+    envoy = Envoy(directory, clock)
+    async with world.of(directory / Envoy.SOCKET) as made:
+        running = tasks.spawn(envoy.run(envoy_program), "envoy")
+        await made.publish(gateway(), route({"backendRefs": [to("a")]}), *await made.serving("a"))
+        assert await answered(made) == 200
+        first = envoy.pid
+        os.kill(first, signal.SIGKILL)
+        await world.until(lambda: envoy.pid not in (0, first))
+        async with asyncio.timeout(20):
+            while await answered(made) != 200:  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.02)
+        second = envoy.pid
+        other = tasks.spawn(Envoy(directory, clock).run(envoy_program), "another")
+        await asyncio.sleep(0)
+        assert envoy.pid == second
+        running.cancel()
+        other.cancel()
+        await tasks.close()
+        assert envoy.pid == second
+        await envoy.end()
+        assert envoy.pid == 0
+        assert not (directory / "envoy.pid").exists()
+
+
+async def test_a_long_path_is_no_obstacle(directory: Path, envoy_program: str) -> None:
+    """Sockets are in folders with long names, too."""
+    deep = directory / ("deep" * 20) / ("deeper" * 10)
+    deep.mkdir(parents=True)
+    tasks = Tasks("test")
+    async with world.of(deep / Envoy.SOCKET) as made:
+        envoy = Envoy(deep, SystemClock())
+        tasks.spawn(envoy.run(envoy_program), "envoy")
+        await made.publish(gateway(), route({"backendRefs": [to("a")]}), *await made.serving("a"))
+        assert await answered(made) == 200
+        await tasks.close()
+        await envoy.end()
+
+
+async def test_metrics_are_served_where_they_are_announced(envoy_directory: Path, made: World) -> None:
+    """In the form of Prometheus."""
+    await made.publish(gateway(), route({"backendRefs": [to("shown")]}), *await made.serving("shown"))
+    await made.get("/")
+    metrics = service.Metrics(envoy_directory)
+    port = await metrics.start("127.0.0.1")
+    try:
+        async with made.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain")
+            assert 'service_requests_total{namespace="default",service="shown",code="2xx"} 1' in await answer.text()
+    finally:
+        await metrics.stop()
