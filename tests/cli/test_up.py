@@ -94,9 +94,9 @@ def test_missing_parts_are_listed_with_the_command(capsys: Capture, monkeypatch:
 
 def test_an_odd_etcd_is_refused(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that is none, and an etcd without its client library, are refused with the reason."""
-    assert main.run(["up", "--store", "etcd://a:1,b:2"]) == 1
-    assert "etcd://a:1,b:2 is not an etcd: etcd://HOST:PORT" in capsys.readouterr().err
-    monkeypatch.setattr("sampan.cli.up.find_spec", lambda module: None)
+    assert main.run(["up", "--store", "etcd://a:1/x"]) == 1
+    assert "etcd://a:1/x is not an etcd: etcd://HOST:PORT" in capsys.readouterr().err
+    monkeypatch.setattr("sampan.cli.etcd_options.find_spec", lambda module: None)
     assert main.run(["up", "--store", "etcd://127.0.0.1:2379"]) == 1
     assert "pip install 'sampan[etcd]'" in capsys.readouterr().err
 
@@ -206,7 +206,7 @@ def test_a_running_cluster_is_not_changed(
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ("Other=true", "unrecognized feature gate: Other; there are: MaxUnavailableStatefulSet"),
+        ("Other=true", "unrecognized feature gate: Other; there are: HPAScaleToZero, MaxUnavailableStatefulSet"),
         ("MaxUnavailableStatefulSet", "missing bool value for MaxUnavailableStatefulSet"),
         ("MaxUnavailableStatefulSet=on", "invalid value of MaxUnavailableStatefulSet=on: true or false"),
     ],

@@ -38,3 +38,13 @@ def test_why(user: User) -> None:
     assert "there is no namespace elsewhere" in user.fails("why -n elsewhere --name why")
     assert "no kind is called 'ship' here" in user.run("sampan", "why", "ship/a", "--name", "why", code=2).stderr
     assert "names no object" in user.run("sampan", "why", "pod", "--name", "why", code=2).stderr
+    user.kubectl("create namespace shop")
+    user.kubectl(f"apply -n shop -f {manifest}")
+    user.kubectl(f"wait -n shop pod -l app=broken {reason.replace('.items[0]', '')} --timeout=30s")
+    anywhere = user.run("sampan", "why", "-A", "--name", "why", code=1).stdout
+    assert anywhere.startswith("2 not healthy in all namespaces:\n\ndefault: deployment/broken is stuck")
+    assert "\nshop: deployment/broken is stuck: container web: ConfigMap absent does not exist in shop" in anywhere
+    trees = json.loads(user.run("sampan", "why", "-A", "-o", "json", "--name", "why", code=1).stdout)
+    assert [tree["namespace"] for tree in trees] == ["default", "shop"]
+    refused = user.run("sampan", "why", "deploy/broken", "-A", "--name", "why", code=2).stderr
+    assert "one object can't be looked for in all namespaces" in refused

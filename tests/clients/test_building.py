@@ -163,6 +163,15 @@ configs: {greeting: {content: "hello\\n"}}
     assert [job["metadata"]["uid"] for job in cluster.get("jobs", "-n", ns)["items"]] == [
         job["metadata"]["uid"] for job in jobs
     ]
+    file = site.parent / "compose.yaml"
+    less = yaml.safe_load(file.read_text())
+    del less["services"]["fill"], less["services"]["db"], less["services"]["web"]["depends_on"]
+    file.write_text(yaml.safe_dump(less))
+    assert " removed" not in cluster.sampan("deploy", str(site.parent), "-n", ns, "--no-prune")
+    said = cluster.sampan("deploy", str(site.parent), "-n", ns)
+    assert all(f"  {what} removed: nothing asks for it any more" in said for what in ("service db", "deployment db"))
+    assert [each["metadata"]["name"] for each in cluster.get("deployments", "-n", ns)["items"]] == ["web"]
+    assert cluster.get("jobs", "-n", ns)["items"] == []
     cluster.sampan("deploy", str(site.parent), "-n", ns, "--remove")
     assert (
         cluster.get("deployments,services,jobs,configmaps", "-n", ns, "-l", "app.kubernetes.io/instance=shop")["items"]

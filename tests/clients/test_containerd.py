@@ -75,6 +75,23 @@ def test_a_pods_life(cluster: Cluster) -> None:
     cluster.kubectl("delete", "pod", "web", "client", "--timeout=30s")
 
 
+def test_what_is_built_anew_is_rolled_out(cluster: Cluster, tmp_path: Path) -> None:
+    """A folder is built and deployed, and after a change the pods are made of the new image."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for word in ("one", "two"):
+        (site / "index.html").write_text(word)
+        start = 'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]'
+        file = f"FROM busybox:1.36\nCOPY index.html /www/\nEXPOSE 8080\nSTOPSIGNAL SIGKILL\n{start}\n"
+        (site / "Containerfile").write_text(file)
+        url = cluster.sampan("deploy", str(site)).splitlines()[-1].rpartition(" ")[2]
+        host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
+        ask = ("curl", "-s", "--max-time", "2", f"http://{host}:{port}/")
+        cluster.until("the page", lambda ask=ask, word=word: cluster.run(*ask, check=False).stdout == word)
+    cluster.sampan("deploy", str(site), "--remove")
+    cluster.kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/instance=site", "--timeout=30s")
+
+
 def test_restarts_and_adoption(cluster: Cluster, server: Containerd) -> None:
     """A container that fails its probe or ends is started again; agent and containerd may be killed, and no pod minds."""
     script = "echo began; sleep 0.5; exit 1"

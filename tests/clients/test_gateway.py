@@ -1,6 +1,8 @@
 """The gateway before real pods: weights, an Ingress, roll-outs under load; enabled here, and run beside the cluster."""
 
 import http.client
+import json
+import os
 import signal
 import subprocess
 import threading
@@ -11,6 +13,7 @@ from typing import Any, Self
 import pytest
 import yaml
 
+from sampan.cluster import processes
 from sampan.gateway import envoy_process, kinds
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import container
@@ -131,3 +134,34 @@ def test_the_gateway_serves_real_pods(cluster: Cluster, enabled: None, ns: str) 
         beside.send_signal(signal.SIGINT)
         beside.wait(20)
     assert not (own / "gateway" / "envoy.pid").exists()
+
+
+def test_a_control_plane_that_comes_back_cuts_no_traffic(cluster: Cluster, enabled: None, ns: str) -> None:
+    """Stopped in peace or killed, and started anew, it finds Envoy as it was, and goes on with changes."""
+    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects(ns)))
+    cluster.kubectl("wait", "--for=condition=Programmed", "gateway/web", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=60s")
+    address = cluster.get("gateway", "web")["status"]["addresses"][0]["value"]
+    cluster.until("it serves", lambda: ask(address)[0] == 200)
+    file = cluster.directory / "gateway" / "envoy.pid"
+    before = file.read_text()
+    with Load(address) as load:
+        for number, weights, only in ((signal.SIGTERM, (0, 1), "canary"), (signal.SIGKILL, (1, 0), "stable")):
+            restart(cluster, number)
+            changes = [
+                {"op": "replace", "path": f"/spec/rules/0/backendRefs/{place}/weight", "value": weight}
+                for place, weight in enumerate(weights)
+            ]
+            cluster.kubectl("patch", "httproute", "web", "--type=json", "-p", json.dumps(changes))
+            said = {(200, only)}
+            cluster.until("the change is there", lambda said=said: {ask(address) for _ in range(30)} == said)
+    assert {code for code, _ in load.found} == {200}
+    assert file.read_text() == before
+
+
+def restart(cluster: Cluster, number: int) -> None:
+    """Of the control plane alone."""
+    plane = cluster.pid("control-plane")
+    os.kill(plane, number)
+    cluster.until("it has ended", lambda: not processes.start_time(plane))
+    cluster.sampan("up", "--kubeconfig", str(cluster.kubeconfig), "--yes")

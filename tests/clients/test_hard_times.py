@@ -82,14 +82,20 @@ def life(cluster: Cluster, name: str) -> tuple[str, int]:
 
 
 def test_a_full_disk(cluster: Cluster, machine: Machine) -> None:
-    """Writes are refused with the reason, reads and pods go on; once there is room everything works without help."""
-    pods.create(cluster, pods.thing("ConfigMap", "kept"), pods.pod("steady", pods.container()))
+    """Creations are refused with the reason; reads, deletions and pods go on. Once there is room everything works without help."""
+    pods.create(
+        cluster,
+        pods.thing("ConfigMap", "kept"),
+        pods.thing("ConfigMap", "unneeded"),
+        pods.pod("steady", pods.container()),
+    )
     pods.wait(cluster, pods.READY, "steady")
     before = life(cluster, "steady")
     machine.fill()
     refused = cluster.refused("create", "configmap", "lost")
-    assert "the store could not write: database or disk is full" in refused
-    assert "disk is full" in cluster.refused("run", "lost", "--image=busybox:1.36")
+    assert "no space is left where the store is" in refused
+    assert "no space is left where the store is" in cluster.refused("run", "lost", "--image=busybox:1.36")
+    cluster.kubectl("delete", "configmap", "unneeded")
     assert cluster.get("configmap", "kept")["metadata"]["name"] == "kept"
     assert life(cluster, "steady") == before
     machine.free()

@@ -59,7 +59,7 @@ class Api:
 
 
 def _asked(url: str, **given: Any) -> AskHttp:
-    return AskHttp("GET", url, is_users=True, **given)
+    return AskHttp("GET", url, is_users=True, namespace="default", **given)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,31 @@ def test_nobody_becomes_somebody_else_at_the_api() -> None:
         "cookie",
         "x-mine",
     }
+
+
+@pytest.mark.parametrize(
+    ("namespace", "opened", "is_users", "is_asked"),
+    [
+        ("default", (), True, True),
+        ("monitoring", (), True, False),
+        ("monitoring", ("logging",), True, False),
+        ("monitoring", ("monitoring",), True, True),
+        ("monitoring", ("*",), True, True),
+        ("monitoring", (), False, True),
+    ],
+)
+def test_users_reach_services_of_their_own_namespace(
+    namespace: str, opened: tuple[str, ...], is_users: bool, is_asked: bool
+) -> None:
+    """And of those that were opened: the API is asked with rights that they may not have."""
+    api, way, url = Api(), Way(), f"http://shop.{namespace}/"
+    fetch = ThroughApi(Client(api, "test"), Fetching(way, None), opened)
+    answer = asyncio.run(fetch(AskHttp("GET", url, is_users=is_users, namespace="default")))
+    refused = f"Services of namespace {namespace} are not open to namespace default; who runs the layer opens them with"
+    assert answer == (
+        HttpAnswer(200, "x" * 65536) if is_asked else f'Get "{url}": {refused} --open-services {namespace}'
+    )
+    assert (len(api.proxied), way.sent) == (int(is_asked), [])
 
 
 @pytest.mark.parametrize("path", ["../../../secrets", "%2e%2e/x", "a/..", "..%2fx", "..%5cx"])

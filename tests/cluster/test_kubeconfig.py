@@ -1,5 +1,6 @@
 """The user's kubeconfig: a context put in and taken out, and all else left as it was."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_file_made_by_us_goes(tmp_path: Path) -> None:
     kubeconfig.remove(made, "sampan", "")
 
 
-@pytest.mark.parametrize("text", ["a: [", "- a", "text", "\tx: 1", "\x00"])
+@pytest.mark.parametrize("text", ["a: [", "- a", "text", "\tx: 1", "\x00", "[" * 3000])
 def test_a_broken_file_is_left_alone(tmp_path: Path, text: str) -> None:
     """Its path is told."""
     broken = tmp_path / "config"
@@ -106,6 +107,37 @@ def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
     kubeconfig.merge(link, addition("sampan"), switch=True)
     assert link.is_symlink()
     assert contexts(path)[0] == "sampan"
+
+
+def certified(certificate: str) -> dict[str, Any]:
+    made = addition("sampan")
+    made["users"][0]["user"] = {"client-certificate-data": certificate}
+    return made
+
+
+def test_a_renewal_changes_no_rights(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file stays its owner's and its group's; others never read it."""
+    changed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: changed.append((uid, gid)))
+    kubeconfig.merge(path, certified("old"), switch=True)
+    for mode, then in ((0o600, 0o600), (0o640, 0o640), (0o664, 0o660)):
+        path.chmod(mode)
+        assert kubeconfig.renew(path, certified(f"new {mode}"))
+        assert path.stat().st_mode & 0o777 == then
+    assert changed == [(path.stat().st_uid, path.stat().st_gid)] * 4
+
+
+def test_another_users_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not give it back to its owner keeps it to himself."""
+    kubeconfig.merge(path, certified("old"), switch=True)
+    path.chmod(0o640)
+
+    def refuse(*given: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    assert kubeconfig.renew(path, certified("new"))
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_empty_sections(tmp_path: Path) -> None:

@@ -77,9 +77,25 @@ def test_a_running_server_renews_its_own(tmp_path: Path) -> None:
     before = contents(keys)
     assert pki.renew(cluster, NOW + 300 * DAY) == []
     renewed = pki.renew(cluster, NOW + 340 * DAY)
-    assert set(renewed) == {"apiserver", "apiserver-kubelet-client", "admin", "controllers", "scheduler"}
+    assert set(renewed) == {
+        "apiserver", "apiserver-kubelet-client", "admin", "controllers", "scheduler", "front-proxy-client",
+    }  # fmt: skip
     changed = {name for name, data in contents(keys).items() if data != before[name]}
     assert changed == {f"{name}.{end}" for name in renewed for end in ("crt", "key")}
+
+
+def test_nothing_outlives_its_authority(tmp_path: Path) -> None:
+    """What is signed in an authority's last year ends with it; both ends are told of."""
+    cluster = Settings("tide", tmp_path)
+    keys = pki.ensure(cluster, NOW)
+    assert pki.authority_ends(cluster) == {"ca": NOW - 300 + 3650 * DAY, "front-proxy-ca": NOW - 300 + 3650 * DAY}
+    pki.renew(cluster, NOW + 3400 * DAY)
+    ends = {path.stem: certificates.lifetime(path.read_bytes())[1] for path in keys.glob("*.crt")}
+    assert ends["apiserver"] == ends["front-proxy-client"] == ends["ca"]
+    last = contents(keys)
+    assert pki.renew(cluster, NOW + 3630 * DAY) == []  # they would end no later
+    assert contents(keys) == last
+    pki.renew(cluster, NOW + 3660 * DAY)  # too late, and no failure of the loop that asks for it
 
 
 def test_half_a_pair_is_made_anew(tmp_path: Path) -> None:

@@ -38,5 +38,6 @@ def test_the_root_file_system_has_what_it_needs(tmp_path: Path) -> None:
     assert (root / "app/hello.py").read_text() == program.read_text()
     assert (root / "tmp").stat().st_mode & 0o7777 == 0o1777
     assert not list(root.rglob("site-packages"))
+    assert list(root.rglob("__pycache__/base_events.cpython-*.pyc"))
     done = subprocess.run([str(binary), "-S", str(program)], capture_output=True, text=True, check=True)
     assert done.stdout == "hello\n"

@@ -30,6 +30,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert settings.load(tmp_path / "c" / "cluster.json" / "below") is None
 
 
+def test_only_its_owner_reads_it(tmp_path: Path) -> None:
+    """It may have etcd's password in it, wherever it is; also one that was kept before."""
+    cluster = made(tmp_path / "c", store="etcd://root:secret@e:1")
+    path = tmp_path / "c" / "cluster.json"
+    for left in (path, path.with_name("cluster.json.new")):
+        left.touch()
+        left.chmod(0o644)
+        cluster.save()
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_fields_of_another_version_are_left_out(tmp_path: Path) -> None:
     """A file that a later version wrote can still be read."""
     made(tmp_path / "c")

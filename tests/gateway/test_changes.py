@@ -1,15 +1,19 @@
 """Changes while requests go on: none is lost. And what Envoy counts meanwhile."""
 
 import asyncio
+import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 
-from sampan.gateway import metrics_text, route_stats
+from sampan.client.api import Client, Key
+from sampan.gateway import metrics_text, refusal_teller, refusals, route_stats
 from sampan.gateway.envoy_process import Envoy
+from sampan.kinds.kind import Kind
+from sampan.kit.clock import SystemClock
 from tests.gateway import world
 from tests.gateway.world import World, gateway, listener, path, route, slice_of, to
 
@@ -57,8 +61,20 @@ async def test_endpoints_come_and_go(made: World) -> None:
     assert found == [503, 503, 200, 503, 200, 503]
 
 
-async def test_what_envoy_refuses_stops_nothing_else(made: World, caplog: pytest.LogCaptureFixture) -> None:
-    """A port that is taken: the listeners before stay, and the next change comes through."""
+class FakeClient(Client):
+    """Remembers what is patched."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, Any]] = []
+
+    async def patch(self, kind: Kind, key: Key, change: Any, *_: Any, **__: Any) -> Any:
+        self.told.append((key, change["metadata"]["annotations"]))
+
+
+async def test_what_envoy_refuses_stops_nothing_else(made: World, envoy_directory: Path) -> None:
+    """A port that is taken: its Gateway says why; the listeners before stay, and the next change comes through."""
+    client = FakeClient()
+    teller = refusal_teller.Teller(made.server, envoy_directory / Envoy.LOG, client, SystemClock())
     backends = await made.serving("a")
     good = [gateway(), route({"backendRefs": [to("a")]}), *backends]
     await made.publish(*good)
@@ -66,9 +82,20 @@ async def test_what_envoy_refuses_stops_nothing_else(made: World, caplog: pytest
         made.ports[81] = world.proxy_port()
         taken.bind(("127.0.0.1", made.ports[81]))
         taken.listen()
-        made.offer(gateway(listener(port=81), name="second"), *good)
-        await world.until(lambda: "Envoy refuses" in caplog.text)
+        both = [gateway(listener(port=81), name="second"), *good]
+        made.offer(*both)
+        await world.until(lambda: bool(made.server.refused))
+        seen = [world.complete(obj) for obj in both if obj["kind"] == "Gateway"]
+        teller.heed(made.plan, seen)
+        await teller.tell()
+        (((_, name), said),) = client.told
+        why = json.loads(said[refusals.ANNOTATION])
+        assert (name, [*why], "Address already in use" in why["81"]) == ("second", ["81"], True)
         await made.publish(*good, route({"backendRefs": [to("missing")]}, name="x", hostnames=["x.example"]))
+    await world.until(lambda: not made.server.refused)
+    seen[0]["metadata"]["annotations"] = said
+    await teller.tell()
+    assert client.told[1:] == [(("default", "second"), {refusals.ANNOTATION: None})]
     assert [(await made.get("/", host))[0] for host in ("x.example", "y.example")] == [500, 200]
 
 

@@ -1,5 +1,7 @@
 """GRPCRoutes on a real Envoy: a call reaches the Service that its method belongs to."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from grpclib.server import Server as GrpcServer
 from grpclib.server import Stream
 
 from tests.gateway import world
+from tests.gateway.test_waiting import asleep, selecting
 from tests.gateway.world import PROXY, World, gateway, route, service, slice_of, to
 
 
@@ -78,5 +81,26 @@ async def test_calls_by_service_method_and_header(made: World) -> None:
     finally:
         channel.close()
         for server in servers:
+            server.close()
+            await server.wait_closed()
+
+
+async def test_a_call_waits_for_a_pod(made: World, envoy_directory: Path) -> None:
+    """Over HTTP/2 like any other request, until somebody is ready; the answer has its trailers."""
+    calls = route({"backendRefs": [to("web")]}, kind="GRPCRoute")
+    async with asleep(made, envoy_directory) as sleeping:
+        sleeping.routes = (calls,)
+        await sleeping.publish(selecting())
+        channel = Channel(PROXY, made.port(80), codec=Bytes())
+        server = GrpcServer([Named("web")], codec=Bytes())
+        port = world.free_port()
+        try:
+            asking = asyncio.ensure_future(UnaryUnaryMethod(channel, "/shop.Cart/Add", bytes, bytes)(b""))
+            await sleeping.until_waiting(1)
+            await server.start("127.0.8.3", port)
+            await sleeping.publish(selecting(), slice_of("web", ("127.0.8.3", port)))
+            assert await asking == b"web"
+        finally:
+            channel.close()
             server.close()
             await server.wait_closed()

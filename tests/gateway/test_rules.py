@@ -7,12 +7,14 @@ import pytest
 
 from sampan.gateway import (
     backends,
+    build,
     certificates,
     envoy_resources,
     envoy_routes,
     grpc_rules,
     hostnames,
     metrics_text,
+    refusals,
     route_stats,
     rule_parts,
 )
@@ -175,3 +177,81 @@ def test_keys_that_envoy_does_not_take_are_refused() -> None:
         given = test_tls.secret(f"rsa-{bits}", "a.example", bits=bits)
         with contextlib.nullcontext() if is_good else pytest.raises(ValueError, match="not supported"):
             certificates.of_secret(given)
+
+
+def test_other_endpoints_are_no_reason_to_look_at_routes_again() -> None:
+    """What comes of a plan with new endpoints is the same as if all had been planned anew, and routes are those from before."""
+    gateway = world.gateway()
+    given = [world.gateway_class(), gateway, world.service_before(gateway, p80=18500), world.service("a")]
+    given += [world.route({"backendRefs": [world.to("a")]}), world.service("b")]
+    before = build.plan(world.view([*given, world.slice_of("a", ("10.0.0.1", 80))]))
+    old = envoy_resources.resources(before)
+    now = world.view([*given, world.slice_of("a", ("10.0.0.2", 80)), world.slice_of("b", ("10.0.0.3", 80))])
+    found = build.with_endpoints(now, before)
+    made = envoy_resources.resources(found, (before, old))
+    assert (found, made) == (build.plan(now), envoy_resources.resources(build.plan(now)))
+    assert made[envoy_resources.ENDPOINTS] != old[envoy_resources.ENDPOINTS]
+    assert made[envoy_resources.ROUTES] is old[envoy_resources.ROUTES]
+
+
+ENVOY_LOG = """[2026-01-01 00:00:01.000][1][warning][config] [x.cc:132] REST config for /v3/discovery:listeners rejected: Error adding/updating listener(s) default/a/80: cannot bind '127.0.0.1:1': Address already in use
+default/b/81: too odd
+
+[2026-01-01 00:00:02.000][1][warning][config] [x.cc:132] REST config for /v3/discovery:secrets rejected: bad key
+[2026-01-01 00:00:03.000][1][warning][config] [x.cc:122] REST update for /v3/discovery:clusters failed
+"""
+
+
+@pytest.mark.parametrize(
+    ("refused", "found"),
+    [
+        ([(envoy_resources.LISTENERS, "")], {"a": "cannot bind '127.0.0.1:1': Address already in use", "b": "too odd"}),
+        ([(envoy_resources.SECRETS, "default/tls")], {"c": "certificate default/tls: bad key"}),
+        ([(envoy_resources.SECRETS, "default/other")], {}),
+        ([(envoy_resources.ROUTES, "default/a/80")], {}),
+        ([], {}),
+    ],
+)
+def test_whom_a_refusal_concerns(refused: list[tuple[str, str]], found: dict[str, str]) -> None:
+    """The Gateways whose listeners, routes or certificates Envoy doesn't take; without a reason in its log it has refused nothing."""
+    entrances = [
+        Entrance(f"default/{name}/{port}", "", 1, port, (Door("d", ()),)) for name, port in (("a", 80), ("b", 81))
+    ]
+    tls = Entrance("default/c/443", "", 1, 443, (Door("d", (), "", (("default", "tls"),)),), is_tls=True)
+    ingress = Entrance("ingress/80", "", 1, 80, (Door("ingress/80", ()),))
+    told = refusals.of_gateways(refused, refusals.reasons(ENVOY_LOG), Plan((*entrances, tls, ingress)))
+    assert {key[1]: next(iter(said.values())) for key, said in told.items()} == found
+
+
+def test_a_refusals_text_goes_to_nobody_else() -> None:
+    """Of two whose routes or certificates are refused at a time nobody knows whose Envoy's last text is."""
+    doors = {name: Door(name, (), "", (("default", name),)) for name in ("a", "b")}
+    plan = Plan(tuple(Entrance(f"default/{name}/80", "", 1, 80, (door,)) for name, door in doors.items()))
+    for type_, subjects in (
+        (envoy_resources.ROUTES, ("a", "b")),
+        (envoy_resources.SECRETS, ("default/a", "default/b")),
+    ):
+        both = [(type_, name) for name in subjects]
+        for refused, is_told in ((both[:1], True), (both, False)):
+            why = refusals.attributed({type_: "secret regex"}, refused)
+            told = refusals.of_gateways(refused, why, plan)
+            assert len(told) == len(refused)
+            assert all(("secret regex" in said["80"]) is is_told for said in told.values())
+
+
+def test_no_ingress_keeps_a_gateway_from_being_served(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What can't be planned of them stays as it was, and it is told."""
+
+    def broken(*_: object) -> None:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(build.ingress_rules, "ours", broken)
+    given = [world.gateway_class(), world.gateway(), world.service_before(world.gateway(), p80=18600)]
+    before = Plan((Entrance("ingress/80", "", 1, 80, (Door("ingress/80", ()),)),))
+    assert [entrance.name for entrance in build.plan(world.view(given), before).entrances] == [
+        "default/main/80",
+        "ingress/80",
+    ]
+    assert "the Ingresses can't be planned" in caplog.text

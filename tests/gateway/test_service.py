@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,7 +60,7 @@ async def test_what_cannot_be_planned_leaves_the_last_plan(
     server = xds.Server(tasks)
     server.publish(envoy_resources.resources(build.Plan()))
     monkeypatch.setattr(build, "plan", broken)
-    service.Translator(around(tasks, tmp_path), server)._publish()
+    service.Translator(around(tasks, tmp_path), server, tmp_path / "envoy.log")._publish()
     assert "what was planned last stays" in caplog.text
 
 
@@ -71,6 +71,7 @@ class FakeEnvoy:
     ended: list[bool] = field(default_factory=list)
     runs: asyncio.Event = field(default_factory=asyncio.Event)
     SOCKET = "x.sock"
+    LOG = "envoy.log"
 
     async def run(self, program: str) -> None:
         self.runs.set()
@@ -121,3 +122,16 @@ async def test_envoy_ends_with_the_service(tmp_path: Path, tasks: Tasks, envoy: 
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     assert envoy.ended == [True]
+
+
+@pytest.mark.parametrize("is_coming_back", [False, True])
+async def test_envoy_goes_on_where_the_service_comes_back(
+    tmp_path: Path, tasks: Tasks, envoy: FakeEnvoy, is_coming_back: bool
+) -> None:
+    """As when the control plane is started anew; and it ends where somebody else takes over, who has the lease."""
+    parts, said = Tasks("parts"), replace(around(Tasks("parts"), tmp_path), is_coming_back=lambda: is_coming_back)
+    serving = parts.spawn(service.serve(said), "serve", critical=False)
+    await envoy.runs.wait()
+    parts.kill()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert envoy.ended == [True] * (not is_coming_back)

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from sampan.control.view import Snapshot, View
 from sampan.gateway import build, envoy_resources, kinds, proxy
+from sampan.gateway.traffic import Plan
 from sampan.gateway.xds import Server
 from sampan.kinds.kind import Object
 from sampan.kit.frozen import freeze
@@ -144,6 +145,7 @@ class World:
     server: Server
     session: aiohttp.ClientSession
     ports: dict[int, int] = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
     _runners: list[web.AppRunner] = field(default_factory=list)
     _tallies: list["Tally"] = field(default_factory=list)
     _servers: list[asyncio.Server] = field(default_factory=list)
@@ -161,7 +163,8 @@ class World:
             service_before(g, **{f"p{entry['port']}": self.port(entry["port"]) for entry in g["spec"]["listeners"]})
             for g in gateways
         ]
-        self.server.publish(envoy_resources.resources(build.plan(view([gateway_class(), *given, *before]))))
+        self.plan = build.plan(view([gateway_class(), *given, *before]))
+        self.server.publish(envoy_resources.resources(self.plan))
 
     def port(self, public: int) -> int:
         """Envoy's port for one of a Gateway."""

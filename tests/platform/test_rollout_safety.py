@@ -93,6 +93,10 @@ def test_no_secret_is_shown_by_what_is_wrong() -> None:
         ({"job": {"metadata": {"labels": 5}}}, "provider.job.metadata.labels: must be an object"),
         ({"plugin": {"sampan/gateway": 5}}, "provider.plugin[sampan/gateway]: must be an object"),
         ({"plugin": {"sampan/gateway": {"service": "s", "window": [5]}}}, "provider.plugin[sampan/gateway].window: "),
+        (
+            {"plugin": {"sampan/gateway": {"service": "s", "namespace": "theirs"}}},
+            "provider.plugin[sampan/gateway].namespace: must be the analysis' own, ",
+        ),
     ],
 )
 def test_what_can_not_be_asked_is_an_error(provider: Object, why: str) -> None:

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from sampan.kinds.kind import Kind
 from sampan.server.authz import escalation, nodes
+from sampan.server.authz import rules as rules_module
 from sampan.server.authz.decision import DENIED, Attributes, message
 from sampan.server.authz.graph import Graph
 from sampan.server.authz.rules import Rules, summary
@@ -45,6 +48,52 @@ def test_binding_gives_its_role() -> None:
     assert not rules.allowed(JANE, Attributes("list", "apps", "pods", namespace="default")).allowed
     rules.remove("RoleBinding", "default", "b")
     assert not rules.allowed(JANE, asked).allowed
+
+
+def test_what_was_asked_before_is_asked_again_after_a_change() -> None:
+    """A new or removed binding and a changed role count at once, for what was allowed and what was not."""
+    view, named = role("view", READ_PODS), role("view", {**READ_PODS, "resourceNames": ["a"]})
+    bound = binding("b", view, {"kind": "User", "name": "jane"}, "default")
+    rules = Rules.from_objects([view], [])
+    a, b = (Attributes("get", resource="pods", namespace="default", name=name) for name in "ab")
+
+    def may() -> tuple[bool, bool]:
+        return rules.allowed(JANE, a).allowed, rules.allowed(JANE, b).allowed
+
+    assert may() == (False, False)
+    rules.update(bound)
+    assert may() == (True, True)
+    rules.update(named)
+    assert may() == (True, False)
+    rules.remove("RoleBinding", "default", "b")
+    assert may() == (False, False)
+    rules.update(bound)
+    rules.remove("ClusterRole", "", "view")
+    assert may() == (False, False)
+
+
+def test_a_resource_with_a_slash_is_no_subresource() -> None:
+    """Who asks for deployments/scale as if it were a resource is refused, and spoils nothing for the subresource's user."""
+    scaler = role("scaler", {"verbs": ["get"], "apiGroups": ["*"], "resources": ["*/scale"]})
+    user = User("jane")
+    slash, real = (
+        Attributes("get", "apps", resource, subresource, "default", "d")
+        for resource, subresource in (("deployments/scale", ""), ("deployments", "scale"))
+    )
+    for asked in ((slash, real), (real, slash)):
+        rules = Rules.from_objects([scaler], [binding("b", scaler, {"kind": "User", "name": "jane"})])
+        assert [rules.allowed(user, each).allowed for each in asked] == [each is real for each in asked]
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of rules too: a user with many bindings can ask about many namespaces."""
+    monkeypatch.setattr(rules_module, "MAX_NEAR", 50)
+    view = role("view", READ_PODS)
+    many = [binding(f"b{n}", view, {"kind": "User", "name": "jane"}) for n in range(20)]
+    rules = Rules.from_objects([view], many)
+    for n in range(30):
+        assert rules.allowed(JANE, Attributes("get", resource="pods", namespace=f"n{n}")).allowed
+        assert sum(map(len, rules._asked.values())) < 50 + len(many)
 
 
 def test_names_and_paths() -> None:

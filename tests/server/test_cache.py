@@ -26,3 +26,30 @@ def test_a_deletion_shows_the_last_state_at_its_own_revision(*, is_decoded: bool
     for item, revision in ((shown, "7"), (before, "3")):
         assert item.tree == {**OBJECT, "metadata": {**OBJECT["metadata"], "resourceVersion": revision}}
         assert orjson.loads(item.wire) == item.tree
+
+
+def test_objects_that_are_owned_alike_share_what_says_so() -> None:
+    """The field sets of managedFields are one tree for all that say the same, and show what is stored."""
+    fields = {"f:data": {".": {}, "f:x": {}}}
+    entry = {
+        "manager": "kubectl",
+        "operation": "Update",
+        "apiVersion": "v1",
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+    obj = {**OBJECT, "metadata": {"name": "a", "namespace": "d", "managedFields": [entry]}}
+    stored = encode(obj)
+    trees = [Item(f"d/{n}", n, stored).tree for n in (1, 2)] + [Item("d/3", 3, stored, orjson.loads(stored)).tree]
+    shown = [tree["metadata"]["managedFields"][0]["fieldsV1"] for tree in trees]
+    assert shown == [fields] * 3
+    assert shown[0] is shown[1] is shown[2]
+    other = Item("d/4", 4, stored.replace(b"f:x", b"f:y")).tree["metadata"]["managedFields"][0]["fieldsV1"]
+    assert other == {"f:data": {".": {}, "f:y": {}}}
+
+
+def test_an_answer_is_not_kept() -> None:
+    """The bytes for clients are made of the stored ones each time: an item that was read is no larger."""
+    item = Item("d/a", 3, encode(OBJECT))
+    assert orjson.loads(item.wire) == {**OBJECT, "metadata": {**OBJECT["metadata"], "resourceVersion": "3"}}
+    assert item.wire is not item.wire

@@ -7,11 +7,12 @@ import pytest
 
 from sampan.kit.clock import SystemClock
 from sampan.meta.status import ApiError
-from sampan.server.flow import level, schemas
+from sampan.server import reads
+from sampan.server.flow import control, level, schemas
 from sampan.server.flow.control import Flow, Ticket
 from sampan.server.identity import User
 from sampan.server.request_info import RequestInfo
-from sampan.web.message import Peer
+from sampan.web.message import Peer, Pieces, Request, Response
 from tests.server.configured import configured
 from tests.server.conftest import Api, config_map
 
@@ -164,7 +165,7 @@ async def test_a_full_queue_and_a_long_wait_are_refused() -> None:
 
 
 def test_idle_seats_are_lent_and_assured_ones_are_not() -> None:
-    """A busy level takes what others lend; a lender always has what it is assured of."""
+    """A busy level takes what others lend, but for the seats kept for flows without one; a lender has what is assured."""
     lender = {"type": "Limited", "limited": {"nominalConcurrencyShares": 50, "lendablePercent": 50}}
     made = flow(
         100, {"lender": lender, "busy": queued(50)}, schema("b", "busy", ["jane"]), schema("l", "lender", ["x"])
@@ -174,7 +175,8 @@ def test_idle_seats_are_lent_and_assured_ones_are_not() -> None:
     count = 0
     while made.admit(ELSE, GET) is not None:
         count += 1
-    assert count == nominal["busy"] + lender_now.limits.lendable
+    spare = nominal["busy"] // level.SPARE_PART
+    assert count == nominal["busy"] + lender_now.limits.lendable - spare
     own = 0
     while made.admit(User("x"), GET) is not None:
         own += 1
@@ -224,12 +226,110 @@ async def test_a_level_without_seats_sends_away() -> None:
             f"{FLOW}/flowschemas",
             {**tree, "kind": "FlowSchema", "apiVersion": own["apiVersion"], "metadata": {"name": "tight"}},
         )
-        control = api.app.flow
-        held = control.admit(ELSE, GET)
+        own_flow = api.app.flow
+        held = own_flow.admit(ELSE, GET)
         assert held is not None
         answer = await api.send("GET", "/api/v1/namespaces/a/pods", b"", JANE)
         assert (answer.status, answer.headers["retry-after"]) == (429, "1")
         assert answer.tree["reason"] == "TooManyRequests"
         await api.create("/api/v1/namespaces/default/configmaps", config_map("masters-go-on"))
-        control.done(held)
+        own_flow.done(held)
         assert (await api.send("GET", "/api/v1/namespaces/a/pods", b"", JANE)).status == 403
+
+
+async def test_a_turn_of_the_event_loop_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of hundreds that come at once few begin before others have their turn; who comes late is not behind them all."""
+    monkeypatch.setattr(control, "SEATS_PER_TURN", 4)
+    made = flow(100, {"l": queued(queues=64, handSize=4, queueLengthLimit=50)}, schema("s", "l", ["flood", "jane"]))
+    made.take_turns()
+    flood = User("flood")
+    order: list[str] = []
+    refused: list[ApiError] = []
+
+    async def ask(user: User) -> None:
+        try:
+            ticket = made.admit(user, GET) or await made.wait(user, GET)
+        except ApiError as error:
+            refused.append(error)
+            return
+        order.append(user.name)
+        made.done(ticket)
+
+    coming = [asyncio.ensure_future(ask(flood)) for _ in range(300)] + [asyncio.ensure_future(ask(ELSE))]
+    await asyncio.gather(*coming)
+    assert order.index("jane") <= 3 * 4
+    assert len(order) + len(refused) == 301
+    assert len(refused) == 300 - 4 - 4 * 50  # what finds no place in the queues of its hand
+    assert {error.code for error in refused} == {429}
+    assert made.busy == 0 == made.waiting
+
+
+async def test_the_last_seats_are_for_those_who_have_none() -> None:
+    """A flow that holds what it has for long leaves a seat to another one, and gets that neither by waiting."""
+    made = flow(17, {"l": queued(100, queues=64, handSize=4)}, schema("s", "l", ["flood", "jane"]))
+    limits = next(each for each in made.levels() if each.name == "l").limits
+    assert limits.spare == 2
+    flood = User("flood")
+    held = 0
+    while made.admit(flood, GET) is not None:
+        held += 1
+    waiting = [asyncio.ensure_future(made.wait(flood, GET)) for _ in range(6)]
+    await asyncio.sleep(0.01)
+    assert (
+        held + sum(each.done() for each in waiting) == limits.nominal - 1
+    )  # not the last: it has one that it waited for
+    assert made.admit(ELSE, GET) is None
+    ticket = await asyncio.wait_for(made.wait(ELSE, GET), 5)
+    made.done(ticket)
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_long_list_keeps_its_seats_until_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As does a watch until it has sent what there was at first; then, or when nobody wants them, all seats are free."""
+    monkeypatch.setattr(reads, "PIECES_FROM_BYTES", 1000)
+    async with configured() as api:
+        for n in range(3):
+            await api.create("/api/v1/namespaces/default/configmaps", config_map(f"m{n}", k="x" * 1000))
+        await grant(api, "jane")
+        made = api.app.flow
+        maps = "/api/v1/namespaces/default/configmaps"
+
+        async def asked(query: tuple[tuple[str, str], ...] = (), **more: bool) -> Response:
+            return await api.app.handle(Request("GET", maps, query, {}, peer=JANE, takes_pieces=True, **more))
+
+        whole = await api.send("GET", maps, b"", JANE)
+        answer = await asked()
+        assert isinstance(answer.body, Pieces)
+        assert made.busy == 1
+        body = b"".join([chunk async for chunk in answer.body])
+        assert (body, answer.body.length) == (whole.body, len(whole.body))
+        assert made.busy == 1
+        await answer.body.aclose()
+        assert made.busy == 0
+        assert isinstance((await asked((("pretty", "true"),))).body, bytes)
+        watch: Any = (await asked((("watch", "true"),))).body
+        assert made.busy == 1
+        frames = aiter(watch)
+        await anext(frames)
+        rest = asyncio.ensure_future(anext(frames))
+        await asyncio.sleep(0.01)
+        assert made.busy == 0
+        rest.cancel()
+        await asyncio.gather(rest, return_exceptions=True)
+        await watch.aclose()
+        never: Any = (await asked((("watch", "true"),))).body
+        assert made.busy == 1
+        await never.aclose()
+        assert made.busy == 0
+
+
+async def grant(api: Api, user: str) -> None:
+    """May read everything."""
+    subject = {"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
+    role = {"kind": "ClusterRole", "name": "view", "apiGroup": "rbac.authorization.k8s.io"}
+    body = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": user}}
+    await api.create(
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {**body, "subjects": [subject], "roleRef": role}
+    )

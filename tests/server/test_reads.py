@@ -11,6 +11,7 @@ from tests.server.conftest import ADMIN, Api, config_map, deployment, pod
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 async def fill(api: Api, count: int) -> None:
@@ -167,3 +168,18 @@ async def test_documents_for_kubectl(api: Api) -> None:
     document = await api.get("/openapi/v3/apis/apps/v1")
     assert "io.k8s.api.apps.v1.Deployment" in document["components"]["schemas"]
     assert (await api.send("GET", "/nope")).status == 404
+
+
+@pytest.mark.parametrize("accept", ["application/json", METADATA])
+async def test_a_list_in_process_is_the_servers_own_trees(api: Api, accept: str) -> None:
+    """Whoever takes trees gets what the server has decoded already, once for all; it says what the bytes say."""
+    await api.create(MAPS, config_map("a", key="value"))
+    headers = {"accept": accept}
+    told = await api.send("GET", MAPS, accept=accept)
+    found = [
+        (await api.app.handle(Request("GET", MAPS, headers=headers, peer=ADMIN, takes_trees=True))).body for _ in "12"
+    ]
+    assert isinstance(found[0], dict)
+    assert isinstance(found[1], dict)
+    assert found[0] == told.tree | {"metadata": {"resourceVersion": found[0]["metadata"]["resourceVersion"]}}
+    assert found[0]["items"][0]["metadata"] is found[1]["items"][0]["metadata"]

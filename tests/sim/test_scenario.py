@@ -16,7 +16,7 @@ WRONG = {
     "nodes: [{name: a}, {name: a}]": "3: nodes[1].name: must be a node's name, and no other node's",
     "nodes: [{name: a, memory: much}]": "3: nodes[0].memory: 'much' is no amount of memory, such as 4Gi",
     "stepps: []": "3: stepps: no such field; there are apiVersion, kind, description, nodes, featureGates",
-    "featureGates: {Other: true}": "3: featureGates: unrecognized feature gate: Other; there are: Max",
+    "featureGates: {Other: true}": "3: featureGates: unrecognized feature gate: Other; there are: HPA",
     "featureGates: {MaxUnavailableStatefulSet: 'on'}": "3: featureGates: invalid value of MaxUnavailableStatefulSet=on",
     "steps: {}": "3: steps: must be a list, not a mapping",
     "steps: [dance: 1m]": "3: steps[0]: must be one of apply, patch, scale",

@@ -123,5 +123,7 @@ def test_clusters_differ_in_one_process(cluster: Cluster) -> None:
 
 def test_gates_that_there_are_not() -> None:
     """They are refused, with those that there are."""
-    with pytest.raises(ValueError, match="^unrecognized feature gate: Other; there are: MaxUnavailableStatefulSet$"):
+    with pytest.raises(
+        ValueError, match="^unrecognized feature gate: Other; there are: HPAScaleToZero, MaxUnavailableStatefulSet$"
+    ):
         Cluster(feature_gates={"Other": True})

@@ -8,17 +8,17 @@ import pytest
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Store
 from sampan.store.sqlite import SqliteStore
-from tests.store.etcd import Etcd, program
+from tests.store.etcd import Etcd, Members, program
 
 
-@pytest.fixture(params=["memory", "sqlite", "etcd"])
+@pytest.fixture(params=["memory", "sqlite", "etcd", pytest.param("three etcds", marks=pytest.mark.slow)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    if request.param == "etcd":
+    if "etcd" in request.param:
         program()
         pytest.importorskip("grpc")
         from sampan.store.etcd import EtcdStore
 
-        etcd = Etcd(tmp_path)
+        etcd = Members(tmp_path) if request.param == "three etcds" else Etcd(tmp_path)
         etcd.start()
         try:
             made: Store = await EtcdStore.open(etcd.url)

@@ -1,11 +1,14 @@
-"""A real etcd for a test: a process of its own with an empty data directory."""
+"""A real etcd for a test: processes of its own with empty data directories."""
 
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ FLAGS = (
     "--heartbeat-interval=10", "--election-timeout=60", "--max-txn-ops=10000", "--max-request-bytes=67108864",
     "--log-level=error", "--logger=zap",
 )  # fmt: skip
+PATIENT = ("--heartbeat-interval=50", "--election-timeout=500")
+"""For several members on a machine that may be slow."""
 
 
 def program() -> str:
@@ -26,24 +31,27 @@ def program() -> str:
 
 
 class Etcd:
-    """One member that is a cluster by itself."""
+    """One member; by itself, or of several that `members` makes."""
 
-    def __init__(self, directory: Path, *flags: str) -> None:
+    def __init__(self, directory: Path, *flags: str, name: str = "default", scheme: str = "http") -> None:
+        self.name = name
         self._directory = directory
         self._flags = (*FLAGS, *flags)
-        self._client, self._peer = free_ports(2)
+        self._scheme = scheme
+        self.port, self._peer = free_ports(2)
+        self.cluster = f"{name}=http://127.0.0.1:{self._peer}"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"etcd://127.0.0.1:{self._client}"
+        return f"etcd://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        client, peer = (f"http://127.0.0.1:{port}" for port in (self._client, self._peer))
+        client, peer = f"{self._scheme}://127.0.0.1:{self.port}", f"http://127.0.0.1:{self._peer}"
         arguments = [
-            program(), f"--data-dir={self._directory}", f"--listen-client-urls={client}",
+            program(), f"--name={self.name}", f"--data-dir={self._directory}", f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}", *self._flags,
+            f"--initial-cluster={self.cluster}", *self._flags,
         ]  # fmt: skip
         environment = {"ETCD_UNSUPPORTED_ARCH": "arm64", "PATH": os.environ.get("PATH", "")}
         self._process = subprocess.Popen(
@@ -56,6 +64,52 @@ class Etcd:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def pause(self) -> None:
+        """It answers nothing, and nobody is told."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def is_leader(self) -> bool:
+        """What it says of itself; False while it can't be asked."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+                return b"\netcd_server_is_leader 1" in answer.read()
+        except OSError:
+            return False
+
+
+class Members:
+    """Several members that are one etcd."""
+
+    def __init__(self, directory: Path, count: int = 3, *flags: str) -> None:
+        self.all = [Etcd(directory / f"m{n}", *PATIENT, *flags, name=f"m{n}") for n in range(count)]
+        together = ",".join(member.cluster for member in self.all)
+        for member in self.all:
+            member.cluster = together
+
+    @property
+    def url(self) -> str:
+        return urls(self.all)
+
+    def start(self) -> None:
+        for member in self.all:
+            member.start()
+
+    def stop(self) -> None:
+        for member in self.all:
+            member.stop()
+
+    def leader(self) -> Etcd | None:
+        return next((member for member in self.all if member.is_leader()), None)
+
+
+def urls(members: Sequence[Etcd]) -> str:
+    return "etcd://" + ",".join(f"127.0.0.1:{member.port}" for member in members)
 
 
 def free_ports(count: int) -> list[int]:

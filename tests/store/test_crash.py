@@ -1,105 +1,93 @@
 """What was acknowledged survives: the process is killed, or its disk fails, at chosen system calls.
 
-A child process writes from several tasks and prints each acknowledged key; strace kills it, or makes
-the call fail, at the Nth. https://man7.org/linux/man-pages/man1/strace.1.html
+A few of them here; `scripts/soak --store` takes each in turn.
 """
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import apsw
 import pytest
 
-from sampan.store.protocol import Store
-from sampan.store.sqlite import SqliteStore
+from sampan.store.room import RESERVE_BYTES
+from tests.store.fire import Fire, kill_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")]
 
-CHILD = """
-import asyncio, sys
-from sampan.store import sqlite_writer
-from sampan.store.protocol import Compare, Delete, Put, StoreError
-from sampan.store.sqlite import SqliteStore
-sqlite_writer.CHECKPOINT_PAGES = 20
-store = SqliteStore.open(sys.argv[1])
-async def write(task):
-    for n in range(12):
-        key = f"{task}/{n}"
-        acked = False
-        try:
-            result = await store.txn((Compare(key, 0),), (Put(key, b"x" * 500), Put(f"pair/{key}", b"y")))
-            assert result.succeeded
-            print("acked", key, result.revision, flush=True)
-            acked = True
-            await store.txn((), (Put("shared", key.encode()),))
-            if n % 6 == 5:
-                await store.compact(await store.revision())
-        except StoreError:
-            print("late" if acked else "refused", key, flush=True)
-async def main():
-    await asyncio.gather(*(write(task) for task in range(4)))
-    print("revision", await store.revision(), flush=True)
-    await store.close()
-asyncio.run(main())
-"""
-
-
-def run(path: Path, injection: str) -> tuple[dict[str, int], list[str], str]:
-    """(acknowledged keys with their revisions, refused keys, stderr) of a child under the injection."""
-    SqliteStore.open(path)._shut()  # so that what is counted is writing, not creating the file
-    command = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync,fsync,pwrite64,ftruncate,unlink"]
-    command += ["-e", f"inject={injection}", sys.executable, "-c", CHILD, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    lines = [line.split() for line in done.stdout.splitlines()]
-    acked = {line[1]: int(line[2]) for line in lines if line[0] == "acked" and len(line) == 3}
-    return acked, [line[1] for line in lines if line[0] == "refused"], done.stderr
-
-
-async def check(path: Path, acked: dict[str, int]) -> Store:
-    """Everything acknowledged is there, transactions are whole, the revision did not go back."""
-    store = SqliteStore.open(path)
-    records = {record.key: record for record in (await store.list("")).records}
-    for key, revision in acked.items():
-        assert records[key].mod_revision == revision
-    keys = {key for key in records if not key.startswith("pair/") and key != "shared"}
-    assert {f"pair/{key}" for key in keys} == {key for key in records if key.startswith("pair/")}
-    assert await store.revision() >= max(acked.values(), default=1)
-    db = apsw.Connection(str(path))
-    assert db.pragma("integrity_check") == "ok"
-    db.close()
-    return store
-
 
 @pytest.mark.parametrize(
-    "call", ["fdatasync:3", "fdatasync:7", "fdatasync:12", "fdatasync:25", "pwrite64:9", "pwrite64:40", "pwrite64:100"]
-)
-async def test_a_kill_loses_no_acknowledged_write(tmp_path: Path, call: str) -> None:
-    """SIGKILL at the Nth system call: acknowledged writes are there, others wholly or not at all."""
-    name, n = call.split(":")
-    acked, _, _ = run(tmp_path / "s.db", f"{name}:signal=SIGKILL:when={n}")
-    store = await check(tmp_path / "s.db", acked)
-    await store.close()
-
-
-@pytest.mark.parametrize(
-    "call",
+    ("scenario", "call", "number"),
     [
-        "fdatasync:error=EIO:when=6",
-        "fdatasync:error=EIO:when=6+5",
-        "pwrite64:error=EIO:when=30",
-        "pwrite64:error=ENOSPC:when=50",
-        "pwrite64:error=ENOSPC:when=50..80",
+        ("writes", "pwrite64", 7),
+        ("writes", "fdatasync", 12),
+        ("upkeep", "pwrite64", 160),
+        ("upkeep", "fdatasync", 25),
+        ("upkeep", "ftruncate", 2),
+        ("upgrade", "pwrite64", 30),
+        ("snapshot", "pwrite64", 90),
+        ("snapshot", "unlink", 2),
     ],
 )
-async def test_a_disk_error_refuses_and_goes_on(tmp_path: Path, call: str) -> None:
-    """An error of the disk: its writes are refused, never acknowledged; later ones work; nothing is lost."""
-    acked, refused, stderr = run(tmp_path / "s.db", call)
-    assert 'Traceback (most recent call last):\n  File "<string>"' not in stderr
-    assert acked
-    assert "put off" in stderr or "could not write" in stderr
-    store = await check(tmp_path / "s.db", acked)
-    for key in refused:
-        assert key not in acked
-    await store.close()
+def test_a_kill_loses_nothing_and_repeats_nothing(tmp_path: Path, scenario: str, call: str, number: int) -> None:
+    """SIGKILL at the Nth system call, also in a compaction, checkpoint, vacuum, upgrade or copy: the whole history holds."""
+    kill_at(tmp_path, scenario, call, number)
+
+
+@pytest.mark.parametrize("injection", ["fdatasync:error=EIO:when=6..9", "fdatasync:error=EIO:when=16..19"])
+def test_a_failed_sync_refuses_and_goes_on(tmp_path: Path, injection: str) -> None:
+    """Its writes are not acknowledged, later ones are, and nothing that was is lost, in this life or the next."""
+    fire = Fire(tmp_path / "s.db", "upkeep")
+    fire.prepare()
+    assert fire.live(injection) == 0, fire.stderr
+    refused = [line for line in fire.lines if line["op"] == "refused"]
+    assert refused
+    assert all(line["why"] == "the store could not write: disk I/O error" for line in refused)
+    after = fire.lines[fire.lines.index(refused[0]) :]
+    assert any(line["op"] == "end" and line["ok"] for line in after)
+    fire.check()
+    assert fire.live() == 0
+    fire.check()
+
+
+def test_a_failed_write_refuses_and_goes_on(tmp_path: Path) -> None:
+    """The same for writes that the disk refuses, whatever they were for."""
+    fire = Fire(tmp_path / "s.db", "upkeep")
+    fire.prepare()
+    assert fire.live("pwrite64:error=EIO:when=30+40") == 0, fire.stderr
+    assert any(line["op"] == "refused" for line in fire.lines)
+    fire.check()
+
+
+@pytest.mark.parametrize("has_reserve", [True, False])
+def test_a_full_disk_creates_nothing_new(tmp_path: Path, has_reserve: bool) -> None:
+    """Creations are refused with that reason; with the reserve changes go on; nothing that was acknowledged is lost."""
+    fire = Fire(tmp_path / "s.db")
+    fire.prepare()
+    reserve = tmp_path / "s.db.reserve"
+    if has_reserve:
+        reserve.write_bytes(bytes(RESERVE_BYTES))
+    assert fire.live("pwrite64:error=ENOSPC:when=40", "fallocate:error=ENOSPC") == 0, fire.stderr
+    refused = [line for line in fire.lines if line["op"] == "refused"]
+    assert refused
+    assert all(line["why"].startswith("no space is left where the store is") for line in refused)
+    began = {line["id"]: line for line in fire.lines if line["op"] == "begin"}
+    if has_reserve:
+        assert all(any(key.startswith("new/") for key, _ in began[line["id"]]["writes"]) for line in refused)
+    after = fire.lines[fire.lines.index(refused[0]) :]
+    assert any(line["op"] == "end" and line["ok"] for line in after)
+    assert any(line["op"] == "got" for line in after)
+    assert not reserve.exists()
+    fire.check()
+    assert fire.live() == 0
+    assert not [line for line in fire.lines[fire.lines.index({"op": "dead"}) :] if line["op"] == "refused"]
+    fire.check()
+
+
+def test_a_slow_disk_holds_up_only_who_writes(tmp_path: Path) -> None:
+    """While a sync takes long, reads are answered."""
+    fire = Fire(tmp_path / "s.db", "reads")
+    fire.prepare()
+    assert fire.live("fdatasync:delay_enter=60000") == 0, fire.stderr
+    written = {line["id"]: at for at, line in enumerate(fire.lines) if line["op"] == "begin"}
+    ends = [(written[line["id"]], at) for at, line in enumerate(fire.lines) if line["op"] == "end"]
+    assert max(sum(line["op"] == "got" for line in fire.lines[start:end]) for start, end in ends) >= 5
+    fire.check()

@@ -1,4 +1,4 @@
-"""What is etcd's own: addresses, a server that goes away and comes back, history that is gone meanwhile."""
+"""What is etcd's own: a server that goes away and comes back, history that is gone meanwhile, lives and limits of keys."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -9,8 +9,7 @@ import pytest
 pytest.importorskip("grpc")
 
 from sampan.store.etcd import EtcdStore  # noqa: E402
-from sampan.store.etcd_address import Address  # noqa: E402
-from sampan.store.protocol import Compacted, Compare, Event, Put, StoreError  # noqa: E402
+from sampan.store.protocol import Compacted, Compare, Delete, Event, Put, StoreError  # noqa: E402
 from tests.store.etcd import Etcd  # noqa: E402
 
 
@@ -41,16 +40,6 @@ async def take(watch: AsyncIterator[object], revision: int) -> list[Event]:
             if batch.revision >= revision:  # type: ignore[attr-defined]
                 return events
     raise AssertionError("the watch ended")
-
-
-def test_addresses() -> None:
-    """etcd://HOST:PORT, with the files of certificates; anything else is refused with the reason."""
-    assert Address.parse("etcd://127.0.0.1:2379").target == "127.0.0.1:2379"
-    assert Address.parse("etcd://[::1]").target == "[::1]:2379"
-    assert Address.parse("etcd://e:1?ca=/a&cert=/b&key=/c") == Address("e", 1, "/a", "/b", "/c")
-    for url in ("http://e:1", "etcd://", "etcd://e:1/x", "etcd://a:1,b:2", "etcd://e:1?who=1", "etcd://e:1?cert=/b"):
-        with pytest.raises(ValueError, match="etcd|options|go together"):
-            Address.parse(url)
 
 
 async def test_restart_loses_nothing(etcd: Etcd, store: EtcdStore) -> None:
@@ -123,3 +112,89 @@ async def test_too_large_is_refused(tmp_path: Path) -> None:
     assert (await store.list("k/")).records == ()
     await store.close()
     etcd.stop()
+
+
+async def test_what_has_a_lifetime_goes(etcd: Etcd) -> None:
+    """Keys under a prefix with a lifetime go by themselves when they are not written again, as a deletion; others stay."""
+    store = await EtcdStore.open(etcd.url, lifetimes={"short/": 1})
+    watch = store.watch("", 1)
+    await put(store, "short/a")
+    await put(store, "long/a")
+    gone: list[Event] = []
+    async with asyncio.timeout(20):
+        while not gone:
+            gone = [event for event in (await anext(watch)).events if event.value is None]
+    assert [(event.key, event.previous is not None) for event in gone] == [("short/a", True)]
+    assert [record.key for record in (await store.list("")).records] == ["long/a"]
+    await store.close()
+
+
+async def test_a_lease_that_ended_is_replaced(etcd: Etcd) -> None:
+    """Who writes with a lease that has ended meanwhile gets another one, and the write is done."""
+    store = await EtcdStore.open(etcd.url, lifetimes={"short/": 600})
+    store._leases._given["short/"] = (12345, store._clock.monotonic() + 600)
+    await put(store, "short/a")
+    assert store._leases._given["short/"][0] != 12345
+    await store.close()
+
+
+async def test_a_lease_that_always_ended(etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write whose second lease is gone too is refused as any other."""
+    store = await EtcdStore.open(etcd.url, lifetimes={"short/": 600})
+
+    async def ended(prefix: str, seconds: int) -> int:
+        return 12345
+
+    monkeypatch.setattr(store._leases, "_lease", ended)
+    with pytest.raises(StoreError, match="lease"):
+        await put(store, "short/a")
+    await store.close()
+
+
+async def test_a_full_etcd(tmp_path: Path) -> None:
+    """Beyond its quota etcd takes no more: that is said with what to do; deletions go on, and writes when there is room."""
+    etcd = Etcd(tmp_path, "--quota-backend-bytes=4194304")
+    etcd.start()
+    store = await EtcdStore.open(etcd.url)
+    with pytest.raises(StoreError, match="its quota is full: make room"):
+        for n in range(100):
+            await store.txn((), (Put(f"k/{n}", bytes(1 << 18)),))
+    kept = (await store.list("k/")).records
+    deleted = await store.txn((), tuple(Delete(record.key) for record in kept))
+    assert deleted.succeeded
+    await store.compact(deleted.revision)
+    async with asyncio.timeout(30):  # what is compacted goes by and by
+        while not await is_taken(store, "k/again"):
+            await make_room(etcd)
+    assert [record.key for record in (await store.list("")).records] == ["k/again"]
+    await store.close()
+    etcd.stop()
+
+
+async def is_taken(store: EtcdStore, key: str) -> bool:
+    try:
+        return bool(await put(store, key))
+    except StoreError:
+        return False
+
+
+async def make_room(etcd: Etcd) -> None:
+    """What etcdctl defrag and etcdctl alarm disarm do."""
+    import grpc.aio
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{etcd.port}") as channel:
+
+        async def ask(name: str, message: bytes) -> bytes:
+            answer: bytes = await channel.unary_unary(f"/etcdserverpb.Maintenance/{name}")(message, timeout=20)
+            return answer
+
+        await ask("Defragment", b"")
+        if alarm := await ask("Alarm", b""):  # the member, and what is wrong
+            await ask("Alarm", b"\x08\x02\x10" + alarm[3:-2] + b"\x18\x01")
+
+
+async def test_an_old_etcd_is_refused(etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that is too old is named, with the one that is needed."""
+    monkeypatch.setattr("sampan.store.etcd.LEAST_VERSION", (99, 1))
+    with pytest.raises(StoreError, match=r"is etcd 3\.\d+\.\d+; 99\.1 or later is needed"):
+        await EtcdStore.open(etcd.url)

@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from sampan.kit.simloop import SimLoop, VirtualClock
-from sampan.store import sqlite_writer
+from sampan.store import checkpoints, sqlite_writer
 from sampan.store.compaction import Compaction
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Compacted, Delete, Put, StoreError
@@ -98,7 +98,7 @@ async def test_a_foreign_lock_that_stays_is_an_error_and_no_more(tmp_path: Path,
 @pytest.mark.slow
 async def test_the_file_stays_bounded(tmp_path: Path, monkeypatch) -> None:
     """Rewriting the same keys with compaction leaves file and log at a size, however long it goes on."""
-    monkeypatch.setattr(sqlite_writer, "CHECKPOINT_PAGES", 100)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_PAGES", 100)
     monkeypatch.setattr(sqlite_writer, "FREE_PAGES", 16)
     monkeypatch.setattr(sqlite_writer, "VACUUM_PAGES", 16)
     store = SqliteStore.open(tmp_path / "s.db")

@@ -1,6 +1,7 @@
 """What `deploy` and `dev` are given: a folder, an image or a compose file, built and translated into objects."""
 
 import argparse
+import hmac
 import json
 import os
 import re
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from sampan.cli.image_build import BUILD_ARGUMENTS
 from sampan.cli.main import CommandError
-from sampan.cluster import container_runtime
+from sampan.cluster import key_files
 from sampan.cluster.settings import Settings
 
 if TYPE_CHECKING:
-    from sampan.cluster.apps.objects import Object
+    from sampan.cluster.apps.objects import Application, Object
 
 COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 
@@ -34,9 +35,13 @@ class Folder:
 class App:
     """An application: its objects in waves, notes on its translation, and the folders that it is built of."""
 
-    name: str
+    identity: "Application"
     waves: "list[list[Object]]" = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
 
 
 def load(cluster: Settings, arguments: argparse.Namespace) -> App:
@@ -80,7 +85,7 @@ def folders(arguments: argparse.Namespace) -> tuple[list[Folder], list[Path]]:
     from sampan.cluster.apps.compose_values import ComposeError
 
     try:
-        tree, _ = compose.load(_read(file), _surroundings(file))
+        tree, _ = compose.load(_read(file), _surroundings(file, b""))
         found = compose.builds(tree, "app").values()
     except ComposeError as error:
         raise CommandError(f"{file}: {error}") from error
@@ -108,10 +113,10 @@ def _single(cluster: Settings, arguments: argparse.Namespace) -> App:
     is_folder = source.is_dir()
     if not is_folder and (os.sep in arguments.source[:2] or source.is_file()):
         raise CommandError(f"{source} is neither a folder, nor a compose file (.yaml), nor an image")
-    base = (
-        source.resolve().name if is_folder else arguments.source.rpartition("/")[2].partition("@")[0].partition(":")[0]
-    )
-    name = _app_name(arguments.app or base)
+    repository = _repository(arguments.source)
+    name = _app_name(arguments.app or (source.resolve().name if is_folder else repository.rpartition("/")[2]))
+    folder_mark = _folder_mark(cluster, source) if is_folder and not arguments.app else ""
+    app = Application(name, arguments.namespace, "Containerfile" if is_folder else f"image {repository}", folder_mark)
     reference: str = arguments.source
     config: Object = {}
     if arguments.remove:
@@ -124,11 +129,17 @@ def _single(cluster: Settings, arguments: argparse.Namespace) -> App:
         else:
             build(cluster, folder, reference, [("--build-arg", text) for text in arguments.build_arg])
             known = _image(cluster, reference, arguments)
-            reference, config = _exact(cluster, reference, known), known.get("Config") or {}
+            reference, config = _exact(reference, known), known.get("Config") or {}
     else:
         config = _image(cluster, reference, arguments).get("Config") or {}
     wish = image.Wish(reference, arguments.port, arguments.replicas, _environment(arguments))
-    return App(name, [image.translate(Application(name, arguments.namespace), wish, config)])
+    return App(app, [image.translate(app, wish, config)])
+
+
+def _repository(reference: str) -> str:
+    """An image's name without tag and digest: its versions are one source."""
+    place, mark, last = reference.partition("@")[0].rpartition("/")
+    return place + mark + last.partition(":")[0]
 
 
 def _foretold(cluster: Settings, folder: Folder, arguments: argparse.Namespace) -> "Object":
@@ -154,10 +165,12 @@ def _composed(cluster: Settings, arguments: argparse.Namespace, file: Path) -> A
     for option in ("port", "env", "replicas"):
         if getattr(arguments, option):
             raise CommandError(f"--{option} is for a folder or an image; say it in {file}")
-    around = _surroundings(file)
+    around = _surroundings(file, _content_key(cluster))
     tree, notes = compose.load(_read(file), around)
-    name = _app_name(arguments.app or str(tree.get("name") or file.resolve().parent.name))
-    app = Application(name, arguments.namespace)
+    said = arguments.app or str(tree.get("name") or "")
+    name = _app_name(said or file.resolve().parent.name)
+    source = COMPOSE_NAMES[0] if file.name in COMPOSE_NAMES else file.name
+    app = Application(name, arguments.namespace, source, "" if said else _folder_mark(cluster, file.parent))
     asked = compose.builds(tree, name)
     images = {service: one.image for service, one in asked.items()}
     project = compose.translate(tree, app, images, around)  # before anything is built
@@ -165,18 +178,32 @@ def _composed(cluster: Settings, arguments: argparse.Namespace, file: Path) -> A
         for service, one in asked.items():
             options = [("--target", one.target)] if one.target else []
             build(cluster, _folder(file, one), one.image, options, dict(one.arguments))
-            images[service] = _exact(cluster, one.image, _image(cluster, one.image, arguments))
+            images[service] = _exact(one.image, _image(cluster, one.image, arguments))
         project = compose.translate(tree, app, images, around)
-    return App(name, project.waves, [*notes, *project.notes])
+    return App(app, project.waves, [*notes, *project.notes])
 
 
-def _surroundings(file: Path) -> Any:
-    from sampan.cluster.apps import compose, compose_files
+def _folder_mark(cluster: Settings, folder: Path) -> str:
+    """Tells folders of one name apart, and nobody where they are."""
+    from sampan.cluster.apps import objects
+
+    return objects.fingerprint(_content_key(cluster), f"folder {folder.resolve()}")
+
+
+def _content_key(cluster: Settings) -> bytes:
+    """Made of the key of the cluster's authority: always the same, and known to nobody who may not have everything."""
+    authority = _read(cluster.path("pki", f"{key_files.AUTHORITY}.key"))
+    return hmac.digest(authority.encode(), b"contents of applications", "sha256")
+
+
+def _surroundings(file: Path, key: bytes) -> Any:
+    from sampan.cluster.apps import compose_files
 
     folder = file.resolve().parent
     own = folder / ".env"
     variables = dict(compose_files.environment(_read(own), str(own))) if own.is_file() else {}
-    return compose.Surroundings({**variables, **os.environ}, lambda path: (folder / path).read_text(), str(folder))
+    variables |= os.environ
+    return compose_files.Surroundings(variables, lambda path: (folder / path).read_text(), str(folder), key)
 
 
 def build(
@@ -246,12 +273,10 @@ def _image_command(cluster: Settings) -> list[str]:
     return [sys.executable, "-B", "-m", "sampan", "image", "--data-dir", str(cluster.directory)]
 
 
-def _exact(cluster: Settings, reference: str, known: "Object") -> str:
+def _exact(reference: str, known: "Object") -> str:
     """The image by its digest, so that pods are replaced when it is another one."""
     digests = known.get("RepoDigests") or ()
-    if not digests or container_runtime.is_cri(cluster):
-        return reference
-    return str(digests[0])
+    return str(digests[0]) if digests else reference
 
 
 def _environment(arguments: argparse.Namespace) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """What several commands share: how a cluster is named, found and reported on."""
 
 import argparse
-import re
 from pathlib import Path
 
 from sampan.cli.main import CommandError
@@ -53,7 +52,7 @@ def existing(arguments: argparse.Namespace) -> settings.Settings:
 
 
 def _name(text: str) -> str:
-    if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", text):
+    if not settings.NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot be a cluster's name: use up to 40 lower-case letters, digits and inner dashes"
         )

@@ -1,29 +1,26 @@
-"""A cluster, a guestbook in real containers, and its page: everything Sampan does, in one go."""
+"""A cluster, and a stock market's day on it in real containers: scaled, released, attacked, and reported on at the end.
+
+`sampan demo guestbook` is the short one: a small application and its page.
+"""
 
 import argparse
-import asyncio
-import shutil
-import tempfile
-import urllib.error
-import urllib.request
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
-import yaml
+from sampan.cli import common, demo_guestbook
+from sampan.cluster import escapes
 
-from sampan.cli import common, up
-from sampan.cli.main import CommandError
-from sampan.cluster import agents, escapes, host, python_rootfs, settings
-from sampan.cluster.settings import Settings
-
-IMAGE = "guestbook:v1"
-NAMESPACE = "default"
-WAIT_SECONDS = 60.0
+DAY, GUESTBOOK = "trading-day", "guestbook"
+MINUTES = 5.0
+FEWEST_MINUTES, MOST_MINUTES = 1.0, 390.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which cluster, and where its context goes."""
+    """Which demo, on which cluster, and how long."""
+    parser.add_argument("demo", nargs="?", choices=(DAY, GUESTBOOK), default=DAY, help=f"which one (default: {DAY})")
+    parser.add_argument(
+        "--minutes", type=_minutes, default=MINUTES, help=f"how long the trading day takes (default: {MINUTES:g})"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the day's report goes in JSON, too")
     common.cluster_arguments(parser)
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="where the context goes")
     parser.add_argument("--yes", action="store_true", help="do not ask before using sudo")
@@ -32,150 +29,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Raises CommandError."""
-    began = monotonic()
+    if arguments.demo == GUESTBOOK:
+        return demo_guestbook.show(arguments)
+    from sampan.gateway import envoy_process
 
-    def say(text: str) -> None:
-        print(f"  {text:<48} {monotonic() - began:6.2f} s", flush=True)
-
-    cluster = _cluster(arguments)
-    if cluster.runtime == "simulated":
-        raise CommandError("the demo runs real containers, and this cluster's nodes are simulated; use another --name")
-    source = example_directory()
-    print("2. the guestbook's image, made from this machine's Python")
-    say(_image(cluster, source))
-    print("3. the guestbook: a frontend of three replicas and a back end")
-    documents = list(yaml.safe_load_all((source / "guestbook.yaml").read_text()))
-    address = asyncio.run(_deploy(cluster, documents, say))
-    url = f"http://{address}/"
-    print("4. its page, through the Service")
-    page = _page(url)
-    say(f"fetched {url} ({len(page)} bytes)")
-    print("\n" + page.strip() + "\n")
-    print(_next_steps(cluster, url))
-    return 0
-
-
-def _cluster(arguments: argparse.Namespace) -> Settings:
-    """The cluster, started when it does not run."""
-    print("1. a cluster")
-    options = argparse.ArgumentParser()
-    up.arguments(options)
-    wanted = options.parse_args([])
-    wanted.name, wanted.data_dir = arguments.name, arguments.data_dir
-    wanted.kubeconfig, wanted.yes = arguments.kubeconfig, arguments.yes
-    wanted.allow_vulnerable_runtime = arguments.allow_vulnerable_runtime
-    up.run(wanted)
-    cluster = common.load(common.directory(arguments))
-    if cluster is None or not host.is_running(cluster):
-        raise CommandError("the cluster did not start; see: sampan logs")
-    return cluster
-
-
-def example_directory() -> Path:
-    """Where the example is: beside the package when installed, in the project when run from a clone."""
-    package = Path(__file__).parent.parent
-    for place in (package / "examples" / "guestbook", package.parent.parent / "examples" / "guestbook"):
-        if place.exists():
-            return place
-    raise CommandError("the guestbook example is missing from this installation")
-
-
-def _image(cluster: Settings, source: Path) -> str:
-    """Makes and loads the image unless it is there; says which."""
-    from sampan.cli.main import run as sampan
-
-    if agents.has_image(cluster, IMAGE):
-        return f"{IMAGE} is there already"
-    scratch = Path(tempfile.mkdtemp(prefix="sampan-demo-"))
     try:
-        python_rootfs.build(scratch / "rootfs", sorted(source.glob("*.py")))
-        where = ["--name", cluster.name, "--data-dir", str(cluster.directory)]
-        if sampan(["image", *where, "import", str(scratch / "rootfs"), "--tag", IMAGE, "--cmd", "python3"]):
-            raise CommandError("the guestbook's image could not be made")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return f"{IMAGE} made and loaded"
+        envoy_process.find()
+    except envoy_process.EnvoyMissing as error:
+        print(f"The trading day needs Envoy, and {error}")
+        print("Until then, the guestbook:\n")
+        return demo_guestbook.show(arguments)
+    from sampan.cli import demo_day
+
+    return demo_day.show(arguments)
 
 
-async def _deploy(cluster: Settings, documents: list[Any], say: Any) -> str:
-    """Applies the manifest's documents and waits until it is available; returns the frontend Service's address."""
-    from sampan.client.api import Client
-    from sampan.client.http import HttpTransport
-    from sampan.client.kubeconfig import load
-    from sampan.client.transport import TransportError
-    from sampan.kinds.apps.deployment import DEPLOYMENT
-    from sampan.kinds.builtin import KINDS
-    from sampan.kinds.core.service import SERVICE
-    from sampan.meta import objects
-    from sampan.meta.status import ApiError
-
-    by_type = {(kind.api_version, kind.name): kind for kind in KINDS}
-    transport = HttpTransport(load(cluster.path("kubeconfig")))
-    client = Client(transport, "sampan-demo")
+def _minutes(text: str) -> float:
     try:
-        for document in documents:
-            document["metadata"].setdefault("namespace", NAMESPACE)
-            kind = by_type[document["apiVersion"], document["kind"]]
-            await client.apply(kind, document, manager="sampan-demo", force=True)
-            say(f"{kind.name.lower()} {objects.name(document)} applied")
-        async with asyncio.timeout(WAIT_SECONDS):
-            for document in documents:
-                if document["kind"] == DEPLOYMENT.name:
-                    await _wait_available(client, objects.name(document))
-                    say(f"deployment {objects.name(document)} available")
-        service = await client.get(SERVICE, "guestbook", NAMESPACE)
-    except (TransportError, ApiError) as error:
-        raise CommandError(f"the guestbook could not be applied: {error}; see: sampan logs") from error
-    except TimeoutError as error:
-        raise CommandError(
-            f"the guestbook was not available after {WAIT_SECONDS:.0f} s; see: kubectl get pods, kubectl get events"
-        ) from error
-    finally:
-        await transport.close()
-    return str(service["spec"]["clusterIP"])
-
-
-async def _wait_available(client: Any, name: str) -> None:
-    from sampan.kinds.apps.deployment import DEPLOYMENT
-
-    def is_available(deployment: dict[str, Any]) -> bool:
-        state = deployment.get("status", {})
-        seen = state.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
-        wanted = deployment["spec"]["replicas"]
-        return bool(seen and state.get("availableReplicas", 0) >= wanted and state.get("updatedReplicas", 0) >= wanted)
-
-    async for event in client.watch(DEPLOYMENT, NAMESPACE, fields=f"metadata.name={name}"):
-        if is_available(event.object):
-            return
-
-
-def _page(url: str) -> str:
-    """The page. The Service's rules may be a moment behind the pods: a refused connection is tried again."""
-    import time
-
-    deadline = monotonic() + 10
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
-                return str(answer.read().decode())
-        except (urllib.error.URLError, OSError) as error:
-            if monotonic() > deadline:
-                raise CommandError(f"{url} does not answer: {error}") from error
-            time.sleep(0.1)
-
-
-def _next_steps(cluster: Settings, url: str) -> str:
-    context = "" if cluster.context == "sampan" else f" --context {cluster.context}"
-    name = "" if cluster.name == settings.DEFAULT_NAME else f" --name {cluster.name}"
-    return "\n".join(
-        [
-            f"The guestbook answers at {url}",
-            "Try next:",
-            f"  curl -d text=hello {url}  &&  curl {url}",
-            f"  kubectl{context} get pods -o wide",
-            f"  kubectl{context} scale deployment guestbook --replicas=5",
-            f"  kubectl{context} logs -l tier=frontend --tail=5",
-            f"  kubectl{context} delete pod -l tier=frontend      # they come back",
-            f"  sampan down{name}                                # and nothing is left",
-        ]
-    )
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not FEWEST_MINUTES <= minutes <= MOST_MINUTES:
+        raise argparse.ArgumentTypeError(f"{text} is not between {FEWEST_MINUTES:g} and {MOST_MINUTES:g}")
+    return minutes

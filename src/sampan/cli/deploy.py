@@ -38,6 +38,14 @@ def source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--replicas", type=int, default=None)
     parser.add_argument("-f", "--file", type=Path, default=None, help="the Containerfile")
+    parser.add_argument(
+        "--no-prune", action="store_true", help="leave what was deployed before and is asked for no more"
+    )
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="also what another file, folder or image has deployed as this application",
+    )
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument(
         "--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help="default: %(default)s"
@@ -58,11 +66,26 @@ def run(arguments: argparse.Namespace) -> int:
     for note in app.notes:
         print(f"note: {note}")
     if arguments.remove:
-        with_api(cluster, arguments, lambda deploying: deploying.remove(app.waves))
+        with_api(cluster, arguments, lambda deploying: take_away(deploying, app, arguments))
         return 0
-    found = with_api(cluster, arguments, lambda deploying: deploying.apply(app.waves))
+    found = with_api(cluster, arguments, lambda deploying: bring_up(deploying, app, arguments))
     print(ending(app, found, monotonic() - began))
     return 0
+
+
+async def bring_up(deploying: "Deploying", app: App, arguments: argparse.Namespace) -> list[str]:
+    """Its addresses, once it is up; what belonged to it before is gone then, unless it is to stay."""
+    found = await deploying.apply(app.waves)
+    if not arguments.no_prune:
+        await deploying.prune(app.identity, app.waves)
+    return found
+
+
+async def take_away(deploying: "Deploying", app: App, arguments: argparse.Namespace) -> None:
+    """All of it, also what belonged to it before."""
+    await deploying.remove(app.waves)
+    if not arguments.no_prune:
+        await deploying.prune(app.identity, app.waves)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -111,7 +134,9 @@ def with_api(cluster: Settings, arguments: argparse.Namespace, work: "Callable[[
         try:
             client = Client(transport, MANAGER)
             has_balancers = not cluster.rootless
-            return await work(Deploying(client, SystemClock(), sayer(), arguments.timeout, has_balancers))
+            deploying = Deploying(client, SystemClock(), sayer(), arguments.timeout, has_balancers)
+            deploying.takes_over = arguments.take_over
+            return await work(deploying)
         finally:
             await transport.close()
 

@@ -43,9 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
     if work.app is None:
         return 1
     if arguments.rm:
-        waves = work.app.waves
+        app = work.app
         print("\ntaking it away", flush=True)
-        deploy.with_api(cluster, arguments, lambda deploying: deploying.remove(waves))
+        deploy.with_api(cluster, arguments, lambda deploying: deploy.take_away(deploying, app, arguments))
     else:
         print(f"\n{work.app.name} goes on running; take it away with: sampan deploy {arguments.source} --remove")
     return 0
@@ -75,13 +75,10 @@ class _Work:
 
     def _began(self, app: App, tasks: "Tasks", following: "Following") -> None:
         """What is deployed is known: from now on its logs are shown."""
-        from sampan.cluster.apps.objects import Application
-
         if self.app is None:
             for note in app.notes:
                 print(f"note: {note}")
-            own = Application(app.name, self._arguments.namespace)
-            tasks.spawn(following.run(own), "logs", critical=False)
+            tasks.spawn(following.run(app.identity), "logs", critical=False)
         self.app = app
 
     async def _next(self, seen: "dict[str, Stamp]", clock: "Clock") -> "dict[str, Stamp]":
@@ -110,7 +107,7 @@ class _Work:
             app = await asyncio.to_thread(app_sources.load, self._cluster, self._arguments)
             began(app)
             deploying.say = deploy.sayer()
-            found = await deploying.apply(app.waves)
+            found = await deploy.bring_up(deploying, app, self._arguments)
             print(deploy.ending(app, found, monotonic() - start), flush=True)
         except (CommandError, DeployError, ApiError, TransportError) as error:
             print(f"failed: {error}; it is tried again after the next save", flush=True)

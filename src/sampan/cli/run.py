@@ -21,6 +21,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST[:PORT]",
         help="where the cluster's API server reaches this process, for a layer with admission rules",
     )
+    parser.add_argument(
+        "--open-services",
+        action="append",
+        default=[],
+        metavar="NAMESPACE",
+        help="have analyses of every namespace also reach the Services of this one ('*': of all); may be repeated",
+    )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where a layer's service keeps its files")
 
 
@@ -39,9 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{layer.name} has admission rules: say where they are asked, with --webhook-address")
     where = arguments.data_dir or settings.home() / "layers" / layer.name
     access = asking.access(arguments.kubeconfig or _default(), arguments.context)
-    log_format.configure(log_format.TEXT)
+    place = layer_process.Place(where, host, port, tuple(arguments.open_services))
+    log_format.configure(log_format.TEXT, is_own=False)
     try:
-        asyncio.run(layer_process.run(layer, access, layer_process.Place(where, host, port)))
+        asyncio.run(layer_process.run(layer, access, place))
     except layer_process.Taken as error:
         raise CommandError(str(error)) from error
     except (ApiError, TransportError) as error:

@@ -7,11 +7,10 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sampan.cli import common, dry_run, leader_election, other_machines
+from sampan.cli import common, dry_run, etcd_options, leader_election, other_machines
 from sampan.cli.main import CommandError
 from sampan.cluster import (
     agents,
@@ -19,6 +18,7 @@ from sampan.cluster import (
     container_runtime,
     doctor,
     escapes,
+    further_plane,
     host,
     kubeconfig,
     log_format,
@@ -29,7 +29,7 @@ from sampan.cluster import (
 )
 from sampan.cluster.settings import Settings
 from sampan.kinds import feature_gates
-from sampan.store.etcd_address import Address
+from sampan.store.etcd_address import is_etcd
 
 FIXED = (
     "rootless",
@@ -69,9 +69,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--store",
-        type=_store,
-        metavar="sqlite|memory|etcd://HOST:PORT",
+        type=etcd_options.store,
+        metavar=etcd_options.METAVAR,
         help="where objects are kept (default: sqlite)",
+    )
+    etcd_options.arguments(parser)
+    parser.add_argument(
+        "--control-plane-of",
+        type=Path,
+        metavar="DIR",
+        help="a further control plane of the cluster in DIR, or a copy of it, on the same etcd; it has no nodes itself",
     )
     parser.add_argument(
         "--kubeconfig",
@@ -143,6 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
         agents.AgentConfigError,
         container_runtime.ContainerRuntimeError,
         escapes.VulnerableRuntimeError,
+        further_plane.FurtherPlaneError,
         host.HostError,
         kubeconfig.KubeconfigError,
         scheduler_config.SchedulerConfigError,
@@ -183,6 +191,8 @@ def _up(arguments: argparse.Namespace) -> int:
         _merge(wanted, before, switch=not arguments.no_switch)
         print(f"cluster {wanted.name} is already running at {wanted.server_url}")
         return 0
+    if arguments.control_plane_of:
+        further_plane.take_over(arguments.control_plane_of.expanduser(), wanted)
     agents.check_kubelet_files(wanted)
     _check_host(wanted, ask=not arguments.yes)
     if configured:
@@ -205,14 +215,14 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
     runtime = arguments.runtime
     if runtime == "auto":
         runtime = known.runtime if known else "oci"
-    _check_etcd(arguments.store or "")
     config = arguments.kubeconfig or (
         Path(known.kubeconfig) if known and known.kubeconfig else kubeconfig.default_path()
     )
+    base = known or _new(arguments, where)
     asked = {
         "api_port": arguments.api_port,
         "listen": arguments.listen,
-        "store": arguments.store,
+        "store": etcd_options.chosen(arguments.store, arguments, base.store),
         "log_format": arguments.log_format,
         "feature_gates": arguments.feature_gates,
         "node_grace_seconds": arguments.node_grace_seconds,
@@ -224,7 +234,6 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
         "vulnerable_runtime": arguments.allow_vulnerable_runtime or None,
         "nodes": 0 if arguments.no_node else arguments.nodes,
     }
-    base = known or Settings(arguments.name, where, index=host.free_index(where))
     if known is not None and arguments.ip_families not in (None, known.ip_families):
         raise CommandError(
             f"cluster {known.name} was made with {known.ip_families} addresses; "
@@ -248,16 +257,14 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
     return wanted
 
 
-def _check_etcd(store: str) -> None:
-    """An etcd needs its client library, and an address that is one."""
-    if not store.startswith("etcd://"):
-        return
-    try:
-        Address.parse(store)
-    except ValueError as error:
-        raise CommandError(f"--store: {error}") from error
-    if any(find_spec(module) is None for module in ("grpc", "google")):
-        raise CommandError(f"--store {store} needs gRPC: pip install 'sampan[etcd]'")
+def _new(arguments: argparse.Namespace, where: Path) -> Settings:
+    """Those of a cluster that is not there yet; or of a further control plane of one."""
+    first: Path | None = arguments.control_plane_of
+    if first is None:
+        return Settings(arguments.name, where, index=host.free_index(where))
+    if arguments.nodes:
+        raise CommandError("a further control plane has no nodes: let machines join by sampan node join")
+    return further_plane.of(first.expanduser().absolute(), arguments.name, where)
 
 
 def _refuse_twin(wanted: Settings) -> None:
@@ -281,7 +288,9 @@ def _refuse_change(known: Settings, wanted: Settings, fields: Sequence[str] = FI
 
 
 def _shown(value: Any) -> Any:
-    """Feature gates as they are written."""
+    """Feature gates as they are written, an etcd without its password."""
+    if isinstance(value, str) and is_etcd(value):
+        return etcd_options.shown(value)
     if not isinstance(value, dict):
         return value
     return (
@@ -412,9 +421,3 @@ def _runtime(text: str) -> str:
         return container_runtime.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _store(text: str) -> str:
-    if text not in ("sqlite", "memory") and not text.startswith("etcd://"):
-        raise argparse.ArgumentTypeError(f"{text} is not a store: sqlite, memory or etcd://HOST:PORT")
-    return text

@@ -1,4 +1,4 @@
-"""Say why something is not healthy, and what to do about it; with no KIND/NAME, of all that is not in a namespace.
+"""Say why something is not healthy, and what to do about it; with no KIND/NAME, of all that is not in a namespace or anywhere.
 
 Exit codes: 0 healthy, 1 not healthy (or the question failed: one line on stderr), 2 wrong usage.
 """
@@ -25,6 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what", nargs="*", metavar="KIND/NAME", help="as kubectl takes it: deployment/web, or deploy web"
     )
     parser.add_argument("-n", "--namespace", default="", help="the namespace (default: the kubeconfig's, or default)")
+    parser.add_argument(
+        "-A", "--all-namespaces", action="store_true", help="of all that is not healthy in any namespace"
+    )
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for people, or for programs")
     common.cluster_arguments(parser)
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="ask the cluster of a kubeconfig: any cluster")
@@ -38,9 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def answer(client: "Client") -> int:
         try:
+            if arguments.what and arguments.all_namespaces:
+                raise UsageError("one object can't be looked for in all namespaces; name its namespace with -n")
             if arguments.what:
                 return await _one(client, _reference(arguments.what), namespace, arguments.output)
-            return await _all(client, namespace, arguments.output)
+            return await _all(client, "" if arguments.all_namespaces else namespace, arguments.output)
         except UsageError as error:
             print(f"sampan why: {error}", file=sys.stderr)
             return 2
@@ -82,15 +87,16 @@ async def _all(client: "Client", namespace: str, output: str) -> int:
         return judge.everything(namespace, look)
 
     found, look = await diagnosis.carry_out(client, rule, SystemClock().now(), await diagnosis.kinds(client))
-    if look.get(NAMESPACE, namespace) is None and not look.is_hidden(NAMESPACE, name=namespace):
+    where = f"namespace {namespace}" if namespace else "all namespaces"
+    if namespace and look.get(NAMESPACE, namespace) is None and not look.is_hidden(NAMESPACE, name=namespace):
         raise CommandError(f"there is no namespace {namespace}")
     if all(answer is UNREADABLE for answer in look.answers.values()):
-        raise CommandError(f"you may read nothing of what is in namespace {namespace}")
+        raise CommandError(f"you may read nothing of what is in {where}")
     if output == "json":
         _print([text.tree(each) for each in found])
         print(text.hidden(look.unread), end="\n" if look.unread else "", file=sys.stderr)
     else:
-        _print(text.several(found, f"namespace {namespace}", look.unread))
+        _print(text.several(found, namespace, look.unread))
     return 1 if found else 0
 
 

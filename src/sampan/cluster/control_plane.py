@@ -9,6 +9,7 @@ acknowledged write.
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import gc
 import logging
@@ -22,14 +23,17 @@ from pathlib import Path
 
 from sampan.cluster import (
     candidate,
+    descriptors,
     key_files,
     key_renewal,
     kubeconfig,
     log_format,
+    migration,
     outward,
     pki,
     scheduler_config,
     server_config,
+    stores,
     wiring,
     workers,
 )
@@ -45,6 +49,7 @@ from sampan.kit.tasks import Tasks
 from sampan.kit.version import VERSION
 from sampan.meta import conditions, objects
 from sampan.server import bootstrap, process_metrics, request_info, server_metrics
+from sampan.server.api_servers import ApiServers
 from sampan.server.app import App, Parts, on_error
 from sampan.server.audit.log import Sink
 from sampan.server.cache import Change
@@ -52,7 +57,8 @@ from sampan.server.config import ServerConfig
 from sampan.server.node_dialer import HttpsDialer
 from sampan.server.outbound import Outbound
 from sampan.store.compaction import Compaction
-from sampan.store.protocol import Store
+from sampan.store.etcd_address import is_etcd
+from sampan.store.protocol import Store, StoreError
 from sampan.web.listener import Address, Listener, bind, client_context, server_context
 
 LOG = logging.getLogger("sampan")
@@ -128,9 +134,15 @@ class ControlPlane:
         self._closers.append(way_out.close)
         app = self._app(store, keys, dialer, way_out)
         await app.start()
-        self._tasks.spawn(Compaction(store, self._clock).run(), "compaction")
+        compaction = Compaction(store, self._clock).tell(app.cache.forget)
+        self._tasks.spawn((compaction.share() if is_etcd(settings.store) else compaction).run(), "compaction")
         self._tasks.spawn(app.rewrite(), "encryption")
-        self._tasks.spawn(key_renewal.run(settings, self._clock, tls), "certificates")
+        shown: dict[str, tuple[key_renewal.User, ...]] = {
+            key_files.SERVER: (tls[key_files.SERVER],),
+            key_files.FRONT_PROXY: (way_out,),
+        }
+        shown[key_files.KUBELET_CLIENT] = (tls[key_files.KUBELET_CLIENT], way_out)
+        self._tasks.spawn(key_renewal.run(settings, self._clock, shown), "certificates")
         process_metrics.add(app.metrics)
         self._tasks.spawn(process_metrics.LoopLag(app.metrics, self._clock).run(), "loop lag")
         listener = Listener(app.handle, on_error, tls[key_files.SERVER], request_info.is_proxied)
@@ -141,28 +153,53 @@ class ControlPlane:
         added = EnabledLayers(app, around, functools.partial(InProcessTransport, app), way_out)
         added.judge()  # before anybody is answered
         await self._listen(listener)
-        await bootstrap.ensure(app, wiring.endpoints(settings))
+        await self._bootstrap(app, store)
         self._notifier.tell("api")
         authority = (keys / f"{key_files.AUTHORITY}.crt").read_text()
         working = workers.workers(app, authority, around)
         self._closers.append(working.stop)
         await working.start()
         self._closers.append(added.stop)
+        await self._end_left_behind(added)
         added.start()
         self._notifier.tell("controllers")
         self._announce_nodes(app)
         LOG.info("the control plane of %s is up at %s", settings.name, settings.server_url)
 
+    async def _end_left_behind(self, added: EnabledLayers) -> None:
+        """Envoy has gone on without us; it ends if the gateway was disabled meanwhile."""
+        if not self._settings.path("gateway", "envoy.pid").exists() or added.is_enabled("gateway"):
+            return
+        from sampan.cluster import host, processes
+
+        proxy = host.gateway_proxy(self._settings)
+        if proxy.pid:
+            await asyncio.to_thread(processes.stop, proxy, host.STOP_SECONDS)
+
     def _around(self, keys: Path) -> wiring.Surroundings:
         settings = self._settings
         placing = scheduler_config.load(settings)
         signer = pki.signer(keys, self._clock.now, settings.signing_seconds)
-        name = candidate.name(settings.directory, self._ids) if is_shared(settings.store) else ""
+        name = candidate.name(settings.directory, self._ids) if is_etcd(settings.store) else ""
         terms = Terms(int(settings.lease_seconds), settings.renew_seconds, settings.retry_seconds)
         return wiring.Surroundings(
             self._clock, self._ids, self._tasks, scheduling=placing, sign=signer, candidate=name, terms=terms,
             options=wiring.options(settings), directory=settings.directory, address=settings.api_address,
         )  # fmt: skip
+
+    async def _bootstrap(self, app: App, store: Store) -> None:
+        """What every cluster has; and which API servers it has, where there can be several."""
+        endpoints = wiring.endpoints(self._settings)
+        if not is_etcd(self._settings.store):
+            await bootstrap.ensure(app, endpoints)
+            return
+        servers = ApiServers(store, self._clock, (endpoints.api_address, endpoints.api_port))
+        await servers.note()
+        endpoints = dataclasses.replace(endpoints, find=servers.find)
+        await bootstrap.ensure(app, endpoints)
+        told = functools.partial(bootstrap.mend, app, endpoints)
+        self._tasks.spawn(servers.run(told), "api servers")
+        self._closers.append(functools.partial(servers.leave, told))
 
     async def _stop(self) -> None:
         """The opposite of `_start`, the last first."""
@@ -170,18 +207,9 @@ class ControlPlane:
             await self._closers.pop()()
 
     async def _store(self) -> Store:
-        store = self._settings.store
-        if store == "memory":
-            from sampan.store.memory import MemoryStore
-
-            return MemoryStore()
-        if is_shared(store):
-            from sampan.store.etcd import EtcdStore
-
-            return await EtcdStore.open(store, self._clock)
-        from sampan.store.sqlite import SqliteStore
-
-        return SqliteStore.open(self._settings.path("state.db"))
+        store = await stores.opened(self._settings, self._clock)
+        await migration.check_complete(store)
+        return store
 
     def _audit(self, configured: ServerConfig) -> Sink | None:
         """Where the lines of the audit log go, if there are to be any."""
@@ -211,6 +239,7 @@ class ControlPlane:
             retired_keys=pki.retired_token_keys(keys),
             audit=self._audit(configured),
             gates=self._settings.gates,
+            is_shared=is_etcd(self._settings.store),
         )
         return App(parts)
 
@@ -252,9 +281,13 @@ def main() -> None:
     if settings is None:
         sys.exit(f"{directory} holds no cluster")
     log_format.configure(settings.log_format)
+    descriptors.take_all()
     bound = _enter_sandbox(settings) if settings.rootless else None
-    with contextlib.suppress(KeyboardInterrupt):
-        _run(ControlPlane(settings, notifier, bound))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(ControlPlane(settings, notifier, bound))
+    except StoreError as error:
+        sys.exit(f"the store: {error}")
 
 
 def _enter_sandbox(settings: Settings) -> socket.socket:
@@ -264,11 +297,6 @@ def _enter_sandbox(settings: Settings) -> socket.socket:
     bound = bind(Address(settings.listen, settings.api_port))
     sandbox.enter(settings.path("run"))
     return bound
-
-
-def is_shared(store: str) -> bool:
-    """Whether other control planes can be on the same store, so that they have to elect who works."""
-    return store.startswith("etcd://")
 
 
 def _run(control_plane: ControlPlane) -> None:

@@ -80,14 +80,18 @@ class EnabledLayers:
             self._changed.set()
         self._around.tasks.spawn(self._follow(), "layers")
 
+    def is_enabled(self, name: str) -> bool:
+        """Whether the cluster wants the layer."""
+        return name in self._wanted()
+
     def is_ready(self, name: str) -> bool:
         """Whether all of the layer is at work."""
         return name in self._lives and self._lives[name].is_ready
 
     async def stop(self) -> None:
-        """In peace."""
+        """In peace. They are still enabled, and so go on when the control plane is back."""
         for life in self._lives.values():
-            await life.stop()
+            await life.stop(is_coming_back=True)
 
     def kill(self) -> None:
         """At this instant."""

@@ -8,7 +8,7 @@ https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -68,12 +68,14 @@ class Fetching:
 class ThroughApi:
     """For who is outside of the cluster: its Services are reached through the API's proxy, others directly.
 
-    The API takes the caller for whom this process is; so what would make it somebody else is not sent.
+    The API takes the caller for whom this process is; so what would make it somebody else is not sent, and a user reaches
+    Services of the own namespace only, and of those in `open_namespaces` ("*": of all).
     """
 
-    def __init__(self, client: Client, direct: Fetching) -> None:
+    def __init__(self, client: Client, direct: Fetching, open_namespaces: Collection[str] = ()) -> None:
         self._client = client
         self._direct = direct
+        self._open = open_namespaces
 
     async def __call__(self, asked: AskHttp) -> HttpAnswer | str:
         """The answer, whatever its code, or an error's text."""
@@ -85,12 +87,18 @@ class ThroughApi:
         try:
             async with asyncio.timeout(asked.timeout_seconds):
                 if name and await self._is_there(namespace, name):
+                    if not self._is_open(namespace, asked):
+                        text = f"Services of namespace {namespace} are not open to namespace {asked.namespace}"
+                        return _failed(asked, f"{text}; who runs the layer opens them with --open-services {namespace}")
                     return await self._proxied(asked, place)
         except TimeoutError:
             return _failed(asked, "context deadline exceeded")
         except (OutboundError, TransportError, ValueError) as error:
             return _failed(asked, error)
         return await self._direct(asked)
+
+    def _is_open(self, namespace: str, asked: AskHttp) -> bool:
+        return not asked.is_users or namespace in (asked.namespace, *self._open) or "*" in self._open
 
     async def _proxied(self, asked: AskHttp, place: "_Place") -> HttpAnswer:
         namespace, name = _service(place.host)

@@ -4,6 +4,7 @@ https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeco
 """
 
 import base64
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,27 @@ def merge(path: Path, addition: Tree, *, switch: bool) -> str:
     return previous
 
 
+def renew(path: Path, fresh: Tree) -> bool:
+    """Gives the cluster's user the fresh certificate, where the file has this cluster; whether it had to.
+
+    All else in the file stays as it is, and so does an entry of that name that is another cluster's.
+    """
+    if not path.exists():
+        return False
+    config = read(path)
+    (cluster,), (user,) = fresh["clusters"], fresh["users"]
+    if cluster["cluster"] not in [
+        e.get("cluster") for e in config.get("clusters") or [] if e.get("name") == cluster["name"]
+    ]:
+        return False
+    found = next((e for e in config.get("users") or [] if e.get("name") == user["name"]), None)
+    if found is None or "client-certificate-data" not in (found.get("user") or {}) or found["user"] == user["user"]:
+        return False
+    found["user"] = {**found["user"], **user["user"]}
+    write(path, config, path.stat().st_mode & 0o660)
+    return True
+
+
 def remove(path: Path, context: str, previous: str) -> None:
     """Takes the cluster's entries out again, and makes the context current that was so before."""
     if not path.exists():
@@ -93,7 +115,7 @@ def read(path: Path) -> Tree:
 
     try:
         content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise KubeconfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return _empty()
@@ -110,8 +132,8 @@ def _empty() -> Tree:
     return {"apiVersion": "v1", "kind": "Config", "preferences": {}}
 
 
-def write(path: Path, config: Tree) -> None:
-    """Replaces the file in one step; only its owner may read it. A link stays a link."""
+def write(path: Path, config: Tree, mode: int = 0o600) -> None:
+    """Replaces the file in one step. Its owner stays, and a link stays a link."""
     import yaml
 
     path = path.resolve()
@@ -121,4 +143,8 @@ def write(path: Path, config: Tree) -> None:
     text = yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # it is new, or another user's: ours alone then
+            old = path.stat()
+            os.fchown(file.fileno(), old.st_uid, old.st_gid)
+            os.fchmod(file.fileno(), mode)
     temporary.rename(path)

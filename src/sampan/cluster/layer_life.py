@@ -65,6 +65,7 @@ class LayerLife:
         self._client = client
         self._means = means
         self._leading: Leading | None = None
+        self._is_coming_back = False
         self._ready = asyncio.Event()
 
     def start(self, before: "LayerLife | None" = None) -> None:
@@ -74,8 +75,9 @@ class LayerLife:
     async def wait_ready(self) -> None:
         await self._ready.wait()
 
-    async def stop(self) -> None:
-        """In peace. What was applied stays."""
+    async def stop(self, *, is_coming_back: bool = False) -> None:
+        """In peace. What was applied stays; and so may what serves without us, where nobody else can take our place."""
+        self._is_coming_back = is_coming_back and self._leading is None
         if self._leading is not None:
             await self._leading.stop()
         elif self.runner is not None:
@@ -134,7 +136,10 @@ class LayerLife:
         await self.runner.wait_synced()
         if layer.service is not None:
             place = means.directory, means.address
-            around = Around(client, means.clock, means.ids, tasks, *place, fetch=means.fetch, listen=means.listen)
+            around = Around(
+                client, means.clock, means.ids, tasks, *place,
+                fetch=means.fetch, listen=means.listen, is_coming_back=lambda: self._is_coming_back,
+            )  # fmt: skip
             tasks.spawn(self._serve(layer.service, around), "service", critical=False)
 
     async def _serve(self, service: Service, around: Around) -> None:

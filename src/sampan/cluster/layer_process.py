@@ -35,11 +35,15 @@ class Taken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the layer's files are, and where others reach this process: `host` "" for nowhere, `port` 0 for any."""
+    """Where the layer's files are, and where others reach this process: `host` "" for nowhere, `port` 0 for any.
+
+    `open_services` are namespaces whose Services are also asked for users of others, "*" for all.
+    """
 
     directory: Path
     host: str = ""
     port: int = 0
+    open_services: tuple[str, ...] = ()
 
 
 async def run(layer: Layer, access: Access, place: Place) -> None:
@@ -71,7 +75,7 @@ async def run(layer: Layer, access: Access, place: Place) -> None:
 async def _working(layer: Layer, client: Client, place: Place) -> AsyncIterator[LayerLife]:
     clock, ids, outbound = SystemClock(), SystemIds(), HttpOutbound()
     means = Means(
-        clock, ids, ThroughApi(client, Fetching(outbound, None)),
+        clock, ids, ThroughApi(client, Fetching(outbound, None), place.open_services),
         candidate=f"{socket.gethostname()}_{os.getpid()}_{ids.uid()[:8]}",
         directory=place.directory, address=place.host or "127.0.0.1",
     )  # fmt: skip

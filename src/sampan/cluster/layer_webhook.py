@@ -31,7 +31,7 @@ from sampan.meta import objects
 from sampan.meta.status import ApiError
 from sampan.platform.review import Attempt, Refusal, Review, Reviewer
 from sampan.web import certificates
-from sampan.web.certificates import Subject
+from sampan.web.certificates import AUTHORITY_YEARS, Subject
 from sampan.web.listener import Address, Listener
 from sampan.web.message import Request, Response
 
@@ -60,7 +60,7 @@ class Webhook:
         """Serves at the port (0: any), and has the cluster call the address. Raises OSError, ApiError, TransportError."""
         now = self._clock.now()
         authority = certificates.new_authority(f"{layers.manager(name)}-ca", now)
-        pair = certificates.issue(authority, Subject(layers.manager(name), (), (address,)), now)
+        pair = certificates.issue(authority, Subject(layers.manager(name), (), (address,)), now, AUTHORITY_YEARS)
         self._listener = Listener(self.handle, _failed, _tls(pair.certificate, pair.key))
         taken = await self._listener.listen(Address("::" if ":" in address else "0.0.0.0", port))
         root = f"https://{f'[{address}]' if ':' in address else address}:{taken}"

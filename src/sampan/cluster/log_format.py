@@ -7,6 +7,8 @@ import logging
 
 import orjson
 
+from sampan.cluster import log_files
+
 TEXT, JSON = FORMATS = ("text", "json")
 
 
@@ -27,9 +29,9 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line).decode()
 
 
-def configure(form: str) -> None:
-    """Everything from level INFO on goes to stderr in this form."""
-    handler = logging.StreamHandler()
+def configure(form: str, *, is_own: bool = True) -> None:
+    """Everything from level INFO on goes to stderr in this form; its file is kept to a size where it is the process' own."""
+    handler = log_files.Handler() if is_own else logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if form == JSON else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler])

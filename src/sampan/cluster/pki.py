@@ -19,7 +19,9 @@ from sampan.web.certificates import Order, Pair, Subject
 
 OF_SERVER = (key_files.SERVER, key_files.KUBELET_CLIENT, key_files.ADMIN, key_files.CONTROLLERS, key_files.SCHEDULER)
 """Those that nobody asks for by request, as nodes do."""
-RENEW_BEFORE_SECONDS = 30 * 24 * 3600
+AUTHORITIES = (key_files.AUTHORITY, key_files.FRONT_PROXY_AUTHORITY)
+DAY_SECONDS = 24 * 3600
+RENEW_BEFORE_SECONDS = 30 * DAY_SECONDS
 
 
 def ensure(settings: Settings, now: float) -> Path:
@@ -56,9 +58,11 @@ def _make(directory: Path, settings: Settings, now: float) -> None:
 def _issue(directory: Path, authority: Pair, wanted: Mapping[str, Subject], now: float) -> list[str]:
     """Makes those that are missing or stale; returns which."""
     made = []
+    # Nothing outlives the authority: what ends with it is not made anew again and again.
+    needed_until = min(now + RENEW_BEFORE_SECONDS, certificates.expires_at(authority) - DAY_SECONDS)
     for name, subject in wanted.items():
         pair = Pair.load(directory, name)
-        if pair is None or _is_stale(pair, subject, now):
+        if pair is None or _is_stale(pair, subject, needed_until):
             certificates.issue(authority, subject, now).save(directory, name)
             made.append(name)
     return made
@@ -69,25 +73,35 @@ def renew(settings: Settings, now: float) -> list[str]:
     directory = settings.path("pki")
     with _alone(directory):
         authority = Pair.load(directory, key_files.AUTHORITY)
+        if authority is None:
+            return []
         wanted = subjects(settings)
-        return _issue(directory, authority, {name: wanted[name] for name in OF_SERVER}, now) if authority else []
+        made = _issue(directory, authority, {name: wanted[name] for name in OF_SERVER}, now)
+        return made + _ensure_front_proxy(directory, authority, now)
 
 
-def _ensure_front_proxy(directory: Path, authority: Pair, now: float) -> None:
-    """The front proxy's own authority and certificate, and the file of all authorities whose clients may connect."""
+def authority_ends(settings: Settings) -> dict[str, float]:
+    """When each authority's own certificate ends, unix seconds, by the names of the files."""
+    pairs = {name: Pair.load(settings.path("pki"), name) for name in AUTHORITIES}
+    return {name: certificates.expires_at(pair) for name, pair in pairs.items() if pair is not None}
+
+
+def _ensure_front_proxy(directory: Path, authority: Pair, now: float) -> list[str]:
+    """The front proxy's own authority and certificate, and the file of all authorities whose clients may connect.
+
+    Returns the certificate's name when it was made.
+    """
     front = Pair.load(directory, key_files.FRONT_PROXY_AUTHORITY)
     if front is None:
         front = certificates.new_authority(key_files.FRONT_PROXY_AUTHORITY, now)
         front.save(directory, key_files.FRONT_PROXY_AUTHORITY)
-    subject = Subject(key_files.FRONT_PROXY)
-    pair = Pair.load(directory, key_files.FRONT_PROXY)
-    if pair is None or _is_stale(pair, subject, now):
-        certificates.issue(front, subject, now).save(directory, key_files.FRONT_PROXY)
+    made = _issue(directory, front, {key_files.FRONT_PROXY: Subject(key_files.FRONT_PROXY)}, now)
     trusted, file = authority.certificate + front.certificate, directory / key_files.CLIENT_AUTHORITIES
     if not file.exists() or file.read_bytes() != trusted:
         fresh = file.with_suffix(".new")
         fresh.write_bytes(trusted)
         fresh.rename(file)
+    return made
 
 
 def retired_token_keys(directory: Path) -> tuple[bytes, ...]:
@@ -145,7 +159,7 @@ def _own_names() -> list[str]:
     return [name, *(str(address[0]).partition("%")[0] for *_, address in found)]
 
 
-def _is_stale(pair: Pair, subject: Subject, now: float) -> bool:
-    if certificates.expires_at(pair) < now + RENEW_BEFORE_SECONDS:
+def _is_stale(pair: Pair, subject: Subject, needed_until: float) -> bool:
+    if certificates.expires_at(pair) < needed_until:
         return True
     return bool(subject.hosts) and not certificates.serves(pair, subject.hosts)

@@ -1,8 +1,10 @@
 """A small root file system with a Python in it: the interpreter that runs us, its library, what they link to.
 
-So the examples' images can be made on any Linux machine, with nothing to download.
+So the examples' images can be made on any Linux machine, with nothing to download. The library is there compiled, too: a
+container begins in a fraction of the time then.
 """
 
+import compileall
 import os
 import re
 import shutil
@@ -12,7 +14,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-LEFT_OUT = ("__pycache__", "test", "tests", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "site-packages",
+LEFT_OUT = ("*.opt-*.pyc", "test", "tests", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "site-packages",
             "dist-packages", "config-*", "_tkinter*", "_test*", "xxlimited*")  # fmt: skip
 _LINKED = re.compile(r"(?:=> )?(/\S+) \(0x")
 
@@ -32,6 +34,7 @@ def build(directory: Path, programs: Iterable[Path]) -> None:
         link.symlink_to(binary)
     copied = directory / str(library).lstrip("/")
     shutil.copytree(library, copied, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+    compileall.compile_dir(copied, quiet=2, stripdir=str(directory))  # only what this machine hasn't compiled yet
     for linked in linked_libraries([binary, *copied.glob("lib-dynload/*.so")]):
         _copy(linked, directory)
     for program in programs:

@@ -11,6 +11,7 @@ import dataclasses
 import fcntl
 import ipaddress
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ MAX_CLUSTERS = 64
 IPV4, BOTH_FAMILIES = "IPv4", "IPv4,IPv6"
 YEAR_SECONDS = 365 * 24 * 3600
 CLUSTER_FILE = "cluster.json"
+NAME = re.compile("[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+"""What a cluster can be called."""
 
 
 class SettingsError(Exception):
@@ -35,7 +38,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`nodes` counts agents on this host; `runtime` is oci, simulated or unix:///SOCKET; `store` sqlite, memory or etcd://HOST:PORT;
+    """`nodes` counts agents on this host; `runtime` is oci, simulated or unix:///SOCKET; `store` sqlite, memory or etcd://HOST:PORT,...;
     `log_format` text or json. `feature_gates` are those that were asked to be open, or not to be. The last three are
     the terms on which control planes that share a store elect their leader.
     """
@@ -154,7 +157,14 @@ class Settings:
     @property
     def api_address(self) -> str:
         """Where nodes and pods of this host find the API."""
-        return f"10.160.{self.index}.1" if self.has_lan else self.node_ip or self.gateway(0)
+        if self.has_lan:
+            return f"10.160.{self.index}.1"
+        return self.node_ip or (self.listen if self._is_alone else self.gateway(0))
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether there is no node here, so that only the address that was asked for leads here, if one was."""
+        return not self.nodes and self.listen not in ("127.0.0.1", "::1", "0.0.0.0", "::")
 
     def internal_ip(self, node: int) -> str:
         """The InternalIP of the node with this number (from 0)."""
@@ -199,10 +209,12 @@ class Settings:
         return self.directory.joinpath(*parts)
 
     def save(self) -> None:
-        """Writes DIR/cluster.json so that a crash leaves the old or the new one."""
+        """Writes DIR/cluster.json so that a crash leaves the old or the new one; only its owner reads it, as etcd's password may be in it."""
         values: dict[str, Any] = {**dataclasses.asdict(self), "directory": str(self.directory)}
         temporary = self.path(CLUSTER_FILE + ".new")
-        temporary.write_bytes(orjson.dumps(values, option=orjson.OPT_INDENT_2))
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(orjson.dumps(values, option=orjson.OPT_INDENT_2))
         temporary.rename(self.path(CLUSTER_FILE))
 
 

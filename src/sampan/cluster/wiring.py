@@ -14,16 +14,21 @@ from sampan.control import load_balancing
 from sampan.control.election import Terms
 from sampan.control.worker import Sign
 from sampan.controllers import node_ipam, node_serving_approving, registry
+from sampan.kinds.core.event import EVENT
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.scheduling.config import DEFAULTS, Configuration
 from sampan.scheduling.extenders import Door, over_http
+from sampan.server import api_servers, event_expiry
 from sampan.server.app import App
 from sampan.server.bootstrap import Endpoints
+from sampan.server.cache import prefix
 from sampan.web.message import Peer
 
 TERMS = Terms()
+LIFETIMES = {prefix(EVENT): int(event_expiry.TTL_SECONDS), api_servers.PLACE: api_servers.LIFE_SECONDS}
+"""For how many seconds things are in a store that has them go by itself."""
 
 
 def client(app: App, identity: Peer, user_agent: str, watch: WatchTerms = WATCH) -> Client:

@@ -5,7 +5,7 @@ from sampan.kinds.autoscaling.horizontal_pod_autoscaler import HORIZONTALPODAUTO
 from sampan.kinds.kind import Object
 from sampan.meta import conditions
 
-ABLE, ACTIVE, LIMITED = "AbleToScale", "ScalingActive", "ScalingLimited"
+ABLE, ACTIVE, LIMITED, ZERO = "AbleToScale", "ScalingActive", "ScalingLimited", "ScaledToZero"
 
 
 class Report:

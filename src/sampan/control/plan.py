@@ -143,12 +143,14 @@ class AskAccess:
 class AskScale:
     """The scale subresource of an object of any kind, named as owner references do.
 
-    The answer is the Scale, None when there is no such object, or an error's text.
+    The answer is the Scale, None when there is no such object, or an error's text. A Scale doesn't say whether its object
+    is being deleted: `with_deletion` has that asked too, and put into the Scale's metadata, so far as it may be read.
     """
 
     api_version: str
     kind: str
     key: Key
+    with_deletion: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,8 @@ class AskSignature:
 class AskHttp:
     """What somebody outside of the API answers. `headers` are (name, value) pairs.
 
-    `is_users` says that a user of the cluster has named the place: the cluster's own host is not asked for them.
+    `is_users` says that a user of the cluster has named the place, in an object of `namespace`: the cluster's own host is
+    not asked for them.
 
     The answer is an HttpAnswer, whatever its code, or an error's text.
     """
@@ -214,6 +217,7 @@ class AskHttp:
     timeout_seconds: float = 10.0
     insecure: bool = False
     is_users: bool = False
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

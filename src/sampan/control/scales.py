@@ -41,9 +41,12 @@ async def target(client: Client, question: AskTarget) -> Target | str:
 
 async def resource(client: Client, api_version: str, kind: str) -> str | None:
     """The plural of a kind in a version; None when there is none. Raises ApiError, TransportError."""
+    if api_version.count("/") > 1:  # it would be another path
+        return None
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     listed = (await _found(client, root) or {}).get("resources") or ()
-    return next((str(r["name"]) for r in listed if r["kind"] == kind and "/" not in r["name"]), None)
+    named = (str(each.get("name") or "") for each in listed if each.get("kind") == kind)
+    return next((name for name in named if name and "/" not in name), None)
 
 
 async def _read(client: Client, question: AskScale) -> Object | str | None:
@@ -58,7 +61,20 @@ async def _read(client: Client, question: AskScale) -> Object | str | None:
         group = version.rpartition("/")[0]
         return f"{plural}{'.' if group else ''}{group} does not implement the scale subresource"
     namespace, name = question.key
-    return await _found(client, f"{root}/namespaces/{namespace}/{plural}/{name}/scale")
+    path = f"{root}/namespaces/{namespace}/{plural}/{name}"
+    scale = await _found(client, f"{path}/scale")
+    if scale is None or not question.with_deletion:
+        return scale
+    try:
+        whole = await _found(client.metadata_only(), path)
+    except ApiError:
+        return scale
+    return {**scale, "metadata": {**scale["metadata"], **_deletion(whole)}} if whole is not None else None
+
+
+def _deletion(obj: Object) -> Object:
+    """That it is being deleted, where it is."""
+    return {name: obj["metadata"][name] for name in ("deletionTimestamp",) if name in obj["metadata"]}
 
 
 async def _found(client: Client, path: str) -> Object | None:

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,31 +15,37 @@ from sampan.control import autoscaling_metrics, autoscaling_pace
 from sampan.control.autoscaling_metrics import Failed, Found, Scene
 from sampan.control.autoscaling_pace import Past, Wish
 from sampan.control.autoscaling_replicas import Crowd, Tolerance
-from sampan.control.autoscaling_report import ABLE, ACTIVE, LIMITED, Report
+from sampan.control.autoscaling_report import ABLE, ACTIVE, LIMITED, ZERO, Report
 from sampan.control.controller import Controller
 from sampan.control.plan import AskMetrics, AskTarget, Key, Plan, Question, Stage, Target, Update, normal, warning
 from sampan.control.view import UNANSWERED, View
 from sampan.kinds.autoscaling.horizontal_pod_autoscaler import HORIZONTALPODAUTOSCALER
 from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Object
-from sampan.meta import objects, quantity, selectors, timestamps
+from sampan.kinds.parts import hpa_rules
+from sampan.meta import conditions, objects, quantity, selectors, timestamps
 
 SYNC_SECONDS = 15.0
 TOLERANCE = 0.1
 EARLY = 0.001
 """A timer may wake up by so much too soon."""
+BELOW = "Current number of replicas below Spec.MinReplicas"
 NO_SCALE = "the HPA controller was unable to get the target's current scale: "
 NO_UPDATE = "the HPA controller was unable to update the target scale: "
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at an autoscaler and its target. `current` is how many replicas the target wants now."""
+    """One look at an autoscaler and its target. `current` is how many replicas the target wants now.
+
+    `may_be_zero` says whether the gate HPAScaleToZero is open.
+    """
 
     view: View
     hpa: Object
     target: Target
     now: float
+    may_be_zero: bool = False
 
     @property
     def spec(self) -> Object:
@@ -54,6 +61,15 @@ class Look:
         given = self.spec.get("minReplicas")
         return 1 if given is None else int(given)
 
+    @property
+    def was_scaled_to_zero(self) -> bool:
+        """Whether we did it, and not somebody who wants it to stay there."""
+        return self.may_be_zero and conditions.is_true(self.hpa, ZERO)
+
+    @property
+    def can_leave_zero(self) -> bool:
+        return self.was_scaled_to_zero and (self.least > 0 or hpa_rules.has_outer_metric(self.spec))
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -65,8 +81,8 @@ class Decision:
     past: Past | None = None
 
 
-def reconcile(view: View, key: Key, now: float) -> Plan:
-    """Looks when it is time to."""
+def reconcile(view: View, key: Key, now: float, *, may_be_zero: bool = False) -> Plan:
+    """Looks when it is time to. `may_be_zero`: as it is where the gate HPAScaleToZero is open."""
     hpa = view.get(HORIZONTALPODAUTOSCALER, key)
     if hpa is None:
         return Plan(memory={})
@@ -87,7 +103,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         report.warn("FailedGetScale", target)
         report.set(ABLE, "False", "FailedGetScale", NO_SCALE + target)
         return _next(view, now, report.plan(report.same()), {})
-    return _look(Look(view, hpa, target, now))
+    return _look(Look(view, hpa, target, now, may_be_zero))
 
 
 def _target_of(hpa: Object) -> AskTarget:
@@ -133,14 +149,16 @@ def _look(look: Look) -> Plan:
 
 def _bounds(look: Look, report: Report) -> Decision | None:
     """What is so whatever the metrics say."""
-    if look.current == 0 and look.least:
+    if look.current == 0 and look.can_leave_zero:
+        return None
+    if look.current == 0:
         text = "scaling is disabled since the replica count of the target is zero"
         report.set(ACTIVE, "False", "ScalingDisabled", text)
         return Decision(0)
     if look.current > look.spec["maxReplicas"]:
         return Decision(look.spec["maxReplicas"], "Current number of replicas above Spec.MaxReplicas")
     if look.current < look.least:
-        return Decision(look.least, "Current number of replicas below Spec.MinReplicas")
+        return Decision(look.least, BELOW)
     return None
 
 
@@ -166,6 +184,10 @@ def _done(look: Look, report: Report, decided: Decision, memory: dict[str, Any])
     before = {**known.as_memory(), "status": report.status(look.current, None, decided.metrics)}
     told = f"the HPA controller was able to update the target scale to {desired}"
     report.set(ABLE, "True", "SucceededRescale", told)
+    if look.may_be_zero and not desired and not look.least and hpa_rules.has_outer_metric(look.spec):
+        report.set(ZERO, "True", "ScaledToZero", "the HPA controller scaled the workload to zero")
+    elif look.may_be_zero:
+        report.set(ZERO, "False", "NotScaledToZero", "the HPA controller did not scale the workload to zero")
     status = report.status(look.current, desired, decided.metrics)
     made = report.plan({**status, "lastScaleTime": timestamps.format(look.now)})
     made = dataclasses.replace(made, stages=(Stage((write,)), *made.stages))
@@ -294,9 +316,13 @@ def _paced(look: Look, best: Found, known: Past, report: Report, statuses: list[
     report.set(ABLE, "True", *paced.able)
     report.set(LIMITED, "True" if paced.is_limited else "False", *paced.limit)
     reason = f"{best.name} above target" if best.replicas > look.current else "All metrics below target"
+    if look.current == 0:  # where minReplicas may have been raised meanwhile
+        return Decision(max(paced.desired, look.least), reason if best.replicas else BELOW, statuses, paced.past)
     return Decision(paced.desired, reason, statuses, paced.past)
 
 
 CONTROLLER = Controller(
     name="horizontal-pod-autoscaler", parent=HORIZONTALPODAUTOSCALER, reconcile=reconcile, reads=(POD,)
 )
+TO_ZERO = dataclasses.replace(CONTROLLER, reconcile=functools.partial(reconcile, may_be_zero=True))
+"""Where the gate HPAScaleToZero is open."""

@@ -111,7 +111,10 @@ CONTROLLERS: tuple[Controller | Everywhere, ...] = (
 )
 
 
-GATED = {feature_gates.MAX_UNAVAILABLE_STATEFUL_SET: stateful_set.BY_BUDGET}
+GATED = {
+    feature_gates.HPA_SCALE_TO_ZERO: horizontal_pod_autoscaler.TO_ZERO,
+    feature_gates.MAX_UNAVAILABLE_STATEFUL_SET: stateful_set.BY_BUDGET,
+}
 """Those in place of others of their name where a feature gate is open."""
 
 

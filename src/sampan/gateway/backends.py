@@ -60,21 +60,22 @@ def of_service(
     return Cluster(*key, int(found["port"]), found.get("name") or "", is_http2 or protocol in HTTP2)
 
 
-def endpoints(view: View, cluster: Cluster) -> tuple[tuple[str, int], ...]:
-    """(address, port) of all that are ready; where none is, of those that still serve while they end.
+def endpoints(view: View, cluster: Cluster, *, may_end: bool = True) -> tuple[tuple[str, int], ...]:
+    """(address, port) of all that are ready; where none is, of those that still serve while they end, if these may.
 
     Of pods with addresses of both families, those of IPv4.
     """
     labels = selectors.from_map({SERVICE_NAME_LABEL: cluster.service})
     slices = [s for s in view.selected(ENDPOINTSLICE, cluster.namespace, labels) if not objects.is_deleting(s)]
     for family in ("IPv4", "IPv6"):
-        found = _of_family([s for s in slices if s.get("addressType") == family], cluster.port_name)
+        ready, ending = _of_family([s for s in slices if s.get("addressType") == family], cluster.port_name)
+        found = ready or (ending if may_end else set())
         if found:
             return tuple(sorted(found))
     return ()
 
 
-def _of_family(slices: list[Object], port_name: str) -> set[tuple[str, int]]:
+def _of_family(slices: list[Object], port_name: str) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
     ready: set[tuple[str, int]] = set()
     ending: set[tuple[str, int]] = set()
     for slice_ in slices:
@@ -86,7 +87,7 @@ def _of_family(slices: list[Object], port_name: str) -> set[tuple[str, int]]:
                 ready |= found
             elif conditions.get("serving") and conditions.get("terminating"):
                 ending |= found
-    return ready or ending
+    return ready, ending
 
 
 def _kind_text(group: str, kind: str) -> str:

@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from sampan.control.view import View
 from sampan.gateway import (
@@ -17,8 +18,10 @@ from sampan.gateway import (
     kinds,
     listeners,
     proxy,
+    sleeping,
 )
 from sampan.gateway.listeners import Listener
+from sampan.gateway.sleeping import Sleeper
 from sampan.gateway.traffic import Cluster, Door, Entrance, Host, Plan, Route
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.core.secret import SECRET
@@ -45,6 +48,7 @@ READS: tuple[Kind, ...] = (
     NAMESPACE,
 )
 
+_INGRESSES = ("ingress/80", "ingress/443")
 TRANSLATORS = ((kinds.HTTPROUTE, http_rules.translate), (kinds.GRPCROUTE, grpc_rules.translate))
 
 Key = tuple[str, str]
@@ -52,19 +56,27 @@ Attached = dict[tuple[Key, str], dict[Route, tuple[str, ...]]]
 """By Gateway and listener: routes with the names under which they are served."""
 
 
-def plan(view: View, before: Plan | None = None) -> Plan:
+def plan(view: View, before: Plan | None = None, sleepers: Sequence[Sleeper] = ()) -> Plan:
     """All that Envoy is to do. Of two that claim the same port of Envoy, the one that has it `before` keeps it."""
     address = proxy.address(view)
     if not address:
         return Plan()
-    entrances = (*_undisputed(list(_gateways(view, address)), before or Plan()), *_ingresses(view, address))
+    entrances = (
+        *_undisputed(list(_gateways(view, address)), before or Plan()),
+        *_ingress_entrances(view, address, before or Plan()),
+    )
     served = sorted({door_secret for e in entrances for door in e.doors for door_secret in door.secrets})
     found = ((key, view.get(SECRET, key)) for key in served)
-    return Plan(
-        entrances,
-        {key: certificates.of_secret(secret) for key, secret in found if secret is not None},
-        {cluster: backends.endpoints(view, cluster) for cluster in _clusters(entrances)},
-    )
+    shown = {key: certificates.of_secret(secret) for key, secret in found if secret is not None}
+    return with_endpoints(view, Plan(entrances, shown, dict.fromkeys(_clusters(entrances), ())), sleepers)
+
+
+def with_endpoints(view: View, before: Plan, sleepers: Sequence[Sleeper] = ()) -> Plan:
+    """The same plan with the endpoints as they are now: all that is new where nothing but EndpointSlices has changed."""
+    clusters = before.endpoints
+    asleep = {cluster for cluster in clusters if sleeping.of(view, cluster, sleepers) is not None}
+    found = {cluster: backends.endpoints(view, cluster, may_end=cluster not in asleep) for cluster in clusters}
+    return replace(before, endpoints=found, sleepers=frozenset(asleep))
 
 
 def _undisputed(entrances: Sequence[Entrance], before: Plan) -> list[Entrance]:
@@ -154,6 +166,14 @@ def _doors(name: str, group: list[Listener], hosts: dict[str, tuple[Host, ...]])
         return
     for listener in group:
         yield Door(f"{name}/{listener.name}", hosts[listener.name], listener.hostname, listener.secrets)
+
+
+def _ingress_entrances(view: View, address: str, before: Plan) -> list[Entrance]:
+    try:
+        return list(_ingresses(view, address))
+    except Exception:  # they keep no Gateway from being served
+        log.exception("the Ingresses can't be planned; what was planned of them last stays")
+        return [entrance for entrance in before.entrances if entrance.name in _INGRESSES]
 
 
 def _ingresses(view: View, address: str) -> Iterator[Entrance]:

@@ -63,6 +63,7 @@ class Envoy:
     SOCKET = "xds.sock"
     ADMIN = "admin.sock"
     CONFIG = "envoy.json"
+    LOG = "envoy.log"
 
     @property
     def pid(self) -> int:
@@ -86,7 +87,7 @@ class Envoy:
                 await self._wait_gone(self.pid)
             else:
                 await self._live(program)
-            log.warning("Envoy ended; it is started again (its log: %s)", self.directory / "envoy.log")
+            log.warning("Envoy ended; it is started again (its log: %s)", self.directory / self.LOG)
             seconds = FIRST_RETRY_SECONDS if self.clock.monotonic() - began > LONG_SECONDS else seconds
             await self.clock.sleep(seconds)
             seconds = min(seconds * 2, LAST_RETRY_SECONDS)
@@ -108,7 +109,7 @@ class Envoy:
         (self.directory / self.CONFIG).write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
         (self.directory / self.ADMIN).unlink(missing_ok=True)
         options = ["--config-path", self.CONFIG, "--disable-hot-restart", "--log-level", "warning"]
-        with (self.directory / "envoy.log").open("ab") as output:
+        with (self.directory / self.LOG).open("ab") as output:
             child = await asyncio.create_subprocess_exec(
                 program,
                 *options,

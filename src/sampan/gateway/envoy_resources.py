@@ -3,22 +3,18 @@
 https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-from sampan.gateway import envoy_routes
+from sampan.gateway import envoy_routes, envoy_waiting
+from sampan.gateway.envoy_parts import BUFFER_BYTES, HTTP2, TYPE, Tree, assignment, at, pipe, typed
 from sampan.gateway.traffic import Cluster, Door, Entrance, Plan
 
-Tree = dict[str, Any]
 Resources = dict[str, dict[str, Tree]]
 """By type URL and name."""
 
-_TYPE = "type.googleapis.com/"
-CLUSTERS = f"{_TYPE}envoy.config.cluster.v3.Cluster"
-ENDPOINTS = f"{_TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment"
-LISTENERS = f"{_TYPE}envoy.config.listener.v3.Listener"
-ROUTES = f"{_TYPE}envoy.config.route.v3.RouteConfiguration"
-SECRETS = f"{_TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
+CLUSTERS = f"{TYPE}envoy.config.cluster.v3.Cluster"
+ENDPOINTS = f"{TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENERS = f"{TYPE}envoy.config.listener.v3.Listener"
+ROUTES = f"{TYPE}envoy.config.route.v3.RouteConfiguration"
+SECRETS = f"{TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
 TYPES = (CLUSTERS, ENDPOINTS, SECRETS, ROUTES, LISTENERS)
 
 _HOLD_SECONDS = 310
@@ -41,72 +37,84 @@ def source(refresh_seconds: float = 0.1) -> Tree:
     return {"api_config_source": api, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def resources(plan: Plan) -> Resources:
-    """All of them."""
+def resources(plan: Plan, before: tuple[Plan, Resources] | None = None) -> Resources:
+    """All of them. What a plan `before` says of routes is taken over where this one has the very same entrances."""
     made: Resources = {type_: {} for type_ in TYPES}
+    is_known = before is not None and before[0].entrances is plan.entrances
+    made[ROUTES] = before[1][ROUTES] if before is not None and is_known else _routes(plan)
     for cluster, addresses in plan.endpoints.items():
-        made[CLUSTERS][cluster.name] = _cluster(cluster)
-        made[ENDPOINTS][cluster.name] = _assignment(cluster, addresses)
+        made[CLUSTERS][cluster.name] = _cluster(cluster, cluster.name)
+        listed = [at(*address) for address in addresses]
+        if cluster in plan.sleepers:
+            _add_room(made, cluster, listed)
+        else:
+            made[ENDPOINTS][cluster.name] = assignment(cluster.name, listed)
     for entrance in plan.entrances:
         made[LISTENERS][entrance.name] = _listener(entrance)
-        for door in entrance.doors:
-            made[ROUTES][door.name] = envoy_routes.configuration(door.name, door.hosts, entrance)
     for key, pair in plan.certificates.items():
         made[SECRETS]["/".join(key)] = _secret("/".join(key), pair)
     return made
 
 
-def _typed(kind: str, /, **fields: Any) -> Tree:
-    return {"@type": f"{_TYPE}{kind}", **fields}
+def _routes(plan: Plan) -> dict[str, Tree]:
+    return {
+        door.name: envoy_routes.configuration(door.name, door.hosts, entrance)
+        for entrance in plan.entrances
+        for door in entrance.doors
+    }
 
 
-def _cluster(cluster: Cluster) -> Tree:
+def _add_room(made: Resources, cluster: Cluster, pods: list[Tree]) -> None:
+    """With a room beside the pods, for when there are none, or one does not take a connection."""
+    name = envoy_waiting.awake(cluster)
+    made[CLUSTERS][name] = _cluster(cluster, name)
+    made[ENDPOINTS][name] = assignment(name, pods)
+    made[ENDPOINTS][cluster.name] = assignment(cluster.name, pods, [envoy_waiting.door(cluster)])
+    made[LISTENERS][f"waiting/{cluster.name}"] = envoy_waiting.room(cluster)
+    asked = Cluster("", "", 0)
+    made[CLUSTERS][envoy_waiting.DOORKEEPER] = _cluster(asked, envoy_waiting.DOORKEEPER)
+    keeper = [pipe(envoy_waiting.SOCKET)]
+    made[ENDPOINTS][envoy_waiting.DOORKEEPER] = assignment(envoy_waiting.DOORKEEPER, keeper)
+
+
+def _cluster(cluster: Cluster, name: str) -> Tree:
     limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), _MANY) | {"max_retries": 1000}
     http: Tree = {"http2_protocol_options": {}} if cluster.is_http2 else {"http_protocol_options": {}}
-    options = _typed(
+    options = typed(
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         common_http_protocol_options={"idle_timeout": f"{_IDLE_UPSTREAM_SECONDS}s"},
         explicit_http_config=http,
     )
-    return _typed(
+    return typed(
         "envoy.config.cluster.v3.Cluster",
-        name=cluster.name,
+        name=name,
         type="EDS",
         eds_cluster_config={"eds_config": source()},
         connect_timeout="5s",
         circuit_breakers={"thresholds": [limits]},
+        per_connection_buffer_limit_bytes=BUFFER_BYTES,
         common_lb_config={"healthy_panic_threshold": {"value": 0}},
         typed_extension_protocol_options={"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
     )
 
 
-def _assignment(cluster: Cluster, addresses: Sequence[tuple[str, int]]) -> Tree:
-    hosts = [{"endpoint": {"address": _address(host, port)}} for host, port in addresses]
-    named = {"cluster_name": cluster.name, "endpoints": [{"lb_endpoints": hosts}] if hosts else []}
-    return _typed("envoy.config.endpoint.v3.ClusterLoadAssignment", **named)
-
-
-def _address(host: str, port: int) -> Tree:
-    return {"socket_address": {"address": host, "port_value": port}}
-
-
 def _secret(name: str, pair: tuple[str, str]) -> Tree:
     chain, key = ({"inline_string": text} for text in pair)
     certificate = {"certificate_chain": chain, "private_key": key}
-    return _typed("envoy.extensions.transport_sockets.tls.v3.Secret", name=name, tls_certificate=certificate)
+    return typed("envoy.extensions.transport_sockets.tls.v3.Secret", name=name, tls_certificate=certificate)
 
 
 def _listener(entrance: Entrance) -> Tree:
-    made = _typed(
+    made = typed(
         "envoy.config.listener.v3.Listener",
         name=entrance.name,
-        address=_address(entrance.address, entrance.port),
+        address=at(entrance.address, entrance.port),
         filter_chains=[_chain(entrance, door) for door in entrance.doors],
         freebind=True,
-        per_connection_buffer_limit_bytes=1 << 20,
+        per_connection_buffer_limit_bytes=BUFFER_BYTES,
     )
     if entrance.is_tls:
-        inspector = _typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
+        inspector = typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
         made["listener_filters"] = [{"name": "envoy.filters.listener.tls_inspector", "typed_config": inspector}]
     return made
 
@@ -127,19 +135,20 @@ def _tls(door: Door) -> Tree:
         "tls_certificate_sds_secret_configs": named,
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
     }
-    made = _typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", common_tls_context=context)
+    made = typed("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", common_tls_context=context)
     return {"name": "envoy.transport_sockets.tls", "typed_config": made}
 
 
 def _manager(door: Door) -> Tree:
-    router = _typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)
-    manager = _typed(
+    router = typed("envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)
+    manager = typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=door.name,
         codec_type="AUTO",
         rds={"route_config_name": door.name, "config_source": source()},
         http_filters=[{"name": "envoy.filters.http.router", "typed_config": router}],
         upgrade_configs=[{"upgrade_type": "websocket"}],
+        http2_protocol_options=HTTP2,
         use_remote_address=True,
         normalize_path=True,
         server_header_transformation="PASS_THROUGH",
@@ -172,7 +181,7 @@ def bootstrap(socket: str, admin: str, node: str, files: int = _MOST_CONNECTIONS
     connections = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     monitor = {
         "name": "envoy.resource_monitors.global_downstream_max_connections",
-        "typed_config": _typed(connections, max_active_downstream_connections=most),
+        "typed_config": typed(connections, max_active_downstream_connections=most),
     }
     return {
         "overload_manager": {"resource_monitors": [monitor]},

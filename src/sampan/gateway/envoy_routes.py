@@ -247,6 +247,14 @@ def _mirror(cluster: str, numerator: int, denominator: int) -> Tree:
     return {"cluster": cluster, "runtime_fraction": {"default_value": share}}
 
 
+_PRIORITIES = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+_ELSEWHERE: Tree = {
+    "name": "envoy.retry_priorities.previous_priorities",
+    "typed_config": {"@type": f"type.googleapis.com/{_PRIORITIES}", "update_frequency": 1},
+}
+"""Where a cluster has a waiting room too, a request that no pod took goes there."""
+
+
 def _retries(wanted: Retry | None) -> Tree:
     """Who asked for none still gets those of requests that no backend has seen."""
     if wanted is None:
@@ -259,6 +267,7 @@ def _retries(wanted: Retry | None) -> Tree:
             made["retry_back_off"] = {"base_interval": interval, "max_interval": duration(wanted.backoff_seconds * 10)}
     predicate = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     return made | {
+        "retry_priority": _ELSEWHERE,
         "host_selection_retry_max_attempts": 5,
         "retry_host_predicate": [
             {

@@ -3,14 +3,14 @@
 https://gateway-api.sigs.k8s.io/api-types/gateway/#gateway-status
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sampan.control import decorate
 from sampan.control.controller import Controller, Index, Watch
 from sampan.control.plan import Key, Plan, Write, plan
 from sampan.control.view import View
-from sampan.gateway import attachment, build, gateway_rules, kinds, listeners, proxy, route_status, status
+from sampan.gateway import attachment, build, gateway_rules, kinds, listeners, proxy, refusals, route_status, status
 from sampan.gateway.listeners import Fault, Listener
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.core.secret import SECRET
@@ -65,7 +65,9 @@ def _status(view: View, gateway: Object, found: list[Listener], now: float) -> O
     old = gateway.get("status") or {}
     addresses = _addresses(view, gateway)
     accepted = _accepted(gateway, found)
-    programmed = _unprogrammed(view, gateway, found, addresses)
+    refused = refusals.of(gateway)
+    unprogrammed = _unprogrammed(view, gateway, found, addresses)
+    programmed = unprogrammed or _refused(found, refused)
     before = {entry["name"]: entry.get("conditions") for entry in old.get("listeners") or ()}
     counts = _counts(view, gateway)
     return {
@@ -85,7 +87,7 @@ def _status(view: View, gateway: Object, found: list[Listener], now: float) -> O
                 "supportedKinds": [{"group": kinds.GROUP, "kind": kind} for kind in listener.kinds],
                 "attachedRoutes": counts.get(listener.name, 0),
                 "conditions": status.listed(
-                    gateway, before.get(listener.name), _listener_verdicts(listener, accepted, programmed), now
+                    gateway, before.get(listener.name), _listener_verdicts(listener, refused, unprogrammed), now
                 ),
             }
             for listener in found
@@ -128,11 +130,21 @@ def _addresses(view: View, gateway: Object) -> list[Object]:
     return found
 
 
+def _refused(found: list[Listener], refused: Mapping[int, str]) -> Fault | None:
+    """What Envoy doesn't take of the Gateway."""
+    said = [
+        f"listener {e.name}: Envoy refuses it: {refused[e.port]}" for e in found if e.is_served and e.port in refused
+    ]
+    return Fault("Invalid", "; ".join(said)) if said else None
+
+
 def _listener_verdicts(
-    listener: Listener, accepted: tuple[bool, str, str], gateway: Fault | None
+    listener: Listener, refused: Mapping[int, str], gateway: Fault | None
 ) -> list[tuple[str, tuple[bool, str, str]]]:
     fault = listener.unacceptable or listener.conflict
     unserved = None if listener.is_served else fault or listener.unresolved
+    if unserved is None and listener.port in refused:
+        unserved = Fault("Invalid", f"Envoy refuses it: {refused[listener.port]}")
     programmed = (
         Fault("Invalid", unserved.message) if unserved else (Fault("Pending", gateway.message) if gateway else None)
     )

@@ -12,10 +12,24 @@ from aiohttp import web
 
 from sampan.client.cache import Cache
 from sampan.control.view import View
-from sampan.gateway import build, envoy_process, envoy_resources, kinds, metrics_text, proxy, route_stats
+from sampan.gateway import (
+    build,
+    envoy_process,
+    envoy_resources,
+    envoy_waiting,
+    kinds,
+    metrics_text,
+    proxy,
+    route_stats,
+    sleepers,
+    sleeping,
+)
+from sampan.gateway.doorkeeper import Doorkeeper
 from sampan.gateway.envoy_process import Envoy
-from sampan.gateway.traffic import Plan
+from sampan.gateway.refusal_teller import Teller
+from sampan.gateway.traffic import Cluster, Plan
 from sampan.gateway.xds import Server
+from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE
 from sampan.kinds.kind import Object
 from sampan.meta import objects
 from sampan.platform import own_address
@@ -28,7 +42,7 @@ VIRTUAL_ADDRESS = "192.0.2.1"
 
 
 async def serve(around: Around) -> None:
-    """Until cancelled, which ends Envoy; after a failure it goes on serving until we are started again.
+    """Until cancelled, which ends Envoy; after a failure, or where we come back, it goes on serving until we are there again.
 
     Where there is no host, the proxy is only said to be there.
     """
@@ -39,10 +53,11 @@ async def serve(around: Around) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     program, envoy = envoy_process.find(), Envoy(directory, around.clock)
     server, metrics = Server(around.tasks), Metrics(directory)
+    translator = Translator(around, server, directory / envoy.LOG)
 
     async def begin() -> None:
         await server.start(directory / envoy.SOCKET)
-        await Translator(around, server).start()
+        await translator.start(directory / envoy_waiting.SOCKET)
         around.tasks.spawn(envoy.run(program), "envoy")
         address = await _own_address(around)
         await _announce(around, address, await metrics.start(address))
@@ -55,38 +70,66 @@ async def serve(around: Around) -> None:
         raise
     finally:
         await metrics.stop()
+        await translator.stop()
         await server.stop()
 
 
 async def _ended(around: Around, envoy: Envoy) -> None:
     """Whoever keeps it running is told first: it is not to be started again."""
     await around.tasks.close()
-    await envoy.end()
+    if not around.is_coming_back():
+        await envoy.end()
 
 
 class Translator:
-    """Caches of all that matters, and the plan of traffic made anew after each change."""
+    """Caches of all that matters, and the plan of traffic made anew after each change; who sleeps is woken for requests."""
 
-    def __init__(self, around: Around, server: Server) -> None:
+    def __init__(self, around: Around, server: Server, envoy_log: Path) -> None:
         self._around = around
+        self._teller = Teller(server, envoy_log, around.client, around.clock)
         self._server = server
         self._caches = {
             kind.resource: Cache(around.client, kind, clock=around.clock, tasks=around.tasks) for kind in build.READS
         }
         self._changed = asyncio.Event()
         self._plan = Plan()
+        self._resources = envoy_resources.resources(self._plan)
+        self._is_all_due = True
+        self._sleepers = sleepers.Sleepers(around, self._changed.set)
+        self._keeper = Doorkeeper(around.tasks, self._wake, self._taken)
 
-    async def start(self) -> None:
-        """Returns when the first plan is published."""
-        for cache in self._caches.values():
-            cache.subscribe(self._noted)
+    async def start(self, waiting: Path) -> None:
+        """Returns when the first plan is published. Envoy may ask at the socket `waiting` who is awake."""
+        await self._keeper.start(waiting)
+        for name, cache in self._caches.items():
+            cache.subscribe(self._noted_endpoints if name == ENDPOINTSLICE.resource else self._noted)
             cache.start()
         for cache in self._caches.values():
             await cache.wait_synced()
+        await self._sleepers.start()
         self._publish()
         self._around.tasks.spawn(self._follow(), "translation")
+        self._around.tasks.spawn(self._teller.follow(), "refusals")
+
+    async def stop(self) -> None:
+        """Requests that wait are not answered."""
+        await self._keeper.stop()
+
+    async def _wake(self, cluster: Cluster, waiting: int) -> None:
+        sleeper = sleeping.of(View(self._caches), cluster, self._sleepers.found)
+        if sleeper is not None:
+            await sleepers.wake(self._around, sleeper, waiting)
+
+    async def _taken(self, name: str) -> None:
+        await self._server.wait_has(envoy_resources.ENDPOINTS, name)
 
     def _noted(self, change: str, old: Object | None, new: Object | None) -> None:
+        if old is None or new is None or _said(old) != _said(new):
+            self._is_all_due = True
+            self._changed.set()
+
+    def _noted_endpoints(self, change: str, old: Object | None, new: Object | None) -> None:
+        """The most frequent change: routes and all the rest are not looked at again for it."""
         if old is None or new is None or _said(old) != _said(new):
             self._changed.set()
 
@@ -98,14 +141,19 @@ class Translator:
 
     def _publish(self) -> None:
         self._changed.clear()
+        is_all_due, self._is_all_due = self._is_all_due, True
+        view, sleepers = View(self._caches), self._sleepers.found
         try:
-            made = build.plan(View(self._caches), self._plan)
-            resources = envoy_resources.resources(made)
+            plan = build.plan if is_all_due else build.with_endpoints
+            made = plan(view, self._plan, sleepers)
+            resources = envoy_resources.resources(made, (self._plan, self._resources))
         except Exception:  # what Envoy has is better than nothing
             log.exception("the traffic can't be planned; what was planned last stays")
             return
-        self._plan = made
+        self._plan, self._resources, self._is_all_due = made, resources, False
         self._server.publish(resources)
+        self._teller.heed(made, self._caches[kinds.GATEWAY.resource])
+        self._keeper.heed(made)
 
 
 class Metrics:

@@ -174,8 +174,9 @@ class Entrance:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that Envoy is to do."""
+    """All that Envoy is to do. Requests for `sleepers` wait where there is no endpoint."""
 
     entrances: tuple[Entrance, ...] = ()
     certificates: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     endpoints: dict[Cluster, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    sleepers: frozenset[Cluster] = frozenset()

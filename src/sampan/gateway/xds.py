@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import orjson
@@ -19,6 +19,7 @@ from aiohttp import web
 
 from sampan.gateway import envoy_process
 from sampan.gateway.envoy_resources import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPES, Resources
+from sampan.gateway.refusals import Subject
 from sampan.kit.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,6 @@ STEP_SECONDS = 5.0
 REFUSED_SECONDS = 5.0
 _PATHS = {"clusters": CLUSTERS, "endpoints": ENDPOINTS, "listeners": LISTENERS, "routes": ROUTES, "secrets": SECRETS}
 _WHOLE = (CLUSTERS, LISTENERS)
-
-Subject = tuple[str, str]
-"""A type and a name, "" for all of the type."""
 
 
 class Server:
@@ -51,6 +49,9 @@ class Server:
         self._is_known = asyncio.Event()
         self._progress = asyncio.Event()
         self._runner: web.AppRunner | None = None
+        self.refused: set[Subject] = set()
+        """What Envoy asks for again without having taken it. One that has just been started has nothing yet, either."""
+        self.on_refusal: Callable[[], None] | None = None
 
     async def start(self, path: Path) -> None:
         """Listens. Only the socket's owner may connect, since keys go over it."""
@@ -58,7 +59,7 @@ class Server:
         app.router.add_post("/v3/discovery:{kind}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.SockSite(self._runner, _listening(path)).start()
+        await web.SockSite(self._runner, listening(path)).start()
         self._tasks.spawn(self._carry_out_for_ever(), "steps")
 
     async def stop(self) -> None:
@@ -76,6 +77,12 @@ class Server:
     async def settled(self) -> None:
         """Returns when Envoy has all that was published and is shown. Bound it from outside."""
         while self._shown != self._wanted or not self._are_taken(self._subjects()):
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def wait_has(self, type_: str, name: str) -> None:
+        """Returns when Envoy has this one as it is shown. Bound it from outside."""
+        while not self._are_taken([(type_, name)]):
             self._progress.clear()
             await self._progress.wait()
 
@@ -135,11 +142,15 @@ class Server:
                     self._versions.pop(subject, None)
                     self._taken.pop(subject, None)
                     self._sent.pop(subject, None)
+                    self.refused.discard(subject)
                 self._tell(subject)
             if changed and type_ in _WHOLE:
                 named = sorted(new)
                 self._versions[type_, ""] = _version(self._versions[type_, name].encode() for name in named)
                 self._tell((type_, ""))
+        for subject in sorted(self.refused):  # what was refused is not wanted any more
+            if self._are_taken([subject]):
+                self._note_refusal(subject, is_refused=False)
         self._progress.set()
 
     def _tell(self, subject: Subject) -> None:
@@ -168,9 +179,17 @@ class Server:
         sent = self._sent.get(subject)
         if error or (has and sent is not None and has != sent):
             log.error("Envoy refuses %s %s: %s", *subject, error or "see its log")
+        is_other = sent is not None and has not in (sent, self._versions.get(subject))
+        self._note_refusal(subject, is_refused=bool(error) or is_other)
         if has:
             self._taken[subject] = has
             self._progress.set()
+
+    def _note_refusal(self, subject: Subject, *, is_refused: bool) -> None:
+        is_news = is_refused or subject in self.refused
+        (self.refused.add if is_refused else self.refused.discard)(subject)
+        if is_news and self.on_refusal is not None:
+            self.on_refusal()
 
     async def _news_of(self, subject: Subject, has: str) -> web.Response:
         await self._is_known.wait()
@@ -189,12 +208,13 @@ class Server:
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 
-def _listening(path: Path) -> socket.socket:
+def listening(path: Path) -> socket.socket:
+    """A unix socket there that only its owner may connect to."""
     path.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.bind(envoy_process.reachable(path))
     path.chmod(0o600)
-    made.listen(1024)
+    made.listen(4096)
     made.setblocking(False)
     return made
 

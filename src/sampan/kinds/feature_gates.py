@@ -11,6 +11,8 @@ Gates = frozenset[str]
 
 MAX_UNAVAILABLE_STATEFUL_SET = "MaxUnavailableStatefulSet"
 """StatefulSets may replace several pods at once (spec.updateStrategy.rollingUpdate.maxUnavailable)."""
+HPA_SCALE_TO_ZERO = "HPAScaleToZero"
+"""HorizontalPodAutoscalers may have minReplicas 0 with metrics that there are without pods too."""
 
 _TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
@@ -28,7 +30,7 @@ class Gate:
     is_open: bool = False
 
 
-GATES = (Gate(MAX_UNAVAILABLE_STATEFUL_SET, "BETA"),)
+GATES = (Gate(HPA_SCALE_TO_ZERO, "ALPHA"), Gate(MAX_UNAVAILABLE_STATEFUL_SET, "BETA"))
 
 
 def read(text: str) -> dict[str, bool]:

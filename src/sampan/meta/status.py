@@ -262,6 +262,10 @@ def unavailable(message: str) -> ApiError:
     return failure(503, "ServiceUnavailable", message)
 
 
+def insufficient_storage(message: str) -> ApiError:
+    return failure(507, "InsufficientStorage", message)
+
+
 def success(details: dict[str, Any] | None = None) -> dict[str, Any]:
     """The Status of a delete that left nothing to return."""
     status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}

@@ -99,7 +99,14 @@ class Shutdown:
             loop.remove_reader(logind.fileno())
 
     async def _delay(self, logind: "Logind") -> None:
-        fresh = await asyncio.to_thread(logind.inhibit)
+        taking = asyncio.ensure_future(asyncio.to_thread(logind.inhibit))
+        try:
+            fresh = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await asyncio.wait((taking,))
+            if taking.exception() is None:
+                os.close(taking.result())  # or the machine's next shutdown would wait for nobody
+            raise
         self._unlock()
         self._lock = fresh
 

@@ -23,6 +23,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 Listen = Callable[[str, Handler], None]
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Around:
     """What a service is handed. Its tasks end with the layer.
@@ -30,6 +34,9 @@ class Around:
     `directory` is where it may keep files and sockets; None where there is no host, as in a simulated cluster.
     `address` is where pods and nodes reach what it listens on. `fetch` asks others over HTTP. Where there is no host,
     `listen(name, handler)` makes a handler reachable as the host of that name: NAME.NAMESPACE.svc for a Service.
+
+    `is_coming_back` says of a service that is cancelled whether the same will soon go on here, as when the control plane
+    is started anew: what serves without us may go on meanwhile.
     """
 
     client: Client
@@ -40,6 +47,7 @@ class Around:
     address: str = "127.0.0.1"
     fetch: Fetch | None = None
     listen: Listen | None = None
+    is_coming_back: Callable[[], bool] = _never
 
 
 Service = Callable[[Around], Coroutine[Any, Any, None]]

@@ -35,6 +35,7 @@ from sampan.server.component_statuses import ComponentStatuses
 from sampan.server.config import ServerConfig
 from sampan.server.deletes import Deletes
 from sampan.server.event_expiry import EventExpiry
+from sampan.server.freshness import Freshness
 from sampan.server.front_proxy import Settings as FrontProxySettings
 from sampan.server.keeper import Keeper
 from sampan.server.metered_store import MeteredStore
@@ -77,7 +78,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 class Parts:
     """What an App is made of. `token_key` is the private key (PEM) of service account tokens, `retired_keys` those
     that signed before. `audit` is where the lines of the audit log go. `gates` are the open ones of those that `kinds`
-    are made for.
+    are made for. `is_shared`: other servers may be on the store, which has events go by itself.
     """
 
     store: Store
@@ -98,6 +99,7 @@ class Parts:
     agent: Credentials | None = None
     aggregation: Identity | None = None
     gates: Gates = frozenset()
+    is_shared: bool = False
 
 
 class App:
@@ -125,6 +127,7 @@ class App:
         tools = self._tools()
         self.admission = Chain(plugins.plugins(tools), tools.metrics)
         self.registry.admit_with(self.admission)
+        self._freshness = Freshness(self.cache, parts.store, parts.tasks, is_shared=parts.is_shared)
         self._reads = Reads(self.cache, parts.store, parts.token_key, self.versions)
         self._watching = Watching(self.cache, parts.ids, parts.clock.now, self.versions)
         self._deletes = Deletes(self.registry, self._reads)
@@ -184,8 +187,9 @@ class App:
         self._definitions.start()
         self.served.listen(lambda: self._watching.end_unserved(self.served))
         self.aggregator.start()
-        self.event_expiry.start()
-        self._parts.tasks.spawn(self.event_expiry.run(), "event expiry")
+        if not self._parts.is_shared:
+            self.event_expiry.start()
+            self._parts.tasks.spawn(self.event_expiry.run(), "event expiry")
 
     async def close(self) -> None:
         """Ends all watches, and the record."""
@@ -305,6 +309,8 @@ class App:
         return Call(passage.request, info, passage.user, kind, subresource, now, warnings, audit=passage.notes)
 
     async def _dispatch(self, call: Call) -> Response:
+        if self._parts.is_shared:
+            await self._freshness.of(call)
         if call.sub and call.sub != "status":
             return await self._subresources[call.sub](call)
         if call.request.method != "GET":

@@ -8,8 +8,9 @@ https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliatio
 """
 
 import asyncio
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ from sampan.kinds.storage.storage_class import STORAGECLASS
 from sampan.meta import conditions, objects, timestamps
 from sampan.server import keeper, legacy_tokens, request_info
 from sampan.server.aggregation import registration
+from sampan.server.api_servers import Server
 from sampan.server.app import START_STEPS, App
 from sampan.server.authz import reconcile
 from sampan.server.call import Call
@@ -42,6 +44,8 @@ from sampan.web.message import Peer, Request
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 PEER = Peer(LOOPBACK.name, (MASTERS_GROUP,))
 HEADERS = {"user-agent": "sampan-apiserver"}
+API_SERVICE = "kubernetes"
+SERVICE_LABEL = "kubernetes.io/service-name"
 TOGETHER = 100
 """So many writes at once; an etcd takes 128."""
 
@@ -53,7 +57,8 @@ class Endpoints:
     """Where pods reach the API and DNS: the Services' addresses, and what is behind them.
 
     Without DNS addresses (a simulated cluster) there is no kube-dns Service. `service_cidr` is a range, or one of each
-    family with a comma.
+    family with a comma. `find` tells the addresses and ports of all API servers, where there are several; `servers` are
+    those that it told.
     """
 
     api_service_ip: str
@@ -62,11 +67,26 @@ class Endpoints:
     dns_service_ip: str = ""
     dns_addresses: tuple[str, ...] = ()
     service_cidr: str = "10.96.0.0/16"
+    find: Callable[[], Awaitable[tuple[Server, ...]]] | None = None
+    servers: tuple[Server, ...] = ()
+
+    async def found(self) -> "Endpoints":
+        """With the servers that there are now."""
+        return self if self.find is None else dataclasses.replace(self, servers=await self.find())
+
+    @property
+    def by_port(self) -> dict[int, list[str]]:
+        """The servers' addresses by their ports, of which there is mostly one."""
+        found: dict[int, list[str]] = {}
+        for address, port in self.servers or ((self.api_address, self.api_port),):
+            found.setdefault(port, []).append(address)
+        return found
 
 
 async def ensure(app: App, endpoints: Endpoints) -> None:
     """Creates what is missing and corrects what is ours."""
     app.serve_at(endpoints.api_address, endpoints.api_port)
+    endpoints = await endpoints.found()
     await _plant(app)
     await asyncio.gather(*(_ensure(app, NAMESPACE, _namespace(name)) for name in NAMESPACES))
     await asyncio.gather(  # together, so that few commits hold them all
@@ -78,7 +98,7 @@ async def ensure(app: App, endpoints: Endpoints) -> None:
         _ensure_token_tracking(app),
         app.aggregator.register(),
     )
-    app.keeper.keep(_kept(endpoints), functools.partial(_mend, app, endpoints))
+    app.keeper.keep(_kept(endpoints), functools.partial(mend, app, endpoints))
     app.health.done(*START_STEPS)
 
 
@@ -120,7 +140,7 @@ def _asked(app: App, subresource: str, kind: Kind, namespace: str) -> Call:
 
 def resume(app: App, endpoints: Endpoints) -> None:
     """The same for a server whose objects are known to be complete, since another one saw to it."""
-    app.keeper.keep(_kept(endpoints), functools.partial(_mend, app, endpoints))
+    app.keeper.keep(_kept(endpoints), functools.partial(mend, app, endpoints))
     app.aggregator.resume()
     app.health.done(*START_STEPS)
 
@@ -133,8 +153,9 @@ def _kept(endpoints: Endpoints) -> list[tuple[Kind, Tree]]:
     return [*namespaces, *flow_control.objects(), (SERVICECIDR, cidr), *_services(endpoints), tracking]
 
 
-async def _mend(app: App, endpoints: Endpoints) -> None:
-    """Puts back what somebody deleted or changed. Raises Unmended."""
+async def mend(app: App, endpoints: Endpoints) -> None:
+    """Puts back what somebody deleted or changed. Raises Unmended, StoreError."""
+    endpoints = await endpoints.found()
     for name in NAMESPACES:
         await _ensure(app, NAMESPACE, _namespace(name))
     await _ensure_flow_control(app)
@@ -147,7 +168,7 @@ def _services(endpoints: Endpoints) -> list[tuple[Kind, Tree]]:
     found = [
         (SERVICE, _api_service(endpoints)),
         (ENDPOINTS, _api_endpoints(endpoints)),
-        (ENDPOINTSLICE, _api_slice(endpoints)),
+        *((ENDPOINTSLICE, found) for found in _api_slices(endpoints)),
     ]
     if endpoints.dns_addresses:
         found += [(SERVICE, _dns_service(endpoints)), (ENDPOINTSLICE, _dns_slice(endpoints))]
@@ -162,6 +183,16 @@ async def _ensure_network(app: App, endpoints: Endpoints) -> None:
         if kind is SERVICE and item is not None:
             wanted = {**ours, "spec": _service_spec(item.tree["spec"], ours["spec"])}
         await _ensure(app, kind, wanted, autoupdate=True)
+    await _drop_slices(app, {objects.name(found) for found in _api_slices(endpoints)})
+
+
+async def _drop_slices(app: App, wanted: set[str]) -> None:
+    """Of API servers' ports that are there no more."""
+    for item in app.registry.all(ENDPOINTSLICE):
+        name, labels = objects.name(item.tree), objects.labels(item.tree)
+        is_ours = objects.namespace(item.tree) == "default" and labels.get(SERVICE_LABEL) == API_SERVICE
+        if is_ours and name.startswith(f"{API_SERVICE}-") and name not in wanted:
+            await _send(app, "DELETE", ENDPOINTSLICE.path("default", name), {})
 
 
 def _service_spec(live: Tree, wanted: Tree) -> Tree:
@@ -266,7 +297,7 @@ def _holds(live: Tree, wanted: Tree) -> bool:
 async def _send(app: App, method: str, path: str, body: Tree) -> None:
     request = Request(method, path, (), HEADERS, body, PEER)
     response = await app.handle(request)
-    if response.status not in (200, 201, 409):
+    if response.status not in (200, 201, 409) and (method, response.status) != ("DELETE", 404):
         raise keeper.Unmended(f"{method} {path}: {response.body!r}")
 
 
@@ -280,16 +311,27 @@ def _api_service(endpoints: Endpoints) -> Tree:
     return _service("default", "kubernetes", labels, (endpoints.api_service_ip, [port]))
 
 
-def _api_slice(endpoints: Endpoints) -> Tree:
-    ports = [{"name": "https", "port": endpoints.api_port, "protocol": "TCP"}]
-    return _slice("default", "kubernetes", (endpoints.api_address,), ports)
+def _api_slices(endpoints: Endpoints) -> list[Tree]:
+    """One for each port on which there are servers; upstream's, which have all the same, need only the first."""
+    found = []
+    for number, (port, addresses) in enumerate(endpoints.by_port.items()):
+        name = f"{API_SERVICE}-{port}" if number else API_SERVICE
+        ports = [{"name": "https", "port": port, "protocol": "TCP"}]
+        made = _slice("default", API_SERVICE, tuple(addresses), ports)
+        found.append({**made, "metadata": {**made["metadata"], "name": name}})
+    return found
 
 
 def _api_endpoints(endpoints: Endpoints) -> Tree:
-    """The older form of the slice. Nobody is to mirror it, since the slice is ours as well."""
-    metadata = {"name": "kubernetes", "namespace": "default", "labels": {SKIP_MIRROR_LABEL: "true"}}
-    port = {"name": "https", "port": endpoints.api_port, "protocol": "TCP"}
-    subsets = [{"addresses": [{"ip": endpoints.api_address}], "ports": [port]}]
+    """The older form of the slices. Nobody is to mirror it, since the slices are ours as well."""
+    metadata = {"name": API_SERVICE, "namespace": "default", "labels": {SKIP_MIRROR_LABEL: "true"}}
+    subsets = [
+        {
+            "addresses": [{"ip": address} for address in addresses],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }
+        for port, addresses in endpoints.by_port.items()
+    ]
     return {"kind": "Endpoints", "apiVersion": "v1", "metadata": metadata, "subsets": subsets}
 
 
@@ -316,7 +358,7 @@ def _service(namespace: str, name: str, labels: Tree, served: tuple[str, list[Tr
 
 
 def _slice(namespace: str, service: str, addresses: tuple[str, ...], ports: list[Tree]) -> Tree:
-    metadata = {"name": service, "namespace": namespace, "labels": {"kubernetes.io/service-name": service}}
+    metadata = {"name": service, "namespace": namespace, "labels": {SERVICE_LABEL: service}}
     return {
         "kind": "EndpointSlice",
         "apiVersion": "discovery.k8s.io/v1",

@@ -6,6 +6,7 @@ stored bytes and, on demand, the bytes for clients, with the resourceVersion spl
 """
 
 import asyncio
+import logging
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -17,11 +18,19 @@ from sampan.kinds.kind import Kind
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
 from sampan.meta.wire import json, protobuf
-from sampan.store.protocol import Batch, Compare, Event, Put, Result, Store, Write
+from sampan.server import gap
+from sampan.store.protocol import Batch, Compacted, Compare, Event, Page, Put, Result, Store, StoreError, Write
 
+LOG = logging.getLogger(__name__)
 ROOT = "/registry/"
 WINDOW_EVENTS = 8192
+MAX_FIELD_SETS = 1024
+WINDOW_BYTES = 32 << 20
+LEAST_EVENTS = 100
+"""Kept however old they are, as upstream does, so that in a quiet kind a watch can go on from long ago."""
 MAX_VIEWS = 4
+AGAIN_SECONDS = 0.2
+"""Until the store is asked again that did not answer."""
 _METADATA = b'"metadata":{'
 _REVISION = "ControllerRevision"
 """kubectl compares the bytes of its data with what it would write, to know whether a rollback changes anything."""
@@ -34,17 +43,17 @@ Written = tuple[str, bytes, Tree]
 class Item:
     """One object at one revision. `key` is NAMESPACE/NAME, or NAME for cluster-scoped kinds."""
 
-    __slots__ = ("_labels", "_protobuf", "_tree", "_view", "_wire", "key", "revision", "stored")
+    __slots__ = ("_labels", "_protobuf", "_tree", "_view", "key", "revision", "stored")
 
     def __init__(self, key: str, revision: int, stored: bytes, tree: Tree | None = None) -> None:
         self.key = key
         self.revision = revision
         self.stored = stored
-        self._wire: bytes | None = None
         self._protobuf: bytes | None = None
         self._tree: Tree | None = tree
         if tree is not None:
             tree["metadata"]["resourceVersion"] = str(revision)
+            share_fields(tree)
         self._labels: dict[str, str] | None = None
         self._view: tuple[tuple[Kind, Item], ...] = ()
 
@@ -60,16 +69,14 @@ class Item:
     def of(cls, tree: Tree) -> "Item":
         """Something that is no object of the store, such as a Status in a watch."""
         item = cls("", 0, b"")
-        item._tree, item._wire = tree, orjson.dumps(tree)
+        item._tree, item.stored = tree, orjson.dumps(tree)
         return item
 
     @property
     def wire(self) -> bytes:
-        """JSON with the resourceVersion."""
-        if self._wire is None:
-            # What a dry run would have created has no revision.
-            self._wire = splice(self.stored, self.revision) if self.revision else self.stored
-        return self._wire
+        """JSON with the resourceVersion, made anew each time: to keep it would double the memory of what is read."""
+        # What a dry run would have created has no revision.
+        return splice(self.stored, self.revision) if self.revision else self.stored
 
     @property
     def protobuf(self) -> bytes:
@@ -82,7 +89,7 @@ class Item:
     def tree(self) -> Tree:
         """The object, decoded once and shared: never mutate it."""
         if self._tree is None:
-            self._tree = self.copy()
+            self._tree = share_fields(self.copy())
         return self._tree
 
     @property
@@ -102,6 +109,30 @@ class Item:
         """A fresh tree, the caller's own."""
         tree: Tree = orjson.loads(self.wire)
         return tree
+
+
+_FIELD_SETS: dict[bytes, Tree] = {}
+
+
+def share_fields(tree: Tree) -> Tree:
+    """The same tree, whose fieldsV1 are one with those of others that say the same: they are half of a small object.
+
+    Its metadata are the caller's own, what is below may be others'. What was seen is forgotten when it has become much.
+    """
+    metadata = tree["metadata"]
+    if entries := metadata.get("managedFields"):
+        metadata["managedFields"] = [_shared(entry) for entry in entries]
+    return tree
+
+
+def _shared(entry: Tree) -> Tree:
+    fields = entry.get("fieldsV1")
+    if not fields:
+        return entry
+    if len(_FIELD_SETS) >= MAX_FIELD_SETS:
+        _FIELD_SETS.clear()
+    found = _FIELD_SETS.setdefault(orjson.dumps(fields), fields)
+    return entry if found is fields else {**entry, "fieldsV1": found}
 
 
 def splice(stored: bytes, revision: int) -> bytes:
@@ -134,6 +165,12 @@ class Change:
         self._frames: dict[str, bytes] = {}
         self._last = item
 
+    @property
+    def size(self) -> int:
+        """Bytes of what is stored, or was."""
+        item = self.item or self.previous
+        return len(item.stored) if item is not None else 0
+
     def last(self) -> Item:
         """The object to show: the new one, or the last state of a deleted one at the deletion's revision."""
         if self._last is None:
@@ -160,6 +197,7 @@ class KindCache:
         self.prefix = prefix
         self.items: dict[str, Item] = {}
         self.changes: deque[Change] = deque()
+        self._bytes = 0
         self.oldest = 0
         self._listeners: dict[Listener, None] = {}
         self._order: list[str] = []
@@ -204,7 +242,7 @@ class KindCache:
     def continue_from(self, other: "KindCache") -> None:
         """The same objects, and the same recent changes."""
         self.items, self._order = dict(other.items), list(other._order)
-        self.changes, self.oldest = other.changes.copy(), other.oldest
+        self.changes, self.oldest, self._bytes = other.changes.copy(), other.oldest, other._bytes
 
     def load(self, key: str, item: Item) -> None:
         """Puts in an object that was there before the cache."""
@@ -231,12 +269,27 @@ class KindCache:
             self.items[key] = item
         self._publish(Change(event.revision, item, previous))
 
+    def forget(self, revision: int) -> None:
+        """Lets go of changes up to the revision, but for the latest few."""
+        while len(self.changes) > LEAST_EVENTS and self.changes[0].revision <= revision:
+            self._drop_oldest()
+
+    def begin_anew(self, revision: int) -> None:
+        """Lets go of all changes: whoever knows less than the revision has to list."""
+        self.changes.clear()
+        self.oldest, self._bytes = revision, 0
+
     def _publish(self, change: Change) -> None:
         self.changes.append(change)
-        if len(self.changes) > WINDOW_EVENTS:
-            self.oldest = self.changes.popleft().revision
+        self._bytes += change.size
+        while len(self.changes) > WINDOW_EVENTS or self._bytes > WINDOW_BYTES:
+            self._drop_oldest()
         for listener in tuple(self._listeners):
             listener(change)
+
+    def _drop_oldest(self) -> None:
+        gone = self.changes.popleft()
+        self.oldest, self._bytes = gone.revision, self._bytes - gone.size
 
 
 class Cache:
@@ -251,6 +304,7 @@ class Cache:
         self._at_hand: dict[str, Written] = {}
         self._take_at_once: Callable[[], Batch | None] = _nothing
         self.revision = 0
+        self.on_gap: list[Callable[[], None]] = []
 
     def of(self, kind: Kind) -> KindCache:
         """The cache of a stored kind; made on the spot for one that came later (a custom resource)."""
@@ -261,6 +315,11 @@ class Cache:
 
     def kinds(self) -> Iterator[KindCache]:
         yield from self._by_prefix.values()
+
+    def forget(self, revision: int) -> None:
+        """Lets go of what happened up to the revision, as the store did; what is live stays."""
+        for cache in self._by_prefix.values():
+            cache.forget(revision)
 
     def continue_from(self, other: "Cache") -> None:
         """Knows what another one knew of the same store; objects are shared, as they never change."""
@@ -327,13 +386,38 @@ class Cache:
         await future
 
     def _start_following(self) -> None:
+        self._tasks.spawn(self._follow(self._changes()), "watch cache")
+
+    def _changes(self) -> AsyncIterator[Batch]:
         changes = self._store.watch(ROOT, self.revision)
         self._take_at_once = getattr(changes, "take_at_once", _nothing)
-        self._tasks.spawn(self._follow(changes), "watch cache")
+        return changes
 
     async def _follow(self, changes: AsyncIterator[Batch]) -> None:
-        async for batch in changes:
-            self._apply(batch)
+        """For ever, also while the store does not answer. What it has forgotten before it was read here is a gap."""
+        has_gap = False
+        while True:
+            try:
+                if has_gap:
+                    self._skip(await self._store.list(ROOT))
+                    changes, has_gap = self._changes(), False
+                async for batch in changes:
+                    self._apply(batch)
+                return
+            except Compacted:
+                self._take_at_once, has_gap = _nothing, True
+            except StoreError as error:
+                LOG.warning("the store cannot be followed just now: %s", error)
+                await asyncio.sleep(AGAIN_SECONDS)
+                changes = changes if has_gap else self._changes()
+
+    def _skip(self, page: Page) -> None:
+        """Over a gap, at once: all that watch are told to begin anew, also those that came while the page was read."""
+        for told in self.on_gap:
+            told()
+        self._apply(Batch(page.revision, gap.events(self._by_prefix.values(), page)))
+        for cache in self._by_prefix.values():
+            cache.begin_anew(page.revision)
 
     def _apply(self, batch: Batch) -> None:
         for event in batch.events:

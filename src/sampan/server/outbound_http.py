@@ -45,6 +45,7 @@ class _Pool:
     """The connections to one target, and how many requests use them now."""
 
     session: aiohttp.ClientSession
+    tls: ssl.SSLContext | None
     users: int = 0
 
 
@@ -56,6 +57,12 @@ class HttpOutbound:
     def __init__(self, own: Collection[tuple[str, int]] = ()) -> None:
         self._own = frozenset(own)
         self._pools: OrderedDict[Target, _Pool] = OrderedDict()
+
+    def load_cert_chain(self, certificate: str, key: str) -> None:
+        """Where we show this certificate, new connections show what is in its files now. Raises OSError."""
+        for target, pool in self._pools.items():
+            if pool.tls is not None and (target.certificate, target.key) == (certificate, key):
+                pool.tls.load_cert_chain(certificate, key)
 
     async def send(
         self, target: Target, request: Request, timeout_seconds: float, limit_bytes: int = ANSWER_BYTES
@@ -135,7 +142,8 @@ class HttpOutbound:
     async def _pool(self, target: Target) -> AsyncIterator[_Pool]:
         pool = self._pools.get(target)
         if pool is None:
-            pool = self._pools[target] = _Pool(_session(target))
+            tls = tls_context(target) if target.scheme == "https" else None
+            pool = self._pools[target] = _Pool(_session(tls), tls)
         self._pools.move_to_end(target)
         pool.users += 1
         try:
@@ -176,10 +184,9 @@ async def _once(
     )
 
 
-def _session(target: Target) -> aiohttp.ClientSession:
-    context = tls_context(target) if target.scheme == "https" else False
+def _session(tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=context, limit=0, keepalive_timeout=IDLE_SECONDS),
+        connector=aiohttp.TCPConnector(ssl=tls or False, limit=0, keepalive_timeout=IDLE_SECONDS),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -9,6 +9,7 @@ https://kubernetes.io/docs/concepts/security/controlling-access/
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sampan.kit.clock import Clock
@@ -26,8 +27,8 @@ from sampan.server.refusals import refuse
 from sampan.server.request_info import RequestInfo
 from sampan.server.request_metrics import UNSIZED, Record, RequestMetrics, is_long, spend_elsewhere
 from sampan.server.tokens import TokenError
-from sampan.store.protocol import StoreError
-from sampan.web.message import Request, Response
+from sampan.store.protocol import NoSpaceError, StoreError
+from sampan.web.message import Pieces, Request, Response
 
 LOG = logging.getLogger(__name__)
 MAX_AUDIT_ID = 64
@@ -81,7 +82,7 @@ class Pipeline:
     async def handle(self, request: Request) -> Response:
         """Never raises for what a caller did wrong: that is a Status."""
         started = self._monotonic()
-        counts = self._guards.counts
+        counts, response = self._guards.counts, None
         known = None if request.query else self._known.get((request.method, request.path))
         info, record = known if known is not None else self._parse(request)
         passage = Passage(request, info, record, started)
@@ -92,6 +93,8 @@ class Pipeline:
             if isinstance(error, Refused):
                 passage.notes.update({DECISION: "forbid", REASON: error.why})
             response = refuse(error, request)
+        except NoSpaceError as error:
+            response = refuse(status.insufficient_storage(str(error)), request)
         except StoreError as error:
             LOG.warning("the store refused: %s", error)
             response = refuse(status.unavailable(f"the store could not do it: {error}"), request)
@@ -102,14 +105,23 @@ class Pipeline:
             raise
         finally:
             record.open -= 1
-            if passage.ticket is not None:
-                self._guards.flow.done(passage.ticket)
+            self._release(passage, response)
         if pretty.is_wanted(request):
             await pretty.indent(request, response)
         self._mark(passage, response)
-        size = len(response.body) if type(response.body) is bytes else UNSIZED
+        size = len(response.body) if type(response.body) is bytes else getattr(response.body, "length", UNSIZED)
         counts.done(passage, response.status, size, self._monotonic())
         return response
+
+    def _release(self, passage: Passage, response: Response | None) -> None:
+        """Gives the seat back: of a long list when it is written, of a watch when what there was at first is sent."""
+        if passage.ticket is None:
+            return
+        body: Any = None if response is None else response.body
+        if isinstance(body, bytes | dict) or not hasattr(body, "ended"):
+            self._guards.flow.done(passage.ticket)
+        else:
+            body.ended = partial(self._guards.flow.done, passage.ticket)
 
     def _parse(self, request: Request) -> tuple[RequestInfo, Record]:
         """What is asked and how it is counted; remembered where method and path tell it all."""
@@ -177,6 +189,8 @@ class Pipeline:
         )
         if passage.event is not None:
             passage.event.annotations = passage.notes
+            if passage.event.wants_response:
+                passage.request.takes_pieces = False
 
     def _audit_id(self, request: Request) -> str:
         given = request.headers.get("audit-id", "")
@@ -199,7 +213,7 @@ class Pipeline:
         audit = self._guards.audit
         if event is None or audit is None:
             return
-        if isinstance(response.body, bytes | dict) or response.status >= 400:
+        if isinstance(response.body, bytes | dict | Pieces) or response.status >= 400:
             audit.complete(event, response)
         else:
             audit.started(event)
@@ -212,7 +226,7 @@ class Pipeline:
         counts = self._guards.counts
         if response.hijack is not None:
             response.ended = counts.began(passage.record)
-        elif not isinstance(response.body, bytes | dict):
+        elif not isinstance(response.body, bytes | dict | Pieces):
             response.body = _UntilItsEnd(response.body, counts.began(passage.record))
 
 
@@ -223,6 +237,7 @@ class _UntilItsEnd:
         self._body, self._chunks = body, aiter(body)
         self._ended: Callable[[], None] | None = ended
         self.is_foreign = getattr(body, "is_foreign", False)
+        self.patience_seconds = getattr(body, "patience_seconds", None)
 
     def __aiter__(self) -> "_UntilItsEnd":
         return self

@@ -4,7 +4,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -13,16 +13,18 @@ from sampan.kinds.kind import Kind
 from sampan.meta import selectors, status
 from sampan.meta.schema import Type
 from sampan.meta.wire import protobuf, table
-from sampan.server import aside, codec, continue_token, list_options
+from sampan.server import aside, codec, continue_token, list_options, pretty
 from sampan.server.cache import Cache, Item, item_key
 from sampan.server.call import Call
 from sampan.server.list_options import ListOptions
 from sampan.server.versions import Versions
 from sampan.store.protocol import Compacted, FutureRevision, Store
-from sampan.web.message import Response
+from sampan.web.message import Pieces, Response
 
 COLUMN_WEIGHT = 16  # as much work as so many bytes of an object
 SIGN_WEIGHT = 16
+ITEMS_AT_ONCE = 512
+PIECES_FROM_BYTES = 1 << 20
 _ZEROS = {"boolean": "false", "integer": "0"}
 
 Match = Callable[[Item], bool]
@@ -140,8 +142,8 @@ async def answer(call: Call, items: Sequence[Item], revision: int, more: dict[st
     form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
     metadata = {"resourceVersion": str(revision), **(more or {})}
     headers = codec.warning_headers(call.warnings)
-    if form == codec.Form():
-        return Response(200, joined(call.kind, call.api_version, metadata, items), headers)
+    if form == codec.Form() and not call.request.takes_trees:
+        return Response(200, await joined(call, metadata, items), headers)
     if form == codec.Form(codec.PROTOBUF):
         bodies = await aside.by_turns(lambda item: item.protobuf, items, _size)
         data = protobuf.encode_list(call.api_version, call.kind.list_kind, metadata, bodies)
@@ -157,6 +159,8 @@ async def answer(call: Call, items: Sequence[Item], revision: int, more: dict[st
     else:
         whole = {"kind": call.kind.list_kind, "apiVersion": call.api_version}
         trees = await aside.by_turns(lambda item: item.tree, items, _size)
+    if call.request.takes_trees and form.media == codec.JSON:
+        return Response(200, {**whole, "metadata": metadata, "items": trees}, headers)
     size = sum(map(_size, items)) if form.media == codec.YAML else 0
     data = await aside.run(codec.encode, {**whole, "metadata": metadata, "items": trees}, form, size=size)
     return Response(200, data, headers, form.content_type)
@@ -205,14 +209,23 @@ def _length(call: Call) -> int:
     return len(call.request.param("labelSelector")) + len(call.request.param("fieldSelector"))
 
 
-def joined(kind: Kind, api_version: str, metadata: dict[str, Any], items: Iterable[Item]) -> bytes:
-    """A list as the items' own bytes."""
-    head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
-        kind.list_kind.encode(),
-        api_version.encode(),
-        orjson.dumps(metadata),
-    )
-    return head + b",".join([item.wire for item in items]) + b"]}\n"
+async def joined(call: Call, metadata: dict[str, Any], items: Sequence[Item]) -> bytes | Pieces:
+    """A list as the items' own bytes; others have their turn while those of many items are made."""
+    kind = call.kind
+    parts: list[bytes] = [
+        b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":['
+        % (kind.list_kind.encode(), call.api_version.encode(), orjson.dumps(metadata))
+    ]
+    wires = [item.wire for item in items[:ITEMS_AT_ONCE]]
+    for start in range(ITEMS_AT_ONCE, len(items), ITEMS_AT_ONCE):
+        await asyncio.sleep(0)
+        wires += [item.wire for item in items[start : start + ITEMS_AT_ONCE]]
+    if sum(map(len, wires)) < PIECES_FROM_BYTES or not call.request.takes_pieces or pretty.is_wanted(call.request):
+        return parts[0] + b",".join(wires) + b"]}\n"
+    for wire in wires:
+        parts += (wire, b",")
+    parts[-1] = b"]}\n"
+    return Pieces(parts)
 
 
 def selection(call: Call) -> Match | None:
@@ -280,6 +293,9 @@ def _getter(path: str, absent: str) -> Callable[[Item], str]:
     if path == "metadata.namespace":
         return _namespace
     ways = [way.split(".") for way in path.split("|")]
+    if len(ways) == 1 and len(ways[0]) == 2:
+        first, second = ways[0]
+        return _getter_of_two(first, second, absent)
 
     def get(item: Item) -> str:
         for way in ways:
@@ -289,6 +305,21 @@ def _getter(path: str, absent: str) -> Callable[[Item], str]:
             if value is not None and value != "":
                 return str(value).lower() if isinstance(value, bool) else str(value)
         return absent
+
+    return get
+
+
+def _getter_of_two(first: str, second: str, absent: str) -> Callable[[Item], str]:
+    """The same for spec.nodeName and its like, which are asked of every pod that a node's watch or list passes."""
+
+    def get(item: Item) -> str:
+        part = item.tree.get(first)
+        value = part.get(second) if isinstance(part, dict) else None
+        if type(value) is str:
+            return value or absent
+        if value is None:
+            return absent
+        return str(value).lower() if isinstance(value, bool) else str(value)
 
     return get
 

@@ -4,7 +4,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,15 @@ from sampan.server.request_info import RequestInfo, is_true
 from sampan.server.served import Served
 from sampan.server.versions import Versions
 from sampan.server.watch_metrics import Sent, WatchMetrics
-from sampan.web.message import Response
+from sampan.web.message import CHUNK_BYTES, Response
 
 BUFFER_EVENTS = 16384
+BUFFER_BYTES = 64 << 20
+ITEMS_AT_ONCE = 512
+PATIENCE_SECONDS = 60.0
+"""A watcher that takes nothing for so long is cut off."""
+INITIAL_SECONDS = 60.0
+"""Writing what there was at first holds a place among the requests for so long at most, as a list does."""
 BOOKMARK_SECONDS = 60.0
 MIN_TIMEOUT_SECONDS = 1800.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -35,28 +41,42 @@ Framer = Callable[[str, Item], bytes | Tree]
 
 
 class Subscription:
-    """One watcher's pending changes: filled by the cache, emptied by its stream."""
+    """One watcher's pending changes: filled by the cache, emptied by its stream.
+
+    `revision` is that of what it is sent at first: a bookmark says no more than what was sent.
+    """
 
     def __init__(self, namespace: str, match: reads.Match | None) -> None:
         self._prefix = f"{namespace}/" if namespace else ""
         self.match = match
         self.pending: list[Change] = []
+        self.bytes = 0
         self.wake = asyncio.Event()
         self.overflowed = False
         self.ended = False
         self.bookmark_due = False
         self.kind: Kind | None = None
+        self.revision = 0
+        self.begun: Callable[[], None] = lambda: None
 
     def offer(self, change: Change) -> None:
         """Called by the cache for each change of the kind."""
         item = change.item or change.previous
         if item is None or (self._prefix and not item.key.startswith(self._prefix)):
             return
-        if len(self.pending) >= BUFFER_EVENTS:
+        if self.overflowed:
+            return
+        self.pending.append(change)
+        self.bytes += len(item.stored)
+        if len(self.pending) > BUFFER_EVENTS or (self.bytes > BUFFER_BYTES and len(self.pending) > 1):
             self.overflowed = True
-        else:
-            self.pending.append(change)
+            self.pending.clear()  # it has to list anew anyway
         self.wake.set()
+
+    def take(self) -> list[Change]:
+        """What is pending, and is so no more."""
+        taken, self.pending, self.bytes = self.pending, [], 0
+        return taken
 
     @property
     def is_idle(self) -> bool:
@@ -72,13 +92,18 @@ class Subscription:
 
 
 class _Timers:
-    """When a stream ends, and when its next bookmark is due."""
+    """When a stream ends, when it counts as begun at the latest, and when its next bookmark is due."""
 
     def __init__(self, seconds: float, subscription: Subscription) -> None:
         self._loop = asyncio.get_running_loop()
         self._subscription = subscription
         self._end = self._loop.call_later(seconds, subscription.end)
+        self._begin = self._loop.call_later(INITIAL_SECONDS, subscription.begun)
         self._bookmark: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        self._begin.cancel()
+        self._subscription.begun()
 
     def start_bookmarks(self) -> None:
         self._subscription.bookmark_due = False
@@ -87,19 +112,32 @@ class _Timers:
 
     def cancel(self) -> None:
         self._end.cancel()
+        self._begin.cancel()
         if self._bookmark is not None:
             self._bookmark.cancel()
 
 
 class _Stream:
-    """A watcher's frames. Closing it frees the watcher's place even when no frame was ever asked for."""
+    """A watcher's frames. Closing it frees the watcher's place even when no frame was ever asked for.
+
+    `ended` is called when what there was at first is sent.
+    """
+
+    patience_seconds = PATIENCE_SECONDS
 
     def __init__(self, frames: AsyncGenerator[bytes | Tree, None], forget: Callable[[], None]) -> None:
         self._frames = frames
         self._forget = forget
+        self.ended: Callable[[], None] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes | Tree]:
         return self._frames
+
+    def begin(self) -> None:
+        """What there was at first is sent."""
+        ended, self.ended = self.ended, None
+        if ended is not None:
+            ended()
 
     async def __anext__(self) -> bytes | Tree:
         return await anext(self._frames)
@@ -107,6 +145,7 @@ class _Stream:
     async def aclose(self) -> None:
         await self._frames.aclose()
         self._forget()
+        self.begin()
 
 
 class Watching:
@@ -119,6 +158,13 @@ class Watching:
         self._now = now
         self._open: dict[Subscription, RequestInfo] = {}
         self.counts = WatchMetrics(Metrics())
+        cache.on_gap.append(self._lose)
+
+    def _lose(self) -> None:
+        """Nobody knows what happened meanwhile: every watcher is told to list anew."""
+        for subscription in tuple(self._open):
+            subscription.overflowed = True
+            subscription.wake.set()
 
     def open(self) -> Iterable[RequestInfo]:
         """What every open watch asked for."""
@@ -148,7 +194,7 @@ class Watching:
             raise status.too_new(start, self._cache.revision)
         cache = self._cache.of(call.kind)
         subscription = Subscription(call.namespace, match)
-        subscription.kind = call.kind
+        subscription.kind, subscription.revision = call.kind, self._cache.revision
         initial: Sequence[Item] = ()
         if start:
             for change in cache.since(start):
@@ -159,6 +205,7 @@ class Watching:
         cache.listen(subscription.offer)
         self._open[subscription] = call.info
         stream = _Stream(frames, partial(self._forget, call.kind, subscription))
+        subscription.begun = stream.begin
         content_type = form.content_type + (";stream=watch" if form.media == codec.PROTOBUF else "")
         return Response(200, stream, codec.warning_headers(call.warnings), content_type)
 
@@ -171,17 +218,22 @@ class Watching:
         try:
             initial = await self._versions.views(call.kind, initial)
             sent.starts(len(initial) + len(subscription.pending))
-            for piece in _pieces([frame("ADDED", item) for item in initial if match is None or match(item)], sent):
-                yield piece
+            for start in range(0, len(initial), ITEMS_AT_ONCE):
+                some = initial[start : start + ITEMS_AT_ONCE]
+                for piece in _pieces((frame("ADDED", item) for item in some if match is None or match(item)), sent):
+                    yield piece
+                if start + ITEMS_AT_ONCE < len(initial):
+                    await asyncio.sleep(0)
             if options.sends_initial:
-                yield sent.one(frame("BOOKMARK", self._bookmark(call, {INITIAL_EVENTS_END: "true"})))
+                yield sent.one(frame("BOOKMARK", _bookmark(call, subscription.revision, INITIAL_EVENTS_END)))
+            timers.begin()
             if bookmarks:
                 timers.start_bookmarks()
-            while not subscription.ended or subscription.pending:
+            while not subscription.ended or subscription.pending or subscription.overflowed:
                 if subscription.is_idle:
                     subscription.wake.clear()
                     await subscription.wake.wait()
-                changes, subscription.pending = subscription.pending, []
+                changes = subscription.take()
                 if call.kind.is_satellite:
                     changes = [await self._viewed(call.kind, change) for change in changes]
                 for piece in _pieces(_frames(changes, subscription.match, frame), sent):
@@ -191,10 +243,10 @@ class Watching:
                     yield sent.one(frame("ERROR", _gone()))
                     return
                 if subscription.bookmark_due and not subscription.pending:
-                    yield sent.one(frame("BOOKMARK", self._bookmark(call, {})))
+                    yield sent.one(frame("BOOKMARK", _bookmark(call, self._cache.revision)))
                     timers.start_bookmarks()
-            if bookmarks and not subscription.pending:
-                yield sent.one(frame("BOOKMARK", self._bookmark(call, {})))
+            if bookmarks:
+                yield sent.one(frame("BOOKMARK", _bookmark(call, self._cache.revision)))
         except status.ApiError as error:  # an object could not be converted
             yield sent.one(frame("ERROR", Item.of(error.status)))
         finally:
@@ -217,32 +269,42 @@ class Watching:
         spread = int(self._ids.uid().replace("-", "")[:4], 16) / 65536
         return MIN_TIMEOUT_SECONDS * (1 + spread)
 
-    def _bookmark(self, call: Call, annotations: dict[str, str]) -> Item:
-        metadata: Tree = {"creationTimestamp": None}
-        if annotations:
-            metadata["annotations"] = annotations
-        tree = {"kind": call.kind.name, "apiVersion": call.api_version, "metadata": metadata}
-        return Item("", self._cache.revision, orjson.dumps(tree))
+
+def _bookmark(call: Call, revision: int, annotation: str = "") -> Item:
+    metadata: Tree = {"creationTimestamp": None}
+    if annotation:
+        metadata["annotations"] = {annotation: "true"}
+    tree = {"kind": call.kind.name, "apiVersion": call.api_version, "metadata": metadata}
+    return Item("", revision, orjson.dumps(tree))
 
 
-def _pieces(frames: list[bytes | Tree], sent: Sent) -> Iterable[bytes | Tree]:
-    """Frames of bytes as one piece, trees one by one."""
-    sent.count(frames)
-    if frames and isinstance(frames[0], bytes):
-        return (b"".join(frames),)  # type: ignore[arg-type]
-    return frames
+def _pieces(frames: Iterable[bytes | Tree], sent: Sent) -> Iterator[bytes | Tree]:
+    """Frames of bytes joined to pieces that are worth a write, trees one by one."""
+    some: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if not isinstance(frame, bytes):
+            yield sent.one(frame)
+            continue
+        some.append(frame)
+        size += len(frame)
+        if size >= CHUNK_BYTES:
+            sent.count(some)
+            yield b"".join(some)
+            some, size = [], 0
+    if some:
+        sent.count(some)
+        yield b"".join(some)
 
 
-def _frames(changes: list[Change], match: reads.Match | None, frame: Framer) -> list[bytes | Tree]:
+def _frames(changes: list[Change], match: reads.Match | None, frame: Framer) -> Iterator[bytes | Tree]:
     """What a watcher gets of these changes. Plain JSON lines are made once for all watchers."""
-    frames: list[bytes | Tree] = []
     for change in changes:
         kind, item = _seen(change, match)
         if item is not None:
-            frames.append(frame(kind, item))
+            yield frame(kind, item)
         elif kind:
-            frames.append(change.frame(kind) if frame is _json_frame else frame(kind, change.last()))
-    return frames
+            yield change.frame(kind) if frame is _json_frame else frame(kind, change.last())
 
 
 def _seen(change: Change, match: reads.Match | None) -> tuple[str, Item | None]:

@@ -1,18 +1,22 @@
 """Compaction: keeps a store's history to a window of time and of revisions, for any store.
 
 What is older than the window is forgotten in regular steps, so that a store's size follows its live
-keys and its recent changes. A failure is logged and tried again at the next step.
+keys and its recent changes. A failure is logged and tried again at the next step. Of several servers on
+one store, one does a step: who first writes down, where upstream's servers do, how far it is to go.
 """
 
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from sampan.kit.clock import Clock
-from sampan.store.protocol import Store, StoreError
+from sampan.store.protocol import Compare, Put, Store, StoreError
 
 WINDOW_SECONDS = 300.0
 STEP_SECONDS = 30.0
 MAX_REVISIONS = 50_000
+MARK = "compact_rev_key"
+"""The key whose writer compacts; its value is the revision."""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,21 @@ class Compaction:
         self._window_seconds = window_seconds
         self._step_seconds = step_seconds
         self._max_revisions = max_revisions
+        self._is_shared = False
+        self._marked = 0  # the revision of the mark as it was last seen
+        self._compacted = 0
+        self._forgotten: Callable[[int], None] | None = None
         self._samples: deque[tuple[float, int]] = deque()  # (when, the revision then), oldest first
+
+    def share(self) -> "Compaction":
+        """From now on each step is done by one of all servers on the store."""
+        self._is_shared = True
+        return self
+
+    def tell(self, forgotten: Callable[[int], None]) -> "Compaction":
+        """Has it called with each revision before which nothing is to be remembered, also by those who keep history too."""
+        self._forgotten = forgotten
+        return self
 
     async def run(self) -> None:
         """Steps for ever."""
@@ -53,6 +71,23 @@ class Compaction:
         target = max(0, current - self._max_revisions)
         while self._samples and self._samples[0][0] <= now - self._window_seconds:
             target = max(target, self._samples.popleft()[1])
-        if target:
+        if target and self._forgotten is not None:
+            self._forgotten(target)
+        if target > self._compacted and (not self._is_shared or await self._is_ours(target)):
             await self._store.compact(target)
+            self._compacted = target
         return target
+
+    async def _is_ours(self, target: int) -> bool:
+        """Whether no other server has taken this step. Raises StoreError."""
+        try:
+            result = await self._store.txn([Compare(MARK, self._marked)], [Put(MARK, str(target).encode())])
+        except StoreError as error:  # as of an etcd that is full, which only this can help
+            log.warning("it cannot be written down that history is compacted: %s", error)
+            return True
+        if result.succeeded:
+            self._marked = result.revision
+            return True
+        found = result.found[0]
+        self._marked = found.mod_revision if found else 0
+        return False

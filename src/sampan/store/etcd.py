@@ -2,6 +2,7 @@
 
 One watch of everything feeds all watches here, so that a write is answered after its change has been
 published, as by every other store. What a broken watch may have missed is read again from where it was.
+A write whose answer was lost is looked for in the history, and only sent again where it can't be done twice.
 
 https://etcd.io/docs/latest/learning/api_guarantees/
 """
@@ -13,9 +14,10 @@ from typing import Any
 
 from sampan.kit.clock import Clock, SystemClock
 from sampan.kit.tasks import Tasks
-from sampan.store import etcd_client, etcd_wire, keys
+from sampan.store import etcd_client, etcd_diagnosis, etcd_lost, etcd_wire, keys
 from sampan.store.etcd_address import Address
-from sampan.store.etcd_client import EVERYTHING, Client, Gone
+from sampan.store.etcd_client import EVERYTHING, Client, Gone, LeaseGone, Unanswered
+from sampan.store.etcd_leases import Leases, Lifetimes
 from sampan.store.protocol import (
     Batch,
     Compacted,
@@ -32,47 +34,111 @@ from sampan.store.watches import Hub
 
 LOG = logging.getLogger(__name__)
 PUBLISH_SECONDS = 10.0
-AGAIN_SECONDS = 0.5
+LATE_SECONDS = 2.0
+AGAIN_SECONDS = 0.1
+TRIES = 5
+LEAST_VERSION = (3, 4)
 CATCH_UP_EVENTS = 5_000
 FIRST_REVISION = 1  # an empty etcd's; no change has it
+NO_LIFETIMES: Lifetimes = {}
 
 
 class EtcdStore:
     """A Store. `await EtcdStore.open(url)`; it belongs to the event loop that opened it."""
 
-    def __init__(self, client: Client, revision: int, clock: Clock) -> None:
+    def __init__(self, client: Client, revision: int, lifetimes: Lifetimes, clock: Clock) -> None:
         self._client = client
         self._clock = clock
         self._hub = Hub(revision)
+        self._leases = Leases(client, lifetimes, clock)
         self._closed = False
         self._published: dict[asyncio.Future[None], int] = {}
         self._tasks = Tasks("etcd store")
         self._tasks.spawn(self._follow(), "watch")
 
     @classmethod
-    async def open(cls, url: str, clock: Clock | None = None) -> "EtcdStore":
-        """etcd://HOST:PORT. Raises ValueError for another URL, StoreError when etcd does not answer."""
+    async def open(cls, url: str, clock: Clock | None = None, lifetimes: Lifetimes = NO_LIFETIMES) -> "EtcdStore":
+        """etcd://HOST:PORT,...; what is written under the prefixes in `lifetimes` goes after so many seconds.
+
+        Raises ValueError for another URL, StoreError when no member answers, or not to us.
+        """
+        address = Address.parse(url)
+        findings = await etcd_diagnosis.look(address)
+        if all(finding.fault and not finding.is_passing for finding in findings):
+            raise StoreError(f"etcd can't be used: {etcd_diagnosis.told(findings)}")
+        client = Client(address)
         try:
-            client = Client(Address.parse(url))
-        except OSError as error:
-            raise StoreError(f"{url}: {error}") from error
-        try:
+            status = await client.call("status", etcd_wire.make("StatusRequest")())
+            _check_version(address, status.version)
             answer = await client.range(EVERYTHING, EVERYTHING, count_only=True)
+        except StoreError as error:
+            await client.close()
+            faults = etcd_diagnosis.told(await etcd_diagnosis.look(address))
+            raise StoreError(f"etcd can't be used: {faults}" if faults else str(error)) from error
         except BaseException:
             await client.close()
             raise
-        return cls(client, answer.header.revision, clock or SystemClock())
+        return cls(client, answer.header.revision, lifetimes, clock or SystemClock())
 
     async def txn(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Result:
         """See Store.txn."""
         keys.check_txn(compares, writes)
         self._check_open()
-        answer = await self._client.call("txn", _txn(compares, writes))
+        before = self._hub.revision
+        try:
+            result = await self._send(compares, writes)
+        except Unanswered as lost:
+            LOG.warning("the answer to a write was lost (%s): looking for what became of it", lost)
+            result = await self._find_out(compares, writes, before)
+        if result.succeeded:
+            await self._wait_published(result.revision)
+        return result
+
+    async def _send(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Result:
+        """Raises Unanswered, StoreError."""
+        try:
+            answer = await self._client.call_once("txn", _txn(compares, writes, await self._leases.of(writes)))
+        except LeaseGone:
+            self._leases.forget()
+            try:
+                answer = await self._client.call_once("txn", _txn(compares, writes, await self._leases.of(writes)))
+            except LeaseGone as error:
+                raise StoreError("etcd: the lease of a write was gone as soon as it was given") from error
         if answer.succeeded:
-            await self._wait_published(answer.header.revision)
             return Result(True, answer.header.revision)
         found = tuple(_first(outcome.range) for outcome in answer.responses)
         return Result(False, answer.header.revision, found)
+
+    async def _find_out(self, compares: Sequence[Compare], writes: Sequence[Write], before: int) -> Result:
+        """What became of a transaction that was sent after revision `before`. Raises StoreError when that is not known."""
+        result: Result | None = None
+        for _ in range(TRIES):
+            now = result.revision if result is not None else await self.revision()
+            if done := etcd_lost.done_at(compares, writes, await self._events(before, now)):
+                return Result(True, done)
+            if result is not None:
+                return result
+            if not etcd_lost.is_guarded(compares, writes):
+                break
+            try:
+                result = await self._send(compares, writes)
+            except Unanswered:
+                continue
+            if result.succeeded:
+                return result
+        raise StoreError("etcd did not answer, and whether the write was done is not known")
+
+    async def _events(self, after: int, upto: int) -> list[Event]:
+        """All that happened after one revision, up to another. Raises StoreError."""
+        found: list[Event] = []
+        while after < upto:
+            try:
+                batch = await self._past("", after, upto)
+            except Compacted as error:
+                raise StoreError("what became of a write is not known: etcd has forgotten it") from error
+            found += batch.events
+            after = batch.revision
+        return found
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
         """See Store.get."""
@@ -208,17 +274,19 @@ class EtcdStore:
 
     async def _wait_published(self, revision: int) -> None:
         """Until the watch has seen the revision. The write is durable: a watch that hangs only delays its answer."""
-        if revision <= self._hub.revision:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._published[waiter] = revision
-        try:
-            async with asyncio.timeout(PUBLISH_SECONDS):
-                await waiter
-        except TimeoutError:
-            LOG.warning("etcd's watch is late: revision %d was written, and not seen yet", revision)
-        finally:
-            self._published.pop(waiter, None)
+        for seconds in (LATE_SECONDS, PUBLISH_SECONDS):
+            if revision <= self._hub.revision or self._closed:
+                return
+            waiter = asyncio.get_running_loop().create_future()
+            self._published[waiter] = revision
+            try:
+                async with asyncio.timeout(seconds):
+                    await waiter
+            except TimeoutError:
+                LOG.warning("etcd's watch is late: revision %d was written, and not seen yet", revision)
+                self._client.leave_watches()
+            finally:
+                self._published.pop(waiter, None)
 
     def _wake(self) -> None:
         for waiter, revision in tuple(self._published.items()):
@@ -226,7 +294,15 @@ class EtcdStore:
                 waiter.set_result(None)
 
 
-def _txn(compares: Sequence[Compare], writes: Sequence[Write]) -> Any:
+def _check_version(address: Address, version: str) -> None:
+    """Raises StoreError."""
+    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if parts < LEAST_VERSION:
+        least = ".".join(map(str, LEAST_VERSION))
+        raise StoreError(f"{address} is etcd {version or 'of an unknown version'}; {least} or later is needed")
+
+
+def _txn(compares: Sequence[Compare], writes: Sequence[Write], leases: dict[str, int]) -> Any:
     make = etcd_wire.make
     operation = make("Operation")
     return make("TxnRequest")(
@@ -240,7 +316,7 @@ def _txn(compares: Sequence[Compare], writes: Sequence[Write]) -> Any:
             for compare in compares
         ],
         success=[
-            operation(put=make("PutRequest")(key=write.key.encode(), value=write.value))
+            operation(put=make("PutRequest")(key=write.key.encode(), value=write.value, lease=leases.get(write.key, 0)))
             if isinstance(write, Put)
             else operation(delete=make("DeleteRequest")(key=write.key.encode()))
             for write in writes

@@ -1,8 +1,12 @@
-"""Calls to one etcd over gRPC, with its failures in the store's own words.
+"""Calls to an etcd over gRPC, with its failures in the store's own words.
+
+One member is asked at a time; when it does not answer, or knows of no leader, the next one is. What may have been
+done already is never sent again from here: that is said by `Unanswered`.
 
 https://etcd.io/docs/latest/dev-guide/api_reference_v3/
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,19 +16,27 @@ import grpc.aio
 
 from sampan.store import etcd_wire, keys
 from sampan.store.etcd_address import Address
-from sampan.store.protocol import FutureRevision, Record, StoreError
+from sampan.store.protocol import FutureRevision, NoSpaceError, Record, StoreError
 
 CALL_SECONDS = 30.0
+TRY_SECONDS = 5.0
+AGAIN_SECONDS = 0.1
 EVERYTHING = b"\0"  # as key and as end of a range: all keys
+_WITH_LEADER = ("hasleader", "true")
+_NOT_SENT = ("failed to connect to all addresses", "etcdserver: no leader", "no available")
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.use_local_subchannel_pool", 1),
 )
+_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+_UNSURE = (*_PASSING, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.ABORTED)
 
 
 class Gone(Exception):
@@ -35,12 +47,21 @@ class Gone(Exception):
         self.oldest = oldest
 
 
-class Client:
-    """One channel. It reconnects by itself; a call waits for that, within its time."""
+class Unanswered(Exception):
+    """It was sent, and nobody knows whether it was done or will be."""
 
-    def __init__(self, address: Address) -> None:
-        self._channel = _channel(address)
-        self._calls = {
+
+class LeaseGone(Exception):
+    """The lease that a write was to have has ended; nothing was written."""
+
+
+class _Member:
+    """A channel to one member. It reconnects by itself."""
+
+    def __init__(self, address: Address, target: str) -> None:
+        self.target = target
+        self._channel = _channel(address, target)
+        self.calls = {
             name: self._channel.unary_unary(
                 path, request_serializer=etcd_wire.encode, response_deserializer=etcd_wire.decoder(answer)
             )
@@ -48,29 +69,61 @@ class Client:
             if name != "watch"
         }
         path, _, answer = etcd_wire.KINDS["watch"]
-        self._watch = self._channel.stream_stream(
+        self.watch = self._channel.stream_stream(
             path, request_serializer=etcd_wire.encode, response_deserializer=etcd_wire.decoder(answer)
         )
+        self.streams: dict[Any, None] = {}
 
-    async def call(self, name: str, request: Any) -> Any:
-        """Raises Gone, FutureRevision, StoreError."""
-        try:
-            return await self._calls[name](request, timeout=CALL_SECONDS, wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            raise failure(error) from error
-        except (grpc.aio.UsageError, grpc.RpcError) as error:
-            raise StoreError("the store is closed") from error
+    def leave(self) -> None:
+        """Its watches end: they are made again at another one."""
+        for stream in tuple(self.streams):
+            stream.cancel()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+class Client:
+    """All members of an etcd. A call has CALL_SECONDS to find one that answers."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._members = [_Member(address, target) for target in address.targets]
+        self._current = 0
+        self._token = ""
+        self._closed = False
+
+    async def call(self, name: str, request: Any, *, seconds: float = 0.0) -> Any:
+        """What may be done twice. `seconds`: what one member has (0: as usual). Raises Gone, FutureRevision, StoreError."""
+        return await self._called(name, request, seconds or TRY_SECONDS, may_repeat=True)
+
+    async def call_once(self, name: str, request: Any) -> Any:
+        """What may not. Raises Unanswered, and what `call` does when it was not done."""
+        return await self._called(name, request, TRY_SECONDS, may_repeat=False)
 
     async def range(self, start: bytes, end: bytes = b"", **fields: Any) -> Any:
         """The keys from `start` to before `end`, or just `start`."""
-        return await self.call("range", etcd_wire.make("RangeRequest")(key=start, range_end=end, **fields))
+        seconds = CALL_SECONDS if end and not fields.get("limit") and not fields.get("count_only") else TRY_SECONDS
+        return await self.call(
+            "range", etcd_wire.make("RangeRequest")(key=start, range_end=end, **fields), seconds=seconds
+        )
 
     async def watch(self, start_revision: int) -> AsyncIterator[Any]:
-        """The responses that have events, of all keys, from a revision on. Raises Gone, StoreError."""
+        """The responses that have events, of all keys, from a revision on. Raises Gone, StoreError.
+
+        It ends with a StoreError when its member is left; whoever watches goes on at the next one.
+        """
         create = etcd_wire.make("WatchCreate")(
             key=EVERYTHING, range_end=EVERYTHING, start_revision=start_revision, prev_kv=True
         )
-        stream = self._watch(wait_for_ready=True)
+        member = self._members[self._current]
+        try:
+            metadata = await self._metadata()
+        except grpc.aio.AioRpcError as error:
+            await self._recover(member, error)
+            raise failure(error) from error
+        stream = member.watch(metadata=metadata)
+        member.streams[stream] = None
         try:
             await stream.write(etcd_wire.make("WatchRequest")(create=create))
             async for response in stream:
@@ -80,14 +133,80 @@ class Client:
                     raise StoreError(f"etcd ended the watch: {response.cancel_reason}")
                 yield response
         except grpc.aio.AioRpcError as error:
+            await self._recover(member, error)
             raise failure(error) from error
+        except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:
+            raise StoreError("the watch was left") from error
+        except asyncio.CancelledError:
+            if _is_asked_to_end():
+                raise
+            raise StoreError(f"{member.target} was left") from None
         finally:
+            member.streams.pop(stream, None)
             stream.cancel()
             await stream.code()  # only then is it over: nothing of it may reach a loop that is gone
         raise StoreError("etcd ended the watch")
 
+    def leave_watches(self) -> None:
+        """Has all watches made again, at another member where there is one."""
+        self._turn(self._members[self._current])
+
     async def close(self) -> None:
-        await self._channel.close()
+        self._closed = True
+        for member in self._members:
+            await member.close()
+
+    async def _called(self, name: str, request: Any, seconds: float, *, may_repeat: bool) -> Any:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CALL_SECONDS
+        last = StoreError(f"{self.address} does not answer")
+        first = self._current
+        while (left := deadline - loop.time()) > 0:
+            member = self._members[self._current]
+            try:
+                metadata = await self._metadata()
+                return await member.calls[name](request, timeout=min(seconds, left), metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                is_renewed = await self._recover(member, error)
+                details = error.details() or ""
+                if not is_renewed and not details.startswith(_NOT_SENT):
+                    if not may_repeat and error.code() in _UNSURE:
+                        raise Unanswered(f"{member.target}: {details or error.code().name.lower()}") from error
+                    if error.code() not in _PASSING:
+                        raise failure(error) from error
+                last = StoreError(f"{member.target}: {details or error.code().name.lower()}")
+            except (grpc.aio.UsageError, grpc.RpcError) as error:
+                raise StoreError("the store is closed") from error
+            if self._current == first or len(self._members) == 1:
+                await asyncio.sleep(min(AGAIN_SECONDS, max(deadline - loop.time(), 0)))
+        raise StoreError(f"etcd: {last}")
+
+    async def _recover(self, member: _Member, error: grpc.aio.AioRpcError) -> bool:
+        """Goes to the next member when it is this one's fault; True when only our token was too old."""
+        if self._closed:
+            raise StoreError("the store is closed") from error
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._token:
+            self._token = ""
+            return True
+        if error.code() in _PASSING:
+            self._turn(member)
+        return False
+
+    def _turn(self, member: _Member) -> None:
+        """To the next member, unless somebody has done so."""
+        if member is self._members[self._current]:
+            self._current = (self._current + 1) % len(self._members)
+            member.leave()
+
+    async def _metadata(self) -> tuple[tuple[str, str], ...]:
+        """That a member without a leader is of no use, and who we are."""
+        if not self.address.user:
+            return (_WITH_LEADER,)
+        if not self._token:
+            login = etcd_wire.make("LoginRequest")(name=self.address.user, password=self.address.password)
+            answer = await self._members[self._current].calls["login"](login, timeout=TRY_SECONDS)
+            self._token = answer.token
+        return (_WITH_LEADER, ("token", self._token))
 
 
 def failure(error: grpc.aio.AioRpcError) -> Exception:
@@ -98,6 +217,13 @@ def failure(error: grpc.aio.AioRpcError) -> Exception:
             return Gone()
         if "future" in details:
             return FutureRevision()
+    if error.code() is grpc.StatusCode.NOT_FOUND and "lease" in details:
+        return LeaseGone()
+    if "database space exceeded" in details:
+        return NoSpaceError(
+            f"etcd: {details}; its quota is full: make room and lift the alarm (etcdctl defrag --cluster, then etcdctl "
+            "alarm disarm), or give it a greater --quota-backend-bytes"
+        )
     return StoreError(f"etcd: {details or error.code().name.lower()}")
 
 
@@ -115,9 +241,16 @@ def span(prefix: str, after: str) -> tuple[bytes, bytes]:
     return start or EVERYTHING, end.encode() if end is not None else EVERYTHING
 
 
-def _channel(address: Address) -> grpc.aio.Channel:
-    if not address.ca:
-        return grpc.aio.insecure_channel(address.target, options=_OPTIONS)
-    pair = [Path(name).read_bytes() if name else None for name in (address.key, address.certificate)]
-    credentials = grpc.ssl_channel_credentials(Path(address.ca).read_bytes(), *pair)
-    return grpc.aio.secure_channel(address.target, credentials, options=_OPTIONS)
+def _is_asked_to_end() -> bool:
+    """Whether it is our own task that is cancelled, and not a stream of it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _channel(address: Address, target: str) -> grpc.aio.Channel:
+    """Raises OSError for a file that can't be read."""
+    if not address.is_secure:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    files = (address.ca, address.key, address.certificate)
+    credentials = grpc.ssl_channel_credentials(*(Path(name).read_bytes() if name else None for name in files))
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)

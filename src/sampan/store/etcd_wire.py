@@ -15,7 +15,7 @@ _MESSAGES = {
     "Event": "int32 type=1; KeyValue kv=2; KeyValue prev_kv=3",
     "RangeRequest": "bytes key=1; bytes range_end=2; int64 limit=3; int64 revision=4; bool count_only=9",
     "RangeResponse": "Header header=1; KeyValue* kvs=2; int64 count=4",
-    "PutRequest": "bytes key=1; bytes value=2",
+    "PutRequest": "bytes key=1; bytes value=2; int64 lease=3",
     "DeleteRequest": "bytes key=1",
     "Operation": "RangeRequest range=1; PutRequest put=2; DeleteRequest delete=3",
     "Outcome": "RangeResponse range=1",
@@ -24,6 +24,12 @@ _MESSAGES = {
     "TxnResponse": "Header header=1; bool succeeded=2; Outcome* responses=3",
     "CompactRequest": "int64 revision=1",
     "CompactResponse": "Header header=1",
+    "LeaseRequest": "int64 seconds=1",
+    "LeaseResponse": "Header header=1; int64 id=2",
+    "LoginRequest": "string name=1; string password=2",
+    "LoginResponse": "Header header=1; string token=2",
+    "StatusRequest": "int64 unused=1",
+    "StatusResponse": "Header header=1; string version=2; int64 size=3",
     "WatchCreate": "bytes key=1; bytes range_end=2; int64 start_revision=3; bool prev_kv=6",
     "WatchRequest": "WatchCreate create=1",
     "WatchResponse": (
@@ -72,6 +78,9 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "range": ("/etcdserverpb.KV/Range", "RangeRequest", "RangeResponse"),
     "txn": ("/etcdserverpb.KV/Txn", "TxnRequest", "TxnResponse"),
     "compact": ("/etcdserverpb.KV/Compact", "CompactRequest", "CompactResponse"),
+    "lease": ("/etcdserverpb.Lease/LeaseGrant", "LeaseRequest", "LeaseResponse"),
+    "login": ("/etcdserverpb.Auth/Authenticate", "LoginRequest", "LoginResponse"),
+    "status": ("/etcdserverpb.Maintenance/Status", "StatusRequest", "StatusResponse"),
     "watch": ("/etcdserverpb.Watch/Watch", "WatchRequest", "WatchResponse"),
 }
 

@@ -92,6 +92,10 @@ class StoreError(Exception):
     """The store could not do it (disk full, I/O error); the write is not acknowledged."""
 
 
+class NoSpaceError(StoreError):
+    """There is no room for anything new; what is there can be read, changed and deleted."""
+
+
 class Store(Protocol):
     """What every store offers; one test suite runs over all of them."""
 

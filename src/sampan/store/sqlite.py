@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import apsw
 
-from sampan.store import keys, sqlite_reader
+from sampan.store import checksums, keys, sqlite_reader
 from sampan.store.protocol import Batch, Compare, FutureRevision, Page, Record, Result, StoreError, Write
 from sampan.store.sqlite_file import SqliteFile, close
 from sampan.store.sqlite_writer import Group, Outcome, Request, Writer
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 READERS = 2
 MAX_VALUE_BYTES = 64 * 1024 * 1024
+_MEND = "restore a snapshot: sampan snapshot list, sampan snapshot restore FILE"
 
 
 class SqliteStore:
@@ -41,14 +42,15 @@ class SqliteStore:
     @classmethod
     def open(cls, path: str | Path) -> "SqliteStore":
         """Opens or creates the file. Raises StoreError: in use by another process, not a store, damaged."""
-        file = SqliteFile(Path(path))
+        file = None
         try:
+            file = SqliteFile(Path(path))
             return cls(file)
-        except (apsw.Error, OSError) as error:
-            file.release()
-            raise StoreError(f"cannot open {path}: {error}") from error
-        except BaseException:
-            file.release()
+        except BaseException as error:
+            if file is not None:
+                file.release()
+            if isinstance(error, apsw.Error | OSError):
+                raise StoreError(f"cannot open {path}: {_told(error)}") from error
             raise
 
     async def txn(self, compares: Sequence[Compare], writes: Sequence[Write]) -> Result:
@@ -151,4 +153,9 @@ class SqliteStore:
                 self._local.db = None
                 self._connections.remove(db)
                 close(db)
-            raise StoreError(f"the store could not read: {error}") from error
+            raise StoreError(f"the store could not read: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """With the mend, where the file itself is broken."""
+    return f"{checksums.story(error)}; {_MEND}" if checksums.is_damage(error) else checksums.story(error)

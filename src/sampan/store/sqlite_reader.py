@@ -126,4 +126,5 @@ def _snapshot(db: apsw.Connection, revision: int) -> Iterator[int]:
             raise Compacted(oldest)
         yield current
     finally:
-        db.execute("ROLLBACK")
+        if db.in_transaction:  # what fails badly enough ends it
+            db.execute("ROLLBACK")

@@ -18,20 +18,26 @@ from typing import Any
 
 import apsw
 
-from sampan.store import sqlite_reader
-from sampan.store.protocol import Compare, Delete, Event, Put, Record, Result, StoreError, Write
-from sampan.store.sqlite_file import PAGE_BYTES, SHIFT, SqliteFile, close, one, read_state, record
+from sampan.store import checksums, sqlite_reader
+from sampan.store.checkpoints import Checkpoints
+from sampan.store.protocol import Compare, Delete, Event, NoSpaceError, Put, Record, Result, StoreError, Write
+from sampan.store.room import Room
+from sampan.store.sqlite_file import SHIFT, SqliteFile, close, is_full, one, read_state, record
 
 log = logging.getLogger(__name__)
 
 MAX_GROUP = 1000  # transactions in one commit
 MAX_WAITING = 20_000
 BUSY_SECONDS = 60.0  # how long somebody else may hold the file's lock
-CHECKPOINT_PAGES = 2000
-WAL_BYTES = 16 * 1024 * 1024
 COMPACT_ROWS = 500  # forgotten in one commit, so that writers do not wait long
 FREE_PAGES = 2048  # kept in the file for reuse
 VACUUM_PAGES = 512  # given back in one commit
+ROOM_SECONDS = 1.0  # how often a full disk is looked at again
+
+NO_SPACE = (
+    "no space is left where the store is: nothing new can be created until some is freed; "
+    "what is there can be changed and deleted"
+)
 
 FIND = "SELECT id, created, value FROM record WHERE key = ? AND current = 1"
 INSERT = "INSERT INTO record (id, created, current, key, value) VALUES (?, ?, ?, ?, ?)"
@@ -64,9 +70,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class Group:
-    """What one commit did: the new revision, its events, and an outcome for each request."""
+    """What one commit did: the new revision, its events, and an outcome for each request.
+
+    While room `is_short` nothing is created.
+    """
 
     revision: int
+    is_short: bool = False
     events: list[Event] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -78,15 +88,32 @@ class Writer:
         self._file = file
         self._deliver = deliver
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._db: apsw.Connection | None = file.connect_writer()
-        self._wal_pages = 0
+        self._room = Room(file.path)
+        self._room_seen = time.monotonic()
+        self._db: apsw.Connection | None = self._connect()
+        self._checkpoints = Checkpoints(file)
         self._compactions: list[Request] = []
         self._stopping = False
         self._suspect = False  # a sync failed: nothing in the log counts as durable until it is in the file
-        self.oldest, self.revision = read_state(self._db)
-        self._watch_log(self._db)
+        try:
+            self.oldest, self.revision = read_state(self._db)
+            file.mark.check(self.revision)
+        except BaseException:
+            close(self._db)
+            raise
+        self._checkpoints.watch(self._db)
         self._thread = threading.Thread(target=self._run, name="sampan-store-writer", daemon=True)
         self._thread.start()
+
+    def _connect(self) -> apsw.Connection:
+        """On a full disk, in the room that is kept for that."""
+        try:
+            return self._file.connect_writer()
+        except apsw.Error as error:
+            if not is_full(error) or not self._room.give_up():
+                raise
+            self._room_seen = time.monotonic()
+            return self._file.connect_writer()
 
     def submit(self, request: Request) -> None:
         """Queues the request. Raises StoreError when too many wait."""
@@ -137,18 +164,41 @@ class Writer:
         return group or None
 
     def _write(self, requests: list[Request]) -> None:
-        group = Group(self.revision)
+        self._look_for_room()
+        before = self.revision
+        group = Group(before, is_short=self._room.is_short)
         try:
             db = self._begin()
             for request in requests:
-                group.outcomes.append(Outcome(request, _evaluate(db, request, group)))
+                group.outcomes.append(_outcome(db, request, group))
             db.execute("COMMIT" if group.events else "ROLLBACK")
         except Exception as error:  # noqa: BLE001 (whatever it was, nobody is told that it worked)
-            self._fail(requests, error)
+            if not self._makes_room(error):
+                self._fail(requests, error, before)
+            else:
+                self._write(requests)
             return
         self.revision = group.revision
+        if group.events:
+            self._file.mark.move(self.revision)
         self._deliver(group)
         self._checkpoint()
+
+    def _look_for_room(self) -> None:
+        """Now and then: whether it is still short, and whether the file is there that is given up then."""
+        if time.monotonic() > self._room_seen + ROOM_SECONDS:
+            self._room.keep()
+            self._room_seen = time.monotonic()
+
+    def _makes_room(self, error: Exception) -> bool:
+        """Whether the disk was full and is not quite so any more: then it is worth another attempt."""
+        if not is_full(error) or self._room.is_short:
+            return False
+        before = self.revision
+        self._room_seen = time.monotonic()
+        has_more = self._room.give_up()
+        self._recover(error)
+        return has_more and self._db is not None and self.revision == before
 
     def _begin(self) -> apsw.Connection:
         """An open write transaction. Waits while somebody else has the file locked."""
@@ -162,26 +212,35 @@ class Writer:
                 if time.monotonic() > deadline:
                     raise
 
-    def _fail(self, requests: list[Request], error: Exception) -> None:
-        """Nothing of the group is acknowledged; what the file holds is found out before going on."""
+    def _fail(self, requests: list[Request], error: Exception, before: int) -> None:
+        """Nothing of the group is acknowledged; what the file holds since revision `before` is found out before going on."""
         log.error(
-            "the store could not write %s: %s", self._file.path, error, exc_info=not isinstance(error, apsw.Error)
+            "the store could not write %s: %s",
+            self._file.path,
+            checksums.story(error),
+            exc_info=not isinstance(error, apsw.Error),
         )
-        before = self.revision
-        refusal = StoreError(f"the store could not write: {_story(error)}")
-        if self._db is None or self._db.in_transaction or not isinstance(error, apsw.BusyError):
-            self._suspect = self._suspect or not isinstance(error, apsw.FullError)
-            if self._db is not None:
-                close(self._db)
-                self._db = None
-            try:
-                self._reopen()
-            except (apsw.Error, StoreError, OSError) as again:
-                log.warning("the store could not be opened again yet: %s", again)  # the next group tries
+        refusal = StoreError(f"the store could not write: {checksums.story(error)}")
+        if is_full(error):
+            refusal = NoSpaceError(NO_SPACE)
+        self._recover(error)
         group = Group(self.revision, outcomes=[Outcome(request, error=refusal) for request in requests])
         if self._db is not None and self.revision > before:
             group.events = _missing(self._db, before, self.revision)
         self._deliver(group)
+
+    def _recover(self, error: Exception) -> None:
+        """Opens the file anew, unless somebody else's lock was all that was wrong."""
+        if self._db is not None and not self._db.in_transaction and isinstance(error, apsw.BusyError):
+            return
+        self._suspect = self._suspect or not is_full(error)
+        if self._db is not None:
+            close(self._db)
+            self._db = None
+        try:
+            self._reopen()
+        except (apsw.Error, StoreError, OSError) as again:
+            log.warning("the store could not be opened again yet: %s", again)  # the next group tries
 
     def _reopen(self) -> apsw.Connection:
         db = self._file.connect_writer()
@@ -196,30 +255,13 @@ class Writer:
             close(db)
             raise
         self.oldest, self.revision = oldest, revision
-        self._watch_log(db)
+        self._checkpoints.watch(db)
         self._db = db
         return db
 
-    def _watch_log(self, db: apsw.Connection) -> None:
-        def grown(_: apsw.Connection, __: str, pages: int) -> int:
-            self._wal_pages = pages
-            return apsw.SQLITE_OK
-
-        self._wal_pages = self._file.wal_bytes() // PAGE_BYTES
-        db.set_wal_hook(grown)
-
-    def _checkpoint(self) -> None:
-        """Moves the log into the file, after the answers are out. Readers may hold it up; then later."""
-        if self._wal_pages < CHECKPOINT_PAGES or self._db is None:
-            return
-        mode = apsw.SQLITE_CHECKPOINT_PASSIVE
-        if self._file.wal_bytes() > WAL_BYTES * 2:
-            mode = apsw.SQLITE_CHECKPOINT_TRUNCATE
-        try:
-            self._db.wal_checkpoint(mode=mode)
-            self._wal_pages = 0
-        except apsw.Error as error:
-            log.warning("checkpoint of %s put off: %s", self._file.path, error)
+    def _checkpoint(self, *, is_quiet: bool = False) -> None:
+        if self._db is not None:
+            self._checkpoints.step(self._db, is_quiet=is_quiet)
 
     def _compact(self, request: Request) -> None:
         """Forgets in small commits; queued writes go in between."""
@@ -232,9 +274,10 @@ class Writer:
                 self.oldest = request.compact
             self._forget(request.compact)
             self._shrink()
-            self._checkpoint()
+            self._checkpoint(is_quiet=True)
+            self._room.keep()
         except Exception as error:  # noqa: BLE001 (as above)
-            self._fail([request], error)
+            self._fail([request], error, self.revision)
             return
         self._deliver(Group(self.revision, outcomes=[outcome]))
 
@@ -272,12 +315,23 @@ class Writer:
             self._write(writes)
 
 
+def _outcome(db: apsw.Connection, request: Request, group: Group) -> Outcome:
+    try:
+        return Outcome(request, _evaluate(db, request, group))
+    except NoSpaceError as error:
+        return Outcome(request, error=error)
+
+
 def _evaluate(db: apsw.Connection, request: Request, group: Group) -> Result:
     """One transaction, on top of what the group wrote so far."""
     known = {compare.key: _find(db, compare.key) for compare in request.compares}
     for compare in request.compares:
         if known[compare.key].mod_revision != compare.mod_revision:
             return Result(False, group.revision, tuple(known[c.key].record for c in request.compares))
+    if group.is_short and any(
+        isinstance(write, Put) and _find(db, write.key).record is None for write in request.writes
+    ):
+        raise NoSpaceError(NO_SPACE)
     revision, place = group.revision + 1, 0
     for write in request.writes:
         found = known.get(write.key) or _find(db, write.key)
@@ -325,7 +379,3 @@ def _missing(db: apsw.Connection, after_revision: int, upto_revision: int) -> li
         found += batch.events
         after_revision = batch.revision
     return found
-
-
-def _story(error: Exception) -> str:
-    return str(error) or type(error).__name__

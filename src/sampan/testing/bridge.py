@@ -127,6 +127,7 @@ class Bridge:
 
     async def _handle(self, request: Request) -> Response:
         """Answers in the cluster's loop."""
+        request.takes_pieces = False  # they would have to come from there one by one
         exchange = Exchange(self._sim, request, self._later, self._back)
         self._open.add(exchange)
         if not self._asked:

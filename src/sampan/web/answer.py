@@ -3,16 +3,19 @@
 It stands in the place of aiohttp's own response, whose many options nobody here needs, on the way of every request.
 """
 
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
 from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 
-from sampan.web.message import Response
+from sampan.web.message import CHUNK_BYTES, Pieces, Response
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _NO_BODY = (204, 304)
 _LARGE_BYTES = 64 * 1024
+WRITE_SECONDS = 60.0
 
 
 class Answer(web.StreamResponse):
@@ -24,8 +27,12 @@ class Answer(web.StreamResponse):
         self._status = response.status
         self._incoming = incoming
         self._bytes = _head(incoming, response, len(body), keeps_alive=self._keep_alive)
+        self._rest = b""
         if incoming.method != "HEAD" and response.status not in _NO_BODY:
-            self._bytes += body
+            if len(body) <= CHUNK_BYTES:
+                self._bytes += body
+            else:
+                self._rest = body
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """There is nothing to prepare."""
@@ -36,8 +43,63 @@ class Answer(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
         transport.write(self._bytes)
-        if len(self._bytes) > _LARGE_BYTES:
+        if self._rest:
+            await write(self._incoming, _slices(self._rest))
+        elif len(self._bytes) > _LARGE_BYTES:
             await self._incoming.writer.drain()
+
+
+class Written(web.StreamResponse):
+    """An answer that was given already."""
+
+    def __init__(self, status: int = 200, *, keeps_alive: bool = False) -> None:
+        self._keep_alive, self._status = keeps_alive, status
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """There is nothing to prepare."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """There is nothing left."""
+
+
+async def give(incoming: web.BaseRequest, response: Response, body: Pieces) -> web.StreamResponse:
+    """Gives an answer whose body comes in pieces. Raises ConnectionResetError when the client has gone."""
+    try:
+        transport = incoming.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        keeps_alive = bool(incoming.keep_alive) and response.headers.get("Connection") != "close"
+        transport.write(_head(incoming, response, body.length, keeps_alive=keeps_alive))
+        if incoming.method != "HEAD":
+            await write(incoming, body)
+        return Written(response.status, keeps_alive=keeps_alive)
+    finally:
+        await body.aclose()
+
+
+async def write(incoming: web.BaseRequest, chunks: AsyncIterable[bytes]) -> None:
+    """Writes what is long, as fast as the client reads; others have their turn in between.
+
+    One that does not read it in WRITE_SECONDS is cut off: ConnectionResetError.
+    """
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            async for chunk in chunks:
+                transport = incoming.transport
+                if transport is None or transport.is_closing():
+                    raise ConnectionResetError("the client went away")
+                transport.write(chunk)
+                await incoming.writer.drain()
+                await asyncio.sleep(0)
+    except TimeoutError:
+        if incoming.transport is not None:
+            incoming.transport.abort()
+        raise ConnectionResetError("the client has not read its answer in time") from None
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), CHUNK_BYTES):
+        yield body[start : start + CHUNK_BYTES]
 
 
 def _head(incoming: web.BaseRequest, response: Response, length: int, *, keeps_alive: bool) -> bytes:

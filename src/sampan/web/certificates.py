@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEAR_SECONDS = 365 * 24 * 3600
+AUTHORITY_YEARS = 10
 BACKDATE_SECONDS = 300
 SHORT_SECONDS = 8 * 3600
 
@@ -73,7 +74,7 @@ class Subject:
     hosts: tuple[str, ...] = ()
 
 
-def new_authority(common_name: str, now: float, years: int = 10) -> Pair:
+def new_authority(common_name: str, now: float, years: int = AUTHORITY_YEARS) -> Pair:
     """A self-signed authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -98,7 +99,7 @@ def new_authority(common_name: str, now: float, years: int = 10) -> Pair:
 
 
 def issue(authority: Pair, subject: Subject, now: float, years: int = 1) -> Pair:
-    """A certificate signed by the authority, for TLS as client, and as server when it has hosts."""
+    """A certificate signed by the authority, for TLS as client, and as server when it has hosts. It ends with the authority."""
     signer = serialization.load_pem_private_key(authority.key, None)
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
         raise TypeError("the authority's key is not an elliptic curve key")
@@ -107,7 +108,9 @@ def issue(authority: Pair, subject: Subject, now: float, years: int = 1) -> Pair
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, o) for o in subject.organizations]
     attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, subject.common_name))
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    builder = _builder(x509.Name(attributes), issuer.subject, key, now, years * YEAR_SECONDS)
+    left = int(issuer.not_valid_after_utc.timestamp() - now) + BACKDATE_SECONDS
+    seconds = max(min(years * YEAR_SECONDS, left), 1)
+    builder = _builder(x509.Name(attributes), issuer.subject, key, now, seconds)
     if subject.hosts:
         purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
         names = x509.SubjectAlternativeName([_host(h) for h in subject.hosts])

@@ -5,8 +5,10 @@ fails unexpectedly is answered by `on_error`, so that no client sees a traceback
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,10 +23,11 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from sampan.web import keepalive
-from sampan.web.answer import Answer
+from sampan.web.accepting import Accepting, most_connections
+from sampan.web.answer import Answer, Written, give
 from sampan.web.connection import Connection
 from sampan.web.handshakes import Handshakes
-from sampan.web.message import BodyBroken, BodyTooLarge, Peer, Request, Response
+from sampan.web.message import BodyBroken, BodyTooLarge, Peer, Pieces, Request, Response
 from sampan.web.tunnel import Tunnel
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -76,8 +79,9 @@ class Listener:
         if tls is not None:
             self.handshakes.watch(tls)
         self._server = web.Server(self._serve, request_factory=_request_factory)
-        self._listening: list[asyncio.Server] = []
-        self._silent: set[web.RequestHandler] = set()  # connections that have not asked anything yet
+        self._listening: list[Accepting] = []
+        self._guests: OrderedDict[_Connection, None] = OrderedDict()  # who asked longest ago is first
+        self._entering: set[asyncio.Future[None]] = set()
 
     async def listen(self, address: Address, bound: socket.socket | None = None) -> int:
         """Starts to accept there, by the socket that is bound there already if there is one; returns the port.
@@ -85,16 +89,18 @@ class Listener:
         OSError when the address is taken.
         """
         sock = bound or bind(address)
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(self._accept, sock=sock, ssl=self._tls, backlog=1024)
-        self._listening.append(server)
+        self._listening.append(Accepting(sock, self._enter, self._make_room))
         return int(sock.getsockname()[1])
 
     async def close(self, grace_seconds: float = 0.2) -> None:
         """Stops accepting, and ends what is under way after the grace."""
-        for server in self._listening:
-            server.close()
+        for accepting in self._listening:
+            accepting.close()
+        self._listening = []
         await self._server.shutdown(grace_seconds)
+        for guest in list(self._guests):
+            guest.leave()
+        await asyncio.gather(*self._entering, return_exceptions=True)
 
     def abort(self) -> None:
         """Breaks every connection off, whatever is under way on it."""
@@ -102,24 +108,47 @@ class Listener:
             if protocol.transport is not None:
                 protocol.transport.abort()
 
-    def _accept(self) -> asyncio.BaseProtocol:
-        """A new connection's protocol. One that brings no request in time is closed: connections are not free."""
-        loop = asyncio.get_running_loop()
-        protocol = _Connection(self._server, loop, IDLE_SECONDS)
-        self._silent.add(protocol)
-        loop.call_later(FIRST_REQUEST_SECONDS, self._hang_up, protocol)
-        return protocol
+    def _enter(self, sock: socket.socket) -> None:
+        """A new connection. One that brings no request in time is closed: connections are not free."""
+        if len(self._guests) >= most_connections() and not self._make_room():
+            sock.close()
+            return
+        guest = _Connection(self._server, sock, self._left)
+        self._guests[guest] = None
+        guest.deadline = asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, guest.leave)
+        entering = asyncio.ensure_future(self._welcome(guest, sock))
+        self._entering.add(entering)
+        entering.add_done_callback(self._entering.discard)
 
-    def _hang_up(self, protocol: web.RequestHandler) -> None:
-        if protocol in self._silent:
-            self._silent.discard(protocol)
-            transport = protocol.transport
-            protocol.force_close()
-            if transport is not None:
-                transport.abort()
+    async def _welcome(self, guest: "_Connection", sock: socket.socket) -> None:
+        """TLS, and then HTTP. A handshake that fails is counted elsewhere."""
+        patience = FIRST_REQUEST_SECONDS if self._tls is not None else None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: guest, sock, ssl=self._tls, ssl_handshake_timeout=patience
+            )
+        except OSError:
+            self._left(guest)
+
+    def _make_room(self) -> bool:
+        """Closes the connection on which nothing is under way for longest. False when all are in use."""
+        idle = next((guest for guest in self._guests if guest.is_idle), None)
+        if idle is None:
+            return False
+        self._left(idle)
+        idle.leave()
+        return True
+
+    def _left(self, guest: "_Connection") -> None:
+        self._guests.pop(guest, None)
 
     async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
-        self._silent.discard(incoming.protocol)
+        guest: Any = incoming.protocol
+        if guest.deadline is not None:
+            guest.deadline.cancel()
+            guest.deadline = None
+        if guest in self._guests:
+            self._guests.move_to_end(guest)
         request = _incoming(incoming)
         try:
             if incoming.body_exists:
@@ -222,6 +251,7 @@ def _incoming(incoming: web.BaseRequest) -> Request:
     connection: Any = incoming.protocol
     request = Request(incoming.method, path, pairs, headers, b"", connection.peer())
     request.raw_path, _, request.raw_query = raw_path.partition("?")
+    request.takes_pieces = True
     return request
 
 
@@ -257,13 +287,38 @@ def _splits(part: str) -> bool:
 
 
 class _Connection(Connection):
-    """A connection, which knows who is at its other end."""
+    """A connection, which knows who is at its other end. `deadline` ends it unless a request comes before."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_left", "_sock", "deadline")
 
-    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, keepalive_seconds: float) -> None:
-        super().__init__(server, loop, keepalive_seconds)
+    def __init__(self, server: web.Server, sock: socket.socket, left: Callable[["_Connection"], None]) -> None:
+        super().__init__(server, asyncio.get_running_loop(), IDLE_SECONDS)
         self._known: Peer | None = None
+        self._sock, self._left = sock, left
+        self.deadline: asyncio.TimerHandle | None = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tells the listener."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+        self._left(self)
+        super().connection_lost(exc)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for an answer, or for the rest of one: it waits for a request itself."""
+        return self.transport is None or (self._waiter is not None and not self._waiter.done())
+
+    def leave(self) -> None:
+        """Ends it, in the middle of whatever it does."""
+        transport = self.transport
+        if transport is not None:
+            self.force_close()
+            transport.abort()
+            return
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)  # the handshake is under way
 
     def peer(self) -> Peer:
         """Whom TLS showed, found out once."""
@@ -325,6 +380,8 @@ async def _answer(incoming: web.BaseRequest, response: Response) -> web.StreamRe
         body = orjson.dumps(body)
     if isinstance(body, bytes):
         return Answer(incoming, response, body)
+    if isinstance(body, Pieces):
+        return await give(incoming, response, body)
     if response.content_type:
         response.headers[hdrs.CONTENT_TYPE] = response.content_type
     return await _stream(incoming, response, body)
@@ -336,20 +393,46 @@ async def _stream(incoming: web.BaseRequest, response: Response, chunks: AsyncIt
         answer.enable_chunked_encoding()
     if response.headers.get(hdrs.CONNECTION) == "close":
         answer.force_close()
+    patience = _Patience(incoming, getattr(chunks, "patience_seconds", 0.0))
     try:
         await answer.prepare(incoming)
         async for chunk in _while_wanted(incoming, chunks) if getattr(chunks, "is_foreign", False) else chunks:
+            patience.since = patience.now()
             await answer.write(chunk if isinstance(chunk, bytes) else orjson.dumps(chunk) + b"\n")
+            patience.since = 0.0
         await answer.write_eof()
     except ConnectionError:
         if incoming.transport is not None:
             incoming.transport.abort()  # what broke off must not look complete
         return answer
     finally:
+        patience.end()
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
     return answer
+
+
+class _Patience:
+    """With a client that takes nothing of what is written `since`: after so many seconds it is cut off; 0 is for ever."""
+
+    def __init__(self, incoming: web.BaseRequest, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.now, self._later = loop.time, loop.call_later
+        self.since = 0.0
+        self._incoming, self._seconds = incoming, seconds
+        self._timer = self._later(seconds, self._look) if seconds else None
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        if self.since and self.now() - self.since >= self._seconds:
+            if self._incoming.transport is not None:
+                self._incoming.transport.abort()
+            return
+        self._timer = self._later(self._seconds, self._look)
 
 
 async def _while_wanted(incoming: web.BaseRequest, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -378,7 +461,7 @@ async def _join(incoming: web.BaseRequest, response: Response, tunnel: Tunnel) -
     lines = [f"{name}: {value}\r\n" for name, value in response.headers.items()]
     transport.write(f"HTTP/1.1 101 Switching Protocols\r\n{''.join(lines)}\r\n".encode("utf-8", "surrogateescape"))
     await tunnel.join(incoming.protocol, transport)
-    return _Written()
+    return Written(101)
 
 
 class _Stream(web.StreamResponse):
@@ -393,20 +476,6 @@ class _Stream(web.StreamResponse):
 
 class _Sockets(_Stream, web.WebSocketResponse):
     """The same for a WebSocket."""
-
-
-class _Written(web.StreamResponse):
-    """An answer that was given already; the connection is not HTTP any more."""
-
-    def __init__(self) -> None:
-        super().__init__(status=101)
-        self.force_close()
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
 
 
 async def _upgrade(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamResponse:

@@ -4,11 +4,13 @@ Over HTTP bodies are bytes. In process a body may be an object tree (never mutat
 so that tests spare the encoding.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 Tree = dict[str, Any]
+
+CHUNK_BYTES = 128 * 1024
 
 
 class BodyTooLarge(Exception):
@@ -43,6 +45,7 @@ class Request:
     `others_seconds` is what whoever serves it waits for others, the last time until `others_until` (monotonic).
     `stream` is the body where it is passed on as it comes; `body` is empty then.
     `wants_stream` asks a client's transport for the answer's body as it comes, whatever the request.
+    `takes_pieces` is set by a listener: a long answer may then be `Pieces`.
     """
 
     method: str
@@ -58,6 +61,7 @@ class Request:
     others_until: float = 0.0
     stream: AsyncIterator[bytes] | None = None
     wants_stream: bool = False
+    takes_pieces: bool = False
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
@@ -67,10 +71,48 @@ class Request:
         return default
 
 
+class Pieces(AsyncIterator[bytes]):
+    """A long body of which others have parts too: it is never whole in memory. `length` is in bytes.
+
+    `ended` is called once it is written, or won't be.
+    """
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self.length = sum(map(len, parts))
+        self.ended: Callable[[], None] | None = None
+        self._chunks = grouped(parts)
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Nobody wants the rest."""
+        ended, self.ended = self.ended, None
+        if ended is not None:
+            ended()
+
+
+def grouped(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, small parts joined to chunks that are worth a write."""
+    some: list[bytes] = []
+    size = 0
+    for part in parts:
+        some.append(part)
+        size += len(part)
+        if size >= CHUNK_BYTES:
+            yield b"".join(some)
+            some, size = [], 0
+    if some:
+        yield b"".join(some)
+
+
 @dataclass(slots=True)
 class Response:
-    """`body` is bytes, a tree (in process only) or a stream of chunks (watch, log follow). A stream that has
-    `is_foreign` set is another server's, which is let go as soon as the client is gone.
+    """`body` is bytes, a tree (in process only), `Pieces` or a stream of chunks (watch, log follow). A stream that has
+    `is_foreign` set is another server's, which is let go as soon as the client is gone; with `patience_seconds`, a
+    client that takes nothing for so long is cut off.
 
     `headers` may be a multi-dictionary, where a header is repeated (Set-Cookie). `hijack` is set for upgrades
     (exec, attach: the listener hands it the WebSocket; proxies: a `tunnel.Tunnel`, joined to the connection).

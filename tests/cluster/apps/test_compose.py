@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.cluster.apps import compose, objects
+from sampan.cluster.apps.compose_files import Surroundings
 from sampan.cluster.apps.compose_values import ComposeError
 from sampan.cluster.apps.objects import Application
 
@@ -17,20 +19,23 @@ APP = Application("shop", "default")
 FILES = {"app.env": "# c\nexport A=1\nB='two words' # x\nC=\"l1\\nl2\"\nD=plain # c\nE\n", "site.conf": "listen 80\n"}
 
 
-def around(**variables: str) -> compose.Surroundings:
+KEY = b"the cluster's own"
+
+
+def around(variables: Mapping[str, str], key: bytes = KEY) -> Surroundings:
     def read(path: str) -> str:
         if path not in FILES:
             raise FileNotFoundError(2, "No such file or directory", path)
         return FILES[path]
 
-    return compose.Surroundings(variables, read, "/work/shop")
+    return Surroundings(variables, read, "/work/shop", key)
 
 
 def project(text: str, **variables: str) -> compose.Project:
-    tree, notes = compose.load(text, around(**variables))
+    tree, notes = compose.load(text, around(variables))
     asked = compose.builds(tree, APP.name)
     images = {service: f"{one.image}@sha256:1" for service, one in asked.items()}
-    found = compose.translate(tree, APP, images, around(**variables))
+    found = compose.translate(tree, APP, images, around(variables))
     found.notes[:0] = notes
     return found
 
@@ -230,6 +235,21 @@ def test_what_is_shared() -> None:
     assert other["spec"]["template"]["metadata"]["annotations"][objects.CONTENT] != before
 
 
+def test_what_is_said_of_a_secret_is_of_no_use_to_others() -> None:
+    """Pods bear the same mark as long as a Secret is the same, and who guesses its content can't tell by the mark."""
+    text = f"services: {{web: {{image: i, secrets: [word]}}}}\n{TOP}\n"
+
+    def mark(key: bytes) -> str:
+        given = around({"WORD": "w"}, key)
+        waves = compose.translate(compose.load(text, given)[0], APP, {}, given).waves
+        template = next(obj for obj in waves[-1] if obj["kind"] == "Deployment")["spec"]["template"]
+        found: str = template["metadata"]["annotations"][objects.CONTENT]
+        return found
+
+    assert mark(KEY) == mark(KEY) != mark(b"another")
+    assert mark(KEY) != objects.digest([objects.digest("w")])
+
+
 def test_dependencies() -> None:
     """Who is needed comes first; who is to complete is a Job, named by what it runs."""
     text = """services:
@@ -256,7 +276,7 @@ def test_builds() -> None:
     tree, _ = compose.load(
         "services:\n  a: {build: ./a}\n  b_b: {build: {context: b, dockerfile: D, target: t, args: {X: 1}}, image: 'b:2'}\n"
         "  c: {image: c}\n",
-        around(),
+        around({}),
     )
     assert compose.builds(tree, "shop") == {
         "a": compose.Build("shop-a", "./a", arguments=[]),

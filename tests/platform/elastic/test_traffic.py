@@ -9,7 +9,7 @@ EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop"
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop"
 
 
-def text(total: int, fast: int, slow: int, name: str = "web", family: str = "service") -> str:
+def text(total: int, fast: int, slow: int, name: str = "web", family: str = "service", under_way: int = 0) -> str:
     """`fast` took at most a tenth of a second, `slow` up to one."""
     labels = f'namespace="shop",{family}="{name}"' + (',kind="HTTPRoute"' if family == "route" else "")
     start = f"sampan_gateway_{family}_"
@@ -18,7 +18,7 @@ def text(total: int, fast: int, slow: int, name: str = "web", family: str = "ser
             f"# TYPE {start}requests_total counter",
             f'{start}requests_total{{{labels},code="2xx"}} {total - 1}',
             f'{start}requests_total{{{labels},code="5xx"}} 1',
-            f"{start}requests_in_flight{{{labels}}} 3",
+            f"{start}requests_in_flight{{{labels}}} {under_way}",
             f'{start}request_duration_seconds_bucket{{{labels},le="0.1"}} {fast}',
             f'{start}request_duration_seconds_bucket{{{labels},le="1"}} {fast + slow}',
             f'{start}request_duration_seconds_bucket{{{labels},le="+Inf"}} {fast + slow}',
@@ -205,3 +205,12 @@ def test_documents() -> None:
     listed = metrics_api.answer("/apis/external.metrics.k8s.io/v1beta1", {}, []).tree["resources"]
     assert {"sls_ingress_qps", "sls_ingress_latency_p99"} <= {entry["name"] for entry in listed}
     assert metrics_api.answer(f"{EXTERNAL}/sls_ingress_qps", {"labelSelector": "a b"}, BUSY).code == 400
+
+
+def test_what_is_under_way_is_traffic_too() -> None:
+    """A request that nobody has answered for long keeps the rate above nothing, and adds nothing to a greater one."""
+    key = ("Service", "shop", "web")
+    held = readings((0, text(9, 9, 0, under_way=3)), (60, text(9, 9, 0, under_way=3)))
+    busy = readings((0, text(0, 0, 0, under_way=3)), (60, text(120, 120, 0, under_way=3)))
+    found = [traffic.span(each, [key], 30) for each in (held, busy)]
+    assert [round(span.per_second, 3) for span in found if span is not None] == [0.05, 2.0]

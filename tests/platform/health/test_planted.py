@@ -76,4 +76,4 @@ def test_all_of_a_namespace(ground: Cluster) -> None:
         cluster.advance(60)
         found = planting.everything(cluster, "default")
     assert [each.subject for each in found] == ["deployment/web", "service/web"]
-    assert "service/web is stuck because of the same as deployment/web" in text.several(found, "namespace default")
+    assert "service/web is stuck because of the same as deployment/web" in text.several(found, "default")

@@ -9,8 +9,10 @@ import pytest
 from sampan.cli import asking
 from sampan.client.api import Client
 from sampan.cluster import diagnosis
+from sampan.kinds.apiextensions.custom_resource_definition import CUSTOMRESOURCEDEFINITION
+from sampan.kinds.apiregistration.api_service import APISERVICE
 from sampan.kinds.core.secret import SECRET
-from sampan.kinds.kind import NAMESPACED, Kind
+from sampan.kinds.kind import CLUSTER, NAMESPACED, Kind
 from sampan.platform.health import judge, text
 from sampan.platform.health.lookup import UNREADABLE, Known, ListOf
 from sampan.platform.health.verdict import Verdict
@@ -19,6 +21,7 @@ from sampan.web.message import Peer
 from tests.platform.health import planting
 
 SHIP = Kind("example.com", ("v1",), "Ship", "ships", NAMESPACED)
+FLEET = Kind("example.com", ("v1",), "Fleet", "fleets", CLUSTER)
 PENDING = """
 {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {nodeSelector: {no: where}, containers: [{name: web, image: web}]}}
 ---
@@ -40,12 +43,12 @@ class Closed:
         """There is nothing to close."""
 
 
-def over(objects: Mapping[Kind, list[dict[str, Any]]]) -> tuple[Verdict, ...]:
+def over(objects: Mapping[Kind, list[dict[str, Any]]], namespace: str = "default") -> tuple[Verdict, ...]:
     """All that is not healthy among these and nothing else."""
     answers: dict[Any, Any] = {}
     while True:
         look = Known(0.0, tuple(objects), answers)
-        found = judge.everything("default", look)
+        found = judge.everything(namespace, look)
         if not look.open:
             return found
         answers |= {q: tuple(objects.get(q.kind, ())) if isinstance(q, ListOf) else None for q in look.open}
@@ -60,9 +63,9 @@ def test_what_may_not_be_read_is_named() -> None:
         rule = functools.partial(judge.everything, "default")
         found, look = cluster.run(diagnosis.carry_out(client, rule, cluster.now.timestamp()))
     assert [each.subject for each in found] == ["pod/web"]
-    assert "does not exist" not in text.several(found, "namespace default", look.unread)
+    assert "does not exist" not in text.several(found, "default", look.unread)
     assert {"deployments in default", "nodes", "namespace/default"} <= set(look.unread)
-    assert text.several((), "namespace default", look.unread).startswith("everything that you may read is healthy")
+    assert text.several((), "default", look.unread).startswith("everything that you may read is healthy")
     assert "not looked at, for it can't be read: " in text.one(found[0], look.unread)
 
 
@@ -78,6 +81,28 @@ def test_an_odd_object_does_not_hide_the_others() -> None:
     fine = {"metadata": {"name": "b", "namespace": "default", "generation": 1}, "status": {"phase": "Failed"}}
     odd = {"metadata": {"name": "a", "namespace": "default", "generation": "x"}, "status": {"observedGeneration": 1}}
     assert [each.reason for each in over({SHIP: [odd, fine]})] == ["Failed", "NotUnderstood"]
+
+
+def test_what_is_in_no_namespace_is_seen_with_all_namespaces() -> None:
+    """Custom resources of the whole cluster, their definitions, and APIs that nobody serves; not in one namespace."""
+
+    def named(name: str, **condition: str) -> dict[str, Any]:
+        return {"metadata": {"name": name}, "status": {"conditions": [{"status": "False", **condition}]}}
+
+    since = {"lastTransitionTime": "1969-01-01T00:00:00Z"}
+    missing = named("v1.example.com", type="Available", reason="ServiceNotFound", message="no such service", **since)
+    objects = {
+        FLEET: [named("north", type="Ready", reason="Aground", **since), named("south", type="Ready", status="True")],
+        APISERVICE: [missing, named("v1.", type="Available", status="True")],
+        CUSTOMRESOURCEDEFINITION: [named("ships.example.com", type="NamesAccepted", reason="Conflict", **since)],
+    }
+    found = sorted((each.subject, each.reason) for each in over(objects, ""))
+    assert found == [
+        ("apiservice/v1.example.com", "ServiceNotFound"),
+        ("customresourcedefinition/ships.example.com", "Conflict"),
+        ("fleet/north", "Aground"),
+    ]
+    assert over(objects) == ()
 
 
 def test_words_do_nothing_to_a_terminal() -> None:

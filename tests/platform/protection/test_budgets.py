@@ -203,35 +203,40 @@ def test_a_target_of_another_kind_is_asked_for_its_scale() -> None:
     }
     mine = [pod(name, owned("apps.kruise.io/v1alpha1", "CloneSet", "web")) for name in "ab"]
     (asked,) = counted(*mine, budget(spec=target))[0].ask
-    assert asked == AskScale("apps.kruise.io/v1alpha1", "CloneSet", ("shop", "web"))
-    _, status = counted(*mine, budget(spec=target), answers={asked: {"spec": {"replicas": 2}}})
+    assert asked == AskScale("apps.kruise.io/v1alpha1", "CloneSet", ("shop", "web"), with_deletion=True)
+    _, status = counted(*mine, budget(spec=target), answers={asked: SCALE})
     assert (status["totalReplicas"], status["unavailableAllowed"]) == (2, 1)
+    assert counted(*mine, budget(spec=target), answers={asked: GOING})[1]["desiredAvailable"] == 0
     assert counted(*mine, budget(spec=target), answers={asked: None})[1]["desiredAvailable"] == 0
     failed, _ = counted(*mine, budget(spec=target), answers={asked: "no such kind"})
     assert (failed.events[0].reason, failed.again) == ("CalculateExpectedPodCountFailed", 300.0)
 
 
 CLONES = "apps.kruise.io/v1alpha1", "CloneSet"
-ASKED = AskScale(*CLONES, ("shop", "web"))
+ASKED = AskScale(*CLONES, ("shop", "web"), with_deletion=True)
+COUNTED = AskScale(*CLONES, ("shop", "web"))
 SCALE = {"metadata": {"uid": "CloneSet-web"}, "spec": {"replicas": 2}}
+GOING = {**SCALE, "metadata": {**SCALE["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
 
 
 @pytest.mark.parametrize(
     ("answer", "desired"),
-    [(SCALE, 1), (None, 0), ({**SCALE, "metadata": {"uid": "another"}}, 0)],
-    ids=["there", "gone", "another"],
+    [(SCALE, 1), (None, 0), ({**SCALE, "metadata": {"uid": "another"}}, 0), (GOING, 0)],
+    ids=["there", "gone", "another", "going"],
 )
 def test_pods_of_a_workload_that_cannot_be_watched(answer: Any, desired: int) -> None:
-    """They need not stay once it is gone, and it is looked at every half a minute, since nobody tells."""
+    """They need not stay once it is gone or goes, and it is looked at every half a minute, since nobody tells."""
     mine = [pod(name, owned(*CLONES, "web")) for name in "ab"]
     assert counted(*mine, budget())[0].ask == (ASKED,)
-    plan, status = counted(*mine, budget(), answers={ASKED: answer})
+    plan, status = counted(*mine, budget(), answers={ASKED: answer, COUNTED: answer})
     assert (status["desiredAvailable"], plan.again) == (desired, 30.0)
 
 
 def test_what_has_no_scale_is_not_taken_for_gone() -> None:
     """It is told, and tried again."""
-    plan, status = counted(pod("a", owned(*CLONES, "web")), budget(), answers={ASKED: "has no scale"})
+    plan, status = counted(
+        pod("a", owned(*CLONES, "web")), budget(), answers={ASKED: "has no scale", COUNTED: "has no scale"}
+    )
     assert ([event.reason for event in plan.events], status) == (["CalculateExpectedPodCountFailed"], {})
 
 

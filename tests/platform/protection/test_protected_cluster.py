@@ -221,3 +221,29 @@ def test_a_budget_that_says_nothing_is_refused(cluster: Cluster) -> None:
     with pytest.raises(ApiError, match="in conflict with other PodUnavailableBudget web"):
         cluster.create(other)
     assert [PODUNAVAILABLEBUDGET.plural] == ["podunavailablebudgets"]
+
+
+@pytest.mark.parametrize("by", ["targetRef", "selector"])
+def test_a_custom_workload_that_goes_holds_no_pods(by: str) -> None:
+    """It is there until somebody takes its finalizer away, and its pods may go at once all the same."""
+    spec = {**deployment()["spec"], "strategy": {"canary": {}}}
+    api, metadata = "argoproj.io/v1alpha1", {"name": "web", "finalizers": ["example.com/held"]}
+    target = {"targetRef": {"apiVersion": api, "kind": "Rollout", "name": "web"}}
+    which = target if by == "targetRef" else {"selector": {"matchLabels": {"app": "web"}}}
+    with Cluster(layers=["protection", "rollouts"]) as cluster:
+        cluster.apply({"apiVersion": api, "kind": "Rollout", "metadata": metadata, "spec": spec})
+        cluster.apply(
+            {
+                "apiVersion": PODUNAVAILABLEBUDGET.api_version,
+                "kind": "PodUnavailableBudget",
+                "metadata": {"name": "web"},
+                "spec": {**which, "maxUnavailable": 0},
+            }  # fmt: skip
+        )
+        cluster.wait_for("podunavailablebudget/web", lambda b: b.get("status", {}).get("currentAvailable") == 3)
+        name = cluster.list("pods")[0]["metadata"]["name"]
+        with pytest.raises(ApiError, match="pub unavailable allowed is negative"):
+            cluster.delete(f"pod/{name}")
+        cluster.delete("rollout/web")
+        cluster.wait_for("podunavailablebudget/web", lambda b: b["status"]["desiredAvailable"] == 0)
+        cluster.delete(f"pod/{name}")

@@ -5,13 +5,14 @@ understood is refused by name; what Kubernetes needs no words for, or can't do a
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from sampan.cluster.apps import compose_files, compose_service, objects
+from sampan.cluster.apps.compose_files import Surroundings
 from sampan.cluster.apps.compose_values import ComposeError, mapping, name_of
 from sampan.cluster.apps.objects import Application, Object
 from sampan.node.images.building import expansion
@@ -30,16 +31,6 @@ class Build:
     file: str = ""
     target: str = ""
     arguments: Sequence[tuple[str, str]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a file may refer to: variables, files (relative to its own folder), and that folder's absolute path."""
-
-    variables: Mapping[str, str]
-    read: Callable[[str], str]
-    """A file's text. OSError."""
-    folder: str
 
 
 @dataclass(slots=True)
@@ -90,7 +81,7 @@ def builds(tree: Object, project: str) -> dict[str, Build]:
 def translate(tree: Object, app: Application, images: Mapping[str, str], around: Surroundings) -> Project:
     """`images` are those that were built, by service, as pods name them. Raises ComposeError."""
     project = Project(app.name)
-    known = compose_files.known(tree, app, around.read, around.variables)
+    known = compose_files.known(tree, app, around)
     needs = {service: compose_service.needs(service, entry) for service, entry in _services(tree)}
     jobs = {other for wanted in needs.values() for other, condition in wanted.items() if condition == "done"}
     context = compose_service.Context(app, known, around.folder, around.read, around.variables, project.notes)

@@ -23,12 +23,24 @@ class Known:
     volumes: dict[str, str] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
     """Of configs and secrets, by the name here: what is in them."""
     objects: list[Object] = field(default_factory=list)
 
 
-def known(tree: Object, app: Application, read: Callable[[str], str], variables: Mapping[str, str]) -> Known:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a file may refer to: variables, files (relative to its own folder), and that folder's absolute path."""
+
+    variables: Mapping[str, str]
+    read: Callable[[str], str]
+    """A file's text. OSError."""
+    folder: str
+    key: bytes
+    """What fingerprints of contents are made with: nobody knows it who may not read Secrets."""
+
+
+def known(tree: Object, app: Application, around: Surroundings) -> Known:
     """Raises ComposeError."""
     found = Known()
     for name, entry in mapping(tree.get("volumes"), "volumes").items():
@@ -41,10 +53,10 @@ def known(tree: Object, app: Application, read: Callable[[str], str], variables:
             here = text(one.get("name") or _own(app, name, kind.removesuffix("s")))
             names[name] = here
             if one.get("external") in (None, False):
-                content = _content(one, where, read, variables)
+                content = _content(one, where, around.read, around.variables)
                 make = objects.config_map if kind == "configs" else objects.secret
                 found.objects.append(make(app, here, {name: content}))
-                found.digests[here] = objects.digest(content)
+                found.fingerprints[here] = objects.fingerprint(around.key, content)
     return found
 
 

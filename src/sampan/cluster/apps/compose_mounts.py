@@ -26,11 +26,11 @@ class Place:
 
 @dataclass(slots=True)
 class Mounted:
-    """A pod's volumes and its container's mounts; digests of what is in them; whether two pods would share a claim."""
+    """A pod's volumes and its container's mounts; fingerprints of what is in them; whether two pods would share a claim."""
 
     volumes: list[Object] = field(default_factory=list)
     mounts: list[Object] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
+    fingerprints: list[str] = field(default_factory=list)
     is_shared: bool = False
 
     def add(self, volume: Object, mount: Object) -> None:
@@ -131,8 +131,8 @@ def _stored(found: Mounted, one: Object, kind: tuple[str, str], known: dict[str,
     if what == "secrets":
         source = {"secret": {"secretName": here, "items": [item]}}
     found.add(source, {"mountPath": _absolute(path, where), "subPath": name, "readOnly": True})
-    if here in place.known.digests:
-        found.digests.append(place.known.digests[here])
+    if here in place.known.fingerprints:
+        found.fingerprints.append(place.known.fingerprints[here])
 
 
 def _mode(value: Any, where: str) -> int:

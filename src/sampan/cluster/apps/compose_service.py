@@ -72,8 +72,8 @@ def translate(service: str, entry: Object, context: Context, *, is_job: bool) ->
         pod["volumes"] = mounted.volumes
     deploy = mapping(entry.get("deploy"), f"{where}.deploy")
     annotations = _labels(entry, where)
-    if mounted.digests:
-        annotations[objects.CONTENT] = objects.digest(mounted.digests)
+    if mounted.fingerprints:
+        annotations[objects.CONTENT] = objects.digest(mounted.fingerprints)
     return Workload(
         name,
         container,

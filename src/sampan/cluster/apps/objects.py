@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,11 @@ NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 CONTENT = "sampan.dev/content"
-"""Annotation of pods: the digest of what they read from ConfigMaps and Secrets, so that a change rolls them."""
+"""Annotation of pods: a fingerprint of what they read from ConfigMaps and Secrets, so that a change rolls them."""
+SOURCE = "sampan.dev/source"
+"""Annotation: the compose file's name, `Containerfile`, or the image's name, that the object was deployed from."""
+FOLDER = "sampan.dev/source-folder"
+"""Annotation: a fingerprint of the folder's path, where the application has its name from the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,13 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What an application is called, and where it lives."""
+    """What an application is called, where it lives, and what it is deployed from."""
 
     name: str
     namespace: str
+    source: str = ""
+    folder: str = ""
+    """The fingerprint of its folder's path; "" where it was named, and so may come from any folder."""
 
 
 def workload(app: Application, what: Workload) -> list[Object]:
@@ -93,6 +101,13 @@ def secret(app: Application, name: str, data: Mapping[str, str]) -> Object:
     return _object(app, ("v1", "Secret"), name, {"data": encoded, "type": "Opaque"})
 
 
+def marks(app: Application) -> Object:
+    """The metadata that all objects of the application share."""
+    found: Object = {"labels": {INSTANCE: app.name, MANAGED_BY: "sampan"}}
+    annotations = {name: value for name, value in ((SOURCE, app.source), (FOLDER, app.folder)) if value}
+    return found | ({"annotations": annotations} if annotations else {})
+
+
 def namespace(name: str) -> Object:
     """The namespace, in case it is not there."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
@@ -112,8 +127,13 @@ def readiness(test: Sequence[str], check: Mapping[str, Any]) -> Object | None:
     return probe
 
 
+def fingerprint(key: bytes, content: str) -> str:
+    """The same for the same content; who has no key can't find out by it whether a guess of the content is right."""
+    return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()[:32]
+
+
 def digest(tree: Any) -> str:
-    """Short, and the same for the same content."""
+    """Short, and the same for the same content. It keeps nothing secret."""
     return hashlib.sha256(orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
@@ -141,9 +161,9 @@ def _service(app: Application, what: Workload) -> Object:
 
 
 def _labels(app: Application, name: str) -> Object:
-    return {NAME: name, INSTANCE: app.name, MANAGED_BY: "sampan"}
+    return {NAME: name, **marks(app)["labels"]}
 
 
 def _object(app: Application, kind: tuple[str, str], name: str, body: Object) -> Object:
-    meta = {"name": name, "namespace": app.namespace, "labels": _labels(app, name)}
+    meta = {"name": name, "namespace": app.namespace, **marks(app), "labels": _labels(app, name)}
     return {"apiVersion": kind[0], "kind": kind[1], "metadata": meta, **body}

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/horizonta
 from collections.abc import Sequence
 from typing import Any
 
+from sampan.kinds.feature_gates import HPA_SCALE_TO_ZERO
 from sampan.kinds.kind import STATUS, Kind, Object
 from sampan.kinds.parts import hpa_columns, hpa_rules, hpa_versions, numbers
 from sampan.meta.status import Cause
@@ -59,6 +60,19 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """Bounds, target, metrics and behaviour; status counts are not negative."""
+    return _causes(new, old, subresource, may_be_zero=False)
+
+
+def _validate_with_zero(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
+    """The same where the gate is open."""
+    return _causes(new, old, subresource, may_be_zero=True)
+
+
+GATED = {HPA_SCALE_TO_ZERO: {"validate": _validate_with_zero}}
+"""Hooks in place of the others where a feature gate is open."""
+
+
+def _causes(new: Object, old: Object | None, subresource: str, *, may_be_zero: bool) -> Sequence[Cause]:
     if subresource == "status":
         return numbers.negative_causes(new.get("status") or {}, "status", "currentReplicas", "desiredReplicas")
-    return hpa_rules.causes(new.get("spec") or {})
+    return hpa_rules.causes(new.get("spec") or {}, (old or {}).get("spec"), may_be_zero=may_be_zero)

@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/horizonta
 
 from collections.abc import Sequence
 
+from sampan.kinds.feature_gates import HPA_SCALE_TO_ZERO
 from sampan.kinds.kind import STATUS, Kind, Object
 from sampan.kinds.parts import hpa_columns, hpa_rules, hpa_versions, numbers
 from sampan.meta.status import Cause
@@ -38,6 +39,20 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """The rules of v2 for what it says in v2's words."""
+    return _causes(new, old, subresource, may_be_zero=False)
+
+
+def _validate_with_zero(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
+    """The same where the gate is open."""
+    return _causes(new, old, subresource, may_be_zero=True)
+
+
+GATED = {HPA_SCALE_TO_ZERO: {"validate": _validate_with_zero}}
+"""Hooks in place of the others where a feature gate is open."""
+
+
+def _causes(new: Object, old: Object | None, subresource: str, *, may_be_zero: bool) -> Sequence[Cause]:
     if subresource == "status":
         return numbers.negative_causes(new.get("status") or {}, "status", "currentReplicas", "desiredReplicas")
-    return hpa_rules.causes(hpa_versions.convert(new, hpa_versions.V2).get("spec") or {})
+    spec, before = (hpa_versions.convert(each or {}, hpa_versions.V2).get("spec") or {} for each in (new, old))
+    return hpa_rules.causes(spec, before, may_be_zero=may_be_zero)

@@ -22,15 +22,17 @@ _TARGETS = ("Utilization", "Value", "AverageValue")
 _SELECT = ("Disabled", "Max", "Min")
 _POLICIES = ("Percent", "Pods")
 _MAX_WINDOW, _MAX_PERIOD = 3600, 1800
+_NO_WAY_BACK = "must specify at least one Object or External metric to support scaling to zero replicas"
 _PER_POD = "must set either a target value for metric or a per-pod target"
 
 
-def causes(spec: Tree) -> list[Cause]:
-    """All that is wrong with an autoscaler's spec in its v2 form."""
+def causes(spec: Tree, old: Tree | None = None, *, may_be_zero: bool = False) -> list[Cause]:
+    """All that is wrong with an autoscaler's spec in its v2 form. One that had minReplicas 0 before may keep it."""
     found = []
     least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-    if least is not None and least < 1:
-        found.append(invalid_value("spec.minReplicas", least, "must be greater than or equal to 1"))
+    lowest = 0 if may_be_zero or (old or {}).get("minReplicas") == 0 else 1
+    if least is not None and least < lowest:
+        found.append(invalid_value("spec.minReplicas", least, f"must be greater than or equal to {lowest}"))
     if most < 1:
         found.append(invalid_value("spec.maxReplicas", most, "must be greater than 0"))
     if least is not None and most < least:
@@ -38,11 +40,18 @@ def causes(spec: Tree) -> list[Cause]:
     found += _reference_causes(spec.get("scaleTargetRef") or {}, "spec.scaleTargetRef")
     for index, metric in enumerate(spec.get("metrics") or ()):
         found += _metric_causes(metric, f"spec.metrics[{index}]")
+    if least == 0 and not has_outer_metric(spec):
+        found.append(forbidden_field("spec.metrics", _NO_WAY_BACK))
     for name in ("scaleUp", "scaleDown"):
         rules = (spec.get("behavior") or {}).get(name)
         if rules is not None:
             found += _rules_causes(rules, f"spec.behavior.{name}")
     return found
+
+
+def has_outer_metric(spec: Tree) -> bool:
+    """Whether it has one that there is without pods too."""
+    return any(metric.get("type") in ("Object", "External") for metric in spec.get("metrics") or ())
 
 
 def _reference_causes(reference: Tree, path: str) -> list[Cause]:

@@ -26,7 +26,7 @@ from sampan.platform.elastic import metrics_api, metrics_registration, traffic
 from sampan.platform.elastic.traffic import Reading
 from sampan.platform.layer import Around
 from sampan.web import certificates
-from sampan.web.certificates import Subject
+from sampan.web.certificates import AUTHORITY_YEARS, Subject
 from sampan.web.listener import Address, Listener
 from sampan.web.message import Request, Response
 
@@ -60,7 +60,9 @@ async def serve(around: Around) -> None:
     now = around.clock.now()
     authority = certificates.new_authority(f"{metrics_registration.NAME}-ca", now)
     subject = Subject(metrics_registration.NAME, (), (metrics_registration.HOST,))
-    listener = Listener(_Door(names, meter), _failed, _tls(certificates.issue(authority, subject, now), front))
+    listener = Listener(
+        _Door(names, meter), _failed, _tls(certificates.issue(authority, subject, now, AUTHORITY_YEARS), front)
+    )
     try:
         port = await listener.listen(Address(address, 0, free_bind=True))
         await _register(around, (address, port), authority.certificate)
@@ -79,6 +81,8 @@ class Meter:
         self._readings: deque[Reading] = deque(maxlen=MAX_READINGS)
         self._asked = asyncio.Event()
         self._asked_at = 0.0
+        self._latest: Reading | None = None
+        self._reading = asyncio.Lock()
 
     async def run(self) -> None:
         """Reads while anybody cares, and forgets when nobody does."""
@@ -88,7 +92,9 @@ class Meter:
                 self._readings.clear()
                 self._asked.clear()
                 await self._asked.wait()
-            await self._read()
+            reading = await self._read()
+            if reading is not None:
+                self._readings.append(reading)
             await clock.sleep(READ_SECONDS)
 
     async def handle(self, request: Request) -> Response:
@@ -96,30 +102,43 @@ class Meter:
         if "/namespaces/" in request.path:
             self._asked_at = self._around.clock.now()
             self._asked.set()
+            await self._look_again()
         found = metrics_api.answer(request.path, dict(request.query), self._recent())
         return Response(found.code, orjson.dumps(found.tree), {}, "application/json")
 
+    async def _look_again(self) -> None:
+        """Who asks is told of all that came before: a reading older than the question may not know of a new request."""
+        asked_at = self._around.clock.now()
+        async with self._reading:
+            if self._readings and (self._latest is None or self._latest.at < asked_at):
+                self._latest = await self._read()
+
     def _recent(self) -> list[Reading]:
         """Nothing where the gateway has said nothing for long."""
-        is_fresh = self._readings and self._around.clock.now() - self._readings[-1].at <= FRESH_SECONDS
-        return list(self._readings) if is_fresh else []
+        found = list(self._readings)
+        if found and self._latest is not None and self._latest.at > found[-1].at:
+            found.append(self._latest)
+        is_fresh = found and self._around.clock.now() - found[-1].at <= FRESH_SECONDS
+        return found if is_fresh else []
 
-    async def _read(self) -> None:
+    async def _read(self) -> Reading | None:
+        """What the gateway says now, with the time before it was asked; None where it says nothing."""
         around = self._around
+        at = around.clock.now()
         try:
             told = objects.annotations(await around.client.get(GATEWAYCLASS, CLASS))
         except (ApiError, TransportError):
-            return
+            return None
         address, port = told.get(PROXY_ADDRESS), told.get(METRICS_PORT, "80")
         if not address or around.fetch is None:
-            return
+            return None
         host = f"[{address}]" if ":" in address else address
         asked = AskHttp("GET", f"http://{host}:{port}/metrics", timeout_seconds=READ_SECONDS)
         answer = await around.fetch(asked)
         if isinstance(answer, HttpAnswer) and answer.code == 200:
-            self._readings.append(traffic.read(answer.text, around.clock.now()))
-        else:
-            LOG.warning("the gateway's metrics can't be read: %s", answer)
+            return traffic.read(answer.text, at)
+        LOG.warning("the gateway's metrics can't be read: %s", answer)
+        return None
 
 
 async def _front_proxy(around: Around) -> tuple[tuple[str, ...], str]:

@@ -1,5 +1,6 @@
 """Traffic: requests per second and how long they took, from two readings of a gateway's counters.
 
+There is some as long as one request is under way, however long it takes: those that wait for a pod are never overlooked.
 Readings are in the form that Prometheus reads. A counter that is smaller than it was began anew.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -20,9 +21,13 @@ _DURATION = "request_duration_seconds"
 
 @dataclass(slots=True)
 class Counters:
-    """`buckets` has how many requests took at most so many seconds, those of the smaller bounds included."""
+    """`buckets` has how many requests took at most so many seconds, those of the smaller bounds included.
+
+    `requests` are those that were answered, `under_way` those that are not yet.
+    """
 
     requests: float = 0.0
+    under_way: float = 0.0
     seconds: float = 0.0
     buckets: dict[float, float] = field(default_factory=dict)
 
@@ -37,7 +42,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What happened between two readings."""
+    """What happened between two readings. `requests` were answered, or are under way, if these are more."""
 
     seconds: float
     requests: float
@@ -74,6 +79,8 @@ def read(text: str, at: float) -> Reading:
         value = float(match[4])
         if match[2] == "requests_total":
             counters.requests += value
+        elif match[2] == "requests_in_flight":
+            counters.under_way += value
         elif match[2] == f"{_DURATION}_sum":
             counters.seconds += value
         elif match[2] == f"{_DURATION}_bucket":
@@ -105,7 +112,7 @@ def span(readings: Sequence[Reading], keys: Sequence[Key], seconds: float) -> Sp
         now, before = last.counters[key], first.counters.get(key, Counters())
         if now.requests < before.requests:
             before = Counters()
-        requests += now.requests - before.requests
+        requests += max(now.requests - before.requests, now.under_way)
         took += max(now.seconds - before.seconds, 0.0)
         for bound, count in now.buckets.items():
             buckets[bound] = buckets.get(bound, 0.0) + max(count - before.buckets.get(bound, 0.0), 0.0)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from sampan.kinds.apiextensions.custom_resource_definition import CUSTOMRESOURCEDEFINITION
+from sampan.kinds.apiregistration.api_service import APISERVICE
 from sampan.kinds.apps.daemon_set import DAEMONSET
 from sampan.kinds.apps.deployment import DEPLOYMENT
 from sampan.kinds.apps.replica_set import REPLICASET
@@ -64,6 +66,7 @@ RULES: dict[Kind, Rule] = {
     PODDISRUPTIONBUDGET: budgets.judge,
 }
 WORKLOADS = (DEPLOYMENT, STATEFULSET, DAEMONSET, CRONJOB, JOB, REPLICATIONCONTROLLER, REPLICASET, POD)
+SHARED = (NODE, NAMESPACE, PERSISTENTVOLUME, APISERVICE, CUSTOMRESOURCEDEFINITION)
 OTHERS = (SERVICE, INGRESS, PERSISTENTVOLUMECLAIM, HORIZONTALPODAUTOSCALER, PODDISRUPTIONBUDGET)
 
 
@@ -85,10 +88,16 @@ def one(kind: Kind, name: str, namespace: str, look: Lookup) -> Verdict | None:
 
 
 def everything(namespace: str, look: Lookup) -> tuple[Verdict, ...]:
-    """All that is not healthy in a namespace, the worst first; what others own is told with its owner."""
+    """All that is not healthy in a namespace, the worst first; what others own is told with its owner.
+
+    With "" in the whole cluster: also what is in no namespace: nodes, volumes, APIs, and custom resources of that kind.
+    """
+    kinds = (*WORKLOADS, *OTHERS, *_custom_kinds(look))
+    if not namespace:
+        return _bad(_of_kinds((*SHARED, *_custom_kinds(look, namespaced=False), *kinds), "", look))
     space = look.get(NAMESPACE, namespace)
     found = [_tried(space, NAMESPACE, look)] if space is not None else []
-    return _bad([*found, *_of_kinds((*WORKLOADS, *OTHERS, *_custom_kinds(look)), namespace, look)])
+    return _bad([*found, *_of_kinds(kinds, namespace, look)])
 
 
 def workloads_of(namespace: str, look: Lookup) -> tuple[Verdict, ...]:
@@ -133,11 +142,10 @@ def _kind(child: Object) -> Kind:
     return next(kind for kind in customs.CHILDREN if kind.name == child["kind"])
 
 
-def _custom_kinds(look: Lookup) -> list[Kind]:
-    """Namespaced kinds that somebody has added, which can be listed."""
-    own = [
-        kind for kind in getattr(look, "kinds", ()) if "." in kind.group and kind.namespaced and "list" in kind.verbs
-    ]
+def _custom_kinds(look: Lookup, *, namespaced: bool = True) -> list[Kind]:
+    """Kinds that somebody has added, which can be listed."""
+    there = [kind for kind in getattr(look, "kinds", ()) if kind.namespaced is namespaced]
+    own = [kind for kind in there if "." in kind.group and "list" in kind.verbs]
     return [kind for kind in own if not kind.group.endswith(".k8s.io") or kind.group.startswith("gateway.")]
 
 

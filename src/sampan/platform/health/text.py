@@ -42,23 +42,29 @@ def _headline(verdict: Verdict) -> str:
     return f"{said}{root.subject}: {root.message} ({root.reason})"
 
 
-def several(verdicts: Sequence[Verdict], where: str, unread: Sequence[str] = ()) -> str:
-    """Each that is not healthy, with its next step; causes that several share are told once."""
+def several(verdicts: Sequence[Verdict], namespace: str, unread: Sequence[str] = ()) -> str:
+    """Each that is not healthy, with its next step; causes that several share are told once.
+
+    With the namespace "" they are those of the whole cluster, and each is said with its own.
+    """
+    where = f"namespace {namespace}" if namespace else "all namespaces"
     if not verdicts:
         what = "everything that you may read" if unread else "everything"
         return _joined([f"{what} is healthy in {where}", *_unread(unread)])
     lines, seen = [f"{len(verdicts)} not healthy in {where}:"], dict[tuple[str, ...], str]()
     for verdict in verdicts:
         root = verdict.root
-        key = (_place(verdict), root.subject, root.reason, root.message)
+        key = (root.namespace, _place(verdict), root.subject, root.reason, root.message)
+        home = f"{verdict.namespace}: " if verdict.namespace and not namespace else ""
         lines.append("")
         if key in seen:
-            lines.append(f"{verdict.subject} {HOW[verdict.state]} because of the same as {seen[key]}")
+            lines.append(f"{home}{verdict.subject} {HOW[verdict.state]} because of the same as {seen[key]}")
             continue
-        seen[key] = verdict.subject
-        lines.append(headline(verdict))
+        seen[key] = f"{home}{verdict.subject}"
+        lines.append(f"{home}{headline(verdict)}")
         lines += [f"  {step}" for step in verdict.steps[:2]]
-    return _joined([*lines, "", "More about one of them: sampan why KIND/NAME", *_unread(unread)])
+    more = "More about one of them: sampan why KIND/NAME" + ("" if namespace else " -n NAMESPACE")
+    return _joined([*lines, "", more, *_unread(unread)])
 
 
 def hidden(unread: Sequence[str]) -> str:

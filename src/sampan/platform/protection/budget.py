@@ -33,7 +33,7 @@ def covers(budget: Object, p: Object, view: View) -> bool:
     """Whether the budget is about the pod. An empty selector is about none, and so is one that cannot be read."""
     spec = budget.get("spec") or {}
     if (target := spec.get("targetRef")) is not None:
-        return any(is_reference(target, owner) for owner in _owners(p, view))
+        return any(is_reference(target, owner) for owner in owners(p, view))
     try:
         selector = selectors.from_label_selector(spec.get("selector"))
     except ValueError:
@@ -47,7 +47,7 @@ def is_reference(target: Object, owner: Object) -> bool:
     return first == second and (target.get("kind"), target.get("name")) == (owner.get("kind"), owner.get("name"))
 
 
-def _owners(p: Object, view: View) -> list[Object]:
+def owners(p: Object, view: View) -> list[Object]:
     """The pod's controller, and the controller of that if it is a ReplicaSet."""
     direct = objects.controller_of(p)
     if direct is None:

@@ -57,7 +57,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     noted = _noted(budget, members, now)
     events += [_not_deleted(budget, p) for p in noted.overdue]
     status = _status(budget, members, (expected.count, int(desired)), noted)
-    again = sooner(noted.again, LOOK_SECONDS) if _is_asked(budget, members) else noted.again
+    again = sooner(noted.again, LOOK_SECONDS) if _is_asked(view, budget, members) else noted.again
     return plan(decorate.status(PODUNAVAILABLEBUDGET, budget, status), events=events, again=again)
 
 
@@ -68,11 +68,14 @@ def _expected(view: View, budget: Object, members: Sequence[Object]) -> Expected
         return Expected(said)
     target = (budget.get("spec") or {}).get("targetRef")
     if target is None:
+        first = tuple(dict.fromkeys(question for p in members for question in _open_questions(view, p)))
+        if first:
+            return Expected(ask=first)
         return expected_pods.expected(view, [p for p in members if not _is_forsaken(view, p)])
     if not (target.get("kind") and target.get("name")):
         return Expected(failure="spec.targetRef names no workload")
     key = objects.namespace(budget), target["name"]
-    kind = next((k for k in expected_pods.READS if _is_of(k, target)), None)
+    kind = _built_in(target)
     if kind is not None:
         found = view.get(kind, key)
         return Expected(0 if found is None or objects.is_deleting(found) else _replicas(found))
@@ -82,7 +85,8 @@ def _expected(view: View, budget: Object, members: Sequence[Object]) -> Expected
         return Expected(ask=(asked,))
     if isinstance(scale, str):
         return Expected(failure=scale)
-    return Expected(0 if scale is None else int((scale.get("spec") or {}).get("replicas") or 0))
+    is_gone = scale is None or objects.is_deleting(scale)
+    return Expected(0 if is_gone else int((scale.get("spec") or {}).get("replicas") or 0))
 
 
 def _is_of(kind: Kind, reference: Object) -> bool:
@@ -94,32 +98,41 @@ def _replicas(workload: Object) -> int:
     return 1 if wanted is None else int(wanted)
 
 
+def _open_questions(view: View, p: Object) -> list[AskScale]:
+    """What has to be asked about the pod's workloads first."""
+    asked = [_question(owner, objects.namespace(p)) for owner in budgets.owners(p, view) if _built_in(owner) is None]
+    return [question for question in asked if view.answer(question) is UNANSWERED]
+
+
 def _is_forsaken(view: View, p: Object) -> bool:
-    """Whether the pod's workload is gone or goes, so far as it is known."""
-    owner = objects.controller_of(p)
-    if owner is None:
+    """Whether the pod's workload, or the one above that, is gone or goes, so far as it is known."""
+    return any(_is_going(view, owner, objects.namespace(p)) for owner in budgets.owners(p, view))
+
+
+def _is_going(view: View, owner: Object, namespace: str) -> bool:
+    kind = _built_in(owner)
+    found = view.get(kind, (namespace, owner["name"])) if kind else view.answer(_question(owner, namespace))
+    if isinstance(found, str):
         return False
-    kind = next((k for k in expected_pods.READS if _is_of(k, owner)), None)
-    if kind is not None:
-        found = view.get(kind, (objects.namespace(p), owner["name"]))
-    else:
-        found = view.answer(_question(owner, objects.namespace(p)))
-        if found is UNANSWERED or isinstance(found, str):
-            return False
     return found is None or objects.uid(found) != owner.get("uid") or objects.is_deleting(found)
 
 
+def _built_in(reference: Object) -> Kind | None:
+    return next((kind for kind in expected_pods.READS if _is_of(kind, reference)), None)
+
+
 def _question(reference: Object, namespace: str) -> AskScale:
-    return AskScale(reference.get("apiVersion") or "v1", reference["kind"], (namespace, reference["name"]))
+    key = namespace, reference["name"]
+    return AskScale(reference.get("apiVersion") or "v1", reference["kind"], key, with_deletion=True)
 
 
-def _is_asked(budget: Object, members: Sequence[Object]) -> bool:
+def _is_asked(view: View, budget: Object, members: Sequence[Object]) -> bool:
     """Whether the number depends on a workload that cannot be watched."""
     if budgets.total(budget) is not None:
         return False
     target = (budget.get("spec") or {}).get("targetRef")
-    owners = [target] if target is not None else [objects.controller_of(p) for p in members]
-    return any(owner is not None and not any(_is_of(k, owner) for k in expected_pods.READS) for owner in owners)
+    named = [target] if target is not None else [owner for p in members for owner in budgets.owners(p, view)]
+    return any(_built_in(owner) is None for owner in named)
 
 
 def _desired(spec: Object, expected: int) -> int | str:

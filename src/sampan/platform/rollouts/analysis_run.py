@@ -6,7 +6,7 @@ https://argo-rollouts.readthedocs.io/en/stable/features/analysis/
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sampan.control import own
@@ -73,7 +73,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     if text := rules.wrong(run, metrics):
         return _ended(look, ERROR, f"The AnalysisRun is invalid: {text}")
     for place, metric in enumerate(metrics):
-        if text := providers.wrong(metric) or measuring.wrong(metric) or _unknown(metric):
+        if text := providers.wrong(metric) or measuring.wrong(metric) or _unknown(metric) or _foreign(look, metric):
             return _ended(look, ERROR, f"The AnalysisRun is invalid: spec.metrics[{place}].{text}")
     for metric in metrics:
         _measure(look, metric)
@@ -85,6 +85,15 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
 def _unknown(metric: Object) -> str:
     found = next((name for name in _UNKNOWN if metric.get(name)), "")
     return f"{found}: is not supported" if found else ""
+
+
+def _foreign(look: Look, metric: Object) -> str:
+    """What happens in other namespaces is not told to this one."""
+    given = metric["provider"].get("plugin", {}).get(gateway_metrics.PLUGIN, {})
+    own_namespace = objects.namespace(look.run)
+    if given.get("namespace") in (None, "", own_namespace):
+        return ""
+    return f"provider.plugin[{gateway_metrics.PLUGIN}].namespace: must be the analysis' own, {own_namespace}"
 
 
 def _metrics(look: Look) -> list[Object]:
@@ -149,7 +158,7 @@ def _measure(look: Look, metric: Object) -> None:
     if providers.name(metric) == "plugin":
         _measure_by_gateway(look, metric, last if is_running else None)
         return
-    question = providers.question(metric)
+    question = replace(providers.question(metric), namespace=objects.namespace(look.run))
     if look.waiting_seconds and look.waiting_seconds + question.timeout_seconds > _LOOK_SECONDS:
         return  # others' analyses come first: it stays due
     look.waiting_seconds += question.timeout_seconds
@@ -203,8 +212,7 @@ def _counters(look: Look, given: Object) -> gateway_metrics.Counters | str | Non
         return None
     if isinstance(answer, str) or answer.code != 200:
         return answer if isinstance(answer, str) else f"received non 2xx response code: {answer.code}"
-    namespace = str(given.get("namespace") or objects.namespace(look.run))
-    return gateway_metrics.counters(answer.text, namespace, str(given["service"]))
+    return gateway_metrics.counters(answer.text, objects.namespace(look.run), str(given["service"]))
 
 
 def _judged(metric: Object, question: AskHttp, answer: Any) -> Object:

@@ -14,6 +14,14 @@ Tree = dict[str, Any]
 
 def allows(rule: Tree, attributes: Attributes) -> bool:
     """Whether the rule gives what is asked."""
+    names = rule.get("resourceNames")
+    if attributes.is_resource and names and attributes.name not in names:
+        return False
+    return allows_some(rule, attributes)
+
+
+def allows_some(rule: Tree, attributes: Attributes) -> bool:
+    """Whether the rule gives what is asked for some name."""
     verbs = rule.get("verbs") or ()
     if attributes.verb not in verbs and "*" not in verbs:
         return False
@@ -21,9 +29,6 @@ def allows(rule: Tree, attributes: Attributes) -> bool:
         return any(_path_matches(pattern, attributes.path) for pattern in rule.get("nonResourceURLs") or ())
     groups = rule.get("apiGroups") or ()
     if attributes.group not in groups and "*" not in groups:
-        return False
-    names = rule.get("resourceNames")
-    if names and attributes.name not in names:
         return False
     return _resource_matches(rule.get("resources") or (), attributes.full_resource, attributes.subresource)
 

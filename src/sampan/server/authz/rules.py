@@ -18,6 +18,9 @@ Tree = dict[str, Any]
 Subject = tuple[str, str]
 ObjectKey = tuple[str, str, str]
 
+MAX_ASKED, MAX_NEAR = 4096, 1 << 15
+"""So many questions are remembered, and so many rules for all of them."""
+
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
@@ -36,6 +39,8 @@ class Rules:
         self._roles: dict[ObjectKey, list[Tree]] = {}
         self._bindings: dict[ObjectKey, list[Subject]] = {}
         self._grants: dict[str, dict[Subject, dict[ObjectKey, Grant]]] = {}
+        self._asked: dict[tuple[Any, ...], list[tuple[Grant, Tree]]] = {}
+        self._near_count = 0
 
     @classmethod
     def from_objects(cls, roles: Iterable[Tree], bindings: Iterable[Tree]) -> "Rules":
@@ -47,6 +52,7 @@ class Rules:
 
     def update(self, obj: Tree) -> None:
         """Takes in a new or changed role or binding; `obj` carries its kind."""
+        self._forget_asked()
         key = (obj["kind"], *objects.key(obj))
         if obj["kind"] in {"Role", "ClusterRole"}:
             self._roles[key] = obj.get("rules") or []
@@ -64,16 +70,38 @@ class Rules:
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Forgets a deleted role or binding."""
+        self._forget_asked()
         key = (kind, namespace, name)
         self._roles.pop(key, None)
         self._unbind(key)
 
     def allowed(self, user: User, attributes: Attributes) -> Decision:
         """Whether any binding of the user's gives this; the reason names the first that does."""
-        for grant, rule in self.rules_of(user, attributes.namespace):
+        for grant, rule in self._near(user, attributes):
             if matching.allows(rule, attributes):
                 return Decision(allowed=True, reason=_reason(grant))
         return DENIED
+
+    def _near(self, user: User, attributes: Attributes) -> Iterable[tuple[Grant, Tree]]:
+        """The user's rules that may give this, by all but the object's name; remembered until a rule or binding changes."""
+        if not attributes.is_resource:
+            return self.rules_of(user, attributes.namespace)
+        asked = (
+            user.name, user.groups, attributes.namespace,
+            attributes.verb, attributes.group, attributes.resource, attributes.subresource,
+        )  # fmt: skip
+        near = self._asked.get(asked)
+        if near is None:
+            if len(self._asked) >= MAX_ASKED or self._near_count >= MAX_NEAR:
+                self._forget_asked()
+            rules = self.rules_of(user, attributes.namespace)
+            near = self._asked[asked] = [each for each in rules if matching.allows_some(each[1], attributes)]
+            self._near_count += len(near)
+        return near
+
+    def _forget_asked(self) -> None:
+        self._asked.clear()
+        self._near_count = 0
 
     def rules_of(self, user: User, namespace: str) -> Iterator[tuple[Grant, Tree]]:
         """Every rule the user has cluster-wide, then those in the namespace."""

@@ -4,6 +4,9 @@
 a fair queue for one. Every ticket is handed back by `done`. A level lends seats that it does not use to
 the others; what it is assured of is never lent.
 
+What computes at once never holds a seat while another comes. So a level also gives only so many seats in
+one turn of the event loop: who floods it by many connections queues for the turns, and others pass.
+
 https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
 """
 
@@ -30,6 +33,7 @@ WAIT_SECONDS = 15.0
 OBJECTS_PER_SEAT = 100
 MAX_SEATS = 10
 MAX_ROUTES = 8192
+SEATS_PER_TURN = 64
 TEXT = "too many requests, please try again later."
 
 Tree = dict[str, Any]
@@ -58,11 +62,11 @@ class Route:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """Seats that a request holds. `queue` is where it waited, if it did, `since` (monotonic) its start there."""
+    """Seats that a request holds. `waited` is where and as whom it waited, if it did; it began `since` (monotonic)."""
 
     route: Route
     seats: int = 1
-    queue: Queue | None = None
+    waited: tuple[Queue, Waiter] | None = None
     since: float = 0.0
 
 
@@ -85,6 +89,8 @@ class Flow:
         self.waiting = 0
         self.rejected: dict[tuple[str, str, str], int] = {}
         self.waits: Callable[[Route, float], None] | None = None
+        self._soon: Callable[[Callable[[], None]], object] | None = None
+        self._begun: list[Level] = []
         self.rebuild()
 
     def start(self, cache: Cache, kinds: tuple[Kind, Kind], count: Callable[[RequestInfo], int]) -> None:
@@ -93,6 +99,7 @@ class Flow:
         `count` says how many objects there are of the resource that is asked for, as an estimate of a list's work.
         """
         self.count = count
+        self.take_turns()
         for kind, take in zip(kinds, (self.take_schema, self.take_level), strict=True):
             kept = cache.of(kind)
             for item in kept.range():
@@ -100,30 +107,26 @@ class Flow:
             kept.listen(partial(self._changed, take))
         self.rebuild()
 
+    def take_turns(self) -> None:
+        """From now on only so much begins in one turn of the event loop that runs."""
+        self._soon = asyncio.get_running_loop().call_soon
+
     def admit(self, user: User, info: RequestInfo, seats: int = 1) -> Ticket | None:
         """A ticket, None when the request has to `wait`."""
-        key = (
-            user.name, user.groups, info.verb, info.group, info.resource, info.subresource,
-            info.namespace if info.is_resource else info.path,
-        )  # fmt: skip
-        route = self._routes.get(key)
-        if route is None:
-            route = self._classify(key, user, info)
+        route = self._route_of(user, info)
         level = route.level
         if level.is_exempt:
             level.seats += seats
-        elif level.waiting or not self._has_room(level, seats):
+        elif level.waiting or not self._has_room(level, seats, level.limits.spare):
             return None
         else:
-            level.seats += seats
-            self.busy += seats
+            self._take(level, seats)
         route.dispatched += 1
         return route.single if seats == 1 else Ticket(route, seats)
 
     async def wait(self, user: User, info: RequestInfo, seats: int = 1) -> Ticket:
         """A ticket, after its turn has come. Raises ApiError 429 when the queue is full, or the wait too long."""
-        self._freshen()
-        route = self._by_schema[self._schema(user, info).name]
+        route = self._route_of(user, info)
         level = route.level
         number = levels.flow_hash(route.schema.name, route.schema.flow(user, info))
         waiter = Waiter(seats, number, asyncio.get_running_loop().create_future())
@@ -135,7 +138,8 @@ class Flow:
         since = self._clock.monotonic()
         self._dispatch()
         try:
-            queue = await asyncio.wait_for(asyncio.shield(waiter.seat), self._wait_seconds)
+            async with asyncio.timeout(self._wait_seconds):
+                queue = await waiter.seat
         except TimeoutError:
             self._abandon(route, waiter)
             raise self._refuse(route, "time-out") from None
@@ -146,7 +150,7 @@ class Flow:
         if self.waits is not None:
             self.waits(route, now - since)
         route.dispatched += 1
-        return Ticket(route, seats, queue, now)
+        return Ticket(route, seats, (queue, waiter), now)
 
     def done(self, ticket: Ticket) -> None:
         """The request needs its seats no longer."""
@@ -155,8 +159,8 @@ class Flow:
         if level.is_exempt:
             return
         self.busy -= seats
-        if ticket.queue is not None:
-            level.served(ticket.queue, seats, self._clock.monotonic() - ticket.since)
+        if ticket.waited is not None:
+            level.served(*ticket.waited, self._clock.monotonic() - ticket.since)
         if self.waiting:
             self._dispatch()
 
@@ -181,16 +185,38 @@ class Flow:
 
     # Seats
 
-    def _has_room(self, level: Level, seats: int) -> bool:
-        """Whether the level may take so many seats more. A wide request needs only the first to be free."""
+    def _has_room(self, level: Level, seats: int, spare: int = 0) -> bool:
+        """Whether the level may take so many seats more, and the spare ones. A wide request needs only the first to be free."""
         taken, limits = level.seats, level.limits
-        if taken < level.assured:
+        if level.begun >= SEATS_PER_TURN and limits.queues:
+            return False
+        if taken + spare < level.assured:
             return True
         if self.busy >= self.total and taken:
             return False
-        if taken < limits.nominal or not taken:
+        if taken + spare < limits.nominal or not taken:
             return True
-        return taken + seats <= limits.nominal + limits.borrowing and self._lendable(level) >= seats
+        taken += spare
+        return taken + seats <= limits.nominal + limits.borrowing and self._lendable(level) >= seats + spare
+
+    def _take(self, level: Level, seats: int) -> None:
+        level.seats += seats
+        self.busy += seats
+        if self._soon is None:
+            return
+        if not self._begun:
+            self._soon(self._next_turn)
+        if not level.begun:
+            self._begun.append(level)
+        level.begun += seats
+
+    def _next_turn(self) -> None:
+        """Whatever else the event loop had to do has had its turn."""
+        for level in self._begun:
+            level.begun = 0
+        self._begun = []
+        if self.waiting:
+            self._dispatch()
 
     def _lendable(self, borrower: Level) -> int:
         """Seats that other levels do not use and may lend, less those that are borrowed already."""
@@ -213,27 +239,31 @@ class Flow:
                     progress = True
 
     def _seat_one(self, level: Level) -> bool:
-        found = level.head()
+        found = next((head for head in level.heads() if self._may_sit(level, head[1])), None)
         if found is None:
             return False
         queue, waiter = found
-        if not level.is_exempt and not self._has_room(level, waiter.seats):
-            return False
         level.seat(queue)
         self.waiting -= 1
-        if waiter.seat.done():
-            queue.executing -= waiter.seats
+        if waiter.seat.done():  # it was given up
+            level.rose(queue, waiter)
             return True
-        level.seats += waiter.seats
-        if not level.is_exempt:
-            self.busy += waiter.seats
+        if level.is_exempt:
+            level.seats += waiter.seats
+        else:
+            self._take(level, waiter.seats)
         waiter.seat.set_result(queue)
         return True
+
+    def _may_sit(self, level: Level, waiter: Waiter) -> bool:
+        if level.is_exempt or waiter.seat.done():
+            return True
+        return self._has_room(level, waiter.seats, level.limits.spare if level.has_seat(waiter) else 0)
 
     def _abandon(self, route: Route, waiter: Waiter) -> None:
         """Somebody who waits no longer; a seat that came at the last moment is given back."""
         if waiter.seat.done() and not waiter.seat.cancelled() and waiter.seat.exception() is None:
-            self.done(Ticket(route, waiter.seats, waiter.seat.result(), self._clock.monotonic()))
+            self.done(Ticket(route, waiter.seats, (waiter.seat.result(), waiter), self._clock.monotonic()))
             return
         waiter.seat.cancel()
         before = route.level.waiting
@@ -248,6 +278,14 @@ class Flow:
         return error
 
     # Classification
+
+    def _route_of(self, user: User, info: RequestInfo) -> Route:
+        key = (
+            user.name, user.groups, info.verb, info.group, info.resource, info.subresource,
+            info.namespace if info.is_resource else info.path,
+        )  # fmt: skip
+        route = self._routes.get(key)
+        return self._classify(key, user, info) if route is None else route
 
     def _classify(self, key: Key, user: User, info: RequestInfo) -> Route:
         self._freshen()

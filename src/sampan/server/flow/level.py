@@ -2,7 +2,7 @@
 
 Each flow is dealt a hand of queues, and waits in the shortest of them, so that a flow that floods fills
 few queues and most others share none with it. Of the queues with waiting requests, the one that has had
-the least service so far goes first.
+the least service so far goes first. The last few seats are kept for flows that have none.
 
 https://kubernetes.io/docs/concepts/cluster-administration/flow-control/#queuing
 """
@@ -19,11 +19,15 @@ Tree = dict[str, Any]
 DEFAULT_SHARES = 30
 DEFAULT_QUEUES, DEFAULT_HAND, DEFAULT_LENGTH = 64, 8, 50
 EXPECTED_SECONDS = 0.003
+SPARE_PART = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a level may do. `queues` 0 means that nobody waits: what finds no seat is refused."""
+    """What a level may do. `queues` 0 means that nobody waits: what finds no seat is refused.
+
+    `spare` are the seats that only a flow without a seat gets.
+    """
 
     is_exempt: bool = False
     nominal: int = 0
@@ -32,6 +36,7 @@ class Limits:
     queues: int = 0
     hand: int = 0
     length: int = 0
+    spare: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -55,16 +60,23 @@ class Queue:
 
 
 class Level:
-    """`seats` are taken now; `waiting` requests are in its queues, which are there once anybody had to wait."""
+    """`seats` are taken now; `waiting` requests are in its queues, which are there once anybody had to wait.
 
-    __slots__ = ("assured", "is_exempt", "limits", "name", "queues", "seats", "service", "uid", "waiting")
+    `begun` is how many seats were given in this turn of the event loop.
+    """
+
+    __slots__ = (
+        "_seated", "assured", "begun", "is_exempt", "limits", "name", "queues", "seats", "service", "uid", "waiting",
+    )  # fmt: skip
 
     def __init__(self, name: str, uid: str, limits: Limits) -> None:
         self.name = name
         self.seats = 0
         self.waiting = 0
+        self.begun = 0
         self.service = 0.0
         self.queues: list[Queue] = []
+        self._seated: dict[int, int] = {}  # seats that the flows have which had to wait for them
         self.set(uid, limits)
 
     def set(self, uid: str, limits: Limits) -> None:
@@ -96,10 +108,14 @@ class Level:
                 self.waiting -= 1
                 return
 
-    def head(self) -> tuple[Queue, Waiter] | None:
-        """Who is next."""
-        queue = min((q for q in self.queues if q.waiting), key=lambda q: q.service, default=None)
-        return None if queue is None else (queue, queue.waiting[0])
+    def heads(self) -> list[tuple[Queue, Waiter]]:
+        """The first of each queue; who is next is first."""
+        queues = sorted((q for q in self.queues if q.waiting), key=lambda q: q.service)
+        return [(queue, queue.waiting[0]) for queue in queues]
+
+    def has_seat(self, waiter: Waiter) -> bool:
+        """Whether others of the waiter's flow have one, as far as they had to wait for it."""
+        return waiter.hash in self._seated
 
     def seat(self, queue: Queue) -> Waiter:
         """Gives the queue's first request its seats. What it will cost is guessed; `served` corrects it."""
@@ -109,12 +125,22 @@ class Level:
         self.service = queue.service
         queue.service += waiter.seats * EXPECTED_SECONDS
         queue.executing += waiter.seats
+        self._seated[waiter.hash] = self._seated.get(waiter.hash, 0) + waiter.seats
         return waiter
 
-    def served(self, queue: Queue, seats: int, seconds: float) -> None:
+    def served(self, queue: Queue, waiter: Waiter, seconds: float) -> None:
         """A queued request ended after so long."""
-        queue.executing -= seats
-        queue.service += seats * (seconds - EXPECTED_SECONDS)
+        self.rose(queue, waiter)
+        queue.service += waiter.seats * (seconds - EXPECTED_SECONDS)
+
+    def rose(self, queue: Queue, waiter: Waiter) -> None:
+        """It has its seats no more."""
+        queue.executing -= waiter.seats
+        left = self._seated.get(waiter.hash, 0) - waiter.seats
+        if left > 0:
+            self._seated[waiter.hash] = left
+        else:
+            self._seated.pop(waiter.hash, None)
 
     def _put(self, waiter: Waiter) -> None:
         queue = self._shortest(waiter.hash)
@@ -182,4 +208,5 @@ def _limits(spec: Tree, nominal: int, total: int) -> Limits:
         queues=queuing.get("queues") or DEFAULT_QUEUES,
         hand=queuing.get("handSize") or DEFAULT_HAND,
         length=queuing.get("queueLengthLimit") or DEFAULT_LENGTH,
+        spare=nominal // SPARE_PART,
     )

@@ -1,0 +1,79 @@
+"""Move a cluster that is down to another store: its objects, with their uids and the order of their revisions."""
+
+import argparse
+import asyncio
+import dataclasses
+
+from sampan.cli import common, etcd_options
+from sampan.cli.main import CommandError
+from sampan.cluster import host, migration, stores
+from sampan.cluster.migration import MigrationError, Moved
+from sampan.cluster.settings import Settings
+from sampan.store.protocol import StoreError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which cluster, and where to."""
+    common.cluster_arguments(parser)
+    parser.add_argument(
+        "--to", required=True, type=etcd_options.store, metavar="sqlite|etcd://HOST:PORT,...", help="an empty store"
+    )
+    etcd_options.arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises CommandError."""
+    cluster = common.existing(arguments)
+    target = dataclasses.replace(cluster, store=etcd_options.chosen(arguments.to, arguments) or arguments.to)
+    _check(cluster, target)
+    try:
+        moved = asyncio.run(_move(cluster, target))
+    except (MigrationError, StoreError) as error:
+        raise CommandError(f"nothing has changed for cluster {cluster.name}: {error}") from error
+    target.save()
+    print(f"{moved.count} objects moved and compared (sha256 {moved.checksum[:16]}...)")
+    print(
+        f"cluster {cluster.name} is in {etcd_options.shown(target.store)}; what was in {_where(cluster)} is still there"
+    )
+    print(
+        f"resource versions go on above {moved.base}, in the same order: watches from before it get 410 and list anew"
+    )
+    return 0
+
+
+async def _move(cluster: Settings, target: Settings) -> Moved:
+    source = await stores.opened(cluster)
+    try:
+        with stores.fresh(target) as place:
+            written = await stores.opened(place)
+            try:
+                return await migration.move(source, written, _tell, is_ordered=target.store == stores.SQLITE)
+            finally:
+                await written.close()
+    finally:
+        await source.close()
+
+
+def _check(cluster: Settings, target: Settings) -> None:
+    """Raises CommandError."""
+    named = f"cluster {cluster.name}"
+    if cluster.joined_to:
+        raise CommandError(f"{cluster.directory} is a node of {cluster.joined_to}, whose machine has the objects")
+    if host.is_running(cluster):
+        raise CommandError(f"{named} runs; stop it first: sampan down --name {cluster.name}")
+    if stores.MEMORY in (cluster.store, target.store):
+        raise CommandError("what is kept in memory ends with the cluster: there is nothing to move, and nowhere")
+    if cluster.store == target.store:
+        raise CommandError(f"{named} is in {etcd_options.shown(target.store)} already")
+    if cluster.store == stores.SQLITE and not stores.file(cluster).exists():
+        raise CommandError(f"{named} has no objects yet; start it there at once: sampan up --store ...")
+    if target.store == stores.SQLITE and stores.file(target).exists():
+        raise CommandError(f"{stores.file(target)} is there already, maybe from before; move it away first")
+
+
+def _where(cluster: Settings) -> str:
+    return str(stores.file(cluster)) if cluster.store == stores.SQLITE else etcd_options.shown(cluster.store)
+
+
+def _tell(done: int, count: int) -> None:
+    print(f"  {done} of {count} objects", flush=True)

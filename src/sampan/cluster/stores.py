@@ -1,0 +1,68 @@
+"""Stores: where a cluster's objects are, by its settings."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from sampan.cluster import wiring
+from sampan.cluster.settings import Settings
+from sampan.kit.clock import Clock, SystemClock
+from sampan.store import shifted
+from sampan.store.etcd_address import is_etcd
+from sampan.store.protocol import Store
+
+SQLITE, MEMORY = "sqlite", "memory"
+_NEW = "state.new"
+
+
+def file(cluster: Settings) -> Path:
+    """That of a cluster in SQLite."""
+    return cluster.path("state.db")
+
+
+async def opened(cluster: Settings, clock: Clock | None = None) -> Store:
+    """Its store, ready to be used. Raises StoreError."""
+    store = await _opened(cluster, clock or SystemClock())
+    try:
+        return await shifted.opened(store)
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def _opened(cluster: Settings, clock: Clock) -> Store:
+    if cluster.store == MEMORY:
+        from sampan.store.memory import MemoryStore
+
+        return MemoryStore()
+    if is_etcd(cluster.store):
+        from sampan.store.etcd import EtcdStore
+
+        return await EtcdStore.open(cluster.store, clock, wiring.LIFETIMES)
+    from sampan.store.sqlite import SqliteStore
+
+    return SqliteStore.open(file(cluster))
+
+
+@contextlib.contextmanager
+def fresh(cluster: Settings) -> Iterator[Settings]:
+    """A place for a new store: a SQLite file has another name until the block has ended well."""
+    if cluster.store != SQLITE:
+        yield cluster
+        return
+    place = dataclasses.replace(cluster, directory=cluster.path(_NEW))
+    _clear(place)
+    place.directory.mkdir(mode=0o700)
+    try:
+        yield place
+        for made in sorted(place.directory.glob(f"{file(place).name}*"), reverse=True):  # the file itself comes last
+            made.rename(cluster.path(made.name))
+    finally:
+        _clear(place)
+
+
+def _clear(place: Settings) -> None:
+    import shutil
+
+    shutil.rmtree(place.directory, ignore_errors=True)

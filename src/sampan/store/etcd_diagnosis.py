@@ -1,0 +1,104 @@
+"""Why an etcd can't be used: each member is asked for its version, as a person would with curl.
+
+gRPC says of nearly everything that it could not connect.
+
+https://etcd.io/docs/latest/op-guide/security/
+"""
+
+import asyncio
+import http.client
+import json
+import socket
+import ssl
+from dataclasses import dataclass
+
+from sampan.store.etcd_address import Address
+
+ASK_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a member, "" for nothing; `is_passing` when it may come to answer by and by."""
+
+    member: str
+    fault: str = ""
+    is_passing: bool = False
+
+
+async def look(address: Address) -> list[Finding]:
+    """One finding for each member."""
+    try:
+        context = _context(address)
+    except (OSError, ssl.SSLError) as error:
+        why = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
+        files = ", ".join(filter(None, (address.ca, address.certificate, address.key)))
+        return [Finding(str(address), f"{files}: {why}")]
+    asked = (asyncio.to_thread(_ask, address, number, context) for number in range(len(address.members)))
+    return list(await asyncio.gather(*asked))
+
+
+def told(findings: list[Finding]) -> str:
+    """All faults in one line."""
+    return "; ".join(f"{finding.member}: {finding.fault}" for finding in findings if finding.fault)
+
+
+def _context(address: Address) -> ssl.SSLContext | None:
+    if not address.is_secure:
+        return None
+    context = ssl.create_default_context(cafile=address.ca or None)
+    if address.certificate:
+        context.load_cert_chain(address.certificate, address.key)
+    return context
+
+
+def _ask(address: Address, number: int, context: ssl.SSLContext | None) -> Finding:
+    (host, port), member = address.members[number], address.targets[number]
+    connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
+    try:
+        made = socket.create_connection((host, port), ASK_SECONDS)
+    except TimeoutError:
+        return Finding(member, "no answer", is_passing=True)
+    except OSError as error:
+        return Finding(member, error.strerror or str(error), is_passing=True)
+    with made:
+        try:
+            connection.sock = made if context is None else context.wrap_socket(made, server_hostname=host)
+            connection.request("GET", "/version")
+            answer = connection.getresponse().read()
+        except ssl.SSLError as error:
+            return Finding(member, _tls_fault(address, error))
+        except TimeoutError:
+            return Finding(member, "no answer", is_passing=True)
+        except (OSError, http.client.HTTPException):
+            fault = (
+                "it hung up" if context else "it hung up; if it wants TLS, say etcds:// and which authority signed it"
+            )
+            return Finding(member, fault, is_passing=context is not None)
+        finally:
+            connection.close()
+    return Finding(member, "" if _is_version(answer) else "what answers there is no etcd")
+
+
+def _is_version(answer: bytes) -> bool:
+    try:
+        return "etcdserver" in json.loads(answer)
+    except (ValueError, TypeError):
+        return False
+
+
+def _tls_fault(address: Address, error: ssl.SSLError) -> str:
+    """In words, with what to do."""
+    reason = str(error.reason or error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        signed = f"by {address.ca}" if address.ca else "by an authority that this machine knows (give its file as ca)"
+        if "hostname mismatch" in error.verify_message or "IP address mismatch" in error.verify_message:
+            return f"its certificate is for another name: {error.verify_message}"
+        return f"its certificate is not signed {signed}: {error.verify_message}"
+    if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason or "EOF" in reason:
+        return "it speaks no TLS: say etcd:// instead"
+    if "ALERT" in reason and not address.certificate:
+        return "it wants a client certificate: give cert and key"
+    if "ALERT" in reason:
+        return f"it does not accept our certificate ({reason.lower().replace('_', ' ')})"
+    return reason.lower().replace("_", " ")

@@ -1,0 +1,72 @@
+"""A further control plane: what it has from the first one, and from whom it can't be made."""
+
+from pathlib import Path
+
+import pytest
+
+from sampan.cli import main
+from sampan.cluster import further_plane, pki
+from sampan.cluster.further_plane import FurtherPlaneError
+from sampan.cluster.settings import Settings
+
+ETCD = "etcd://127.0.0.1:1,127.0.0.1:2"
+NOW = 1_767_225_600.0
+
+
+def made(directory: Path, **fields: object) -> Settings:
+    """A first control plane with its keys."""
+    directory.mkdir()
+    cluster = Settings("first", directory, index=3, store=ETCD, nodes=2, **fields)  # type: ignore[arg-type]
+    cluster.save()
+    pki.ensure(cluster, NOW)
+    return cluster
+
+
+def test_what_both_have(tmp_path: Path) -> None:
+    """Authorities, the key of tokens, ranges, store and configuration; certificates, nodes and names are its own."""
+    first = made(tmp_path / "a", node_grace_seconds=7.0)
+    first.path("server.yaml").write_text("x")
+    (first.path("pki") / "sa-old.pub").write_text("old")
+    second = further_plane.of(first.directory, "second", tmp_path / "b")
+    assert (second.store, second.service_cidr, second.pod_cidr) == (ETCD, first.service_cidr, first.pod_cidr)
+    assert (second.name, second.nodes, second.node_grace_seconds) == ("second", 0, 7.0)
+    further_plane.take_over(first.directory, second)
+    further_plane.take_over(first.directory, second)  # again, as after an interruption
+    pki.ensure(second, NOW)
+    same = {"ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa-old.pub", "client-ca.crt"}
+    for name in same:
+        copy = second.path("pki", name)
+        assert copy.read_bytes() == first.path("pki", name).read_bytes(), name
+        assert name.endswith((".crt", ".pub")) or copy.stat().st_mode & 0o077 == 0
+    assert second.path("pki", "apiserver.crt").read_bytes() != first.path("pki", "apiserver.crt").read_bytes()
+    assert second.path("server.yaml").read_text() == "x"
+
+
+def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No cluster there, one with a store of its own, one without keys yet, other keys here, nodes."""
+    with pytest.raises(FurtherPlaneError, match="holds no cluster"):
+        further_plane.of(tmp_path, "b", tmp_path / "b")
+    first = made(tmp_path / "a")
+    other = Settings("second", tmp_path / "b", store=ETCD)
+    other.directory.mkdir()
+    pki.ensure(other, NOW)
+    with pytest.raises(FurtherPlaneError, match="is another key than"):
+        further_plane.take_over(first.directory, other)
+    first.path("pki", "sa.key").unlink()
+    with pytest.raises(FurtherPlaneError, match=r"lacks sa\.key"):
+        further_plane.of(first.directory, "b", tmp_path / "b")
+    alone = Settings("alone", tmp_path / "c", store="sqlite")
+    alone.directory.mkdir()
+    alone.save()
+    up = ["up", "--name", "b", "--data-dir", str(tmp_path / "d"), "--control-plane-of"]
+    assert main.run([*up, str(alone.directory)]) == 1
+    assert "in sqlite, which only one control plane can use" in capsys.readouterr().err
+    assert main.run([*up, str(first.directory), "--nodes", "2"]) == 1
+    assert "a further control plane has no nodes" in capsys.readouterr().err
+
+
+def test_where_it_is_reached(tmp_path: Path) -> None:
+    """Without nodes, at the address that it listens on, if it is one for others; else by this host's first node."""
+    assert Settings("a", tmp_path, nodes=0, listen="198.51.100.8").api_address == "198.51.100.8"
+    assert Settings("a", tmp_path, nodes=0).api_address == "10.244.0.1"
+    assert Settings("a", tmp_path, nodes=0, listen="0.0.0.0").api_address == "10.244.0.1"

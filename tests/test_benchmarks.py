@@ -1,0 +1,87 @@
+"""The table of the benchmarks: its rows, what it judges, and how it gets into the document."""
+
+import importlib.util
+from typing import Any
+
+import orjson
+import pytest
+
+from benchmarks.table import __main__ as table
+from benchmarks.table.client import check_complete, pod
+from benchmarks.table.large import copies
+from benchmarks.table.requests import names
+from benchmarks.table.rows import BY_KEY, ROWS, Figure, is_reached
+
+
+def test_every_row_is_measured_by_one_group() -> None:
+    """Each is in exactly one group, and each group is a module."""
+    measured = [key for keys in table.GROUPS.values() for key in keys]
+    assert sorted(measured) == sorted(row.key for row in ROWS)
+    assert len(BY_KEY) == len(ROWS)
+    assert all(importlib.util.find_spec(f"benchmarks.table.{group}") for group in table.GROUPS)
+
+
+def test_rows_and_groups_are_chosen_by_name() -> None:
+    """A row brings its group; without a name there are all."""
+    assert table.groups(["get", "placing"]) == ["requests", "placing"]
+    assert table.groups([]) == list(table.GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bare", "reached"),
+    [
+        ("get", 700, 1000, True),
+        ("get", 600, 1000, False),
+        ("get", 20_000, 0, True),
+        ("deployment", 873, 0, False),
+        ("start", 0.9, 0, True),
+        ("start", 1.1, 0, False),
+        ("list-50000", 1, 0, None),
+        ("watch-1000-p99", 90, 100, True),
+        ("watch-1000-p99", 110, 100, False),
+    ],
+)
+def test_a_target_is_judged(key: str, value: float, bare: float, reached: bool | None) -> None:
+    """By the ratio to the bare server where there is one, else by the figure; less is better where that is so."""
+    assert is_reached(BY_KEY[key], Figure(key, value, bare)) is reached
+
+
+def test_the_table_takes_its_place() -> None:
+    """What is around the marks stays, and a second table takes the place of the first."""
+    document = f"before\n\n{table.BEGIN}\nold\n{table.END}\n\nafter\n"
+    once = table.between_marks(document, "new")
+    assert once == f"before\n\n{table.BEGIN}\nnew\n{table.END}\n\nafter\n"
+    assert table.between_marks(once, "new") == once
+
+
+def test_a_row_of_the_table() -> None:
+    """What was measured, its ratio, what it took, and the target beside it."""
+    shown = table.cells(BY_KEY["get"], Figure("get", 8000, 10_000, 0.1, 0.05, 99.6))
+    assert shown[1:5] == ("8,000 /s", "0.80", "0.10 (0.05)", "100")
+    assert shown[6:] == ("10,935 /s (0.68 of bare)", "yes")
+
+
+def test_incomplete_pods_do_not_count() -> None:
+    """A pod as a client sends it is refused, by what it lacks."""
+    with pytest.raises(RuntimeError, match=r"metadata.managedFields, .*status.qosClass, status.phase is missing"):
+        check_complete(pod("web"))
+
+
+def test_copies_are_objects_of_their_own() -> None:
+    """Each has a name, a namespace and a uid of its own, and no resourceVersion; all else is the first's."""
+    uid = "0f0e0d0c-0b0a-4908-8706-050403020100"
+    metadata = {"resourceVersion": "7", "name": "first", "namespace": "bench", "uid": uid, "labels": {"a": "first"}}
+    one = orjson.dumps({"kind": "Pod", "apiVersion": "v1", "metadata": metadata})
+    found = dict(copies("pods", one, "other", 3))
+    assert list(found) == [f"/registry/core/pods/other/c00000{n}" for n in range(3)]
+    trees: list[dict[str, Any]] = [orjson.loads(each)["metadata"] for each in found.values()]
+    assert [each["name"] for each in trees] == ["c000000", "c000001", "c000002"]
+    assert {each["namespace"] for each in trees} == {"other"}
+    assert len({each["uid"] for each in trees} | {uid}) == 4
+    assert all("resourceVersion" not in each and each["labels"] == {"a": "first"} for each in trees)
+
+
+def test_whom_a_watch_is_about() -> None:
+    """Whole lines only: the rest comes with the next bytes."""
+    line = b'{"type":"ADDED","object":{"metadata":{"name":"w-0-%d"}}}\n'
+    assert list(names(line % 1 + line % 2 + (line % 3)[:-1])) == [b"w-0-1", b"w-0-2"]
