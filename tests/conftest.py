@@ -1,12 +1,17 @@
 """What every test run has.
 
 It hears an interruption, and so does what it starts: a shell has the commands that it starts in the background ignore
-SIGINT, and their children with them. And it can write the case documents anew.
+SIGINT, and their children with them. It can write the case documents anew. And how long it takes hypothesis to make up an
+input is not judged: a machine may be busy.
 """
 
 import signal
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("sampan", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("sampan")
 
 
 def pytest_configure() -> None:

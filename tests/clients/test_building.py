@@ -114,19 +114,11 @@ def test_what_does_not_come_up(cluster: Cluster, ns: str, site: Path) -> None:
     done = cluster.run("sampan", "deploy", str(site), "--data-dir", str(cluster.directory), "-n", ns, check=False)
     assert done.stderr.endswith("Containerfile:2: RUN failed: the command ended with exit code 7\n")
     assert done.stderr.count("\n") == 1
-    done = cluster.run(
-        "sampan",
-        "deploy",
-        "busybox:1.36",
-        "--data-dir",
-        str(cluster.directory),
-        "-n",
-        ns,
-        "--timeout",
-        "1",
-        check=False,
-    )
-    assert "sampan deploy: deployment busybox: " in done.stderr
+    start = 'HEALTHCHECK CMD false\nSTOPSIGNAL SIGKILL\nCMD ["sleep", "1000"]\n'
+    (site / "Containerfile").write_text(f"FROM busybox:1.36\n{start}")
+    where = ("--data-dir", str(cluster.directory), "-n", ns)
+    done = cluster.run("sampan", "deploy", str(site), *where, "--timeout", "1", check=False)
+    assert "sampan deploy: deployment site: " in done.stderr
 
 
 def test_a_compose_file(cluster: Cluster, ns: str, site: Path) -> None:

@@ -214,8 +214,11 @@ async def test_in_use(tmp_path: Path) -> None:
 
     async def handle(request: Request) -> Response:
         shown.append(request.peer.certificate)
+        if request.path == "/together":
+            await together.wait()
         return Response(200, b"ok")
 
+    together = asyncio.Barrier(2)
     context = server_context(*files)
     listener = Listener(handle, lambda request, error: Response(500), context)
     port = await listener.listen(Address("127.0.0.1", 0))
@@ -246,8 +249,8 @@ async def test_in_use(tmp_path: Path) -> None:
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200" in await reader.readline()
         slow = [
-            way_out.send(target, Request("GET", "/"), 10) for _ in range(2)
-        ]  # one of them needs a connection of its own
+            way_out.send(target, Request("GET", "/together"), 10) for _ in range(2)
+        ]  # so one needs a new connection
         await asyncio.gather(*slow)
         assert seen == both()[0]
         assert both()[1] in {ssl.DER_cert_to_PEM_cert(der).encode() for der in shown if der}

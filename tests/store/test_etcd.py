@@ -34,7 +34,7 @@ async def put(store: EtcdStore, key: str) -> int:
 
 async def take(watch: AsyncIterator[object], revision: int) -> list[Event]:
     events: list[Event] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for batch in watch:
             events += batch.events  # type: ignore[attr-defined]
             if batch.revision >= revision:  # type: ignore[attr-defined]
@@ -121,7 +121,7 @@ async def test_what_has_a_lifetime_goes(etcd: Etcd) -> None:
     await put(store, "short/a")
     await put(store, "long/a")
     gone: list[Event] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not gone:
             gone = [event for event in (await anext(watch)).events if event.value is None]
     assert [(event.key, event.previous is not None) for event in gone] == [("short/a", True)]

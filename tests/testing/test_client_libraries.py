@@ -147,7 +147,7 @@ def test_kr8s_async(cluster: Bridged) -> None:
         api = await kr8s.asyncio.api(kubeconfig=str(cluster.kubeconfig), namespace="default")
         deployment = await Deployment(DEPLOYMENT, api=api)
         await deployment.create()
-        await deployment.wait("condition=Available", timeout=60)
+        await deployment.wait("condition=Available", timeout=100)
         return [pod.name async for pod in api.get("pods", namespace="default")]
 
     with cluster.virtual_time():
