@@ -9,7 +9,7 @@ from sampan.control.view import View
 from sampan.gateway import rule_parts
 from sampan.gateway.grants import Origin
 from sampan.gateway.rule_parts import Reading, Translated, Unsupported, only
-from sampan.gateway.traffic import EXACT, PREFIX, REGEX, Match, Route, Rule
+from sampan.gateway.traffic import EXACT, PREFIX, REGEX, Match, Rule
 from sampan.kinds.kind import Object
 from sampan.meta import objects
 
@@ -18,16 +18,7 @@ _FILTERS = ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror")
 
 def translate(view: View, route: Object) -> Translated:
     """Its rules; one that can't be carried out is dropped, and said."""
-    reading = Reading(view, Origin("GRPCRoute", objects.namespace(route)))
-    rules, dropped = [], []
-    for number, spec in enumerate(route["spec"].get("rules") or ()):
-        try:
-            rules.append(_rule(reading, spec))
-        except Unsupported as refusal:
-            dropped.append(f"rule {number}: {refusal}")
-    created = str(route["metadata"].get("creationTimestamp", ""))
-    made = Route("GRPCRoute", *objects.key(route), created, tuple(rules))
-    return Translated(made, dropped, reading.unresolved)
+    return rule_parts.translate(Reading(view, Origin("GRPCRoute", objects.namespace(route))), route, _rule)
 
 
 def _rule(reading: Reading, spec: Object) -> Rule:

@@ -9,7 +9,7 @@ from sampan.control.view import View
 from sampan.gateway import rule_parts
 from sampan.gateway.grants import Origin
 from sampan.gateway.rule_parts import Reading, Translated, Unsupported, only
-from sampan.gateway.traffic import EXACT, PREFIX, REGEX, Match, NewPath, Redirect, Retry, Route, Rule
+from sampan.gateway.traffic import EXACT, PREFIX, REGEX, Match, NewPath, Redirect, Retry, Rule
 from sampan.kinds.kind import Object
 from sampan.meta import objects
 
@@ -26,15 +26,7 @@ _ANY: Object = {"path": {"type": PREFIX, "value": "/"}}
 def translate(view: View, route: Object) -> Translated:
     """Its rules; one that can't be carried out is dropped, and said."""
     reading = Reading(view, Origin("HTTPRoute", objects.namespace(route)))
-    rules, dropped = [], []
-    for number, spec in enumerate(route["spec"].get("rules") or [{}]):
-        try:
-            rules.append(_rule(reading, spec))
-        except Unsupported as refusal:
-            dropped.append(f"rule {number}: {refusal}")
-    created = str(route["metadata"].get("creationTimestamp", ""))
-    made = Route("HTTPRoute", *objects.key(route), created, tuple(rules))
-    return Translated(made, dropped, reading.unresolved)
+    return rule_parts.translate(reading, route, _rule, ({},))
 
 
 def _rule(reading: Reading, spec: Object) -> Rule:

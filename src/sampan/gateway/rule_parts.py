@@ -4,7 +4,7 @@ What is not supported is refused by name, never left out.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sampan.cel import regex
@@ -12,8 +12,9 @@ from sampan.control.view import View
 from sampan.gateway import backends
 from sampan.gateway.backends import Problem
 from sampan.gateway.grants import Origin
-from sampan.gateway.traffic import REGEX, Backend, HeaderEdits, Mirror, Route, Value
+from sampan.gateway.traffic import REGEX, Backend, HeaderEdits, Mirror, Route, Rule, Value
 from sampan.kinds.kind import Object
+from sampan.meta import objects
 
 _DURATION = re.compile(r"([0-9]{1,5})(h|ms|m|s)")
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -64,6 +65,21 @@ class Reading:
         if spec.get("fraction"):
             return Mirror(found, int(spec["fraction"]["numerator"]), int(spec["fraction"].get("denominator", 100)))
         return Mirror(found, int(spec["percent"]) if spec.get("percent") is not None else 100)
+
+
+def translate(
+    reading: Reading, route: Object, rule: Callable[[Reading, Object], Rule], usual: Sequence[Object] = ()
+) -> Translated:
+    """The route's rules, or else the `usual` ones, each read by `rule`; one that can't be carried out is dropped, and said."""
+    rules, dropped = [], []
+    for number, spec in enumerate(route["spec"].get("rules") or usual):
+        try:
+            rules.append(rule(reading, spec))
+        except Unsupported as refusal:
+            dropped.append(f"rule {number}: {refusal}")
+    created = str(route["metadata"].get("creationTimestamp", ""))
+    made = Route(reading.origin.kind, *objects.key(route), created, tuple(rules))
+    return Translated(made, dropped, reading.unresolved)
 
 
 def only(tree: Object, what: str, *known: str) -> None:
