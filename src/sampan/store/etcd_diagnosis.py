@@ -66,18 +66,35 @@ def _ask(address: Address, number: int, context: ssl.SSLContext | None) -> Findi
             connection.sock = made if context is None else context.wrap_socket(made, server_hostname=host)
             connection.request("GET", "/version")
             answer = connection.getresponse().read()
+        except ssl.SSLEOFError:
+            return _hung_up(address, number, context)
         except ssl.SSLError as error:
             return Finding(member, _tls_fault(address, error))
         except TimeoutError:
             return Finding(member, "no answer", is_passing=True)
         except (OSError, http.client.HTTPException):
-            fault = (
-                "it hung up" if context else "it hung up; if it wants TLS, say etcds:// and which authority signed it"
-            )
-            return Finding(member, fault, is_passing=context is not None)
+            return _hung_up(address, number, context)
         finally:
             connection.close()
     return Finding(member, "" if _is_version(answer) else "what answers there is no etcd")
+
+
+def _hung_up(address: Address, number: int, context: ssl.SSLContext | None) -> Finding:
+    """It closed while it was asked. Its reason may be lost with what we had sent, so it is listened to, nothing asked."""
+    (host, port), member = address.members[number], address.targets[number]
+    if context is None:
+        return Finding(member, "it hung up; if it wants TLS, say etcds:// and which authority signed it")
+    try:
+        with (
+            socket.create_connection((host, port), ASK_SECONDS) as made,
+            context.wrap_socket(made, server_hostname=host) as heard,
+        ):
+            heard.recv(1)
+    except ssl.SSLError as error:
+        return Finding(member, _tls_fault(address, error))
+    except OSError:
+        pass  # it says no more than before
+    return Finding(member, "it hung up", is_passing=True)
 
 
 def _is_version(answer: bytes) -> bool:

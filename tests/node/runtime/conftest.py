@@ -155,7 +155,7 @@ async def world(tmp_path: Path, image: Image, request: pytest.FixtureRequest) ->
     assert not Path(made.settings.root).exists()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Waits until something is so."""
     async with asyncio.timeout(seconds):
         while not condition():

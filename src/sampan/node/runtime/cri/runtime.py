@@ -92,7 +92,7 @@ class CriRuntime:
     ) -> None:
         self._images = images
         self._settings, self._link, self._clock, self._tasks = settings, link, clock, tasks
-        self._sandboxes = Sandboxes(link, settings.owner)
+        self._sandboxes = Sandboxes(link, settings.owner, clock)
         self._watcher = Watcher(link, settings.owner, clock)
         self._handover = Handover(link, settings, clock)
         self._slots = asyncio.Semaphore(CONCURRENT_STARTS)

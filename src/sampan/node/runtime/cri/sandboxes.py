@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
+from sampan.kit.clock import Clock
 from sampan.node.rpc.service import RpcError
 from sampan.node.runtime import host
 from sampan.node.runtime.cri import api, requests
@@ -15,6 +16,7 @@ from sampan.node.runtime.cri.link import Link
 from sampan.node.runtime.protocol import ContainerConfig, RuntimeFailure
 
 STOP_SECONDS = 120.0
+STOP_PAUSES = (0.1, 0.4, 1.6, 6.4, None)
 LATE_ONES = 3
 
 
@@ -32,8 +34,8 @@ class Sandbox:
 class Sandboxes:
     """The sandboxes of one node, by their pods' uids."""
 
-    def __init__(self, link: Link, owner: str) -> None:
-        self._link, self._owner = link, owner
+    def __init__(self, link: Link, owner: str, clock: Clock) -> None:
+        self._link, self._owner, self._clock = link, owner, clock
         self._found: dict[str, Sandbox] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -97,8 +99,7 @@ class Sandboxes:
         async with self._lock(pod_uid):
             sandbox = self._found.get(pod_uid)
             if sandbox is not None and sandbox.is_ready:
-                with _gone():
-                    await self._link.call("StopPodSandbox", {"pod_sandbox_id": sandbox.id}, STOP_SECONDS)
+                await self._stop(sandbox.id)
                 self._found[pod_uid] = replace(sandbox, is_ready=False)
 
     async def remove_stopped(self, pod_uid: str) -> None:
@@ -125,9 +126,22 @@ class Sandboxes:
         return set(self._found)
 
     async def _remove(self, sandbox_id: str) -> None:
+        await self._stop(sandbox_id)
         with _gone():
-            await self._link.call("StopPodSandbox", {"pod_sandbox_id": sandbox_id}, STOP_SECONDS)
             await self._link.call("RemovePodSandbox", {"pod_sandbox_id": sandbox_id})
+
+    async def _stop(self, sandbox_id: str) -> None:
+        """Several times if need be: while the process that keeps it is just ending, the runtime can't reach that."""
+        for pause in STOP_PAUSES:
+            with _gone():
+                try:
+                    await self._link.call("StopPodSandbox", {"pod_sandbox_id": sandbox_id}, STOP_SECONDS)
+                except RpcError as error:
+                    if error.code != "Unknown" or pause is None:
+                        raise
+                    await self._clock.sleep(pause)
+                    continue
+            return
 
     def _lock(self, pod_uid: str) -> asyncio.Lock:
         return self._locks.setdefault(pod_uid, asyncio.Lock())
