@@ -47,3 +47,18 @@ fetch_program() { # fetch_program DIR PACKAGE PATH...: a Debian package's progra
   for path in "${missing[@]}"; do install -D "$place/$path" "$dir/${path##*/}"; done
   rm -rf "$place"
 }
+
+prepare_tests() { # all that the tests need, on a fresh machine too
+  local libraries
+  install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+  make_venv dev
+  "$VENV/bin/python" scripts/fetch-clients "$VENV/clients"
+  fetch_program "$VENV/clients" etcd-server usr/bin/etcd
+  fetch_program "$VENV/clients" docker-registry usr/bin/docker-registry
+  fetch_program "$VENV/clients" runsc usr/bin/runsc
+  fetch_program "$VENV/clients" apparmor sbin/apparmor_parser
+  fetch_program "$VENV/clients" containerd usr/bin/containerd usr/bin/containerd-shim-runc-v2 usr/bin/ctr
+  libraries=usr/lib/$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))')
+  fetch_program "$VENV/clients" libfaketime "$libraries/faketime/libfaketimeMT.so.1"
+  fetch_program "$VENV/clients/cni" containernetworking-plugins usr/lib/cni/{bridge,host-local,portmap,bandwidth,ptp,loopback}
+}

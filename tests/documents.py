@@ -1,5 +1,7 @@
 """Case documents: YAML files of given, when and then, where each document is one test."""
 
+import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import yaml
 _TIMES = "tag:yaml.org,2002:timestamp"
 
 
-class Loader(yaml.SafeLoader):
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML in which times stay texts."""
 
 
@@ -20,8 +22,9 @@ Loader.yaml_implicit_resolvers = {
 }
 
 
+@functools.cache
 def load(path: Path) -> list[Any]:
-    """All documents of a file."""
+    """All documents of a file: the same ones each time."""
     return list(yaml.load_all(path.read_text(), Loader))  # noqa: S506 (a SafeLoader)
 
 
@@ -38,7 +41,7 @@ def check(path: Path, number: int, run: Callable[[dict[str, Any]], Any], *, upda
     """What a case leads to is what is written; with `update` that is written first."""
     documents = load(path)
     case = documents[number]
-    found = run(case)
+    found = run(copy.deepcopy(case))
     if update:
         case["then"] = found
         path.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=120))

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from benchmarks import soak
 from benchmarks.table import __main__ as table
 from benchmarks.table.client import check_complete, pod
 from benchmarks.table.large import copies
@@ -85,3 +86,18 @@ def test_whom_a_watch_is_about() -> None:
     """Whole lines only: the rest comes with the next bytes."""
     line = b'{"type":"ADDED","object":{"metadata":{"name":"w-0-%d"}}}\n'
     assert list(names(line % 1 + line % 2 + (line % 3)[:-1])) == [b"w-0-1", b"w-0-2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "flat"),
+    [
+        ("control-plane PSS MiB", [10, 100, 104, 100, 102, 104, 104, 104], True),
+        ("control-plane PSS MiB", [10, 100, 100, 100, 103, 105, 107, 109], False),
+        ("node-a PSS MiB", [10, 20, 20, 20, 20, 21, 21, 21.5], True),
+        ("node-a threads", [4, 4, 4, 4, 5, 6, 7, 8], False),
+        ("state.db MiB", [0, 40, 40, 40, 40, 41, 41, 41], True),
+    ],
+)
+def test_a_soak_is_flat_or_not(name: str, values: list[float], flat: bool) -> None:
+    """By the medians of its second and last quarter; what fills up at first is not held against it."""
+    assert soak.is_flat(name, values) is flat

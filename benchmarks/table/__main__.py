@@ -22,7 +22,7 @@ from benchmarks.table.rows import BY_KEY, ROWS, Figure, Row, is_reached
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 GROUPS = {
-    "life": ("start", "start-simulated", "idle-memory", "idle-cpu"),
+    "life": ("start", "start-simulated", "idle-memory", "idle-memory-gateway", "idle-cpu"),
     "requests": (
         "create", "create-p99", "get", "list-2000", "list-none", "patch", "apply", "watch-50", "watch-50-p99",
         "watch-1000", "watch-1000-p99", "memory-after",

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from benchmarks.table.client import connect
 from benchmarks.table.cluster import Cluster, cluster
 from benchmarks.table.rows import Figure
 from sampan.cluster import doctor
@@ -35,6 +36,10 @@ async def measure(short: bool) -> AsyncIterator[Figure]:
         await asyncio.sleep(seconds)
         spent = (made.cpu_seconds() - before) / (time.perf_counter() - began)
         yield Figure("idle-cpu", 100 * spent, note=f"over {seconds} s")
+        if not note:
+            await make_gateway(made)
+            await asyncio.sleep(SETTLE_SECONDS)
+            yield Figure("idle-memory-gateway", made.pss_mb(), note=shares(made))
 
 
 def has_containers() -> bool:
@@ -59,6 +64,18 @@ def enable_gateway(made: Cluster) -> bool:
     """Whether the layer with Envoy could be enabled; it has to be fetched where it is not installed."""
     command = (sys.executable, "-m", "sampan", "enable", GATEWAY, *made.where)
     return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+
+
+async def make_gateway(made: Cluster) -> None:
+    """Returns when Envoy runs for it."""
+    listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+    wanted = {"metadata": {"name": "one"}, "spec": {"gatewayClassName": "sampan", "listeners": [listener]}}
+    api = "gateway.networking.k8s.io/v1"
+    async with connect(made.keys, made.address, []) as client:
+        path = f"/apis/{api}/namespaces/default/gateways"
+        await client.send("POST", path, {"apiVersion": api, "kind": "Gateway", **wanted})
+    while not (made.data / "gateway" / "envoy.pid").exists():  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(0.1)
 
 
 def shares(made: Cluster) -> str:

@@ -50,6 +50,7 @@ ROWS = (
     Row("start", "whole cluster with a Ready node, from nothing", "s", "2.55 s (API server alone)", 1.0, is_less=True),
     Row("start-simulated", "the same with a simulated node", "s", "", 1.0, is_less=True),
     Row("idle-memory", "memory at idle, all that `up` starts (PSS)", "MB", "651 MB", 150, is_less=True),
+    Row("idle-memory-gateway", "   the same with a Gateway, which brings Envoy", "MB", "", 150, is_less=True),
     Row("idle-cpu", "CPU at idle, all that `up` starts", "% of a core", "3 %", 1.0, is_less=True),
     Row("get", "GET one pod, 16 connections", "/s", "3,645/s", 3 * 3645, BARE_REQUESTS),
     Row("create", "CREATE pods, 32 connections", "/s", "1,175/s", 1.5 * 1175, BARE_REQUESTS),

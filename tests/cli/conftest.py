@@ -1,7 +1,6 @@
 """A user of the command line: a home, a kubeconfig with another cluster's context, and a free port to start from."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,12 +17,6 @@ users: [{name: work, user: {token: none}}]
 contexts: [{name: work, context: {cluster: work, user: work}}]
 current-context: work
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class User:
             text=True,
             capture_output=True,
             env=self.environment,
-            timeout=60,
+            timeout=120,
             check=False,
             stdin=subprocess.DEVNULL,
         )

@@ -15,7 +15,8 @@ from sampan.cluster.trading_day import curve, screen
 from sampan.cluster.trading_day.figures import Happening, Record, Sample, Taken
 from sampan.gateway import envoy_process
 from sampan.meta import status
-from tests.cli.conftest import User, free_port
+from tests.cli.conftest import User
+from tests.ports import free_port
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import User, free_port
+from tests.cli.conftest import User
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ def toys(user: User, *words: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def test_a_layer_beside_a_cluster(user: User) -> None:
@@ -49,7 +50,7 @@ def test_a_layer_beside_a_cluster(user: User) -> None:
         assert "duck is too dark, said 1 times" in user.run("kubectl", "create", "-f", str(black), code=1).stderr
         assert "duck is too dark, said 2 times" in user.run("kubectl", "create", "-f", str(black), code=1).stderr
         user.kubectl(f"create -f {duck}")
-        user.kubectl("wait toy/duck --for=jsonpath={.status.price} --timeout=30s")
+        user.kubectl("wait toy/duck --for=jsonpath={.status.price} --timeout=60s")
         assert user.kubectl("get lease -n kube-system sampan-layer-toys -o name")
     assert process.returncode == 0
     assert "sampan-toys" not in user.kubectl("get validatingwebhookconfigurations -o name")
@@ -63,8 +64,8 @@ def test_what_is_enabled(user: User) -> None:
     assert "there is no layer 'rolouts'; there are: " in user.fails("enable rolouts --name tide")
     assert "rollouts is enabled in tide" in user.sampan("enable rollouts --name tide")
     assert rows(user)["rollouts"] == "yes ready"
-    user.kubectl("wait crd/rollouts.argoproj.io --for=create --timeout=30s")
-    user.kubectl("wait crd/rollouts.argoproj.io --for=condition=Established --timeout=30s")
+    user.kubectl("wait crd/rollouts.argoproj.io --for=create --timeout=60s")
+    user.kubectl("wait crd/rollouts.argoproj.io --for=condition=Established --timeout=60s")
     assert "has rollouts enabled, and works for it itself" in user.fails("run rollouts")
     assert "rollouts is disabled in tide" in user.sampan("disable rollouts --name tide")
     assert rows(user)["rollouts"] == "no -"

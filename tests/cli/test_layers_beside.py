@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from sampan.gateway import envoy_process
-from tests.cli.conftest import User, free_port
+from tests.cli.conftest import User
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +101,7 @@ def running(somebody: User, layer: str, *words: str) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        said.append(process.communicate(timeout=30)[1])
+        said.append(process.communicate(timeout=60)[1])
         print("".join(said))
     assert process.returncode == 0, "".join(said)
     assert not list(somebody.clusters.glob("*/cluster.json"))
@@ -131,9 +132,9 @@ def test_elastic(beside: User) -> None:
     beside.kubectl("create deployment web --image=web")
     with running(beside, "elastic"):
         apply(beside, CRON)
-        beside.kubectl("wait deployment/web --for=jsonpath={.spec.replicas}=3 --timeout=30s")
-        beside.kubectl("wait apiservice/v1beta1.external.metrics.k8s.io --for=create --timeout=30s")
-        beside.kubectl("wait apiservice/v1beta1.external.metrics.k8s.io --for=condition=Available --timeout=30s")
+        beside.kubectl("wait deployment/web --for=jsonpath={.spec.replicas}=3 --timeout=60s")
+        beside.kubectl("wait apiservice/v1beta1.external.metrics.k8s.io --for=create --timeout=60s")
+        beside.kubectl("wait apiservice/v1beta1.external.metrics.k8s.io --for=condition=Available --timeout=60s")
         served = json.loads(beside.kubectl("get --raw /apis/external.metrics.k8s.io/v1beta1"))
         assert "sls_ingress_qps" in {each["name"] for each in served["resources"]}
     assert "external.metrics" not in beside.kubectl("get apiservices -o name")
@@ -143,14 +144,14 @@ def test_rollouts(beside: User) -> None:
     """An update waits at its pause, and goes on when somebody promotes it."""
     with running(beside, "rollouts"):
         apply(beside, ROLLOUT % 1)
-        beside.kubectl("wait rollout/web --for=jsonpath={.status.phase}=Healthy --timeout=30s")
+        beside.kubectl("wait rollout/web --for=jsonpath={.status.phase}=Healthy --timeout=60s")
         apply(beside, ROLLOUT % 2)
-        beside.kubectl("wait rollout/web --for=jsonpath={.status.phase}=Paused --timeout=30s")
+        beside.kubectl("wait rollout/web --for=jsonpath={.status.phase}=Paused --timeout=60s")
         images = [pod["spec"]["containers"][0]["image"] for pod in get(beside, "pods")["items"]]
         assert sorted(images) == ["web:1", "web:2"]
         patch = ("patch", "rollout", "web", "--subresource=status", "--type=merge", "-p")
         beside.run("kubectl", *patch, '{"status":{"pauseConditions":null}}')
-        beside.kubectl("wait rollout/web --for=jsonpath={.status.phase}=Healthy --timeout=30s")
+        beside.kubectl("wait rollout/web --for=jsonpath={.status.phase}=Healthy --timeout=60s")
 
 
 def test_protection(beside: User) -> None:
@@ -158,13 +159,13 @@ def test_protection(beside: User) -> None:
     beside.kubectl("create deployment web --image=web")
     beside.kubectl("create namespace shop")
     beside.kubectl("label namespace shop policy.kruise.io/delete-protection=Always")
-    beside.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    beside.kubectl("wait deployment web --for=condition=Available --timeout=60s")
     with running(beside, "protection", "--webhook-address", f"127.0.0.1:{free_port()}"):
         until("the webhook is there", lambda: "sampan" in beside.kubectl("get validatingwebhookconfigurations -o name"))
         refused = until("it is asked", lambda: forbidden(beside, "delete namespace shop --dry-run=server"))
         assert "forbidden by ResourcesProtectionDeletion" in refused
         apply(beside, BUDGET)
-        beside.kubectl("wait podunavailablebudget/web --for=jsonpath={.status.currentAvailable}=1 --timeout=30s")
+        beside.kubectl("wait podunavailablebudget/web --for=jsonpath={.status.currentAvailable}=1 --timeout=60s")
         assert "pub unavailable allowed is negative" in forbidden(beside, "delete pod -l app=web")
     assert not beside.kubectl("get validatingwebhookconfigurations -o name")
     beside.kubectl("delete namespace shop")
@@ -181,12 +182,12 @@ def forbidden(somebody: User, line: str) -> str:
 def test_why(beside: User) -> None:
     """Asked from anywhere, it says what is wrong there."""
     beside.kubectl("create deployment web --image=web")
-    beside.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    beside.kubectl("wait deployment web --for=condition=Available --timeout=60s")
     asked = ("sampan", "why", "--kubeconfig", str(beside.kubeconfig))
     assert beside.run(*asked).stdout == "everything is healthy in namespace default\n"
     selector = '{"spec":{"template":{"spec":{"nodeSelector":{"no":"where"}}}}}'
     beside.run("kubectl", "patch", "deployment", "web", "-p", selector)
-    beside.kubectl("wait deployment web --for=jsonpath={.status.unavailableReplicas}=1 --timeout=30s")
+    beside.kubectl("wait deployment web --for=jsonpath={.status.unavailableReplicas}=1 --timeout=60s")
     said = until("it is stuck", lambda: stuck(beside, *asked, "deployment/web"))
     assert "no=where" in said
 
@@ -231,7 +232,7 @@ def test_gateway(beside: User) -> None:
         pytest.skip("there is no Envoy")
     with backend() as (address, port), running(beside, "gateway"):
         apply(beside, GATEWAY.replace("ADDRESS", address).replace("PORT", str(port)))
-        beside.kubectl("wait httproute/web --for=jsonpath={.status.parents[0].conditions[0].status}=True --timeout=30s")
+        beside.kubectl("wait httproute/web --for=jsonpath={.status.parents[0].conditions[0].status}=True --timeout=60s")
         said = get(beside, "gatewayclass sampan")["metadata"]["annotations"]
         ports = get(beside, "service web-sampan")["spec"]["ports"]
         where = said["gateway.sampan.dev/proxy-address"], ports[0]["targetPort"]
@@ -239,7 +240,7 @@ def test_gateway(beside: User) -> None:
         with socket.create_server((where[0], where[1] + 1)):
             apply(beside, GATEWAY.partition("---")[0].replace("name: web", "name: second"))
             reason = 'status.listeners[0].conditions[?(@.type=="Programmed")].reason'
-            beside.kubectl(f"wait gateway/second --for=jsonpath={{.{reason}}}=Invalid --timeout=30s")
+            beside.kubectl(f"wait gateway/second --for=jsonpath={{.{reason}}}=Invalid --timeout=60s")
             (listener,) = get(beside, "gateway second")["status"]["listeners"]
             said = {each["type"]: each["message"] for each in listener["conditions"]}["Programmed"]
             assert said.startswith("Envoy refuses it: cannot bind ")

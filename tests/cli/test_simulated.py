@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.conftest import EARLIER, User, free_port
+from tests.cli.conftest import EARLIER, User
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,7 @@ def test_a_life(user: User) -> None:
     assert "no process x; there are: control-plane, node-sampan-tide" in user.fails("logs --name tide x")
     assert "simulated://" in user.kubectl("get nodes -o wide")
     user.kubectl("create deployment web --image=nginx --replicas=3")
-    user.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    user.kubectl("wait deployment web --for=condition=Available --timeout=60s")
     assert "3 Running" in user.sampan("status --name tide")
     user.sampan("down --name tide")
     assert current(user) == "work"
@@ -63,11 +64,11 @@ def test_fewer_nodes(user: User) -> None:
     """Those that are no more wanted are deleted with their pods, and only once."""
     assert "node sampan-tide-3 is Ready" in up(user, more="--nodes 3")
     user.kubectl("create deployment web --image=nginx --replicas=6")
-    user.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    user.kubectl("wait deployment web --for=condition=Available --timeout=60s")
     user.sampan("down --name tide")
     out = user.sampan("up --name tide --nodes 1")
     assert [line.split()[1] for line in out.splitlines() if "is no more" in line] == ["sampan-tide-2", "sampan-tide-3"]
-    user.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    user.kubectl("wait deployment web --for=condition=Available --timeout=60s")
     assert set(user.kubectl("get pods -o jsonpath={.items[*].spec.nodeName}").split()) == {"sampan-tide"}
     user.sampan("down --name tide")
     assert "is no more" not in user.sampan("up --name tide")
@@ -85,7 +86,7 @@ def test_what_simulated_nodes_do_not_have(user: User) -> None:
     ):
         assert "has simulated nodes" in user.fails(place)
     user.kubectl("run web --image=nginx")
-    user.kubectl("wait pod web --for=condition=Ready --timeout=30s")
+    user.kubectl("wait pod web --for=condition=Ready --timeout=60s")
     for line in ("exec web -- date", "logs web"):
         error = user.run("kubectl", *line.split(), code=1).stderr
         assert "simulated" in error, error
@@ -193,7 +194,7 @@ def test_an_interrupted_up_can_be_taken_up(user: User) -> None:
     while not pid_file.exists():
         time.sleep(0.005)
     started.send_signal(signal.SIGINT)
-    error = started.communicate(timeout=30)[1]
+    error = started.communicate(timeout=60)[1]
     gate.touch()
     assert started.returncode == 1
     assert error.startswith("sampan up: interrupted; ")

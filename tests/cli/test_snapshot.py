@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from tests.cli.conftest import User, free_port
+from tests.cli.conftest import User
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -32,12 +33,12 @@ def test_a_cluster_is_saved_while_it_runs_and_restored(user: User) -> None:
     )
     assert "too old resource version" in refused.stderr
     user.kubectl("create deployment web --image=nginx")
-    user.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    user.kubectl("wait deployment web --for=condition=Available --timeout=60s")
     user.sampan("snapshot save --name tide " + str(user.home / "x.snapshot"))
     user.sampan("down --name tide --purge")
     assert "cluster tide is restored in" in user.sampan("snapshot restore " + str(user.home / "x.snapshot"))
     user.sampan("up --name tide")
-    user.kubectl("wait deployment web --for=condition=Available --timeout=30s")
+    user.kubectl("wait deployment web --for=condition=Available --timeout=60s")
 
 
 def test_an_older_file_is_refused_and_then_gone_on_with(user: User) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 from aiohttp import web
 
 from sampan.client.api import Client
@@ -65,3 +66,44 @@ async def test_requests_refusals_and_watches() -> None:
             assert "/api/v1/pods" in str(error)
     finally:
         await transport.close()
+
+
+async def test_what_is_read_ends_with_its_connection() -> None:
+    """Whoever reads a stream, or the rest of an answer, is not left waiting when the connection is given up."""
+
+    over = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first\n")
+        await over.wait()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", endless)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    transport = HttpTransport(Access(f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    failures: list[None] = []
+    transport.on_failure = lambda: failures.append(None)
+    try:
+        late, answer = [await transport.request(Request("GET", "/w", (("watch", "true"),))) for _ in range(2)]
+        assert isinstance(answer.body, AsyncIterator)
+        assert isinstance(late.body, AsyncIterator)
+        assert await anext(answer.body) == b"first\n"
+        rest = asyncio.ensure_future(transport.request(Request("GET", "/")))
+        while len(transport._read) < 2:
+            await asyncio.sleep(0)
+        transport.change(transport.access)
+        await transport.drop_former()
+        async with asyncio.timeout(60):
+            for waiting in (anext(answer.body), anext(late.body), rest):
+                with pytest.raises(TransportError, match="was given up"):
+                    await waiting
+        assert len(failures) == 3
+    finally:
+        over.set()
+        await transport.close()
+        await runner.cleanup()

@@ -8,7 +8,7 @@ from types import TracebackType
 
 CLIENTS = 2
 PAUSE_SECONDS = 0.01
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 Place = tuple[str, int]
 

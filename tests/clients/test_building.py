@@ -14,7 +14,7 @@ import yaml
 
 from tests.clients.conftest import Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 CONTAINERFILE = """FROM busybox:1.36
 WORKDIR /www
@@ -196,7 +196,7 @@ def test_on_each_save(cluster: Cluster, ns: str, site: Path, tmp_path: Path) -> 
         shown("it is tried again after the next save")
         assert page(url) == "two\nbuilt\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=60) == 0
         assert cluster.get("deployments", "-n", ns)["items"] == []
     finally:
         process.kill()

@@ -13,7 +13,7 @@ import pytest
 from tests.clients.test_kubectl_subcommands import Kubectl, kubectl, simulated
 
 __all__ = ["kubectl", "simulated"]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow]
 
 BAR = {"type": "object", "required": ["name"], "description": "Bar of Foo", "properties": {
     "name": {"description": "Name of Bar.", "type": "string"},

@@ -63,7 +63,7 @@ def field(shown: str, name: str) -> str:
 
 
 def the_pod(kubectl: Kubectl) -> str:
-    kubectl("wait --for=jsonpath={.status.readyReplicas}=1 rc/agnhost-primary --timeout=30s")
+    kubectl("wait --for=jsonpath={.status.readyReplicas}=1 rc/agnhost-primary --timeout=60s")
     return kubectl("get pods -l app=agnhost -o name").strip()
 
 
@@ -109,7 +109,7 @@ def test_pods_of_a_replication_controller_are_annotated(kubectl: Kubectl) -> Non
 def test_a_pods_image_is_replaced(kubectl: Kubectl) -> None:
     """178."""
     kubectl("run e2e-test-httpd-pod --image=httpd:1 --labels=run=e2e-test-httpd-pod")
-    kubectl("wait --for=condition=Ready pod/e2e-test-httpd-pod --timeout=30s")
+    kubectl("wait --for=condition=Ready pod/e2e-test-httpd-pod --timeout=60s")
     found = json.loads(kubectl("get pod e2e-test-httpd-pod -o json"))
     found["spec"]["containers"][0]["image"] = "busybox:1"
     assert kubectl("replace -f -", found) == "pod/e2e-test-httpd-pod replaced\n"

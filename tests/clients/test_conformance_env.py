@@ -12,7 +12,7 @@ from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import Tree, container, create, outputs, pod, pod_of, thing, variable, waits_with
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 SOURCES = [
     {**thing("ConfigMap", "c"), "data": {"data-1": "one", "data.2": "two", "DATA_3": "three", "4data": "four"}},

@@ -11,7 +11,7 @@ from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import FOREVER, Tree, container, create, events, mount, outputs, pod, status, thing, wait
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 EMPTY = [{"name": "e", "emptyDir": {}}]
 ON_E = {"volumeMounts": [mount("e", "/e")]}
@@ -87,7 +87,7 @@ def test_output_and_failure(cluster: Cluster, ns: str) -> None:
         found = status(cluster, name)
         (each,) = found["containerStatuses"]
         assert (each["restartCount"], each["ready"], found["phase"]) == wanted, name
-    cluster.kubectl("delete", "pod", "false", "--timeout=30s")
+    cluster.kubectl("delete", "pod", "false", "--timeout=60s")
 
 
 def test_names_of_hosts(cluster: Cluster, ns: str) -> None:
@@ -153,7 +153,7 @@ def test_hooks(cluster: Cluster, ns: str) -> None:
     create(cluster, *map(hooked, sorted(expected)))
     wait(cluster, pods.READY, *sorted(expected))
     assert told() == {"exec-post", "http-post"}
-    cluster.kubectl("delete", "pod", *sorted(expected), "--timeout=30s")
+    cluster.kubectl("delete", "pod", *sorted(expected), "--timeout=60s")
     assert told() == expected
     for name in expected:
         assert not events(cluster, name, "FailedPostStartHook")

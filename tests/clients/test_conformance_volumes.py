@@ -10,7 +10,7 @@ from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import Tree, container, create, mount, outputs, pod, pod_of, thing
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 TEXTS = {"data-1": "value-1", "data-2": "value-2", "data-3": "value-3"}
 SOURCES = [

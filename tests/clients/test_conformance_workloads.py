@@ -13,7 +13,7 @@ from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import FOREVER, Tree, container, create, job, mount, pod, template, wait
 from tests.clients.test_kubectl_streams import access
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 COMPLETE = "condition=Complete"
 FAILED = "condition=Failed"
@@ -110,7 +110,7 @@ def test_the_life_of_a_job(cluster: Cluster, ns: str) -> None:
     cluster.kubectl("patch", "job", "lives", "-p", '{"spec": {"suspend": false}}')
     wait(cluster, COMPLETE, "job/lives")
     assert cluster.get("jobs", "-l", "phase=patched")["items"][0]["status"]["succeeded"] == 2
-    cluster.kubectl("delete", "jobs", "-l", "phase=patched", "--timeout=30s")
+    cluster.kubectl("delete", "jobs", "-l", "phase=patched", "--timeout=60s")
     cluster.until("its pods are gone", lambda: not cluster.get("pods", "-l", "job-name=lives")["items"])
 
 
@@ -127,7 +127,7 @@ def replicated(kind: str, name: str, count: int, version: str = "v1", **more: An
 
 
 def read(address: str, port: int) -> str:
-    with urllib.request.urlopen(f"http://{address}:{port}/", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{address}:{port}/", timeout=60) as answer:
         text: str = answer.read().decode().strip()
         return text
 
@@ -151,10 +151,10 @@ def test_each_replica_serves(cluster: Cluster, ns: str) -> None:
         address = cluster.get("service", name)["spec"]["clusterIP"]
         cluster.until(f"{name} answers", lambda address=address, port=port: _answers(address, port, names))
     for count in (1, 2):
-        cluster.kubectl("scale", "rc", "rc", f"--replicas={count}", "--timeout=30s")
+        cluster.kubectl("scale", "rc", "rc", f"--replicas={count}", "--timeout=60s")
         wait(cluster, f"jsonpath={{.status.readyReplicas}}={count}", "rc/rc")
         cluster.until("no more", lambda count=count: len(cluster.get("pods", "-l", "app=rc")["items"]) == count)
-    cluster.kubectl("delete", "rc", "rc", "--timeout=30s")
+    cluster.kubectl("delete", "rc", "rc", "--timeout=60s")
     cluster.until("the pods are gone", lambda: not cluster.get("pods", "-l", "app=rc")["items"])
 
 
@@ -240,7 +240,7 @@ def test_sets_are_updated_and_mended(cluster: Cluster, ns: str) -> None:
     cluster.kubectl("rollout", "undo", "statefulset/web")
     cluster.kubectl("rollout", "status", "statefulset/web", "--timeout=60s")
     assert _updated(cluster, "v1") == before
-    cluster.kubectl("delete", "pod", "holder", "--timeout=30s")
+    cluster.kubectl("delete", "pod", "holder", "--timeout=60s")
     wait(cluster, ready + "1", "statefulset/evicted")
 
 

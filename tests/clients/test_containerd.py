@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import free_port
 from tests.clients.conftest import NAME, Cluster, busybox_image, needs_root
 from tests.clients.pods import FOREVER, READY, SUCCEEDED, container, create, events, mount, pod, status, thing, wait
 from tests.clients.test_port_forward import forwarding, get
 from tests.node.runtime import containerd as containerds
 from tests.node.runtime.containerd import Containerd
+from tests.ports import free_port
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 USER, WORD = "someone", "pass:word"
 HASH = "$2b$04$2E2K2oW4CpMRL3D9gYElXOpSPVcWdM0ZUy69dZuSthXtvLdA/wYjC"
@@ -72,7 +72,7 @@ def test_a_pods_life(cluster: Cluster) -> None:
         assert get(port) == b"hello from web\n"
     node = cluster.get("nodes")["items"][0]
     assert node["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://1.")
-    cluster.kubectl("delete", "pod", "web", "client", "--timeout=30s")
+    cluster.kubectl("delete", "pod", "web", "client", "--timeout=60s")
 
 
 def test_what_is_built_anew_is_rolled_out(cluster: Cluster, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_what_is_built_anew_is_rolled_out(cluster: Cluster, tmp_path: Path) -> N
         ask = ("curl", "-s", "--max-time", "2", f"http://{host}:{port}/")
         cluster.until("the page", lambda ask=ask, word=word: cluster.run(*ask, check=False).stdout == word)
     cluster.sampan("deploy", str(site), "--remove")
-    cluster.kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/instance=site", "--timeout=30s")
+    cluster.kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/instance=site", "--timeout=60s")
 
 
 def test_restarts_and_adoption(cluster: Cluster, server: Containerd) -> None:

@@ -15,7 +15,7 @@ from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import Tree, container, create, mount, pod, thing
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 NAME = "dir.test"
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ class Driver:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
 
     def asked(self, volume: str) -> list[str]:
         """The calls for one volume, in order."""

@@ -20,7 +20,7 @@ from tests.clients.conftest import NAME as CLUSTER
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import Tree, container, create, mount, pod
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 ROOT = Path(__file__).parents[2]
 RESOURCE, DRIVER = "example.com/dev", "gpu.example.com"
@@ -37,7 +37,7 @@ def driver(kind: str, folder: Path, options: Tree) -> Iterator[None]:
         yield
     finally:
         process.kill()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def node_of(cluster: Cluster) -> tuple[str, Path]:
@@ -116,7 +116,7 @@ async def who_has_what(root: Path) -> dict[str, list[Tree]]:
     """As the pod-resources service tells it, for first containers."""
     client = Client(root / "pod-resources" / "kubelet.sock")
     try:
-        answer = await client.call(LISTER["List"], timeout_seconds=10)
+        answer = await client.call(LISTER["List"], timeout_seconds=60)
     finally:
         client.close()
     return {each["name"]: each["containers"][0]["devices"] for each in answer["pod_resources"]}

@@ -18,7 +18,7 @@ from sampan.gateway import envoy_process, kinds
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import container
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 HOST = "shop.example"
 
@@ -91,7 +91,7 @@ class Load:
 
 
 def ask(address: str) -> tuple[int, str]:
-    link = http.client.HTTPConnection(address, timeout=10)
+    link = http.client.HTTPConnection(address, timeout=60)
     try:
         link.request("GET", "/", headers={"Host": HOST})
         answer = link.getresponse()

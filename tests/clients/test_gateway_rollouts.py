@@ -11,7 +11,7 @@ from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import container
 from tests.clients.test_gateway import HOST, Load, ask, enabled
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = [needs_root, pytest.mark.root]
 
 __all__ = ["enabled"]
 
@@ -72,7 +72,7 @@ def objects(ns: str) -> list[Tree]:
 def rollouts(cluster: Cluster, enabled: None) -> Iterator[None]:
     """Both layers."""
     cluster.sampan("enable", "rollouts")
-    cluster.kubectl("wait", "crd/rollouts.argoproj.io", "--for=condition=Established", "--timeout=30s")
+    cluster.kubectl("wait", "crd/rollouts.argoproj.io", "--for=condition=Established", "--timeout=60s")
     yield
     cluster.sampan("disable", "rollouts")
     found = cluster.kubectl("get", "crd", "-o", "name").split()

@@ -15,7 +15,7 @@ import pytest
 from tests.clients import leaks, pods
 from tests.clients.conftest import CLIENTS, NAME, TRUSTING, Cluster, busybox_image, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 MEBIBYTES = 96
 MADE_UP_CLOCK = CLIENTS / "libfaketimeMT.so.1"

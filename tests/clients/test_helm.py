@@ -7,7 +7,7 @@ import pytest
 
 from tests.clients.conftest import Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 CHART = str(Path(__file__).parent / "charts/shop")
 
@@ -41,7 +41,7 @@ def test_a_release_from_install_to_uninstall(cluster: Cluster, ns: str) -> None:
     cluster.helm("uninstall", "stand", "--wait", "--timeout", "60s")
     assert cluster.kubectl("get", "deploy,service,configmap,stall", "-l", "release=stand", "-o", "name") == ""
     assert cluster.kubectl("get", "stalls", "-o", "name") == ""
-    cluster.kubectl("delete", "crd", "stalls.shop.example.com", "--timeout=30s")
+    cluster.kubectl("delete", "crd", "stalls.shop.example.com", "--timeout=60s")
 
 
 def test_a_dry_run_on_the_server_stores_nothing(cluster: Cluster, ns: str) -> None:

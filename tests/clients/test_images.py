@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.conftest import free_port
 from tests.clients.conftest import Cluster, needs_root, pod
+from tests.ports import free_port
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 USER, WORD = "someone", "pass:word"
 HASH = "$2b$04$2E2K2oW4CpMRL3D9gYElXOpSPVcWdM0ZUy69dZuSthXtvLdA/wYjC"
@@ -66,7 +66,7 @@ def test_pods_run_what_was_pushed(
             cluster.kubectl("create", "secret", "docker-registry", "key", f"--from-file=.dockerconfigjson={config}")
             script = script.replace("spec:", "spec:\n  imagePullSecrets: [{name: key}]")
         cluster.kubectl("apply", "-f", "-", stdin=script)
-        cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+        cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
         assert cluster.kubectl("logs", "p") == "hello\n"
         told = cluster.kubectl("events", "--for", "pod/p")
         assert f'Pulling image "{name}"' in told
@@ -129,7 +129,7 @@ def test_an_image_is_for_those_who_have_its_credentials(
         return script.replace("spec:", f"spec:\n  imagePullSecrets: [{{name: {secret}}}]") if secret else script
 
     def phase(pod_name: str, wanted: str) -> None:
-        cluster.kubectl("wait", f"pod/{pod_name}", f"--for=jsonpath={{.status.phase}}={wanted}", "--timeout=30s")
+        cluster.kubectl("wait", f"pod/{pod_name}", f"--for=jsonpath={{.status.phase}}={wanted}", "--timeout=60s")
 
     try:
         for secret in ("one", "two"):
@@ -179,7 +179,7 @@ def test_what_is_nowhere_is_said(cluster: Cluster, ns: str) -> None:
     cluster.kubectl(
         "wait",
         "pod/p",
-        "--timeout=30s",
+        "--timeout=60s",
         "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ImagePullBackOff",
     )
     described = cluster.kubectl("describe", "pod", "p")
@@ -204,7 +204,7 @@ def test_an_image_as_a_volume(cluster: Cluster, ns: str) -> None:
     manifest["spec"]["volumes"] = [volume]
     manifest["spec"]["containers"][0]["volumeMounts"] = mounts
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-    cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Running", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
     said = cluster.until(
         "all lines", lambda: (cluster.kubectl("logs", "p").splitlines() + [""] * 5)[4] and cluster.kubectl("logs", "p")
     )
@@ -217,6 +217,6 @@ def test_an_image_as_a_volume(cluster: Cluster, ns: str) -> None:
     manifest["metadata"]["name"] = "q"
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
     reason = "{.status.containerStatuses[0].state.waiting.reason}"
-    cluster.kubectl("wait", "pod/q", f"--for=jsonpath={reason}=ImagePullBackOff", "--timeout=30s")
+    cluster.kubectl("wait", "pod/q", f"--for=jsonpath={reason}=ImagePullBackOff", "--timeout=60s")
     assert 'Failed to pull image "127.0.0.1:1/nothing:v1"' in cluster.kubectl("describe", "pod", "q")
-    cluster.kubectl("delete", "pod", "p", "q", "--timeout=30s")
+    cluster.kubectl("delete", "pod", "p", "q", "--timeout=60s")

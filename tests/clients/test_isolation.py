@@ -12,8 +12,9 @@ from sampan.node.runtime import apparmor
 from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import Tree, container, create, events, mount, pod, said, status, wait
+from tests.kernel import HAS_CPUSETS, needs_users
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 WAITS = "while :; do sleep 0.05; done"
 LOOK = "until test -s /e/pid; do sleep 0.05; done; ps; cat /proc/1/cmdline; kill -TERM $(cat /e/pid)"
@@ -30,6 +31,7 @@ def runtime_class(name: str, handler: str, **more: Tree) -> Tree:
     return {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": metadata, "handler": handler, **more}
 
 
+@needs_users
 def test_users_of_its_own(cluster: Cluster, ns: str) -> None:
     """Root in the pod is not the host's; its volumes, its Secrets, its ports and its files are all the same its own."""
     cluster.kubectl("create", "secret", "generic", "s", "--from-literal=k=v")
@@ -115,7 +117,7 @@ def test_other_runtimes(cluster: Cluster, ns: str) -> None:
             pod("costs", container(pods.FOREVER, **limits), runtimeClassName="i-runc"),
             pod("odd", container(), runtimeClassName="i-odd"),
         )
-        if runs("runsc"):
+        if runs("runsc") and HAS_CPUSETS:
             ask = r"(printf 'GET /x HTTP/1.0\r\n\r\n'; sleep 0.2) | nc 127.0.0.1 8000 2>/dev/null | grep served"
             script = f"uname -r; dmesg | head -1; trap 'exit 5' TERM; until {ask}; do sleep 0.1; done; {WAITS}"
             serve = "mkdir /w; echo served > /w/x; httpd -f -p 8000 -h /w"
@@ -125,7 +127,7 @@ def test_other_runtimes(cluster: Cluster, ns: str) -> None:
         text = cluster.until("it is said", lambda: events(cluster, "odd", "FailedCreatePodSandBox"))
         why = 'rpc error: code = Unknown desc = failed to get sandbox runtime: no runtime for "odd" is configured'
         assert text == [f"Failed to create pod sandbox: {why}"]
-        if runs("runsc"):
+        if runs("runsc") and HAS_CPUSETS:
             _another_kernel(cluster)
         if runs("crun") and Path("/sys/fs/cgroup/unified").exists():
             create(cluster, pod("mixed", container(), runtimeClassName="i-crun"))
@@ -157,7 +159,7 @@ def _another_kernel(cluster: Cluster) -> None:
 
 def test_apparmor(cluster: Cluster, ns: str) -> None:
     """Where the kernel has it, containers have the default profile unless they say otherwise; elsewhere who asks is turned away."""
-    script = "cat /proc/self/attr/current; mount -t tmpfs x /mnt 2>/dev/null || echo denied"
+    script = "cat /proc/self/attr/current; mount -t tmpfs x /home 2>/dev/null || echo denied"
     default = {"appArmorProfile": {"type": "RuntimeDefault"}}
     more = {"capabilities": {"add": ["SYS_ADMIN"]}}
     if not apparmor.is_enabled():
@@ -174,8 +176,20 @@ def test_apparmor(cluster: Cluster, ns: str) -> None:
         pod("asks", container(script, securityContext=more), securityContext=default),
         pod("loose", container(script, securityContext=loose)),
         pod("privileged", container(script, securityContext={"privileged": True})),
+        pod(
+            "lost",
+            container(script, securityContext={"appArmorProfile": {"type": "Localhost", "localhostProfile": "no"}}),
+        ),
     )
     wait(cluster, pods.SUCCEEDED, "plain", "asks", "loose", "privileged")
     lines = said(cluster, "plain", "asks", "loose", "privileged")
     assert lines["plain/main"] == lines["asks/main"] == ["sampan-default (enforce)", "denied"]
     assert lines["loose/main"] == lines["privileged/main"] == ["unconfined"]
+    message = cluster.until("it is refused", lambda: _not_created(cluster, "lost"))
+    assert message.endswith("apparmor profile not found no")
+
+
+def _not_created(cluster: Cluster, name: str) -> str:
+    """Why the pod's container could not be made."""
+    states = [each["state"].get("waiting", {}) for each in status(cluster, name).get("containerStatuses", [])]
+    return "".join(state.get("message", "") for state in states if state.get("reason") == "CreateContainerError")

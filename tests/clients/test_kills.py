@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.conftest import NAME, Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = [needs_root, pytest.mark.root]
 
 POD = """
 apiVersion: v1
@@ -29,7 +29,7 @@ def started(cluster: Cluster, name: str) -> dict[str, object]:
 
 def make(cluster: Cluster, name: str) -> dict[str, object]:
     cluster.kubectl("apply", "-f", "-", stdin=POD.replace("NAME", name))
-    cluster.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
     return started(cluster, name)
 
 

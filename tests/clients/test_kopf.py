@@ -14,7 +14,7 @@ from sampan.web import certificates
 from sampan.web.certificates import Subject
 from tests.clients.conftest import Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 OPERATOR = Path(__file__).parent / "operator/stalls.py"
 DEFINITION = """
@@ -66,9 +66,9 @@ def operator(cluster: Cluster, ns: str, tmp_path: Path) -> Iterator[None]:
             raise
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
     cluster.kubectl("delete", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "--all")
-    cluster.kubectl("delete", "crd", "booths.kopf.example.com", "--timeout=30s")
+    cluster.kubectl("delete", "crd", "booths.kopf.example.com", "--timeout=60s")
 
 
 def test_an_operator_does_its_work(cluster: Cluster, ns: str, operator: None) -> None:
@@ -86,7 +86,7 @@ def test_an_operator_does_its_work(cluster: Cluster, ns: str, operator: None) ->
     assert "nobody needs such a booth" in told
     warned = cluster.run("kubectl", "create", "-f", "-", stdin=booth("three", 70))
     assert "Warning: this is a large booth" in warned.stderr
-    cluster.kubectl("delete", "booth", "--all", "--timeout=30s")
+    cluster.kubectl("delete", "booth", "--all", "--timeout=60s")
     cluster.until(
         "collection of what it owned", lambda: cluster.kubectl("get", "configmap", "one", "--ignore-not-found") == ""
     )

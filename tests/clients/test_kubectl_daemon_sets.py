@@ -44,26 +44,26 @@ def test_an_update_and_the_way_back(kubectl: Kubectl) -> None:
     """`rollout status`, `history`, `undo`, to the one before, to a number, and to where it is already."""
     assert "Warning" not in kubectl("apply", "-f", "-", stdin=DAEMON_SET)
     done = 'daemon set "log" successfully rolled out'
-    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=30s")
+    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=60s")
     kubectl("set", "image", "daemonset/log", "main=log:2")
     kubectl("annotate", "daemonset/log", "kubernetes.io/change-cause=the third")
     kubectl("set", "image", "daemonset/log", "main=log:3")
-    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=30s")
+    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=60s")
     assert history(kubectl) == [["1", "<none>"], ["2", "<none>"], ["3", "the third"]]
     shown = kubectl("rollout", "history", "daemonset/log", "--revision=2")
     assert "daemonset.apps/log with revision #2" in shown
     assert "log:2" in shown
     assert "daemonset.apps/log rolled back" in kubectl("rollout", "undo", "daemonset/log")
-    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=30s")
+    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=60s")
     assert [number for number, _ in history(kubectl)] == ["1", "3", "4"]
     skipped = "skipped rollback (current template already matches revision 4)"
     assert skipped in kubectl("rollout", "undo", "daemonset/log", "--to-revision=4")
     kubectl("rollout", "undo", "daemonset/log", "--to-revision=1")
-    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=30s")
+    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=60s")
     images = kubectl("get", "pods", "-l", "app=log", "-o", "jsonpath={.items[*].spec.containers[0].image}")
     assert images.split() == ["log:1"] * 3
     kubectl("rollout", "restart", "daemonset/log")
-    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=30s")
+    assert done in kubectl("rollout", "status", "daemonset/log", "--timeout=60s")
     assert "unable to find specified revision 99" in kubectl(
         "rollout", "undo", "daemonset/log", "--to-revision=99", code=1
     )
@@ -72,7 +72,7 @@ def test_an_update_and_the_way_back(kubectl: Kubectl) -> None:
 def test_what_is_shown(kubectl: Kubectl) -> None:
     """`get` and `describe` count nodes; `drain` leaves daemon pods alone when it is told to, and refuses else."""
     kubectl("apply", "-f", "-", stdin=DAEMON_SET)
-    kubectl("rollout", "status", "daemonset/log", "--timeout=30s")
+    kubectl("rollout", "status", "daemonset/log", "--timeout=60s")
     row = kubectl("get", "daemonset", "log", "--no-headers").split()
     assert row[:7] == ["log", "3", "3", "3", "3", "3", "<none>"]
     described = kubectl("describe", "daemonset/log")
@@ -89,5 +89,5 @@ def test_what_is_shown(kubectl: Kubectl) -> None:
     node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
     refused = kubectl("drain", node, "--timeout=10s", code=1)
     assert "cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore)" in refused
-    assert "drained" in kubectl("drain", node, "--ignore-daemonsets", "--timeout=20s")
+    assert "drained" in kubectl("drain", node, "--ignore-daemonsets", "--timeout=60s")
     assert kubectl("get", "daemonset", "log", "--no-headers").split()[1:6] == ["3"] * 5

@@ -6,7 +6,7 @@ import pytest
 
 from tests.clients.conftest import IDLE, Cluster, needs_root, pod
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 
 SLEEPER = """
@@ -99,7 +99,7 @@ def test_patches_of_all_three_kinds(cluster: Cluster, ns: str) -> None:
 def test_deletes_cascade_as_asked(cluster: Cluster, ns: str) -> None:
     """Orphans stay; in the foreground the owner goes last."""
     cluster.kubectl("apply", "-f", "-", stdin=SLEEPER)
-    cluster.kubectl("rollout", "status", "deployment/d", "--timeout=30s")
+    cluster.kubectl("rollout", "status", "deployment/d", "--timeout=60s")
     assert (
         cluster.kubectl("delete", "deployment", "d", "--cascade=orphan")
         == f'deployment.apps "d" deleted from {ns} namespace\n'
@@ -108,7 +108,7 @@ def test_deletes_cascade_as_asked(cluster: Cluster, ns: str) -> None:
     assert "ownerReferences" not in owned["metadata"]
     name = owned["metadata"]["name"]
     cluster.kubectl("delete", "pods", "-l", "app=d", "--force", "--grace-period=0", "--wait=false")
-    cluster.kubectl("wait", "replicaset", name, "--for=jsonpath={.status.readyReplicas}=1", "--timeout=30s")
+    cluster.kubectl("wait", "replicaset", name, "--for=jsonpath={.status.readyReplicas}=1", "--timeout=60s")
     cluster.kubectl("delete", "replicaset", name, "--cascade=foreground", "--timeout=60s")
     assert cluster.get("pods", "-l", "app=d")["items"] == []
     cluster.kubectl("create", "configmap", "a")
@@ -121,7 +121,7 @@ def test_deletes_cascade_as_asked(cluster: Cluster, ns: str) -> None:
 def test_a_pod_tells_its_story_in_order(cluster: Cluster, ns: str) -> None:
     """describe begins with the scheduler's word, though all comes in one second; events --for agrees."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("p", "true"))
-    cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
     story = ["Scheduled", "Pulled", "Created", "Started"]
     cluster.until("all events", lambda: len(cluster.get("events")["items"]) >= len(story))
     described = cluster.kubectl("describe", "pod", "p").partition("Events:")[2]
@@ -161,7 +161,7 @@ def test_rights_are_listed(cluster: Cluster, ns: str) -> None:
 def test_a_node_is_drained_by_evictions(cluster: Cluster, ns: str) -> None:
     """Cordoned and tainted, its pods evicted; then it takes pods again."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("p", IDLE))
-    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=60s")
     node = cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
     try:
         assert "cannot delete Pods that declare no controller" in cluster.refused("drain", node, "--pod-selector=run=p")

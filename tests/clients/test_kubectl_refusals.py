@@ -4,7 +4,7 @@ import pytest
 
 from tests.clients.conftest import Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 POD = """
 apiVersion: v1

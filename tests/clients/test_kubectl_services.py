@@ -44,7 +44,7 @@ def test_services(kubectl: Kubectl) -> None:
         ("externalname", "else", "--external-name=example.com"),
     ):
         assert kubectl("create", "service", *words) == f"service/{words[1]} created\n"
-    kubectl("wait", "service", "web", "second", "--for=jsonpath={.status.loadBalancer.ingress}", "--timeout=20s")
+    kubectl("wait", "service", "web", "second", "--for=jsonpath={.status.loadBalancer.ingress}", "--timeout=60s")
     listed = [line.split()[:5] for line in kubectl("get", "services", "--no-headers").splitlines()]
     shown = {name: (kind, outside, ports) for name, kind, _, outside, ports in listed}
     second = shown.pop("second")
@@ -57,7 +57,7 @@ def test_services(kubectl: Kubectl) -> None:
         "outer": ("NodePort", "<none>", "443:30443/TCP"),
         "web": ("LoadBalancer", "10.32.0.1", "80:30080/TCP"),
     }
-    kubectl("wait", "deployment", "web", "--for=condition=Available", "--timeout=20s")
+    kubectl("wait", "deployment", "web", "--for=condition=Available", "--timeout=60s")
     told = kubectl("describe", "service", "web")
     assert DESCRIBED in told
     assert (
@@ -65,7 +65,7 @@ def test_services(kubectl: Kubectl) -> None:
     )
     assert "service-controller  Ensured load balancer" in told
     kubectl("patch", "service", "web", "-p", '{"spec":{"type":"ClusterIP"}}')
-    kubectl("wait", "ipaddress/10.32.0.1", "--for=delete", "--timeout=20s")
+    kubectl("wait", "ipaddress/10.32.0.1", "--for=delete", "--timeout=60s")
     assert "LoadBalancer Ingress" not in kubectl("describe", "service", "web")
     assert kubectl("delete", "service", "second") == 'service "second" deleted from default namespace\n'
-    kubectl("wait", "ipaddress/10.32.0.2", "--for=delete", "--timeout=20s")
+    kubectl("wait", "ipaddress/10.32.0.2", "--for=delete", "--timeout=60s")

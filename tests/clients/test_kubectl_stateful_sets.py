@@ -35,19 +35,19 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
 def test_an_update_and_the_way_back(kubectl: Kubectl) -> None:
     """`rollout status` counts the pods, waits for a partition too, and `history` and `undo` know the revisions."""
     assert "Warning" not in kubectl("apply", "-f", "-", stdin=STATEFUL_SET)
-    told = kubectl("rollout", "status", "statefulset/web", "--timeout=30s")
+    told = kubectl("rollout", "status", "statefulset/web", "--timeout=60s")
     assert "partitioned roll out complete: 3 new pods have been updated..." in told
     rolled = '{"spec": {"updateStrategy": {"rollingUpdate": {"partition": 2}}}}'
     kubectl("patch", "statefulset", "web", "-p", rolled)
     kubectl("set", "image", "statefulset/web", "main=web:2")
-    told = kubectl("rollout", "status", "statefulset/web", "--timeout=30s")
+    told = kubectl("rollout", "status", "statefulset/web", "--timeout=60s")
     assert "partitioned roll out complete: 1 new pods have been updated..." in told
     kubectl("patch", "statefulset", "web", "-p", rolled.replace("2", "0"))
-    assert "3 new pods" in kubectl("rollout", "status", "statefulset/web", "--timeout=30s")
+    assert "3 new pods" in kubectl("rollout", "status", "statefulset/web", "--timeout=60s")
     shown = kubectl("rollout", "history", "statefulset/web").splitlines()
     assert [line.split()[0] for line in shown[2:] if line] == ["1", "2"]
     assert "statefulset.apps/web rolled back" in kubectl("rollout", "undo", "statefulset/web")
-    kubectl("rollout", "status", "statefulset/web", "--timeout=30s")
+    kubectl("rollout", "status", "statefulset/web", "--timeout=60s")
     images = kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].spec.containers[0].image}")
     assert images.split() == ["web:1"] * 3
     listed = kubectl("get", "controllerrevisions", "--no-headers").splitlines()
@@ -56,13 +56,13 @@ def test_an_update_and_the_way_back(kubectl: Kubectl) -> None:
         ["statefulset.apps/web", "3"],
     ]
     kubectl("rollout", "restart", "statefulset/web")
-    kubectl("rollout", "status", "statefulset/web", "--timeout=30s")
+    kubectl("rollout", "status", "statefulset/web", "--timeout=60s")
 
 
 def test_what_is_shown(kubectl: Kubectl) -> None:
     """`get` and `describe` tell how far it is and what was done; `scale` and `delete` do what they say."""
     kubectl("apply", "-f", "-", stdin=STATEFUL_SET)
-    kubectl("rollout", "status", "statefulset/web", "--timeout=30s")
+    kubectl("rollout", "status", "statefulset/web", "--timeout=60s")
     assert kubectl("get", "statefulset", "web", "--no-headers").split()[:2] == ["web", "3/3"]
     described = kubectl("describe", "statefulset/web")
     for line in (
@@ -73,7 +73,7 @@ def test_what_is_shown(kubectl: Kubectl) -> None:
     ):
         assert line in described
     kubectl("scale", "statefulset/web", "--replicas=1")
-    kubectl("wait", "--for=delete", "pod/web-1", "--timeout=30s")
+    kubectl("wait", "--for=delete", "pod/web-1", "--timeout=60s")
     assert kubectl("get", "pods", "-o", "name").split() == ["pod/web-0"]
-    kubectl("delete", "statefulset", "web", "--cascade=foreground", "--timeout=30s")
+    kubectl("delete", "statefulset", "web", "--cascade=foreground", "--timeout=60s")
     assert "No resources found" in kubectl("get", "pods,statefulsets,controllerrevisions")

@@ -13,7 +13,7 @@ import yaml
 
 from tests.clients.conftest import IDLE, Cluster, needs_root, pod
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 TWO = """
 apiVersion: v1
@@ -34,7 +34,7 @@ spec:
 def test_a_command_that_is_not_there_is_told_in_one_line(cluster: Cluster, ns: str) -> None:
     """On the error stream of the WebSocket: no word of SPDY, with and without a terminal."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("p", IDLE))
-    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=60s")
     told = cluster.refused("exec", "p", "--", "nope")
     assert told.startswith("error: Internal error occurred: error executing command in container: failed to exec")
     assert told.endswith('exec: "nope": executable file not found in $PATH: unknown\n')
@@ -50,7 +50,7 @@ def test_a_command_that_is_not_there_is_told_in_one_line(cluster: Cluster, ns: s
 def test_what_has_ended_cannot_be_entered(cluster: Cluster, ns: str) -> None:
     """A completed pod, and a container that does not run yet."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("done", "true"))
-    cluster.kubectl("wait", "pod/done", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+    cluster.kubectl("wait", "pod/done", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
     assert "cannot exec into a container in a completed pod" in cluster.refused("exec", "done", "--", "true")
     waiting = pod("waiting", "true").replace("busybox:1.36", "nope:1")
     cluster.kubectl("apply", "-f", "-", stdin=waiting)
@@ -74,7 +74,7 @@ def test_clients_that_speak_spdy(cluster: Cluster, ns: str) -> None:
     manifest = yaml.safe_load(pod("p", script))
     manifest["spec"]["containers"][0]["stdin"] = True
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(manifest))
-    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=60s")
     done = cluster.run(
         *old, "-v=8", "exec", "-i", "p", "--", "sh", "-c", "cat; echo no >&2; exit 7", stdin="x" * 99999, check=False
     )
@@ -102,7 +102,7 @@ def test_clients_that_speak_spdy(cluster: Cluster, ns: str) -> None:
             assert forward.stdout is not None
             port = forward.stdout.readline().split(" -> ")[0].rpartition(":")[2]
             for _ in range(3):
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/big", timeout=20) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/big", timeout=60) as answer:
                     assert len(answer.read()) == 3_000_000
         finally:
             forward.terminate()
@@ -128,7 +128,7 @@ def test_attach_follows_the_main_process(cluster: Cluster, ns: str) -> None:
     """Output from now on, until it ends."""
     script = "while ! test -e /tmp/go; do usleep 10000; done; usleep 300000; echo last"
     cluster.kubectl("apply", "-f", "-", stdin=pod("talk", script))
-    cluster.kubectl("wait", "pod/talk", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/talk", "--for=condition=Ready", "--timeout=60s")
     with subprocess.Popen(
         ["kubectl", "attach", "talk"],
         env=cluster.environment,
@@ -147,7 +147,7 @@ def test_attach_follows_the_main_process(cluster: Cluster, ns: str) -> None:
 def test_files_are_copied_both_ways(cluster: Cluster, ns: str, tmp_path: Path) -> None:
     """A folder in, changed there, and out again."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("p", IDLE))
-    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=60s")
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "deep" / "big").write_bytes(bytes(range(256)) * 20_000)
     cluster.kubectl("cp", str(tmp_path / "in"), "p:/tmp/here")
@@ -160,7 +160,7 @@ def test_files_are_copied_both_ways(cluster: Cluster, ns: str, tmp_path: Path) -
 def test_logs_over_a_websocket(cluster: Cluster, ns: str) -> None:
     """As browsers read them: bytes, or texts for clients that ask for base64; errors are plain refusals."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("p", "echo one; sleep 0.1; echo two"))
-    cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
 
     def read(protocol: str, query: str) -> list[bytes]:
         server, context = access(cluster)
@@ -202,7 +202,7 @@ def access(cluster: Cluster) -> tuple[str, ssl.SSLContext]:
 def test_logs_of_many_containers(cluster: Cluster, ns: str) -> None:
     """The default container's, all, by label with prefixes, with times in UTC."""
     cluster.kubectl("apply", "-f", "-", stdin=TWO)
-    cluster.kubectl("wait", "pod/two", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/two", "--for=condition=Ready", "--timeout=60s")
     cluster.until("the output", lambda: cluster.kubectl("logs", "two", "-c", "b"))
     assert cluster.kubectl("logs", "two") == "from-b\n"
     everything = cluster.kubectl("logs", "two", "--all-containers").split()

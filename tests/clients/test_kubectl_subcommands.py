@@ -13,7 +13,7 @@ import pytest
 
 from tests.clients.conftest import Cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow]
 
 # kubectl create SUBCOMMAND ...: what it says
 CREATED = {
@@ -195,7 +195,7 @@ def test_changing_a_workload(kubectl: Kubectl) -> None:
     assert kubectl("set selector service/d app=d") == "service/d selector updated\n"
     assert kubectl("label deployment/d x=y") == "deployment.apps/d labeled\n"
     assert kubectl("annotate deployment/d x=y") == "deployment.apps/d annotated\n"
-    kubectl("wait deployment/d --for=jsonpath={.spec.replicas}=3 --timeout=10s")
+    kubectl("wait deployment/d --for=jsonpath={.spec.replicas}=3 --timeout=60s")
     patch = '[{"op": "replace", "path": "/spec/replicas", "value": 1}]'
     assert kubectl("patch deployment/d --type=json -p", patch) == "deployment.apps/d patched\n"
     assert kubectl("patch deployment/d --subresource=scale --type=merge -p", '{"spec": {"replicas": 2}}').startswith(
@@ -216,7 +216,7 @@ def test_changing_a_workload(kubectl: Kubectl) -> None:
 def test_custom_resources(kubectl: Kubectl) -> None:
     """A definition is explained, listed, printed by its columns, scaled and refused where it says so."""
     kubectl("apply -f -", stdin=DEFINITION)
-    kubectl("wait crd/tents.kubectl.example.com --for=condition=Established --timeout=10s")
+    kubectl("wait crd/tents.kubectl.example.com --for=condition=Established --timeout=60s")
     text = '{"apiVersion": "kubectl.example.com/v1", "kind": "Tent", "metadata": {"name": "t"}, "spec": {"poles": %s}}'
     assert kubectl("apply -f -", stdin=text % 3) == "tent.kubectl.example.com/t created\n"
     assert kubectl("get tt").split() == ["NAME", "POLES", "t", "3"]
@@ -228,7 +228,7 @@ def test_custom_resources(kubectl: Kubectl) -> None:
     told = kubectl.fails("create -f -", stdin=(text % 1).replace("poles", "pegs").replace('"t"', '"u"'))
     assert 'unknown field "spec.pegs"' in told
     kubectl("patch tent/t --type=merge -p", '{"spec": {"poles": 5}}')
-    kubectl("delete crd tents.kubectl.example.com --timeout=30s")
+    kubectl("delete crd tents.kubectl.example.com --timeout=60s")
     assert "could not find the requested resource" in kubectl.fails("get tents")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients.conftest import IDLE, Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120), pytest.mark.filterwarnings("default")]
+pytestmark = [needs_root, pytest.mark.root, pytest.mark.filterwarnings("default")]
 
 TEMPLATE = {
     "metadata": {"labels": {"app": "web"}},
@@ -75,7 +75,7 @@ def test_kubernetes(cluster: Cluster, ns: str) -> None:
     assert said == "hi\n"
     client.ApiextensionsV1Api(api).create_custom_resource_definition(DEFINITION)
     try:
-        cluster.kubectl("wait", "--for=condition=Established", "crd/lamps.libraries.example.com", "--timeout=10s")
+        cluster.kubectl("wait", "--for=condition=Established", "crd/lamps.libraries.example.com", "--timeout=60s")
         lamps = dynamic.DynamicClient(api).resources.get(api_version="libraries.example.com/v1", kind="Lamp")
         lamps.create(
             {"apiVersion": "libraries.example.com/v1", "kind": "Lamp", "metadata": {"name": "l"}, "spec": {"on": True}},

@@ -11,7 +11,7 @@ from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import Tree, container, create, mount, pod
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 
 def host(name: str, path: Path | str, type: str = "") -> Tree:

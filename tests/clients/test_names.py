@@ -11,7 +11,7 @@ from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import FOREVER, Tree, container, create, mount, pod, thing, wait
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 Shell = Callable[[str], list[str]]
 

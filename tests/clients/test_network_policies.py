@@ -11,7 +11,7 @@ import pytest
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import FOREVER, READY, container, create, pod, said, status, wait
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 Tree = dict[str, Any]
 FRIENDS = "policy-friends"

@@ -13,7 +13,7 @@ import yaml
 from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 Get = Callable[..., tuple[int, str]]
 
@@ -46,7 +46,7 @@ def get(cluster: Cluster) -> Get:
 
     def ask(path: str, token: str = "", method: str = "GET") -> tuple[int, str]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with contextlib.closing(http.client.HTTPSConnection(address, port, context=context, timeout=20)) as connection:
+        with contextlib.closing(http.client.HTTPSConnection(address, port, context=context, timeout=60)) as connection:
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
@@ -105,7 +105,7 @@ def test_figures(cluster: Cluster, ns: str) -> None:
     more: dict[str, Any] = {"volumeMounts": [pods.mount("data", "/data")], "readinessProbe": written}
     made = pods.pod("web", pods.container(script, **more), **volume)
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(made))
-    cluster.kubectl("wait", "pod/web", f"--for={pods.READY}", "--timeout=30s")
+    cluster.kubectl("wait", "pod/web", f"--for={pods.READY}", "--timeout=60s")
     status = cluster.get("pod", "web")
     node = status["spec"]["nodeName"]
     identity = status["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]

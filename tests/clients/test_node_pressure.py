@@ -10,7 +10,7 @@ import yaml
 from tests.clients import pods
 from tests.clients.conftest import Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 FILL = "dd if=/dev/zero of=PLACE bs=1M count=3 2>/dev/null; " + pods.FOREVER
 CONFIG = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"}
@@ -50,7 +50,7 @@ def test_limits_of_the_disk(cluster: Cluster, ns: str) -> None:
         "one": 'Container main exceeded its local ephemeral storage limit "1Mi". ',
     }
     for name, message in wanted.items():
-        cluster.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Failed", "--timeout=40s")
+        cluster.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
         assert why(cluster.get("pod", name)["status"]) == ("Failed", "Evicted", message)
         cluster.until("its event", lambda name=name, text=message: events(cluster, name, "Evicted") == [text])
     quiet = cluster.get("pod", "quiet")["status"]
@@ -68,7 +68,7 @@ def test_memory_pressure(cluster: Cluster, ns: str) -> None:
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump({**lowly, "value": -1000}))
     made = (pods.pod("lowly", pods.container(), priorityClassName="lowly"), pods.pod("usual", pods.container()))
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(made))
-    cluster.kubectl("wait", "pod/lowly", "pod/usual", f"--for={pods.READY}", "--timeout=30s")
+    cluster.kubectl("wait", "pod/lowly", "pod/usual", f"--for={pods.READY}", "--timeout=60s")
     node = cluster.get("pod", "lowly")["spec"]["nodeName"]
     before = {key: cluster.get("node", node)["status"][key] for key in ("allocatable", "capacity")}
     assert before["allocatable"]["memory"] != before["capacity"]["memory"]
@@ -77,17 +77,17 @@ def test_memory_pressure(cluster: Cluster, ns: str) -> None:
     config.write_text(yaml.safe_dump({**CONFIG, **thresholds}))
     try:
         restart_agent(cluster, node)
-        cluster.kubectl("wait", "pod/lowly", "--for=jsonpath={.status.phase}=Failed", "--timeout=40s")
+        cluster.kubectl("wait", "pod/lowly", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
         status = cluster.get("pod", "lowly")["status"]
         assert status["reason"] == "Evicted"
         assert status["message"].startswith("The node was low on resource: memory. Threshold quantity: ")
         (disruption,) = (c for c in status["conditions"] if c["type"] == "DisruptionTarget")
         assert disruption["reason"] == "TerminationByKubelet"
-        cluster.kubectl("wait", f"node/{node}", "--for=condition=MemoryPressure", "--timeout=20s")
+        cluster.kubectl("wait", f"node/{node}", "--for=condition=MemoryPressure", "--timeout=60s")
         cluster.until("the taint", lambda: "memory-pressure" in str(cluster.get("node", node)["spec"].get("taints")))
         late = pods.pod("late", pods.container(), nodeName=node)
         cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(late))
-        cluster.kubectl("wait", "pod/late", "--for=jsonpath={.status.phase}=Failed", "--timeout=20s")
+        cluster.kubectl("wait", "pod/late", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
         rejected = "Pod was rejected: The node had condition: [MemoryPressure]. "
         assert why(cluster.get("pod", "late")["status"]) == ("Failed", "Evicted", rejected)
         assert cluster.get("pod", "usual")["status"]["phase"] == "Running"
@@ -95,5 +95,5 @@ def test_memory_pressure(cluster: Cluster, ns: str) -> None:
         config.unlink()
         restart_agent(cluster, node)
         cluster.kubectl("delete", "priorityclass", "lowly")
-    cluster.kubectl("wait", f"node/{node}", "--for=condition=MemoryPressure=false", "--timeout=20s")
+    cluster.kubectl("wait", f"node/{node}", "--for=condition=MemoryPressure=false", "--timeout=60s")
     cluster.until("no taint", lambda: "memory-pressure" not in str(cluster.get("node", node)["spec"].get("taints")))

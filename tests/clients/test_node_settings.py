@@ -11,7 +11,7 @@ import pytest
 from tests.clients.conftest import Cluster, needs_root, pod
 from tests.node.fake_logind import FakeLogind
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 SETTINGS = """
 apiVersion: kubelet.config.k8s.io/v1beta1
@@ -88,7 +88,7 @@ def test_static_pods(cluster: Cluster, folder: Path, logind: FakeLogind) -> None
     name, file = f"web-{node}", folder / "web.yaml"
     file.write_text(STATIC.replace("TEXT", "first"))
     cluster.until("a mirror", lambda: cluster.run("kubectl", "get", "pod", name, check=False).returncode == 0)
-    cluster.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
     assert cluster.kubectl("logs", name) == "first\n"
     assert cluster.kubectl("exec", name, "--", "hostname") == f"{name}\n"
     before = cluster.get("pod", name)
@@ -105,7 +105,7 @@ def test_static_pods(cluster: Cluster, folder: Path, logind: FakeLogind) -> None
     file.write_text(STATIC.replace("TEXT", "second"))
     cluster.until("the other text", lambda: cluster.run("kubectl", "logs", name, check=False).stdout == "second\n")
     file.unlink()
-    cluster.kubectl("wait", f"pod/{name}", "--for=delete", "--timeout=30s")
+    cluster.kubectl("wait", f"pod/{name}", "--for=delete", "--timeout=60s")
 
 
 def test_a_shutdown_waits_for_pods(cluster: Cluster, logind: FakeLogind, ns: str) -> None:
@@ -113,10 +113,10 @@ def test_a_shutdown_waits_for_pods(cluster: Cluster, logind: FakeLogind, ns: str
     cluster.until("the delay", lambda: logind.is_delayed)
     script = "trap 'sleep 0.5; exit 0' TERM; while true; do sleep 0.1; done"
     cluster.kubectl("apply", "-f", "-", stdin=pod("plain", script))
-    cluster.kubectl("wait", "pod/plain", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/plain", "--for=condition=Ready", "--timeout=60s")
     node = node_name(cluster)
     logind.shut_down()
-    cluster.kubectl("wait", f"node/{node}", "--for=condition=Ready=false", "--timeout=30s")
+    cluster.kubectl("wait", f"node/{node}", "--for=condition=Ready=false", "--timeout=60s")
     ready = next(c for c in cluster.get("node", node)["status"]["conditions"] if c["type"] == "Ready")
     assert (ready["reason"], ready["message"]) == ("KubeletNotReady", "node is shutting down")
     cluster.until("the end of the delay", lambda: not logind.is_delayed)
@@ -126,9 +126,9 @@ def test_a_shutdown_waits_for_pods(cluster: Cluster, logind: FakeLogind, ns: str
     assert status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 0
     late = pod("late", "true") + f"\n  nodeName: {node}\n"
     cluster.kubectl("apply", "-f", "-", stdin=late)
-    cluster.kubectl("wait", "pod/late", "--for=jsonpath={.status.reason}=NodeShutdown", "--timeout=30s")
+    cluster.kubectl("wait", "pod/late", "--for=jsonpath={.status.reason}=NodeShutdown", "--timeout=60s")
     told = cluster.get("pod", "late")["status"]["message"]
     assert told == "Pod was rejected: Pod was rejected as the node is shutting down."
     assert 'container "main" in pod "late" is not available' in cluster.refused("logs", "late")
     logind.shut_down(is_beginning=False)
-    cluster.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", f"node/{node}", "--for=condition=Ready", "--timeout=60s")

@@ -13,7 +13,7 @@ from sampan.cluster import python_rootfs
 from tests.clients.conftest import NAME, Cluster, needs_root, running
 from tests.clients.pods import pod_of
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 Tree = dict[str, Any]
 IMAGE = "netserver:v1"
@@ -37,10 +37,10 @@ import json, socket, sys, urllib.request
 said = []
 for kind, host, port in json.loads(sys.argv[1]):
     if kind == "http":
-        said.append(urllib.request.urlopen(f"http://{host}:{port}", timeout=10).read().decode())
+        said.append(urllib.request.urlopen(f"http://{host}:{port}", timeout=60).read().decode())
     else:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(10); s.sendto(b"hostname", (host, port)); said.append(s.recv(99).decode())
+            s.settimeout(60); s.sendto(b"hostname", (host, port)); said.append(s.recv(99).decode())
 print(json.dumps(said))
 """
 
@@ -67,7 +67,7 @@ def python(name: str, *ports: Tree, **spec: Any) -> Tree:
 def create(cluster: Cluster, *pods: Tree) -> dict[str, str]:
     """Their addresses, once they are ready."""
     cluster.kubectl("create", "-f", "-", stdin="\n".join(map(json.dumps, pods)))
-    cluster.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=60s")
     return {p["metadata"]["name"]: p["status"]["podIP"] for p in cluster.get("pods")["items"]}
 
 
@@ -113,7 +113,7 @@ def test_host_ports_differ_by_address_and_protocol(cluster: Cluster, ns: str, im
     assert seen_as(cluster, "host", by_host) == [f"{name} host" for name in ("one", "two", "three")]
     by_pod = ask(cluster, "one", ("http", node, PORT), ("udp", node, PORT))
     assert by_pod == [f"two {ips['one']}", f"three {ips['one']}"]
-    cluster.kubectl("delete", "pod", "one", "two", "--timeout=30s")
+    cluster.kubectl("delete", "pod", "one", "two", "--timeout=60s")
     ips = create(cluster, python("everywhere", tcp, nodeName=name))
     by_host = ask(cluster, "host", ("http", "127.0.0.1", PORT), ("http", node, PORT))
     assert seen_as(cluster, "host", by_host) == ["everywhere host"] * 2
@@ -194,7 +194,7 @@ def test_both_families_between_nodes(tmp_path: Path) -> None:
             said = two.kubectl("exec", name, "--", "sh", "-c", script).split()
             assert said[:4] == ["one", "two"] * 2
             assert len(said) == 7 and set(said) == {"one", "two"}
-        answers = [urllib.request.urlopen(url, timeout=10).read().decode().strip() for url in (*by_pod, *by_service)]
+        answers = [urllib.request.urlopen(url, timeout=60).read().decode().strip() for url in (*by_pod, *by_service)]
         assert answers[:2] == ["one", "two"]
         assert len(answers) == 5
 

@@ -13,7 +13,7 @@ import pytest
 from tests.clients import conftest
 from tests.clients.conftest import Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = [needs_root, pytest.mark.root]
 
 Tree = dict[str, Any]
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
@@ -38,7 +38,7 @@ def apply(cluster: Cluster, *objects: Tree) -> None:
 
 def wait(cluster: Cluster, name: str, condition: str) -> Tree:
     """The pod's status, once the condition holds."""
-    cluster.kubectl("wait", f"pod/{name}", condition, "--timeout=40s")
+    cluster.kubectl("wait", f"pod/{name}", condition, "--timeout=60s")
     status: Tree = cluster.get("pod", name)["status"]
     return status
 
@@ -333,13 +333,13 @@ def test_the_agent_dies_while_pods_start_and_end(cluster: Cluster, ns: str) -> N
             apply(cluster, *many[6:])
             cluster.kubectl("delete", "pod", "p0", "p1", "p2", "--wait=false")
         up(cluster, ns)
-    cluster.kubectl("wait", "pod", "--for=delete", "p0", "p1", "p2", "--timeout=40s")
-    cluster.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=40s")
+    cluster.kubectl("wait", "pod", "--for=delete", "p0", "p1", "p2", "--timeout=60s")
+    cluster.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=60s")
     for n in range(3, 12):
         assert cluster.kubectl("exec", f"p{n}", "--", "cat", "/e/log") == "start\n"
     statuses = [item["status"]["containerStatuses"][0] for item in cluster.get("pods")["items"]]
     assert [status["restartCount"] for status in statuses] == [0] * 9
-    cluster.kubectl("delete", "pods", "--all", "--timeout=40s")
+    cluster.kubectl("delete", "pods", "--all", "--timeout=60s")
     for pattern in ("containers/c/*", "containers/exits/*", "pods/*", "volumes/*", "logs/*"):
         cluster.until(f"no {pattern}", lambda pattern=pattern: not list(cluster.directory.glob(f"node-*/{pattern}")))
     cluster.until(
@@ -362,7 +362,7 @@ def test_a_paused_agent_catches_up(cluster: Cluster, ns: str) -> None:
         os.kill(pid, signal.SIGCONT)
     assert ended(wait(cluster, "ends", PHASE + "Failed"))["exitCode"] == 7
     wait(cluster, "comes", "--for=condition=Ready")
-    cluster.kubectl("wait", "pod/stays", "--for=delete", "--timeout=40s")
+    cluster.kubectl("wait", "pod/stays", "--for=delete", "--timeout=60s")
 
 
 def test_down_and_up_again(cluster: Cluster, ns: str) -> None:

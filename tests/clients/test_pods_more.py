@@ -11,7 +11,7 @@ import pytest
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.test_pods import PHASE, Tree, apply, container, ended, pod, wait
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = [needs_root, pytest.mark.root]
 
 CREATE_ERROR = "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError"
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients.conftest import IDLE, Cluster, needs_root, pod
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 WEB = (
     "mkdir /www; echo hello > /www/index.html; head -c 8000000 /dev/zero > /www/big;"
@@ -45,14 +45,14 @@ def forwarding(cluster: Cluster, *arguments: str) -> Iterator[list[int]]:
 
 
 def get(port: int, path: str = "/") -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
         return bytes(answer.read())
 
 
 def test_a_server_in_a_pod_answers_here(cluster: Cluster, ns: str) -> None:
     """By two ports, one of which listens on the pod's loopback only; also as a service."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("web", WEB))
-    cluster.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
     cluster.kubectl("expose", "pod", "web", "--port=80", "--target-port=8080")
     with forwarding(cluster, "pod/web", ":8080", ":8081") as (outer, inner):
         cluster.until("it listens", lambda: cluster.kubectl("exec", "web", "--", "netstat", "-lnt").count("808") == 2)
@@ -68,7 +68,7 @@ def test_a_server_in_a_pod_answers_here(cluster: Cluster, ns: str) -> None:
 def test_the_python_client(cluster: Cluster, ns: str) -> None:
     """Which speaks of numbered channels: two ports in one connection, one of them with nobody behind it."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("web", WEB))
-    cluster.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
     cluster.until("it listens", lambda: cluster.kubectl("exec", "web", "--", "netstat", "-lnt").count("808") == 2)
     kubernetes.config.load_kube_config(str(cluster.kubeconfig))
     core = kubernetes.client.CoreV1Api()
@@ -93,7 +93,7 @@ def test_the_python_client(cluster: Cluster, ns: str) -> None:
 def test_what_cannot_be_reached(cluster: Cluster, ns: str) -> None:
     """A port where nobody listens is said; a pod that has ended is refused."""
     cluster.kubectl("apply", "-f", "-", stdin=pod("p", IDLE))
-    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=60s")
     command = ["kubectl", "port-forward", "--address=127.0.0.1", "pod/p", ":81"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=cluster.environment
@@ -112,5 +112,5 @@ def test_what_cannot_be_reached(cluster: Cluster, ns: str) -> None:
         process.stdout.close()
     assert "error forwarding port 81: failed to connect to localhost:81 inside namespace: connection refused" in told
     cluster.kubectl("apply", "-f", "-", stdin=pod("ended", "true"))
-    cluster.kubectl("wait", "pod/ended", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+    cluster.kubectl("wait", "pod/ended", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
     assert "unable to forward port because pod is not running" in cluster.refused("port-forward", "ended", ":80")

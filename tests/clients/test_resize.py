@@ -9,7 +9,7 @@ import yaml
 
 from tests.clients.conftest import IDLE, Cluster, needs_root, pod
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 RUNNING = "--for=jsonpath={.status.phase}=Running"
 
@@ -25,7 +25,7 @@ def start(cluster: Cluster, name: str, script: str, *containers: dict[str, Any])
     manifest["spec"]["containers"] = [{**base, "name": f"c{n}", **each} for n, each in enumerate(containers)]
     manifest["spec"]["restartPolicy"] = "Always"
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-    cluster.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
 
 
 def resize(cluster: Cluster, name: str, **wanted: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ def test_a_restart_where_the_policy_asks_for_one(cluster: Cluster, ns: str) -> N
     both = resources("10m", "30Mi", ("90m", "60Mi"))
     resize(cluster, "p", c0=both)
     cluster.until("it has restarted", lambda: statuses(cluster, "p")["c0"]["restartCount"] == 1)
-    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
+    cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=60s")
     has(cluster, "p", c0=both)
     assert "Container c0 resize requires restart" in cluster.kubectl("events", "--for", "pod/p")
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_had_now(cluster: Cluster, ns: str) -> None:
     assert why[1].startswith(f"Node didn't have enough resource: cpu, requested: {wanted}, used: ")
     assert statuses(cluster, "p")["c0"]["resources"] == first
     assert statuses(cluster, "p")["c0"]["allocatedResources"] == first["requests"]
-    cluster.kubectl("delete", "pod", "other", "--timeout=30s")
+    cluster.kubectl("delete", "pod", "other", "--timeout=60s")
     has(cluster, "p", c0=large)
     resize(cluster, "p", c0=resources("10m", "5Mi", ("50m", "10Mi")))
     why = cluster.until(

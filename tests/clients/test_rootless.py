@@ -14,7 +14,7 @@ from tests.clients import ordinary, pods
 from tests.clients.conftest import NAME, TRUSTING, Cluster, busybox_image, needs_root, traces
 from tests.clients.ordinary import User
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 SERVE = "mkdir -p /tmp/w; echo $WHO > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w"
 ASK = "until wget -qO- http://web.default.svc.cluster.local 2>/dev/null; do sleep 0.1; done; cat /told/key; echo $LIMIT"
@@ -75,7 +75,7 @@ def test_pods_of_an_ordinary_user(cluster: RootlessCluster) -> None:
     assert cluster.kubectl("exec", "web", "--", "id", "-u") == "0\n"
     assert cluster.kubectl("exec", "-i", "web", "--", "cat", stdin="through") == "through"
     port = cluster.get("service", "web")["spec"]["ports"][0]["nodePort"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as page:  # from the host
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:  # from the host
         assert page.read() == b"web\n"
     cluster.kubectl("patch", "service", "web", "-p", '{"spec": {"type": "ClusterIP"}}')
     cluster.until("the port is closed again", lambda: not connects(port))
@@ -97,7 +97,7 @@ def test_building_and_deploying(cluster: RootlessCluster) -> None:
     for name, content in (("Containerfile", text), ("index.html", "own\n")):
         cluster.run("tee", str(folder / name), stdin=content)
     said = cluster.sampan("deploy", str(folder))
-    with urllib.request.urlopen(said.strip().rpartition(" ")[2], timeout=20) as page:
+    with urllib.request.urlopen(said.strip().rpartition(" ")[2], timeout=60) as page:
         assert page.read() == b"own\n0\n"
     cluster.sampan("deploy", str(folder), "--remove")
 

@@ -10,7 +10,7 @@ from sampan.cluster import python_rootfs
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import READY, Tree, container, create, pod, wait
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 IMAGE = "answers:v1"
 SERVER = """
@@ -117,7 +117,7 @@ def test_a_service_in_all_its_types(cluster: Cluster, ns: str, image: None) -> N
     sticks(cluster, node, port, is_so=True)
     change(cluster, "web", sessionAffinity="None")
     sticks(cluster, node, port, is_so=False)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         assert client.recv(100).decode() in both
 
     change(cluster, "web", type="LoadBalancer")

@@ -13,7 +13,7 @@ import pytest
 from tests.clients import load, pods
 from tests.clients.conftest import NAME, Cluster, needs_root, running
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 Tree = dict[str, Any]
 CGROUPS = Path("/sys/fs/cgroup")
@@ -42,7 +42,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     options = ("--nodes", "3", "--node-monitor-grace-period", "10s")
     with running(tmp_path_factory.mktemp("three"), f"{NAME}3", *options) as made:
         make(made, workload("DaemonSet", "web", WEB), service("web"))
-        made.kubectl("rollout", "status", "daemonset/web", "--timeout=30s")
+        made.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
         yield made
 
 
@@ -150,7 +150,7 @@ def test_a_node_runs_pods_as_its_own_machine_would(three: Cluster) -> None:
     there = nodes(three)
     guests = [pods.pod(f"at-{node}", main, nodeName=node, hostNetwork=True, **volumes) for node in there]
     make(three, *guests)
-    three.kubectl("wait", "pod", *(name(pod) for pod in guests), f"--for={pods.SUCCEEDED}", "--timeout=30s")
+    three.kubectl("wait", "pod", *(name(pod) for pod in guests), f"--for={pods.SUCCEEDED}", "--timeout=60s")
     for node, tree in there.items():
         assert three.kubectl("logs", f"at-{node}").splitlines() == [f"{address(tree)}/24", "of the host"]
         assert three.get("pod", f"at-{node}")["status"]["podIP"] == address(tree)
@@ -174,7 +174,7 @@ def test_a_rollback_of_a_daemon_set_restarts_nothing_without_need(three: Cluster
     three.until("a pod of the update", lambda: three.kubectl("get", "pods", "-l", "app=web", "-o", bad))
     kept = before & {name(pod) for pod in of(three, "web").values()}
     three.kubectl("rollout", "undo", "daemonset/web")
-    three.kubectl("rollout", "status", "daemonset/web", "--timeout=30s")
+    three.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
     after = {name(pod): pod["status"]["containerStatuses"][0]["restartCount"] for pod in of(three, "web").values()}
     assert len(kept) == 2
     assert kept < after.keys()
@@ -198,8 +198,8 @@ def test_nodes_that_are_cut_off(three: Cluster) -> None:
     for tree in (db, app):
         tree["spec"]["template"]["spec"]["tolerations"] = SOON
     make(three, db, app)
-    three.kubectl("rollout", "status", "statefulset/db", "--timeout=30s")
-    three.kubectl("rollout", "status", "deployment/app", "--timeout=30s")
+    three.kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    three.kubectl("rollout", "status", "deployment/app", "--timeout=60s")
     _, deaf, victim = sorted(nodes(three))
     pod, stray = of(three, "db")[victim], of(three, "app")[victim]
     mend, hear = cut(three, victim), cut(three, deaf, out="accept")
@@ -219,7 +219,7 @@ def test_nodes_that_are_cut_off(three: Cluster) -> None:
     mend()
     three.until("the node to be back", lambda: is_ready(nodes(three)[victim]))
     three.until("a new pod of that name", lambda: uid(three, name(pod)) not in ("", pod["metadata"]["uid"]))
-    three.kubectl("rollout", "status", "statefulset/db", "--timeout=30s")
+    three.kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
     three.until("its second page", lambda: len(set(diary.read_text().split())) == 2)
     lines = diary.read_text().split()
     assert lines == sorted(lines, key=lambda line: line != pod["metadata"]["uid"])
@@ -251,7 +251,7 @@ def test_a_node_that_loses_packets(three: Cluster) -> None:
     make(three, pods.pod("lossy", pods.container("echo through; sleep 1000"), nodeName=victim))
     three.until("a pod in spite of losses", lambda: of_name(three, "lossy").get("phase") == "Running")
     mend()
-    three.kubectl("delete", "pod", "lossy", "--timeout=30s")
+    three.kubectl("delete", "pod", "lossy", "--timeout=60s")
     three.until("the node to be ready", lambda: is_ready(nodes(three)[victim]))
 
 
@@ -268,7 +268,7 @@ def test_an_agent_that_is_killed(three: Cluster) -> None:
     os.kill(three.pid(f"node-{victim}"), signal.SIGKILL)
     assert asked(f"http://{pod['status']['podIP']}:8080/name") == name(pod)
     three.sampan("up", "--kubeconfig", str(three.kubeconfig), "--yes")
-    three.kubectl("rollout", "status", "daemonset/web", "--timeout=30s")
+    three.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
     after = of(three, "web")[victim]["status"]["containerStatuses"]
     assert [(c["containerID"], c["restartCount"]) for c in after] == [
         (c["containerID"], c["restartCount"]) for c in before
@@ -283,7 +283,7 @@ def test_no_request_is_lost_when_a_node_is_drained(three: Cluster) -> None:
     calm["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 5
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "calm"}}
     make(three, calm, service("calm"), budget | {"spec": {"maxUnavailable": 1, "selector": calm["spec"]["selector"]}})
-    three.kubectl("rollout", "status", "deployment/calm", "--timeout=30s")
+    three.kubectl("rollout", "status", "deployment/calm", "--timeout=60s")
     ours, found = three.get("service", "calm"), of(three, "calm")
     port, outside = ours["spec"]["ports"][0]["nodePort"], ours["status"]["loadBalancer"]["ingress"][0]["ip"]
     entries = [(address(node), port) for node in nodes(three).values()] + [
@@ -293,8 +293,8 @@ def test_no_request_is_lost_when_a_node_is_drained(three: Cluster) -> None:
     victim = max(found)
     with load.Load("/name", *entries) as asking:
         three.until("all to answer", lambda: asking.have_answered({name(pod) for pod in found.values()}))
-        three.kubectl("drain", victim, "--ignore-daemonsets", "--timeout=30s")
-        three.kubectl("rollout", "status", "deployment/calm", "--timeout=30s")
+        three.kubectl("drain", victim, "--ignore-daemonsets", "--timeout=60s")
+        three.kubectl("rollout", "status", "deployment/calm", "--timeout=60s")
         left = of(three, "calm")
         three.until("the new one to answer", lambda: asking.have_answered({name(pod) for pod in left.values()}))
     assert asking.failures == []
@@ -308,19 +308,19 @@ def test_a_node_is_drained_and_deleted(three: Cluster) -> None:
     victim = max(nodes(three))
     top = ("kubectl", "top", "nodes", "--no-headers")
     three.until("figures of each node", lambda: len(three.run(*top, check=False).stdout.splitlines()) == 3)
-    three.kubectl("drain", victim, "--ignore-daemonsets", "--timeout=30s")
+    three.kubectl("drain", victim, "--ignore-daemonsets", "--timeout=60s")
     assert victim not in of(three, "app")
     assert victim in of(three, "web")
     three.kubectl("uncordon", victim)
     three.kubectl("delete", "deployment/app", "statefulset/db", "--wait=false")
     make(three, workload("Deployment", "again", replicas=3))
-    three.kubectl("rollout", "status", "deployment/again", "--timeout=30s")
+    three.kubectl("rollout", "status", "deployment/again", "--timeout=60s")
     assert len(of(three, "again")) == 3
     old = nodes(three)[victim]["metadata"]["uid"]
     three.kubectl("delete", "node", victim)
     three.until("the node to register anew", lambda: is_anew(three, victim, old))
     three.until("all pods to be there", lambda: set(of(three, "web")) == set(of(three, "again")) == set(nodes(three)))
-    three.kubectl("rollout", "status", "daemonset/web", "--timeout=30s")
+    three.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
     assert asked(f"http://{of(three, 'web')[victim]['status']['podIP']}:8080/name") == name(of(three, "web")[victim])
 
 
@@ -332,7 +332,7 @@ def is_anew(cluster: Cluster, node: str, old: str) -> bool:
 def test_fewer_nodes(three: Cluster) -> None:
     """The Nodes that are no more wanted are deleted; what they ran is run by the one that stays, at once."""
     make(three, workload("Deployment", "last", replicas=3))
-    three.kubectl("rollout", "status", "deployment/last", "--timeout=30s")
+    three.kubectl("rollout", "status", "deployment/last", "--timeout=60s")
     first, *others = sorted(nodes(three))
     three.sampan("down")
     said = three.sampan("up", "--kubeconfig", str(three.kubeconfig), "--yes", "--nodes", "1")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.clients.conftest import Cluster, needs_root, pod
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [needs_root, pytest.mark.root]
 
 CLAIM = """
 apiVersion: v1
@@ -39,7 +39,7 @@ def test_what_was_written_is_there_for_the_next_pod(cluster: Cluster, ns: str) -
     lines = cluster.kubectl("logs", "second").splitlines()
     assert (lines[0], lines[-1]) == ("kept", "fixed")
     cluster.kubectl("delete", "pod", "second")
-    cluster.kubectl("delete", "pvc", "data", "--timeout=30s")
+    cluster.kubectl("delete", "pvc", "data", "--timeout=60s")
     cluster.until("the volume is gone", lambda: not cluster.get("pv")["items"])
     assert not folder.exists()
 
@@ -60,6 +60,6 @@ def test_a_block_volume_of_the_default_class(cluster: Cluster, ns: str) -> None:
     cluster.kubectl("wait", "pod/second", SUCCEEDED, "--timeout=60s")
     assert cluster.kubectl("logs", "second") == "kept\n"
     cluster.kubectl("delete", "pod", "second")
-    cluster.kubectl("delete", "pvc", "data", "--timeout=30s")
+    cluster.kubectl("delete", "pvc", "data", "--timeout=60s")
     cluster.until("the volume is gone", lambda: not cluster.get("pv")["items"])
     assert not file.exists()

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from sampan.cluster import python_rootfs
 from tests.clients.conftest import Cluster, needs_root
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = [needs_root, pytest.mark.root]
 
 Tree = dict[str, Any]
 PROGRAM = Path(__file__).parent / "extension/server.py"
@@ -192,7 +192,7 @@ def test_webhooks_in_pods(cluster: Cluster, ns: str, bundle: str) -> None:
         apply(cluster, *both)
         cluster.kubectl("delete", "pod", "-l", f"app={SERVICE}", "--wait=false")
         cluster.kubectl("scale", f"deployment/{SERVICE}", "--replicas=0")
-        cluster.kubectl("wait", "--for=delete", "pod", "-l", f"app={SERVICE}", "--timeout=30s")
+        cluster.kubectl("wait", "--for=delete", "pod", "-l", f"app={SERVICE}", "--timeout=60s")
         cluster.until("no endpoint", lambda: not endpoints(cluster))
         cluster.kubectl("create", "configmap", "four")
         assert label(cluster, "four") == ""
@@ -213,7 +213,7 @@ def test_conversion_in_a_pod(cluster: Cluster, ns: str, bundle: str) -> None:
     """A pod converts a custom resource between its versions, for reads, lists, writes and watches."""
     apply(cluster, definition(ns, bundle))
     try:
-        cluster.kubectl("wait", "--for=condition=Established", "crd/boxes.pods.example.org", "--timeout=20s")
+        cluster.kubectl("wait", "--for=condition=Established", "crd/boxes.pods.example.org", "--timeout=60s")
         for number, version in ((1, "v1"), (2, "v2")):
             field = "size" if version == "v1" else "amount"
             obj = {"apiVersion": f"pods.example.org/{version}", "kind": "Box", "metadata": {"name": f"b{number}"}}
@@ -226,11 +226,11 @@ def test_conversion_in_a_pod(cluster: Cluster, ns: str, bundle: str) -> None:
         cluster.kubectl("patch", "boxes.v2.pods.example.org", "b1", "--type=merge", "-p", '{"spec":{"amount":7}}')
         assert cluster.get("boxes.v1.pods.example.org", "b1")["spec"] == {"size": 7}
         shown = cluster.kubectl(
-            "wait", "boxes.v2.pods.example.org/b1", "--for=jsonpath={.spec.amount}=7", "--timeout=20s"
+            "wait", "boxes.v2.pods.example.org/b1", "--for=jsonpath={.spec.amount}=7", "--timeout=60s"
         )
         assert "condition met" in shown
     finally:
-        cluster.kubectl("delete", "crd", "boxes.pods.example.org", "--timeout=40s")
+        cluster.kubectl("delete", "crd", "boxes.pods.example.org", "--timeout=60s")
 
 
 def places_of_notes(cluster: Cluster) -> list[str]:
@@ -244,7 +244,7 @@ def test_api_server_in_a_pod(cluster: Cluster, ns: str, bundle: str) -> None:
     """
     apply(cluster, api_service(ns, bundle))
     try:
-        cluster.kubectl("wait", READY, f"apiservice/{APISERVICE}", "--timeout=30s")
+        cluster.kubectl("wait", READY, f"apiservice/{APISERVICE}", "--timeout=60s")
         assert "notes" in cluster.kubectl("api-resources", f"--api-group={GROUP}", "-o", "name")
         for namespace in (ns, "noted"):
             if namespace != ns:

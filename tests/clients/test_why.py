@@ -8,7 +8,7 @@ import pytest
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import container, mount, thing
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.root]
 
 Tree = dict[str, Any]
 EXPECTED = {
@@ -55,10 +55,10 @@ def test_why(cluster: Cluster, ns: str) -> None:
     """Each is explained by its own reason, in one answer about all of them; what works is left out."""
     manifest = "\n---\n".join(json.dumps(obj) for obj in planted()).replace("NAMESPACE", ns)
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
-    cluster.kubectl("wait", "deployment/fine", "--for=condition=Available", "--timeout=40s")
+    cluster.kubectl("wait", "deployment/fine", "--for=condition=Available", "--timeout=60s")
 
     restarted = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1"
-    cluster.kubectl("wait", "pod", "-l", "app=alive", restarted, "--timeout=40s")
+    cluster.kubectl("wait", "pod", "-l", "app=alive", restarted, "--timeout=60s")
 
     def reasons() -> dict[str, tuple[str, str]]:
         found = json.loads(cluster.sampan("why", "-n", ns, "-o", "json", check=False))

@@ -14,7 +14,7 @@ from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import container
 from tests.clients.test_gateway import HOST, Load, ask
 
-pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(240)]
+pytestmark = [needs_root, pytest.mark.root]
 
 LAYERS = ("gateway", "elastic")
 

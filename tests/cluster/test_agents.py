@@ -35,8 +35,14 @@ def test_a_node_alone_is_on_the_host(tmp_path: Path) -> None:
     """It finds the API at the usual place, and has no namespace."""
     told = config(Settings("a", tmp_path), 0)
     assert "lan" not in told
-    assert told["server"] == "https://127.0.0.1:6443"
+    assert (told["server"], told["api_address"]) == ("https://127.0.0.1:6443", "10.244.0.1")
     assert (told["internal_ip"], told["cgroup"], told["lease_seconds"]) == ("10.244.0.1", "sampan-a", 40)
+
+
+def test_a_node_of_another_machine(tmp_path: Path) -> None:
+    """It has no API server beside it."""
+    told = config(Settings("a", tmp_path, joined_to="https://192.0.2.1:6443", joined_as="n", node_ip="127.0.0.1"), 0)
+    assert (told["server"], told["api_address"]) == ("https://192.0.2.1:6443", "")
 
 
 def test_nodes_of_several_are_each_in_a_namespace(tmp_path: Path) -> None:

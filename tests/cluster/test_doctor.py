@@ -35,6 +35,12 @@ def test_each_lack_comes_with_its_mend() -> None:
     assert changed(nft_error="no")[0].level == "error"
 
 
+def test_profiles_that_nothing_can_load() -> None:
+    """AppArmor in the kernel takes its parser; without it in the kernel nothing is missing."""
+    assert [f.mend for f in changed(has_apparmor=True)] == ["sudo apt-get install -y apparmor"]
+    assert changed(has_apparmor=True, programs={**GOOD.programs, "apparmor_parser": "/sbin/apparmor_parser"}) == []
+
+
 def test_what_else_the_host_has() -> None:
     """Others' name servers and firewalls, each with its mend."""
     taken = changed(name_servers=("dnsmasq at 0.0.0.0",))

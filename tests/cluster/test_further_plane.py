@@ -1,11 +1,12 @@
 """A further control plane: what it has from the first one, and from whom it can't be made."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from sampan.cli import main
-from sampan.cluster import further_plane, pki
+from sampan.cluster import further_plane, pki, tokens
 from sampan.cluster.further_plane import FurtherPlaneError
 from sampan.cluster.settings import Settings
 
@@ -55,6 +56,11 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     first.path("pki", "sa.key").unlink()
     with pytest.raises(FurtherPlaneError, match=r"lacks sa\.key"):
         further_plane.of(first.directory, "b", tmp_path / "b")
+    rootless = Settings("rootless", tmp_path / "r", store=ETCD, rootless=True)
+    rootless.directory.mkdir()
+    rootless.save()
+    with pytest.raises(FurtherPlaneError, match="runs without root, in a network of its own"):
+        further_plane.of(rootless.directory, "b", tmp_path / "b")
     alone = Settings("alone", tmp_path / "c", store="sqlite")
     alone.directory.mkdir()
     alone.save()
@@ -70,3 +76,14 @@ def test_where_it_is_reached(tmp_path: Path) -> None:
     assert Settings("a", tmp_path, nodes=0, listen="198.51.100.8").api_address == "198.51.100.8"
     assert Settings("a", tmp_path, nodes=0).api_address == "10.244.0.1"
     assert Settings("a", tmp_path, nodes=0, listen="0.0.0.0").api_address == "10.244.0.1"
+
+
+def test_where_it_is_reached_on_the_same_machine(tmp_path: Path) -> None:
+    """Where nodes and pods find the first one, such as in the network of its nodes; on another machine at its own address."""
+    first = made(tmp_path / "a", runtime="oci")
+    second = further_plane.of(first.directory, "b", tmp_path / "b")
+    assert first.has_lan
+    assert second.api_address == first.api_address == "10.160.3.1"
+    assert dataclasses.replace(second, listen="198.51.100.8").api_address == "198.51.100.8"
+    with pytest.raises(tokens.TokenError, match="b is a further control plane: make the token at the first one"):
+        tokens.check(second)

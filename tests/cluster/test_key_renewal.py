@@ -237,7 +237,7 @@ async def test_in_use(tmp_path: Path) -> None:
 
     try:
         reader, writer, seen = await connect()
-        await way_out.send(target, Request("GET", "/"), 10)
+        await way_out.send(target, Request("GET", "/"), 60)
         assert (seen, ssl.DER_cert_to_PEM_cert(shown[-1]).encode()) == (old := both())
         users = {key_files.SERVER: (context,), key_files.KUBELET_CLIENT: (way_out,)}
         clock = Clock()
@@ -249,7 +249,7 @@ async def test_in_use(tmp_path: Path) -> None:
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200" in await reader.readline()
         slow = [
-            way_out.send(target, Request("GET", "/together"), 10) for _ in range(2)
+            way_out.send(target, Request("GET", "/together"), 60) for _ in range(2)
         ]  # so one needs a new connection
         await asyncio.gather(*slow)
         assert seen == both()[0]

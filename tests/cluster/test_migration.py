@@ -1,5 +1,8 @@
 """Moving a cluster's objects to another store: all of them, in order, verified; or nothing."""
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -43,6 +46,10 @@ async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     yield made
     await made.close()
     etcd.stop()
+
+
+COUNT = 1500
+"""So many objects are moved by a command that is killed."""
 
 
 def quiet(done: int, count: int) -> None:
@@ -99,17 +106,57 @@ class Broken(MemoryStore):
 
 
 async def test_an_attempt_that_breaks_off(source: MemoryStore) -> None:
-    """Its target is of no use to a cluster; the next attempt begins anew and ends well."""
+    """Its target is of no use to a cluster; the next attempt goes on from there, in order, and ends well."""
     target = Broken()
     with pytest.raises(StoreError, match="gone"):
         await moved(source, target)
     with pytest.raises(MigrationError, match="broken off: run sampan migrate again"):
         await migration.check_complete(target)
-    await target.txn((), (Put("/registry/core/pods/left", b""),))
-    await moved(source, target)
-    assert await target.get("/registry/core/pods/left") is None
+    there = {record.key: record.mod_revision for record in await migration.contents(target)}
+    result = await moved(source, target)
+    assert 0 < len(there) == result.found < result.count
     await migration.check_complete(target)
     assert await target.get(INCOMPLETE) is None
+    after = await migration.contents(target)
+    assert {record.key: record.mod_revision for record in after if record.key in there} == there, "written once"
+    assert [(r.key, r.value) for r in after] == [(r.key, r.value) for r in await migration.contents(source)]
+
+
+@pytest.mark.parametrize("change", ["the target", "the source", "a part of a write"])
+async def test_an_attempt_that_is_of_no_use(source: MemoryStore, change: str) -> None:
+    """When what is there is not what is to come first, all begins anew."""
+    target = Broken()
+    with pytest.raises(StoreError, match="gone"):
+        await moved(source, target)
+    first, second = (await migration.contents(target))[:2]
+    if change == "the target":
+        await target.txn((), (Put("/registry/core/pods/left", b""),))
+    elif change == "the source":
+        await source.txn((), (Put(first.key, b"newer"),))
+    else:
+        assert first.mod_revision != second.mod_revision
+        target = Broken()
+        await target.txn((), (Put(INCOMPLETE, b""),))
+        pair = next(group for group in migration._groups(await migration.contents(source)) if len(group) > 1)
+        await target.txn((), (Put(pair[0].key, pair[0].value),))
+    target.left = -1
+    result = await moved(source, target)
+    assert result.found == 0
+    assert await target.get("/registry/core/pods/left") is None
+    assert migration.checksum(await migration.contents(target)) == result.checksum
+
+
+async def test_one_that_could_not_say_that_it_was_done(source: MemoryStore) -> None:
+    """A target that is complete is taken as it is; one that differs by anything is somebody's."""
+    target = MemoryStore()
+    result = await moved(source, target)
+    revision = await target.revision()
+    again = await moved(source, target)
+    assert (again.checksum, again.base, again.found) == (result.checksum, result.base, result.count)
+    assert await target.revision() == revision, "nothing was written"
+    await source.txn((), (Put("/registry/more", b""),))
+    with pytest.raises(MigrationError, match="the target is not empty"):
+        await moved(source, target)
 
 
 async def test_what_is_refused(source: MemoryStore) -> None:
@@ -167,12 +214,58 @@ def test_the_command(tmp_path: Path, etcd: Etcd, capsys: pytest.CaptureFixture[s
     assert load(cluster.directory) == cluster
 
 
-def fill(cluster: Settings) -> None:
-    import asyncio
+@pytest.mark.slow
+def test_the_command_is_killed(tmp_path: Path, etcd: Etcd) -> None:
+    """Started again, it goes on where it was, both ways; afterwards all is there, in order."""
+    cluster = Settings("moving", tmp_path / "c", store="sqlite", runtime="simulated")
+    cluster.directory.mkdir()
+    cluster.save()
+    fill(cluster, COUNT)
+    before = checked(cluster)
+    killed_once(cluster, etcd.url)
+    moved_there = load(cluster.directory)
+    assert moved_there is not None
+    assert checked(moved_there) == before
+    stores.file(cluster).rename(tmp_path / "old.db")
+    killed_once(cluster, "sqlite")
+    assert checked(cluster) == before
+    assert not cluster.path("state.new").exists()
 
+
+def killed_once(cluster: Settings, target: str) -> None:
+    """Migrates, but is killed when the first thousand objects are there; the second time it tells of those first."""
+    command = [sys.executable, "-m", "sampan", "migrate", "--data-dir", str(cluster.directory), "--to", target]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == f"  1000 of {COUNT} objects\n"
+        first.kill()
+    now = load(cluster.directory)
+    if now is not None and now.store == target:
+        return  # it was done before it was killed
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = int(done.stdout.split()[0])
+    assert 1000 <= found <= COUNT
+    if found < COUNT or target == "sqlite":
+        assert f"{found} of them by an attempt before this one" in done.stdout
+
+
+def checked(cluster: Settings) -> tuple[list[list[str]], str]:
+    """Which keys were written together, from the oldest on, and the checksum of all."""
+
+    async def run() -> tuple[list[list[str]], str]:
+        store = await stores.opened(cluster)
+        found = await migration.contents(store)
+        await migration.check_complete(store)
+        await store.close()
+        return migration._order(found), migration.checksum(found)
+
+    return asyncio.run(run())
+
+
+def fill(cluster: Settings, count: int = 1) -> None:
     async def run() -> None:
         store = SqliteStore.open(stores.file(cluster))
-        await store.txn((), (Put("/registry/core/pods/a", b"{}"),))
+        await asyncio.gather(*(store.txn((), (Put(f"/registry/core/pods/{n}", b"{}"),)) for n in range(count)))
         await store.close()
 
     asyncio.run(run())

@@ -21,3 +21,15 @@ def test_an_object_has_its_share() -> None:
     assert limits.may_tell("other", 0.0)
     assert limits.may_tell("web", SECONDS_FOR_ONE)
     assert not limits.may_tell("web", SECONDS_FOR_ONE)
+
+
+def test_what_is_over_is_forgotten() -> None:
+    """Kinds that are quiet for ten minutes, and objects whose share is whole again."""
+    limits = Limits()
+    for number in range(100):
+        limits.told_as(number, "text", 0.0)
+        limits.may_tell(number, 0.0)
+    limits.told_as("web", "text", SIMILAR_SECONDS + 1)
+    limits.may_tell("web", SECONDS_FOR_ONE)
+    assert list(limits._texts) == ["web"]
+    assert list(limits._spent) == ["web"]

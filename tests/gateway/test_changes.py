@@ -135,7 +135,7 @@ async def test_what_is_counted(made: World, envoy_directory: Path) -> None:
 
     connector = aiohttp.UnixConnector(str(envoy_directory / Envoy.ADMIN))
     async with aiohttp.ClientSession(connector=connector) as session:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:  # its threads tell what they counted a moment later
                 async with session.get(f"http://envoy{route_stats.QUERY}") as answer:
                     stats = await answer.json(content_type=None)

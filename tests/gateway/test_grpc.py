@@ -12,9 +12,9 @@ from grpclib.exceptions import GRPCError
 from grpclib.server import Server as GrpcServer
 from grpclib.server import Stream
 
-from tests.gateway import world
 from tests.gateway.test_waiting import asleep, selecting
 from tests.gateway.world import PROXY, World, gateway, route, service, slice_of, to
+from tests.ports import free_port
 
 
 class Bytes(CodecBase):
@@ -49,7 +49,7 @@ async def test_calls_by_service_method_and_header(made: World) -> None:
     servers, backends = [], []
     for number, name in enumerate(("cart", "add", "vip", "count")):
         server = GrpcServer([Named(name)], codec=Bytes())
-        address, port = f"127.0.1.{number + 2}", world.free_port()
+        address, port = f"127.0.1.{number + 2}", free_port()
         await server.start(address, port)
         servers.append(server)
         backends += [service(name), slice_of(name, (address, port))]
@@ -93,7 +93,7 @@ async def test_a_call_waits_for_a_pod(made: World, envoy_directory: Path) -> Non
         await sleeping.publish(selecting())
         channel = Channel(PROXY, made.port(80), codec=Bytes())
         server = GrpcServer([Named("web")], codec=Bytes())
-        port = world.free_port()
+        port = free_port()
         try:
             asking = asyncio.ensure_future(UnaryUnaryMethod(channel, "/shop.Cart/Add", bytes, bytes)(b""))
             await sleeping.until_waiting(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sampan.gateway import service
+from sampan.gateway import envoy_process, service
 from sampan.gateway.envoy_process import Envoy
 from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
@@ -43,7 +43,7 @@ async def test_envoy_is_started_again_and_taken_over(directory: Path, envoy_prog
         first = envoy.pid
         os.kill(first, signal.SIGKILL)
         await world.until(lambda: envoy.pid not in (0, first))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await answered(made) != 200:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.02)
         second = envoy.pid
@@ -57,6 +57,30 @@ async def test_envoy_is_started_again_and_taken_over(directory: Path, envoy_prog
         await envoy.end()
         assert envoy.pid == 0
         assert not (directory / "envoy.pid").exists()
+
+
+async def test_its_log_does_not_grow_for_ever(
+    directory: Path, envoy_program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says while nobody gives it a configuration stops at a size, and is put aside by whoever comes; it serves as before."""
+    monkeypatch.setattr(envoy_process, "FULL_LOG_BYTES", 8000)
+    monkeypatch.setattr(envoy_process, "MAX_LOG_BYTES", 4000)
+    tasks, envoy = Tasks("test"), Envoy(directory, SystemClock())
+    path = directory / Envoy.LOG
+    tasks.spawn(envoy.run(envoy_program), "envoy")
+    await world.until(lambda: path.exists() and path.stat().st_size == 8000)
+    pid = envoy.pid
+    async with world.of(directory / Envoy.SOCKET) as made:
+        await made.publish(gateway(), route({"backendRefs": [to("a")]}), *await made.serving("a"))
+        assert await answered(made) == 200
+        envoy.put_log_aside()
+        assert path.stat().st_size == 0
+        assert path.with_name("envoy.log.1").stat().st_size == 8000
+        envoy.put_log_aside()
+        assert path.with_name("envoy.log.1").stat().st_size == 8000
+    assert envoy.pid == pid
+    await tasks.close()
+    await envoy.end()
 
 
 async def test_a_long_path_is_no_obstacle(directory: Path, envoy_program: str) -> None:

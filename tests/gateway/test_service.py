@@ -11,6 +11,7 @@ import pytest
 
 from sampan.gateway import build, envoy_process, envoy_resources, service, xds
 from sampan.gateway.envoy_resources import LISTENERS, TYPES
+from sampan.gateway.traffic import Entrance, Plan
 from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
 from sampan.platform.layer import Around
@@ -66,15 +67,20 @@ async def test_what_cannot_be_planned_leaves_the_last_plan(
 
 @dataclass
 class FakeEnvoy:
-    """Runs until it is ended."""
+    """Runs until it is ended. One with a pid was there before; a folder's admin socket is nobody's."""
 
+    pid: int = 1
     ended: list[bool] = field(default_factory=list)
     runs: asyncio.Event = field(default_factory=asyncio.Event)
     SOCKET = "x.sock"
+    ADMIN = "admin.sock"
     LOG = "envoy.log"
 
     async def run(self, program: str) -> None:
         self.runs.set()
+        await asyncio.Event().wait()
+
+    async def keep_log_short(self) -> None:
         await asyncio.Event().wait()
 
     async def end(self) -> None:
@@ -85,7 +91,7 @@ class FakeEnvoy:
 def envoy(monkeypatch: pytest.MonkeyPatch) -> FakeEnvoy:
     """In the place of Envoy; nothing is planned or told."""
 
-    async def nothing(*_: Any) -> str:
+    async def nothing(*_: Any, **__: Any) -> str:
         return "127.0.0.1"
 
     found = FakeEnvoy()
@@ -135,3 +141,52 @@ async def test_envoy_goes_on_where_the_service_comes_back(
     parts.kill()
     await asyncio.gather(serving, return_exceptions=True)
     assert envoy.ended == [True] * (not is_coming_back)
+
+
+async def test_envoy_starts_when_there_is_something_to_serve(
+    tmp_path: Path, tasks: Tasks, envoy: FakeEnvoy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the class says that it is not there, and whoever asks for figures is told that there are none."""
+    envoy.pid, said, settled = 0, [], asyncio.Event()
+    found: asyncio.Queue[service.Translator] = asyncio.Queue()
+
+    async def announce(_: Around, *told: Any, is_asleep: bool = False) -> None:
+        said.append(is_asleep)
+        if not is_asleep:
+            settled.set()
+
+    async def start(self: service.Translator, _: Path) -> None:
+        found.put_nowait(self)
+
+    monkeypatch.setattr(service, "_announce", announce)
+    monkeypatch.setattr(service.Translator, "start", start)
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / envoy.ADMIN).touch()  # left by one that ended
+    parts = Tasks("parts")
+    serving = tasks.spawn(service.serve(around(parts, tmp_path)), "serve", critical=False)
+    translator = await found.get()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (said, envoy.runs.is_set(), (tmp_path / "gateway" / envoy.ADMIN).exists()) == ([True], False, False)
+
+    plan = Plan((Entrance("default/web/80", "127.0.0.1", 18500, 80, ()),))
+    monkeypatch.setattr(build, "plan", lambda *_: plan)
+    monkeypatch.setattr(xds.Server, "settled", envoy.runs.wait)
+    translator._publish()
+    async with asyncio.timeout(60):
+        await settled.wait()
+    assert (said, envoy.runs.is_set()) == ([True, False], True)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    await parts.close()
+
+
+async def test_without_envoy_there_are_no_figures(tmp_path: Path) -> None:
+    """Which is no failure."""
+    metrics = service.Metrics(tmp_path)
+    port = await metrics.start("127.0.0.1")
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert (answer.status, "sampan_gateway_route_requests_total{" in await answer.text()) == (200, False)
+    finally:
+        await metrics.stop()

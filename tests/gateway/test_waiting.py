@@ -20,6 +20,7 @@ from sampan.kinds.kind import Object
 from sampan.kit.tasks import Tasks
 from tests.gateway import world
 from tests.gateway.world import World, gateway, gateway_class, path, route, service_before, slice_of, to
+from tests.ports import free_port
 
 LABELS = {"app": "web"}
 HPA: Object = {
@@ -312,7 +313,7 @@ async def test_a_pod_that_listens_late_loses_no_request(sleeping: Asleep) -> Non
     asking = asyncio.ensure_future(sleeping.world.get("/"))
     await sleeping.until_waiting(1)
     runner = await _saying("late")
-    port = world.free_port()
+    port = free_port()
     await sleeping.publish(selecting(), slice_of("web", ("127.0.8.2", port)))
     await sleeping.until_waiting(0)
     await web.TCPSite(runner, "127.0.8.2", port).start()

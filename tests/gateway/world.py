@@ -22,7 +22,7 @@ from sampan.kit.frozen import freeze
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
 
-SECONDS = 20.0
+SECONDS = 60.0
 PROXY = "127.0.0.1"
 Handler = Callable[[web.Request], Any]
 
@@ -130,12 +130,6 @@ def proxy_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((PROXY, port))
             return port
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((PROXY, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

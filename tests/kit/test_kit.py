@@ -2,11 +2,15 @@
 
 import asyncio
 import copy
+import math
 import re
+import time
 
 import orjson
 import pytest
 
+from sampan.kit import clock
+from sampan.kit.clock import SystemClock
 from sampan.kit.frozen import freeze, thaw
 from sampan.kit.ids import ALPHABET, SeededIds, SystemIds
 from sampan.kit.once import once
@@ -119,3 +123,15 @@ def test_an_answer_is_worked_out_once() -> None:
     assert [one.answer, one.answer, other.answer] == ["ONE", "ONE", "OTHER"]
     assert asked == ["one", "other"]
     assert Owner.answer.__doc__ == "What it says."
+
+
+async def test_a_late_watchdog_tells_of_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stood still heard nobody meanwhile, and knows since when it goes on."""
+    monkeypatch.setattr(clock, "PAUSE_SECONDS", 0.02)
+    own, barked = SystemClock(), asyncio.Event()
+    assert own.awake_since == -math.inf
+    own.watchdog_later(0.0, barked.set)
+    time.sleep(0.05)  # noqa: ASYNC251 (as a process does that is stopped)
+    stopped_until = own.monotonic()
+    await barked.wait()
+    assert own.awake_since >= stopped_until

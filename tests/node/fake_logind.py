@@ -95,7 +95,7 @@ class FakeLogind:
         return new_error(message, "org.freedesktop.DBus.Error.UnknownMethod")
 
 
-def until(condition: Any, seconds: float = 10.0) -> None:
+def until(condition: Any, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -67,7 +67,7 @@ async def settled(api: Any, ready: Callable[[], Awaitable[bool]], kind: Kind = D
             changed.clear()
             if await ready():
                 return
-            await asyncio.wait_for(changed.wait(), 20)
+            await asyncio.wait_for(changed.wait(), 60)
     finally:
         cache.unlisten(note)
 

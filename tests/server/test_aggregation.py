@@ -150,7 +150,7 @@ async def seen(api: Api, kind: Any, key: str, holds: Callable[[Tree], bool]) -> 
         return item.tree
     cache.listen(look)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             tree: Tree = await come
             return tree
     finally:
@@ -159,7 +159,7 @@ async def seen(api: Api, kind: Any, key: str, holds: Callable[[Tree], bool]) -> 
 
 async def told(api: Api, extension: Extension) -> None:
     """Returns when the extension server was asked for its documents, and they are joined."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not api.app.aggregator.has_openapi:
             changed = asyncio.Event()
             api.app.aggregator.listen(changed.set)

@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 
+from sampan.kinds.core.pod import POD
 from sampan.kinds.kind import Kind
 from sampan.server.authz import escalation, nodes
 from sampan.server.authz import rules as rules_module
 from sampan.server.authz.decision import DENIED, Attributes, message
 from sampan.server.authz.graph import Graph
 from sampan.server.authz.rules import Rules, summary
-from sampan.server.cache import Change, Item
+from sampan.server.cache import Item
 from sampan.server.identity import User
+from sampan.server.narrow import ByNode
 
 JANE = User("jane", groups=("devs", "system:authenticated"))
 
@@ -180,6 +182,8 @@ class World:
 
     def __init__(self, *trees: dict[str, Any]) -> None:
         self.items = {(t["kind"], t["metadata"].get("namespace", ""), t["metadata"]["name"]): t for t in trees}
+        pods = [f"{namespace}/{name}" for kind, namespace, name in self.items if kind == "Pod"]
+        self.by_node = ByNode(lambda key: self.get(POD, *key.split("/")), pods)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Item | None:
         tree = self.items.get((kind.name, namespace, name))
@@ -187,13 +191,6 @@ class World:
 
     def of(self, kind: Kind) -> "World":
         return self
-
-    def range(self) -> list[Item]:
-        pods = [key for key in self.items if key[0] == "Pod"]
-        return [Item(f"{namespace}/{name}", 1, b"") for _, namespace, name in pods]
-
-    def listen(self, listener: Any) -> None:
-        self.listener = listener
 
 
 def obj(kind: str, name: str, namespace: str = "", **parts: Any) -> dict[str, Any]:
@@ -256,5 +253,5 @@ def test_a_node_reads_what_its_pods_lead_to() -> None:
     assert [a for a in refused if nodes.authorize("n1", a, pods).allowed] == []
     assert [a for a in (*allowed[:9], allowed[10]) if nodes.authorize("n2", a, pods).allowed] == []
     del world.items["Pod", "d", "p"]
-    world.listener(Change(2, None, Item("d/p", 1, b"")))
+    world.by_node.note("d/p")
     assert not nodes.authorize("n1", allowed[0], pods).allowed

@@ -279,7 +279,7 @@ async def test_the_last_seats_are_for_those_who_have_none() -> None:
         held + sum(each.done() for each in waiting) == limits.nominal - 1
     )  # not the last: it has one that it waited for
     assert made.admit(ELSE, GET) is None
-    ticket = await asyncio.wait_for(made.wait(ELSE, GET), 5)
+    ticket = await asyncio.wait_for(made.wait(ELSE, GET), 60)
     made.done(ticket)
     for each in waiting:
         each.cancel()

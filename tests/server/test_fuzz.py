@@ -21,6 +21,7 @@ from sampan.server.app import App, Parts
 from sampan.store.memory import MemoryStore
 from sampan.web import certificates
 from sampan.web.message import Peer, Request
+from tests import thorough
 
 ADMIN = Peer("admin", ("system:masters",))
 PEERS = (ADMIN, ADMIN, ADMIN, Peer(), Peer("system:node:n1", ("system:nodes",)), Peer("jane"))
@@ -29,7 +30,7 @@ QUIET = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=400,
+    max_examples=400 if thorough.IS else 150,
     suppress_health_check=list(HealthCheck),
 )
 Tree = dict[str, Any]
@@ -69,7 +70,7 @@ class Server:
         return self.loop.run_until_complete(self._ask(request))
 
     async def _ask(self, request: Request) -> tuple[int, bytes]:
-        response = await asyncio.wait_for(self.app.handle(request), 5)
+        response = await asyncio.wait_for(self.app.handle(request), 60)
         body = response.body
         for value in (*response.headers.values(), response.content_type):
             assert "\n" not in value

@@ -93,6 +93,17 @@ async def test_events_expire_after_an_hour(api: Api) -> None:
     assert (await api.send("GET", f"{BASE}/serviceaccounts/default")).status == 200
 
 
+async def test_only_events_that_are_there_are_remembered(api: Api) -> None:
+    """Each once, however often it was written."""
+    path = f"{BASE}/events"
+    for name in ("kept", "gone"):
+        await api.create(path, event(name))
+    for count in range(2, 12):
+        assert (await api.patch(f"{path}/kept", {"count": count})).status == 200
+    assert (await api.send("DELETE", f"{path}/gone")).status == 200
+    assert list(api.app.event_expiry._written) == ["default/kept"]
+
+
 @pytest.mark.parametrize("api", ["in-process-memory"], indirect=True)
 async def test_many_events_expire_in_pieces(api: Api) -> None:
     """More than are deleted at once."""

@@ -18,7 +18,7 @@ from sampan.web.tunnel import Tunnel
 from tests.server.backend import own_address
 
 Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-SECONDS = 5.0
+SECONDS = 60.0
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ async def test_a_body_passes_as_it_comes(api: Api) -> None:
     host, port = server.sockets[0].getsockname()[:2]
     await run_pod(api, host)
     url = f"https://127.0.0.1:{await api.door.port()}{NAMESPACE}/pods/web:{port}/proxy/talk"
-    async with asyncio.timeout(5), api.door.session(ADMIN).post(url, data=body()) as answer:
+    async with asyncio.timeout(60), api.door.session(ADMIN).post(url, data=body()) as answer:
         assert await answer.content.readexactly(3) == b"uno"
         answered.set()
         assert await answer.content.read() == b"dos"
@@ -338,7 +338,7 @@ async def raw(api: Api, data: bytes) -> bytes:
     reader, writer = await api.door.connect(ADMIN)
     try:
         writer.write(data)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             head = await reader.readuntil(b"\r\n\r\n")
             return head + await reader.read(1000)
     finally:
@@ -383,7 +383,7 @@ async def test_any_protocol_through(api: Api) -> None:
     reader, writer = await api.door.connect(ADMIN)
     head = f"GET {NAMESPACE}/pods/web:{port}/proxy/x HTTP/1.1\r\n{UPGRADE.format('odd/1')}"
     writer.write(head.encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
         writer.write(b"hello\n")
         assert await reader.readline() == b"first HELLO\n"
@@ -400,7 +400,7 @@ async def test_failed_upgrade_ends_the_connection(api: Api, backend: Backend, pa
     reader, writer = await api.door.connect(ADMIN)
     base = f"{NAMESPACE}/pods/web:{backend.port}/proxy"
     writer.write(f"GET {base}/{path} HTTP/1.1\r\n{UPGRADE.format('odd/1')}".encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert f" {code} ".encode() in await reader.readline()
         writer.write(f"GET {base}/second HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await reader.read()
@@ -511,7 +511,7 @@ async def test_silent_answer_is_let_go(api: Api, monkeypatch: pytest.MonkeyPatch
     await run_pod(api, host)
     reader, writer = await api.door.connect(ADMIN)
     writer.write(f"GET {NAMESPACE}/pods/web:{port}/proxy/x HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await reader.readuntil(b"x\r\n")
         writer.close()
         await ended.wait()

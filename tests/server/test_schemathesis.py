@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from sampan.kinds.builtin import KINDS
 from sampan.server import openapi
 from sampan.web.message import Request
+from tests import thorough
 from tests.server.test_fuzz import ADMIN, Server, check
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 DOCUMENTS = sorted(openapi.v3_index(KINDS)["paths"])
-EXAMPLES = 150
+EXAMPLES = 150 if thorough.IS else 50
 LONG = ("/exec", "/attach", "/log", "/portforward", "/proxy")
 
 

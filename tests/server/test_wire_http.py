@@ -25,7 +25,7 @@ async def talk(api: Api, data: bytes) -> tuple[str, dict[str, str], bytes]:
     except ConnectionError:
         pass  # refused before its end
     try:
-        while part := await asyncio.wait_for(reader.read(65536), 20):
+        while part := await asyncio.wait_for(reader.read(65536), 60):
             answer += part
     except ConnectionError:
         pass
@@ -80,7 +80,7 @@ async def test_large_bodies_are_no_heads(api: Api) -> None:
     for _ in range(2):
         writer.write(ask.encode() + body)
         await writer.drain()
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
         assert head.startswith(b"HTTP/1.1 422"), head
         length = next(int(line[16:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length: "))
         await reader.readexactly(length)
@@ -96,7 +96,7 @@ async def test_other_forms_of_a_request_are_served(api: Api) -> None:
     assert first == "HTTP/1.1 200 OK" and b'"gitVersion"' in body
     reader, writer = await https(api).connect(ADMIN)
     writer.write(f"GET {MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=1 HTTP/1.0\r\n\r\n".encode())
-    answer = await asyncio.wait_for(reader.read(), 20)
+    answer = await asyncio.wait_for(reader.read(), 60)
     assert answer.startswith(b"HTTP/1.0 200 OK") and answer.endswith(b"}\n"), answer
     assert b"chunked" not in answer
     writer.close()
@@ -108,9 +108,9 @@ async def test_a_client_that_waits_is_told_to_go_on(api: Api) -> None:
     body = b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"e"}}'
     ask = f"POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     writer.write(ask.encode() + b"Expect: 100-continue\r\n\r\n")
-    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60) == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(body)
-    assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 201")
+    assert (await asyncio.wait_for(reader.readline(), 60)).startswith(b"HTTP/1.1 201")
     writer.close()
 
 

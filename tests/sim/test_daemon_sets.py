@@ -10,6 +10,7 @@ from sampan.cluster.aim import CONTROLLERS, Aim
 from sampan.cluster.faults import Faults
 from sampan.meta import objects
 from sampan.testing import ApiError, Cluster
+from tests import thorough
 from tests.sim import daemons, trees
 
 TAINT = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
@@ -232,7 +233,7 @@ def test_a_deletion(cluster: Cluster, policy: str) -> None:
         assert [daemons.by_node(cluster), daemons.revisions(cluster)] == [before, known]
 
 
-@pytest.mark.parametrize("number", range(2, 15))
+@pytest.mark.parametrize("number", thorough.each(3, range(2, 15)))
 def test_killed_at_any_write_of_the_first_pods(cluster: Cluster, number: int) -> None:
     """The control plane dies right after the n-th write, and the end is the same."""
     watching = invariants.watch(cluster.sim)
@@ -245,7 +246,7 @@ def test_killed_at_any_write_of_the_first_pods(cluster: Cluster, number: int) ->
     assert list(daemons.revisions(cluster).values()) == [1]
 
 
-@pytest.mark.parametrize("number", range(2, 22, 2))
+@pytest.mark.parametrize("number", thorough.each(3, range(2, 22, 2)))
 @pytest.mark.parametrize("surge", [0, 1])
 def test_killed_at_any_write_of_an_update(cluster: Cluster, number: int, surge: int) -> None:
     """The same, with and without surge."""

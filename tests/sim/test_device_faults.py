@@ -8,6 +8,7 @@ from sampan.cluster.aim import Aim
 from sampan.cluster.faults import Faults
 from sampan.kinds.parts import pod_devices
 from sampan.testing import Cluster
+from tests import thorough
 from tests.sim import test_device_scheduling as devices
 from tests.sim import trees
 
@@ -79,7 +80,7 @@ def test_a_fault_of_the_schedulers_connection(cluster: Cluster, fault: str) -> N
     never_twice(cluster)
 
 
-@pytest.mark.parametrize("number", range(1, 25))
+@pytest.mark.parametrize("number", thorough.each(3, range(1, 25)))
 def test_a_crash_at_any_write(cluster: Cluster, number: int) -> None:
     """Whatever was under way is taken up again."""
     four(cluster)

@@ -21,6 +21,7 @@ from sampan.kinds.core.pod import POD
 from sampan.kit.dice import Dice
 from sampan.meta import conditions, objects
 from sampan.web.message import Request, Response
+from tests import thorough
 from tests.sim import trees
 
 NAMES = ("kube-controller-manager", "kube-scheduler")
@@ -183,9 +184,8 @@ def test_who_is_cut_off_stops_before_the_other_begins(planes: Planes) -> None:
     assert planes.lease("kube-scheduler")["leaseTransitions"] == 1
 
 
-@pytest.mark.parametrize(
-    "number", [*range(1, MOST_WRITES, 9), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, MOST_WRITES))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", thorough.each(3, range(1, MOST_WRITES)))
 def test_wherever_the_leader_dies(number: int) -> None:
     """At any write of a small story: the other one ends it, begins after the lease, and makes nothing twice."""
     with Planes() as planes:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from sampan.sim import scenario, search
+from tests import thorough
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "sim"
-SEEDS, AT_ONCE = 200, 25
+SEEDS, AT_ONCE = 1000 if thorough.IS else 200, 25
 
 
 @pytest.mark.slow

@@ -115,3 +115,14 @@ def test_zones_fail_for_themselves(cluster: SimulatedCluster) -> None:
     assert "sampan-4" in driven(cluster)
     cluster.advance(15)
     assert driven(cluster) == ["sampan-2", "sampan-3", "sampan-4"]
+
+
+def test_what_a_control_plane_slept_through_is_no_nodes_silence(cluster: SimulatedCluster) -> None:
+    """A node's time begins when the process goes on after a pause; one that says nothing from then on is lost as ever."""
+    cluster.stop_node("sampan-2")
+    cluster.advance(35)
+    cluster.clock.awake_since = cluster.clock.monotonic()
+    cluster.advance(45)
+    assert kept_out(cluster) == []
+    cluster.advance(10)
+    assert kept_out(cluster) == ["sampan-2"]

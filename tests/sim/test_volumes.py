@@ -14,6 +14,7 @@ from sampan.kinds.parts import local_volumes
 from sampan.meta import objects
 from sampan.meta.status import ApiError
 from sampan.testing.cluster import Cluster
+from tests import thorough
 from tests.sim import stateful, trees
 from tests.sim.trees import Tree
 
@@ -487,7 +488,7 @@ def test_two_at_once(cluster: Cluster, late: float) -> None:
         cluster.wait_for(f"pod/p-{number}", "Ready")
 
 
-@pytest.mark.parametrize("number", range(1, 24))
+@pytest.mark.parametrize("number", thorough.each(3, range(1, 24)))
 def test_a_crash_at_any_write(number: int) -> None:
     """Whatever was under way, in the end the claim is bound, and the pod runs where its volume is."""
     with Cluster(seed=1, nodes=2) as cluster:
@@ -500,7 +501,7 @@ def test_a_crash_at_any_write(number: int) -> None:
         cluster.wait_for("pod/web", "Ready")
 
 
-@pytest.mark.parametrize("number", range(1, 16))
+@pytest.mark.parametrize("number", thorough.each(3, range(1, 16)))
 def test_a_crash_while_all_goes(number: int) -> None:
     """In the end nothing is left."""
     with Cluster(seed=1, nodes=2) as cluster:

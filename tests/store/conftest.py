@@ -8,10 +8,14 @@ import pytest
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Store
 from sampan.store.sqlite import SqliteStore
+from tests import thorough
 from tests.store.etcd import Etcd, Members, program
 
+STORES = ["memory", "sqlite", "etcd"]
+THREE = [pytest.param("three etcds", marks=pytest.mark.slow)]  # what is theirs alone is in test_etcd_members.py
 
-@pytest.fixture(params=["memory", "sqlite", "etcd", pytest.param("three etcds", marks=pytest.mark.slow)])
+
+@pytest.fixture(params=STORES + (THREE if thorough.IS else []))
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if "etcd" in request.param:
         program()

@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 FLAGS = (
     "--heartbeat-interval=10", "--election-timeout=60", "--max-txn-ops=10000", "--max-request-bytes=67108864",
@@ -57,6 +60,15 @@ class Etcd:
         self._process = subprocess.Popen(
             arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
         )
+
+    def wait_listening(self) -> None:
+        """For who is not to find nobody there."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.01)
+        raise AssertionError("etcd does not come up")
 
     def stop(self) -> None:
         """At once, as a crash would."""
@@ -113,8 +125,4 @@ def urls(members: Sequence[Etcd]) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
+    return [free_port() for _ in range(count)]

@@ -44,23 +44,30 @@ class Order:
 
 
 async def check(path: Path, lines: list[Line]) -> None:
-    """Raises AssertionError with what is wrong."""
+    """Raises AssertionError with what is wrong. What is left is told too, for the check after the next life."""
     db = apsw.Connection(str(path))
     assert db.pragma("integrity_check") == "ok"
     db.close()
     store = SqliteStore.open(path)
     try:
         page = await store.list("")
-        left = {r.key: (r.mod_revision, r.value.decode()) for r in page.records if not r.key.startswith("old/")}
-        _check(lines, left, page.revision)
+        left: dict[str, Version] = {r.key: (r.mod_revision, r.value.decode()) for r in page.records}
+        given = {key: left.pop(key, None) for key in list(left) if key.startswith("old/")}
+        judge(lines, left, page.revision)
+        lines.append({"op": "left", "records": left})
         for line in lines:
+            if line["op"] == "given":
+                assert given == {key: tuple(version) for key, version in line["records"].items()}, (
+                    "old records are lost"
+                )
             if line["op"] == "copy":
-                _check_copy(line, lines)
+                _check_copy(path.with_name(line["path"]), line["revision"], lines)
     finally:
         await store.close()
 
 
-def _check(lines: list[Line], left: dict[str, Version], revision: int) -> None:
+def judge(lines: list[Line], left: dict[str, Version], revision: int) -> None:
+    """What was told, and what is left at this revision, are of one order. AssertionError."""
     began = {line["id"]: line for line in lines if line["op"] == "begin"}
     order = Order()
     for line in _ends(lines):
@@ -71,12 +78,16 @@ def _check(lines: list[Line], left: dict[str, Version], revision: int) -> None:
     for key, versions in order.versions.items():
         last = versions[-1]
         expected = None if last[1] is None else last
-        assert left.get(key) == expected, f"{key} is {left.get(key)} and should be {expected}"
+        assert left.get(key) == expected, f"{key} is {_short(left.get(key))} and should be {_short(expected)}"
     assert set(left) <= set(order.versions)
     _check_compares(order, lines, began)
     _check_real_time(lines)
     _check_reads(order, lines)
     _check_watches(order, lines)
+
+
+def _short(version: Version | None) -> str:
+    return "not there" if version is None else f"at revision {version[0]}: {(version[1] or '')[:20]}"
 
 
 def _ends(lines: Iterable[Line]) -> list[Line]:
@@ -91,11 +102,15 @@ def _find_unacknowledged(order: Order, lines: list[Line], began: dict[str, Line]
     for line in lines:
         if line["op"] == "seen":
             seen |= {value: at for _, at, value in line["events"] if value is not None}
+        if line["op"] == "left":
+            seen |= {value: at for at, value in line["records"].values() if value is not None}
         if line["op"] == "got" and line["record"]:
             seen[line["record"][0]] = line["record"][1]
+    conflicts = {line["id"] for line in lines if line["op"] == "conflict"}
     for number, txn in began.items():
         revisions = {seen[value] for _, value in txn["writes"] if value in seen}
         assert len(revisions) <= 1, f"{number} is there in parts, at revisions {sorted(revisions)}"
+        assert number not in conflicts or not revisions, f"{number} was refused as a conflict, and is there"
         if number not in ended and revisions:
             order.put(revisions.pop(), txn)
 
@@ -109,7 +124,9 @@ def _check_compares(order: Order, lines: list[Line], began: dict[str, Line]) -> 
         if line["ok"]:
             for key, revision in compares:
                 before = order.at(key, line["revision"] - 1)
-                assert (before[0] if before else 0) == revision, f"{line['id']} won over {before}, not {revision}"
+                assert (before[0] if before else 0) == revision, (
+                    f"{line['id']} won over {_short(before)}, not {revision}"
+                )
         else:
             now = [order.at(key, line["revision"]) for key, _ in compares]
             assert line["found"] == [version[0] if version else None for version in now]
@@ -163,14 +180,15 @@ def _check_watches(order: Order, lines: list[Line]) -> None:
         assert line["events"] == expected, f"a watch has a gap between {line['after']} and {line['upto']}"
 
 
-def _check_copy(line: Line, lines: list[Line]) -> None:
-    """A copy made meanwhile is whole: it has all that was acknowledged before its revision."""
-    db = apsw.Connection(line["path"])
+def _check_copy(path: Path, revision: int, lines: list[Line]) -> None:
+    """A copy made meanwhile is there and whole: it has all that was acknowledged before its revision."""
+    assert path.exists(), f"{path.name} was made, and is gone"
+    db = apsw.Connection(str(path))
     assert db.pragma("integrity_check") == "ok"
     newest = {str(key): int(at) >> 16 for key, at in db.execute("SELECT key, id FROM record WHERE current = 1")}
     db.close()
     began = {each["id"]: each for each in lines if each["op"] == "begin"}
     for end in _ends(lines):
-        if end["revision"] <= line["revision"]:
+        if end["revision"] <= revision:
             for key, value in began[end["id"]]["writes"]:
                 assert value is None or newest.get(key, 1 << 60) >= end["revision"], f"the copy lacks {key}"

@@ -169,7 +169,7 @@ async def test_a_commit_that_is_said_to_have_failed_for_room(tmp_path: Path, mon
     monkeypatch.setattr(store._writer, "_begin", lambda: Unlucky(begin()))
     with pytest.raises(NoSpaceError):
         await store.txn((), (Put("a", b"2"),))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert [(event.key, event.value) for event in (await anext(watch)).events] == [("a", b"2")]
     await store.close()
 

@@ -24,6 +24,7 @@ class Line:
         self._to = port
         self._writers: list[asyncio.StreamWriter] = []
         self.loses_requests = self.loses_answers = False
+        self.lost = b""
         self.port = 0
 
     async def open(self) -> None:
@@ -41,9 +42,16 @@ class Line:
 
     async def _carry(self, reader, writer, loses) -> None:  # type: ignore[no-untyped-def]
         while data := await reader.read(65536):
-            if not loses():
+            if loses():
+                self.lost += data
+            else:
                 writer.write(data)
         writer.close()
+
+    async def has_lost(self, said: bytes) -> None:
+        async with asyncio.timeout(60):
+            while said not in self.lost:
+                await asyncio.sleep(0.01)
 
     def mend(self) -> None:
         """What is open breaks, and new connections lose nothing."""
@@ -90,7 +98,7 @@ async def store(line: Line) -> AsyncIterator[EtcdStore]:
 
 async def written(store: EtcdStore, key: str, after: int) -> Event:
     """The next change of the key."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for batch in store.watch(key, after):
             for event in batch.events:
                 return event
@@ -129,8 +137,8 @@ async def test_an_answer_is_lost_and_others_wrote_since(direct: EtcdStore, store
 async def test_a_request_is_lost(direct: EtcdStore, store: EtcdStore, line: Line) -> None:
     """The write was not done: one that can be done only once is sent again, and done once."""
     line.loses_requests = line.loses_answers = True
-    write = asyncio.ensure_future(store.txn((Compare("k", 0),), (Put("k", b"1"),)))
-    await asyncio.sleep(0.05)
+    write = asyncio.ensure_future(store.txn((Compare("k", 0),), (Put("k", b"to be lost"),)))
+    await line.has_lost(b"to be lost")
     line.mend()
     result = await write
     assert result.succeeded
@@ -152,8 +160,8 @@ async def test_a_request_is_lost_and_others_were_faster(direct: EtcdStore, store
 async def test_a_request_is_lost_that_cannot_be_sent_again(store: EtcdStore, line: Line) -> None:
     """Without a compare nothing says that it would be done only once: that it is not known is said."""
     line.loses_requests = line.loses_answers = True
-    write = asyncio.ensure_future(store.txn((), (Put("k", b"1"),)))
-    await asyncio.sleep(0.05)
+    write = asyncio.ensure_future(store.txn((), (Put("k", b"to be lost"),)))
+    await line.has_lost(b"to be lost")
     line.mend()
     with pytest.raises(StoreError, match="whether the write was done is not known"):
         await write

@@ -62,7 +62,7 @@ async def history(store: EtcdStore) -> list[Event]:
 
 
 async def leader(etcd: Members) -> Etcd:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (found := await asyncio.to_thread(etcd.leader)) is None:
             await asyncio.sleep(0.05)
     return found

@@ -1,5 +1,6 @@
 """An etcd behind TLS, with certificates of our own authority, and with users; and how its refusals are told."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,10 +72,63 @@ async def test_certificates(etcd: Etcd, keys: Path) -> None:
     assert "if it wants TLS, say etcds://" in await refused(f"etcd://127.0.0.1:{etcd.port}")
 
 
+@pytest.mark.slow
+async def test_renewed_certificates(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New files are shown without a restart once they are whole; what is under way goes on, watches have no gap."""
+    monkeypatch.setattr("sampan.store.etcd_client.LOOK_SECONDS", 0.0)
+    own = tmp_path / "own"
+    own.mkdir()
+    for name, copy in (("ca.crt", "ca.crt"), ("ca-client.crt", "client.crt"), ("ca-client.key", "client.key")):
+        shutil.copy(keys / name, own / copy)
+    trusted = f"--trusted-ca-file={keys / 'ca.crt'}"
+    etcd = served(tmp_path / "etcd", keys, "etcd", "--client-cert-auth", trusted)
+    etcd.start()
+    store = await EtcdStore.open(named(etcd, ca=own / "ca.crt", cert=own / "client.crt", key=own / "client.key"))
+    try:
+        watch = store.watch("", await store.revision())
+        before = store._client._members[0]
+        await store.txn((), (Put("a", b"1"),))
+        assert store._client._members[0] is before, "nothing is new"
+
+        # Etcd comes back with another authority, for its own certificate and for ours.
+        renew(own / "client.crt", keys / "stranger-client.crt")
+        await store.txn((), (Put("a", b"2"),))
+        assert store._client._members[0] is before, "the key is still the old one's"
+        renew(own / "client.key", keys / "stranger-client.key")
+        (own / "ca.crt").write_bytes((keys / "ca.crt").read_bytes() + (keys / "stranger.crt").read_bytes())
+        etcd.stop()
+        now, port = time.time(), etcd.port
+        stranger = certificates.Pair.load(keys, "stranger")
+        assert stranger is not None
+        certificates.issue(stranger, Subject("etcd", hosts=("127.0.0.1",)), now).save(keys, "etcd-anew")
+        etcd = served(
+            tmp_path / "etcd", keys, "etcd-anew", "--client-cert-auth", trusted.replace("ca.crt", "stranger.crt")
+        )
+        etcd.port = port
+        etcd.start()
+        await store.txn((), (Put("a", b"3"),))
+        assert store._client._members[0] is not before
+        seen: list[bytes | None] = []
+        while len(seen) < 3:
+            seen += [event.value for event in (await anext(watch)).events]
+        assert seen == [b"1", b"2", b"3"]
+    finally:
+        await store.close()
+        etcd.stop()
+
+
+def renew(file: Path, by: Path) -> None:
+    """As who renews certificates does it: in one step."""
+    fresh = file.with_suffix(".new")
+    shutil.copy(by, fresh)
+    fresh.rename(file)
+
+
 async def test_another_name(tmp_path: Path, keys: Path) -> None:
     """A certificate must be for the address that is called."""
     etcd = served(tmp_path, keys, "elsewhere")
     etcd.start()
+    etcd.wait_listening()  # or the refusal comes only when it has been waited for
     try:
         assert "its certificate is for another name" in await refused(named(etcd, ca=keys / "ca.crt"))
     finally:
@@ -107,7 +161,7 @@ async def test_users(tmp_path: Path) -> None:
             for call, message in (
                 ("UserAdd", root + password), ("RoleAdd", root), ("UserGrantRole", root + b"\x12\x04root"), ("AuthEnable", b""),
             ):  # fmt: skip
-                await channel.unary_unary(f"/etcdserverpb.Auth/{call}")(message, timeout=20)
+                await channel.unary_unary(f"/etcdserverpb.Auth/{call}")(message, timeout=60)
         store = await EtcdStore.open(f"etcd://root:s%20cret@127.0.0.1:{etcd.port}")
         await store.txn((), (Put("a", b""),))
         store._client._token = "of-another-time.1"

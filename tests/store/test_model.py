@@ -111,7 +111,7 @@ async def act(store: Store, model: Model, action: tuple[Any, ...]) -> tuple[Any,
         return page, said(lambda: model.list(prefix, after, limit, at))
     if name == "compact":
         return await answer(store.compact(*args)), said(lambda: model.compact(*args))
-    return await asyncio.wait_for(answer(changes(store, *args, model.now)), 5), said(lambda: model.changes(*args))
+    return await asyncio.wait_for(answer(changes(store, *args, model.now)), 60), said(lambda: model.changes(*args))
 
 
 async def changes(store: Store, prefix: str, after: int, now: int) -> Any:
@@ -187,5 +187,5 @@ def loop() -> Iterator[asyncio.Runner]:
 async def follow_etcd(url: str, steps: list[tuple[Any, ...]]) -> None:
     from sampan.store.etcd import EtcdStore
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await follow(await EtcdStore.open(url), steps)

@@ -158,10 +158,10 @@ def test_kubectl(cluster: Bridged) -> None:
     """A process outside lives in real time, which virtual time follows as long as the test waits for it."""
     kubectl = [str(Path(sys.executable).parent / "kubectl"), "--kubeconfig", str(cluster.kubeconfig)]
     soon = {**DEPLOYMENT, "spec": {**DEPLOYMENT["spec"], "minReadySeconds": 1}}
-    status = [*kubectl, "rollout", "status", "deployment/web", "--timeout=20s"]
+    status = [*kubectl, "rollout", "status", "deployment/web", "--timeout=60s"]
 
     def wait() -> None:
-        done = subprocess.run(status, capture_output=True, text=True, timeout=25, check=False)
+        done = subprocess.run(status, capture_output=True, text=True, timeout=120, check=False)
         assert "successfully rolled out" in done.stdout, done.stderr
 
     cluster.sim.create(soon)

@@ -38,7 +38,7 @@ def kubectl(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
 def test_kubectl(plain: Cluster) -> None:
     """A program outside finds the cluster by its kubeconfig, and time follows the real one while it waits."""
     plain.apply(DEPLOYMENT | {"spec": DEPLOYMENT["spec"] | {"minReadySeconds": 1}})
-    done = kubectl(plain, "rollout", "status", "deployment/web", "--timeout=30s")
+    done = kubectl(plain, "rollout", "status", "deployment/web", "--timeout=60s")
     assert "successfully rolled out" in done.stdout, done.stderr
     assert kubectl(plain, "create", "configmap", "made").returncode == 0
     assert plain.get("cm/made")

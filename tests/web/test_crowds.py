@@ -80,14 +80,14 @@ async def ask(ends: Ends, what: bytes = GET) -> bytes:
     reader, writer = ends
     writer.write(what)
     try:
-        return await asyncio.wait_for(reader.readuntil(b"here"), 20)
+        return await asyncio.wait_for(reader.readuntil(b"here"), 60)
     except (ConnectionError, asyncio.IncompleteReadError):
         return b""
 
 
 async def is_closed(ends: Ends) -> bool:
     try:
-        return await asyncio.wait_for(ends[0].read(1), 20) == b""
+        return await asyncio.wait_for(ends[0].read(1), 60) == b""
     except ConnectionError:
         return True
 
@@ -108,7 +108,7 @@ async def test_the_idle_make_room(server: Server, monkeypatch: pytest.MonkeyPatc
     assert await is_closed(second)
     assert await ask(first)
     server.go_on.set()
-    assert await asyncio.wait_for(busy[0].readuntil(b"here"), 20)
+    assert await asyncio.wait_for(busy[0].readuntil(b"here"), 60)
     close(busy, first, late)
 
 
@@ -125,7 +125,7 @@ async def test_a_crowd_of_the_busy_is_not_joined(server: Server, monkeypatch: py
         assert await is_closed(refused)
     server.go_on.set()
     for reader, _ in busy:
-        assert await asyncio.wait_for(reader.readuntil(b"here"), 20)
+        assert await asyncio.wait_for(reader.readuntil(b"here"), 60)
     late = await server.connect()
     assert await ask(late)
     close(late, *busy)
@@ -139,7 +139,7 @@ async def test_an_answer_that_is_being_read_is_no_idleness(
     monkeypatch.setattr(listener, "most_connections", lambda: 1)
     reader, writer = slow = await server.connect()
     writer.write(GET.replace(b"quick", path))
-    assert b"Content-Length: 40000000" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    assert b"Content-Length: 40000000" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     with contextlib.suppress(OSError):
         assert await is_closed(await server.connect())
     assert len(await asyncio.wait_for(reader.readexactly(40_000_000), 60)) == 40_000_000
@@ -172,7 +172,7 @@ async def test_no_descriptor_left(
         while "can't be accepted" not in caplog.text:
             await asyncio.sleep(0.01)
         server.go_on.set()
-        assert await asyncio.wait_for(steady[0].readuntil(b"here"), 20)
+        assert await asyncio.wait_for(steady[0].readuntil(b"here"), 60)
     for client in clients:
         client.close()
     assert await is_closed(idle)
@@ -203,14 +203,14 @@ async def test_who_does_not_read_is_cut_off(server: Server, monkeypatch: pytest.
     """A long answer holds a connection for its time only, and others are served meanwhile; who reads gets all of it."""
     reader, writer = whole = await server.connect()
     writer.write(GET.replace(b"quick", b"long"))
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     assert b"Content-Length: 40000000" in head
     assert len(await asyncio.wait_for(reader.readexactly(40_000_000), 60)) == 40_000_000
     assert await ask(whole)
     monkeypatch.setattr(answer, "WRITE_SECONDS", 0.3)
     stuck = await server.connect()
     stuck[1].write(GET.replace(b"quick", b"long"))
-    await asyncio.wait_for(stuck[0].readuntil(b"\r\n\r\n"), 20)
+    await asyncio.wait_for(stuck[0].readuntil(b"\r\n\r\n"), 60)
     assert await ask(whole)
     while len(server.listener._guests) > 1:
         await asyncio.sleep(0.01)

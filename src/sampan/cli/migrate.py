@@ -9,7 +9,7 @@ from sampan.cli.main import CommandError
 from sampan.cluster import host, migration, stores
 from sampan.cluster.migration import MigrationError, Moved
 from sampan.cluster.settings import Settings
-from sampan.store.protocol import StoreError
+from sampan.store.protocol import Store, StoreError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
         moved = asyncio.run(_move(cluster, target))
     except (MigrationError, StoreError) as error:
         raise CommandError(f"nothing has changed for cluster {cluster.name}: {error}") from error
+    except KeyboardInterrupt as error:
+        raise CommandError(
+            f"interrupted; nothing has changed for cluster {cluster.name}, and the same command goes on from here"
+        ) from error
     target.save()
-    print(f"{moved.count} objects moved and compared (sha256 {moved.checksum[:16]}...)")
+    before = f", {moved.found} of them by an attempt before this one" if moved.found else ""
+    print(f"{moved.count} objects moved and compared{before} (sha256 {moved.checksum[:16]}...)")
     print(
         f"cluster {cluster.name} is in {etcd_options.shown(target.store)}; what was in {_where(cluster)} is still there"
     )
@@ -45,13 +50,24 @@ async def _move(cluster: Settings, target: Settings) -> Moved:
     source = await stores.opened(cluster)
     try:
         with stores.fresh(target) as place:
-            written = await stores.opened(place)
+            written = await _opened(place, target)
             try:
                 return await migration.move(source, written, _tell, is_ordered=target.store == stores.SQLITE)
             finally:
                 await written.close()
     finally:
         await source.close()
+
+
+async def _opened(place: Settings, target: Settings) -> Store:
+    try:
+        return await stores.opened(place)
+    except StoreError as error:
+        if target.store != stores.SQLITE:
+            raise
+        raise MigrationError(
+            f"{error}; if no other migration is under way, delete what one before this left: {place.directory}"
+        ) from error
 
 
 def _check(cluster: Settings, target: Settings) -> None:

@@ -160,8 +160,9 @@ class Cache:
         return made
 
     def age_seconds(self, key: Key) -> float:
-        """How long ago a change of this object was last seen here; by the monotonic clock."""
-        return self.clock.monotonic() - self._changed.get(key, self.clock.monotonic())
+        """How long a change of this object could have been seen here and was not; by the monotonic clock."""
+        now = self.clock.monotonic()
+        return now - max(self._changed.get(key, now), self.clock.awake_since)
 
     def subscribe(self, callback: Callback, *, replay: bool = True) -> None:
         """Calls callback(type, old, new) for each change; what is there already comes as ADDED, now, if it is to."""

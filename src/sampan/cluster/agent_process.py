@@ -11,7 +11,6 @@ nothing of the node is left.
 
 import argparse
 import contextlib
-import gc
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from sampan.cluster import loading, log_format, processes
+from sampan.cluster import first_use, loading, log_format, processes
 
 WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.005
@@ -56,13 +55,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load(*, shared: bool) -> None:
-    """Left alone by the collector, what is loaded stays shared."""
+    """For several agents all that they need, to be shared by them; for one of them what it needs to begin."""
+    if not shared:
+        first_use.modules()
     with loading.fast():
         from sampan.node import process
 
         if shared:
             process.load()
-            gc.freeze()
+        _ = process.main  # which loads it
 
 
 def _run(file: str) -> int:

@@ -134,6 +134,7 @@ def write_config(cluster: Settings, number: int) -> Path:
         "cluster": cluster.name,
         "node": node,
         "server": cluster.server_url,
+        "api_address": "" if cluster.joined_to else cluster.api_address,
         "ca": str(keys / f"{key_files.AUTHORITY}.crt"),
         "client_ca": str(keys / f"{key_files.AUTHORITY}.crt"),
         "certificate": str(keys / f"{key_files.node(node)}.crt"),

@@ -3,15 +3,18 @@
 python -m sampan.cluster.control_plane_process DIR [READY_FD]
 """
 
-from sampan.cluster import loading, processes
+from sampan.cluster import first_use, loading, processes
 
 
 def main() -> None:
     """Loads the control plane, and runs it."""
     processes.heed_signals()
+    first_use.modules()
     with loading.fast():
         from sampan.cluster import control_plane
-    control_plane.main()
+
+        main = control_plane.main  # which loads it
+    main()
 
 
 if __name__ == "__main__":

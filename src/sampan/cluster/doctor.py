@@ -21,6 +21,7 @@ _OLDEST_KERNEL = (5, 6)
 _SYS_RESOURCE, _SYS_ADMIN, _NET_ADMIN = 24, 21, 12
 _LOW_DISK_BYTES = 1 << 30
 _NAMES_PORT = 53
+_ENABLED = Path("/sys/module/apparmor/parameters/enabled")
 _PODS = "10.244.0.0/16"
 
 
@@ -50,6 +51,8 @@ class Facts:
     """Who has port 53 at all addresses, and which of the two that is written as."""
     has_firewalld: bool = False
     legacy_forward_drops: bool = False
+    has_apparmor: bool = False
+    """Whether the kernel enforces its profiles."""
     has_elevation: bool = False
     has_sandbox: bool = False
     """Whether this user can have containers without root."""
@@ -77,6 +80,7 @@ def examine(facts: Facts) -> list[Finding]:
         *_rights(facts),
         *_cgroups(facts),
         *_file_systems(facts),
+        *_profiles(facts),
         *_network(facts),
         *_disk(facts),
     ]
@@ -102,7 +106,7 @@ def gather(data_dir: Path = Path("/")) -> Facts:
     return Facts(
         kernel=platform.release(),
         uid=os.geteuid(),
-        programs={name: path_of(name) for name in (*(part.name for part in PARTS), "crun", "sudo")},
+        programs={name: path_of(name) for name in (*(part.name for part in PARTS), "crun", "sudo", "apparmor_parser")},
         file_systems=_file_systems_here(),
         capabilities=_capabilities_here(),
         cgroups=kind,
@@ -112,6 +116,7 @@ def gather(data_dir: Path = Path("/")) -> Facts:
         name_servers=host_network.listeners(_NAMES_PORT),
         has_firewalld=host_network.runs(host_network.FIREWALLD),
         legacy_forward_drops=is_root and host_network.legacy_forward_drops(path_of("iptables-legacy")),
+        has_apparmor=_ENABLED.exists() and _ENABLED.read_text().strip() == "Y",
         has_elevation=bool(path_of("sudo")),
     )
 
@@ -166,6 +171,16 @@ def _file_systems(facts: Facts) -> list[Finding]:
     if not lacking:
         return [Finding("ok", "overlayfs")]
     return [Finding("error", f"the kernel does not offer {name}", f"sudo modprobe {name}") for name in lacking]
+
+
+def _profiles(facts: Facts) -> list[Finding]:
+    """Where the kernel has AppArmor, the profile of containers must be brought to it."""
+    if not facts.has_apparmor or facts.programs.get("apparmor_parser"):
+        return []
+    what = (
+        "apparmor_parser is not installed: AppArmor does not confine containers, and pods that ask for it can't start"
+    )
+    return [Finding("warning", what, install_command([Part("apparmor_parser", "apparmor")]))]
 
 
 def _network(facts: Facts) -> list[Finding]:

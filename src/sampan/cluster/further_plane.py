@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sampan.cluster import key_files, scheduler_config, server_config, settings
 from sampan.cluster.settings import Settings
+from sampan.kit import files
 from sampan.store.etcd_address import is_etcd
 
 _KEYS = (
@@ -33,6 +34,11 @@ def of(first: Path, name: str, directory: Path) -> Settings:
         raise FurtherPlaneError(f"{first} holds no cluster: it is to be a control plane's --data-dir, or a copy of it")
     if found.joined_to:
         raise FurtherPlaneError(f"{first} is a node of {found.joined_to}, not a control plane")
+    if found.rootless:
+        raise FurtherPlaneError(
+            f"cluster {found.name} runs without root, in a network of its own, and no other control plane would reach its "
+            "nodes; make it anew with root's rights first: sampan down --purge, then sampan up"
+        )
     if not is_etcd(found.store):
         raise FurtherPlaneError(
             f"cluster {found.name} has its objects in {found.store}, which only one control plane can use; "
@@ -43,7 +49,7 @@ def of(first: Path, name: str, directory: Path) -> Settings:
         raise FurtherPlaneError(f"{first / 'pki'} lacks {', '.join(missing)}: the first control plane makes them")
     return dataclasses.replace(
         found, name=name, directory=directory, nodes=0, listen="127.0.0.1", kubeconfig="", previous_context="",
-        node_ip="", overlay="", rootless=False,
+        node_ip="", overlay="", rootless=False, api_at=found.api_address,
     )  # fmt: skip
 
 
@@ -56,9 +62,7 @@ def take_over(first: Path, cluster: Settings) -> None:
     for file in keys:
         copy = here / file.name
         if not copy.exists():
-            fresh = copy.with_suffix(".new")
-            shutil.copy(file, fresh)
-            fresh.rename(copy)
+            files.write_whole(copy, file.read_bytes(), file.stat().st_mode & 0o777)
         elif copy.read_bytes() != file.read_bytes():
             raise FurtherPlaneError(f"{copy} is another key than {file}: {cluster.directory} is another cluster's")
     for name in (server_config.FILE, scheduler_config.FILE):

@@ -18,6 +18,7 @@ from time import monotonic
 from sampan.cluster import agents, key_files, processes, rootless, sandbox, settings
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
+from sampan.kit import wall
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -206,9 +207,8 @@ def _expired(cluster: Settings) -> dict[str, str]:
     if not cluster.path("pki").exists():
         return {}
     from sampan.cluster import expiry
-    from sampan.kit.clock import SystemClock
 
-    return expiry.nodes(cluster, SystemClock().now())
+    return expiry.nodes(cluster, wall.now())
 
 
 def _start_agents(cluster: Settings, start: "_Start", missing: Sequence[int], *, is_new: bool) -> None:
@@ -225,10 +225,9 @@ def _start_agents(cluster: Settings, start: "_Start", missing: Sequence[int], *,
 def _make_keys(cluster: Settings) -> None:
     """Makes them while the processes that need them still load their code. What goes wrong the control plane tells."""
     from sampan.cluster import pki
-    from sampan.kit.clock import SystemClock
 
     with contextlib.suppress(OSError):
-        pki.ensure(cluster, SystemClock().now())
+        pki.ensure(cluster, wall.now())
 
 
 class _Start:

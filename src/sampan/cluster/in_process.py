@@ -4,8 +4,6 @@ No socket and no TLS, yet the same authentication, authorization and admission: 
 who its owner is, as a certificate would.
 """
 
-from dataclasses import replace
-
 from sampan.server.app import App
 from sampan.web.message import Peer, Request, Response
 
@@ -19,7 +17,7 @@ class InProcessTransport:
 
     async def request(self, request: Request) -> Response:
         """The response, whatever its status."""
-        return await self._app.handle(replace(request, peer=self._identity, takes_trees=True))
+        return await self._app.handle(request.of(self._identity))
 
     async def close(self) -> None:
         """Nothing to let go of: streams end with whoever reads them."""

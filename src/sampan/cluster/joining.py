@@ -26,6 +26,7 @@ from sampan.cluster.settings import Settings
 from sampan.cluster.tokens import FACTS, FACTS_NAMESPACE
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.node import NODE
+from sampan.kit import files
 from sampan.kit.clock import Clock
 from sampan.meta import names
 from sampan.meta.status import ApiError
@@ -76,7 +77,7 @@ async def join(asked: Invitation, wish: Wish, clock: Clock, tell: Tell) -> Setti
     try:
         told = await joining.introduce()
         tell(f"client certificate of node {wish.name}")
-        (wish.directory / "pki" / f"{key_files.AUTHORITY}.crt").write_text(found)
+        files.write_whole(wish.directory / "pki" / f"{key_files.AUTHORITY}.crt", found.encode(), 0o644)
         cluster = await joining.register(told)
         tell(f"network of its pods {cluster.node_pod_cidr(0)}")
         await joining.ask_serving(cluster)
@@ -107,7 +108,7 @@ def write_kubeconfig(cluster: Settings) -> None:
         "contexts": [{"name": "joined", "context": {"cluster": "joined", "user": node}}],
         "current-context": "joined",
     }
-    cluster.path("kubeconfig").write_text(yaml.safe_dump(document))
+    files.write_whole(cluster.path("kubeconfig"), yaml.safe_dump(document).encode(), 0o644)
 
 
 class _Joining:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sampan.cluster import key_files
 from sampan.cluster.settings import Settings
+from sampan.kit import files
 
 Tree = dict[str, Any]
 
@@ -147,4 +148,6 @@ def write(path: Path, config: Tree, mode: int = 0o600) -> None:
             old = path.stat()
             os.fchown(file.fileno(), old.st_uid, old.st_gid)
             os.fchmod(file.fileno(), mode)
-    temporary.rename(path)
+        file.flush()
+        os.fsync(file.fileno())
+    files.put_in_place(temporary, path)

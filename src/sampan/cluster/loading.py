@@ -1,7 +1,7 @@
 """How a process loads its code fast.
 
 Nearly everything that is made meanwhile stays, so nobody looks for garbage until that is done: it would take a tenth of
-the time. Nor does anybody need the world's authorities that aiohttp reads for its own default when it is loaded: every
+the time; nor among these afterwards. What may wait is made when it is used (`first_use`). Nor does anybody need the world's authorities that aiohttp reads for its own default when it is loaded: every
 client of ours has a context of its own.
 """
 
@@ -9,6 +9,8 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from sampan.cluster import first_use
 
 _AUTHORITIES = "SSL_CERT_FILE"
 
@@ -19,7 +21,9 @@ def fast() -> Iterator[None]:
     gc.disable()
     try:
         _make_default()
-        yield
+        with first_use.methods():
+            yield
+        gc.freeze()
     finally:
         gc.enable()
 

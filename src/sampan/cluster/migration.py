@@ -2,8 +2,8 @@
 
 Each write's objects are written together again, in the order of their revisions, so that who is newer stays newer; the
 revisions themselves are new ones, all greater than the old store's. Until everything has been read back and compared,
-the target bears a mark that it is not complete: then it is of no use to a cluster, and the next attempt begins anew.
-The source is only read.
+the target bears a mark that it is not complete: then it is of no use to a cluster. The next attempt goes on where that one
+broke off, if what it wrote is what is to be written first; else it begins anew. The source is only read.
 """
 
 import asyncio
@@ -35,27 +35,39 @@ class MigrationError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """How many objects there were, their checksum, and the last revision of the source: all new ones are greater."""
+    """How many objects there were, their checksum, and the last revision of the source: all new ones are greater.
+
+    So many of them were `found`, written by an attempt before.
+    """
 
     count: int
     checksum: str
     base: int
+    found: int = 0
 
 
 async def move(source: Store, target: Store, tell: Tell, *, is_ordered: bool) -> Moved:
     """`is_ordered`: the target does concurrent writes in the order in which they were asked for. MigrationError, StoreError."""
     await _check_quiet(source)
     records, base = await contents(source), await source.revision()
-    await _empty(target)
-    await target.txn((), (Put(INCOMPLETE, b""),))
-    await _write(target, records, tell, at_once=TOLD_EVERY if is_ordered else 1)
+    if await _is_done(target, records, base):
+        return Moved(len(records), checksum(records), base, len(records))
+    found = await _begun(target, records)
+    if found:
+        tell(found, len(records))
+    else:
+        await _empty(target)
+        await target.txn((), (Put(INCOMPLETE, b""),))
+    await _write(
+        target, records[found:], lambda done: tell(found + done, len(records)), TOLD_EVERY if is_ordered else 1
+    )
     written = await contents(target)
     if _order(written) != _order(records) or checksum(written) != checksum(records):
         raise MigrationError("what was written is not what was read: somebody else writes to one of the two stores")
     if await source.revision() != base:
         raise MigrationError("the cluster was written to meanwhile: it must be down")
     await target.txn((), (Put(shifted.BASE, str(base).encode()), Delete(INCOMPLETE)))
-    return Moved(len(records), checksum(records), base)
+    return Moved(len(records), checksum(records), base, found)
 
 
 async def check_complete(store: Store) -> None:
@@ -105,6 +117,28 @@ async def _check_quiet(source: Store) -> None:
         )
 
 
+async def _is_done(target: Store, records: Sequence[Record], base: int) -> bool:
+    """Whether an attempt before this one wrote all, and could only not say so any more."""
+    if await target.get(INCOMPLETE) is not None or await target.get(shifted.BASE) is None:
+        return False
+    written = await contents(target)
+    is_same = _order(written) == _order(records) and checksum(written) == checksum(records)
+    return is_same and (await target.get(shifted.BASE) or Record("", b"", 0, 0)).value == str(base).encode()
+
+
+async def _begun(target: Store, records: Sequence[Record]) -> int:
+    """How many objects an attempt before this one wrote; 0 when they are not the first of those that are to be written."""
+    if await target.get(INCOMPLETE) is None:
+        return 0
+    written = await contents(target)
+    first = records[: len(written)]
+    is_start = _order(written) == _order(first) and [r.value for r in written] == [r.value for r in first]
+    is_whole = (
+        len(written) == len(records) or records[len(written)].mod_revision != records[len(written) - 1].mod_revision
+    )
+    return len(written) if written and is_start and is_whole else 0
+
+
 async def _empty(target: Store) -> None:
     """Takes away what an attempt before this one left. Raises MigrationError for what is anybody else's."""
     page = await target.list("", limit=PAGE)
@@ -114,11 +148,11 @@ async def _empty(target: Store) -> None:
         await target.txn((), tuple(Delete(record.key) for record in left))
 
 
-async def _write(target: Store, records: Sequence[Record], tell: Tell, *, at_once: int) -> None:
+async def _write(target: Store, records: Sequence[Record], tell: Callable[[int], None], at_once: int) -> None:
     done, groups = 0, list(_groups(records))
     for start in range(0, len(groups), at_once):
         some = groups[start : start + at_once]
         await asyncio.gather(*(target.txn((), [Put(r.key, r.value) for r in group]) for group in some))
         before, done = done, done + sum(map(len, some))
         if before // TOLD_EVERY != done // TOLD_EVERY or done == len(records):
-            tell(done, len(records))
+            tell(done)

@@ -10,12 +10,16 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan.cluster import key_files
 from sampan.cluster.settings import YEAR_SECONDS, Settings
-from sampan.control.plan import AskSignature
+from sampan.kit import files
 from sampan.web import certificates
 from sampan.web.certificates import Order, Pair, Subject
+
+if TYPE_CHECKING:  # the command that makes keys needs no controllers
+    from sampan.control.plan import AskSignature
 
 OF_SERVER = (key_files.SERVER, key_files.KUBELET_CLIENT, key_files.ADMIN, key_files.CONTROLLERS, key_files.SCHEDULER)
 """Those that nobody asks for by request, as nodes do."""
@@ -98,9 +102,7 @@ def _ensure_front_proxy(directory: Path, authority: Pair, now: float) -> list[st
     made = _issue(directory, front, {key_files.FRONT_PROXY: Subject(key_files.FRONT_PROXY)}, now)
     trusted, file = authority.certificate + front.certificate, directory / key_files.CLIENT_AUTHORITIES
     if not file.exists() or file.read_bytes() != trusted:
-        fresh = file.with_suffix(".new")
-        fresh.write_bytes(trusted)
-        fresh.rename(file)
+        files.write_whole(file, trusted, 0o644)
     return made
 
 
@@ -111,13 +113,13 @@ def retired_token_keys(directory: Path) -> tuple[bytes, ...]:
 
 def signer(
     directory: Path, now: Callable[[], float], longest_seconds: int = YEAR_SECONDS
-) -> Callable[[AskSignature], str]:
+) -> "Callable[[AskSignature], str]":
     """What signs certificate requests in the authority's name; `now` is the clock of their lifetimes."""
     authority = Pair.load(directory, key_files.AUTHORITY)
     if authority is None:
         raise FileNotFoundError(f"{directory} holds no authority")
 
-    def sign(asked: AskSignature) -> str:
+    def sign(asked: "AskSignature") -> str:
         order = Order(base64.b64decode(asked.request), asked.usages, min(asked.seconds, longest_seconds))
         return base64.b64encode(certificates.sign(authority, order, now())).decode()
 
@@ -160,6 +162,7 @@ def _own_names() -> list[str]:
 
 
 def _is_stale(pair: Pair, subject: Subject, needed_until: float) -> bool:
-    if certificates.expires_at(pair) < needed_until:
+    """Too old, without a name that it needs, or not of its key: whoever made it anew was killed between the two."""
+    if certificates.expires_at(pair) < needed_until or not certificates.is_of_key(pair.certificate, pair.key):
         return True
     return bool(subject.hosts) and not certificates.serves(pair, subject.hosts)

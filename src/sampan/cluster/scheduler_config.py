@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan.cluster.settings import Settings
+from sampan.kit import files
 
 if TYPE_CHECKING:
     from sampan.scheduling.config import Configuration
@@ -37,7 +38,7 @@ def is_kept(settings: Settings, data: bytes) -> bool:
 def keep(settings: Settings, data: bytes) -> None:
     """The cluster has this configuration from its next start on."""
     settings.directory.mkdir(parents=True, exist_ok=True)
-    settings.path(FILE).write_bytes(data)
+    files.write_whole(settings.path(FILE), data)
 
 
 def load(settings: Settings) -> "Configuration":

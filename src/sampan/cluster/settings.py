@@ -21,6 +21,7 @@ import orjson
 
 from sampan.kinds import feature_gates
 from sampan.kinds.feature_gates import Gates
+from sampan.kit import files
 
 DEFAULT_NAME = "sampan"
 DEFAULT_PORT = 6443
@@ -80,6 +81,9 @@ class Settings:
     joined_as: str = ""
     """That node's name, and the number of its network of pods."""
     joined_number: int = 0
+
+    api_at: str = ""
+    """Where nodes and pods of this host find the API of a further control plane, which has no nodes itself."""
 
     @property
     def context(self) -> str:
@@ -159,7 +163,7 @@ class Settings:
         """Where nodes and pods of this host find the API."""
         if self.has_lan:
             return f"10.160.{self.index}.1"
-        return self.node_ip or (self.listen if self._is_alone else self.gateway(0))
+        return self.node_ip or (self.listen if self._is_alone else self.api_at or self.gateway(0))
 
     @property
     def _is_alone(self) -> bool:
@@ -209,13 +213,9 @@ class Settings:
         return self.directory.joinpath(*parts)
 
     def save(self) -> None:
-        """Writes DIR/cluster.json so that a crash leaves the old or the new one; only its owner reads it, as etcd's password may be in it."""
+        """Writes DIR/cluster.json; only its owner reads it, as etcd's password may be in it."""
         values: dict[str, Any] = {**dataclasses.asdict(self), "directory": str(self.directory)}
-        temporary = self.path(CLUSTER_FILE + ".new")
-        temporary.unlink(missing_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(orjson.dumps(values, option=orjson.OPT_INDENT_2))
-        temporary.rename(self.path(CLUSTER_FILE))
+        files.write_whole(self.path(CLUSTER_FILE), orjson.dumps(values, option=orjson.OPT_INDENT_2))
 
 
 def context_name(name: str) -> str:
@@ -288,7 +288,7 @@ def note(directory: Path) -> None:
     noted = root / "elsewhere"
     lines = noted.read_text().splitlines() if noted.exists() else []
     if str(directory) not in lines:
-        noted.write_text("".join(f"{line}\n" for line in [*lines, str(directory)]))
+        files.write_whole(noted, "".join(f"{line}\n" for line in [*lines, str(directory)]).encode(), 0o644)
 
 
 def forget(directory: Path) -> None:
@@ -298,6 +298,6 @@ def forget(directory: Path) -> None:
         return
     lines = [line for line in noted.read_text().splitlines() if line != str(directory)]
     if lines:
-        noted.write_text("".join(f"{line}\n" for line in lines))
+        files.write_whole(noted, "".join(f"{line}\n" for line in lines).encode(), 0o644)
     else:
         noted.unlink()

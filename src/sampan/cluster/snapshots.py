@@ -27,11 +27,11 @@ import zstandard
 
 from sampan.cluster import host, settings
 from sampan.cluster.settings import CLUSTER_FILE, Settings, SettingsError
+from sampan.kit import files
 from sampan.kit.version import VERSION
 from sampan.meta import timestamps
 from sampan.store import copying, etcd_address
 from sampan.store.protocol import StoreError
-from sampan.web import certificates
 
 FORMAT = 1
 SUFFIX = ".snapshot"
@@ -191,7 +191,7 @@ def _take_keys(snapshot: Snapshot, workshop: Path, cluster: Settings) -> None:
     for name in snapshot.files:
         if name not in (STATE, CLUSTER_FILE):
             is_public = name.endswith((".crt", ".pub"))
-            certificates.write_whole(cluster.path(name), (workshop / name).read_bytes(), 0o644 if is_public else 0o600)
+            files.write_whole(cluster.path(name), (workshop / name).read_bytes(), 0o644 if is_public else 0o600)
 
 
 def _check_same(path: Path, database: Path, cluster: Settings) -> None:
@@ -317,7 +317,7 @@ def _write(manifest: Snapshot, members: dict[str, Path]) -> None:
                     with path.open("rb") as member:
                         _add(archive, name, manifest.files[name][0], member)
             os.fsync(file.fileno())
-        os.replace(made, manifest.path)
+        files.put_in_place(made, manifest.path)
     finally:
         made.unlink(missing_ok=True)
 

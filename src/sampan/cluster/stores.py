@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,22 +48,16 @@ async def _opened(cluster: Settings, clock: Clock) -> Store:
 
 @contextlib.contextmanager
 def fresh(cluster: Settings) -> Iterator[Settings]:
-    """A place for a new store: a SQLite file has another name until the block has ended well."""
+    """A place for a new store: a SQLite file has another name until the block has ended well.
+
+    What a block before this one left there, when it broke off, is there again.
+    """
     if cluster.store != SQLITE:
         yield cluster
         return
     place = dataclasses.replace(cluster, directory=cluster.path(_NEW))
-    _clear(place)
-    place.directory.mkdir(mode=0o700)
-    try:
-        yield place
-        for made in sorted(place.directory.glob(f"{file(place).name}*"), reverse=True):  # the file itself comes last
-            made.rename(cluster.path(made.name))
-    finally:
-        _clear(place)
-
-
-def _clear(place: Settings) -> None:
-    import shutil
-
+    place.directory.mkdir(mode=0o700, exist_ok=True)
+    yield place
+    for made in sorted(place.directory.glob(f"{file(place).name}*"), reverse=True):  # the file itself comes last
+        made.rename(cluster.path(made.name))
     shutil.rmtree(place.directory, ignore_errors=True)

@@ -73,6 +73,11 @@ def check(cluster: Settings) -> None:
             f"{cluster.name} has {cluster.nodes} nodes on this machine, in a network that others don't reach; "
             f"start it with one: sampan down{name}, then sampan up{name} --nodes 1 --listen ADDRESS"
         )
+    if cluster.api_at:
+        raise TokenError(
+            f"{cluster.name} is a further control plane: make the token at the first one; a machine can join with it by "
+            "the address of either"
+        )
     if not cluster.node_ip:
         raise TokenError(
             f"{cluster.name} listens on {cluster.listen}, which other machines don't reach; "

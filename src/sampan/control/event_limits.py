@@ -7,14 +7,16 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from typing import TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 TOLD_APART = 9
 SIMILAR_SECONDS = 600.0
 BURST = 25.0
 SECONDS_FOR_ONE = 300.0
 REMEMBERED = 4096
+FORGOTTEN_SECONDS = 900.0
+"""What was not told again for so long is an event of its own when it is."""
 COMBINED = "(combined from similar events): "
 
 V = TypeVar("V")
@@ -36,6 +38,7 @@ class Limits:
         if is_apart:
             texts[text] = None
         _remember(self._texts, kind, (texts, now))
+        forget(self._texts, lambda known: now - known[1] > SIMILAR_SECONDS)
         return text if is_apart else ""
 
     def may_tell(self, subject: Hashable, now: float) -> bool:
@@ -44,7 +47,17 @@ class Limits:
         left = min(left + (now - last) / SECONDS_FOR_ONE, BURST)
         is_allowed = left >= 1.0
         _remember(self._spent, subject, (left - 1.0 if is_allowed else left, now))
+        forget(self._spent, lambda known: known[0] + (now - known[1]) / SECONDS_FOR_ONE >= BURST)
         return is_allowed
+
+
+def forget(known: OrderedDict[Any, V], is_over: Callable[[V], bool]) -> list[Any]:
+    """Lets go of the entries at the beginning of which that is true; their keys."""
+    gone = []
+    while known and is_over(known[key := next(iter(known))]):
+        del known[key]
+        gone.append(key)
+    return gone
 
 
 def _remember(where: OrderedDict[Hashable, V], key: Hashable, value: V) -> None:

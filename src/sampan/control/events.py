@@ -11,7 +11,7 @@ from collections import OrderedDict
 from sampan.client.api import Client, Key
 from sampan.client.transport import TransportError
 from sampan.control import event_writing
-from sampan.control.event_limits import COMBINED, Limits
+from sampan.control.event_limits import COMBINED, FORGOTTEN_SECONDS, Limits, forget
 from sampan.kinds.core.event import EVENT
 from sampan.kinds.kind import Object
 from sampan.kit.clock import Clock
@@ -26,6 +26,8 @@ REMEMBERED = 4096
 MESSAGE_LENGTH = 1024
 
 Identity = tuple[str, ...]
+Known = tuple[Key, int, float]
+"""The event, its count, and when it was told last (monotonic)."""
 
 
 class Recorder:
@@ -36,7 +38,7 @@ class Recorder:
         self._clock = clock
         self._tasks = tasks
         self._queue: asyncio.Queue[tuple[Identity, Object]] = asyncio.Queue(PENDING)
-        self._known: OrderedDict[Identity, tuple[Key, int]] = OrderedDict()
+        self._known: OrderedDict[Identity, Known] = OrderedDict()
         self._limits = Limits()
         self._last_nanos = 0
         self._started = False
@@ -80,12 +82,12 @@ class Recorder:
     async def _send(self, identity: Identity, tree: Object) -> None:
         known = self._known.pop(identity, None)
         if known is not None and await self._repeat(known, tree):
-            self._remember(identity, (known[0], known[1] + 1))
+            self._remember(identity, known[0], known[1] + 1)
             return
         name = await event_writing.create(self._client, tree)
-        self._remember(identity, ((tree["metadata"]["namespace"], name), 1))
+        self._remember(identity, (tree["metadata"]["namespace"], name), 1)
 
-    async def _repeat(self, known: tuple[Key, int], tree: Object) -> bool:
+    async def _repeat(self, known: Known, tree: Object) -> bool:
         """Raises the count of the event that is there; False when it is gone."""
         changes = {"count": known[1] + 1, "message": tree["message"], "lastTimestamp": tree["lastTimestamp"]}
         try:
@@ -96,10 +98,12 @@ class Recorder:
             raise
         return True
 
-    def _remember(self, identity: Identity, value: tuple[Key, int]) -> None:
-        self._known[identity] = value
+    def _remember(self, identity: Identity, event: Key, count: int) -> None:
+        now = self._clock.monotonic()
+        self._known[identity] = (event, count, now)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+        forget(self._known, lambda known: now - known[2] > FORGOTTEN_SECONDS)
 
     def _event(self, component: str, about: Object, event: tuple[str, str, str]) -> Object:
         now = self._clock.now()

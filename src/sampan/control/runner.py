@@ -150,7 +150,8 @@ class Runner:
             for obj in (old, new):
                 if obj is not None:
                     try:
-                        due.update(dict.fromkeys(keys(view, obj)))
+                        for key in keys(view, obj):
+                            due[key] = None
                     except Exception:
                         LOG.exception("%s: a change of %s makes nothing due", worker.name, _called(obj))
             for key in due:

@@ -26,6 +26,13 @@ END_SECONDS = 10.0
 WATCH_SECONDS = 0.5
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 10.0
 LONG_SECONDS = 30.0
+LOG_SECONDS = 60.0
+MAX_LOG_BYTES = 16 << 20
+"""A longer log is put aside as envoy.log.1, while we are there to see it."""
+FULL_LOG_BYTES = 64 << 20
+"""While we are away, it writes down again and again that we are: no more than this. Then it is silent until it is started again."""
+_WITH_A_FULL_LOG = 'trap "" XFSZ; exec "$0" "$@"'
+"""Has it go on when its log is full, which would end it otherwise."""
 _LONGEST_PATH = 100
 
 
@@ -92,6 +99,25 @@ class Envoy:
             await self.clock.sleep(seconds)
             seconds = min(seconds * 2, LAST_RETRY_SECONDS)
 
+    async def keep_log_short(self) -> None:
+        """Looks at its log now and then, until cancelled."""
+        while True:
+            try:
+                self.put_log_aside()
+            except OSError as error:
+                log.warning("Envoy's log can't be put aside: %s", error)
+            await self.clock.pulse(LOG_SECONDS)
+
+    def put_log_aside(self) -> None:
+        """If it is long: a copy of it takes the place of the last one, as Envoy goes on in the same file. Raises OSError."""
+        path = self.directory / self.LOG
+        if not path.exists() or path.stat().st_size <= MAX_LOG_BYTES:
+            return
+        made = path.with_name(f"{path.name}.new")
+        shutil.copy(path, made)
+        os.replace(made, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+
     async def end(self) -> None:
         """SIGTERM, then SIGKILL."""
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -111,7 +137,7 @@ class Envoy:
         options = ["--config-path", self.CONFIG, "--disable-hot-restart", "--log-level", "warning"]
         with (self.directory / self.LOG).open("ab") as output:
             child = await asyncio.create_subprocess_exec(
-                program,
+                *("/bin/sh", "-c", _WITH_A_FULL_LOG, program),
                 *options,
                 cwd=self.directory,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -119,6 +145,7 @@ class Envoy:
                 stderr=output,
                 start_new_session=True,
             )
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (FULL_LOG_BYTES, FULL_LOG_BYTES))
         self._pid_file.write_text(f"{child.pid} {_start_time(child.pid)}\n")
         await child.wait()
 

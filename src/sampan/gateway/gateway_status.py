@@ -111,7 +111,7 @@ def _unprogrammed(view: View, gateway: Object, found: list[Listener], addresses:
         return Fault("Invalid", "there is no listener that can be served")
     if service is not None and not proxy.is_ours(service, gateway):
         return Fault("Invalid", f"a Service {objects.name(service)} that is not the gateway's is there")
-    if not proxy.address(view):
+    if not proxy.is_serving(view):
         return Fault("Pending", "the proxy has not started yet")
     if not addresses:
         return Fault("AddressNotAssigned", "no address has been assigned to the gateway yet")

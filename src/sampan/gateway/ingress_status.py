@@ -27,7 +27,8 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     ingress = next((each for each in alive if objects.key(each) == key), None)
     if ingress is None:
         return plan(writes)
-    balancer = {"ingress": _reached(view, ingress)} if proxy.reached(view.get(SERVICE, proxy.INGRESS_KEY)) else {}
+    is_reached = proxy.is_serving(view) and proxy.reached(view.get(SERVICE, proxy.INGRESS_KEY))
+    balancer = {"ingress": _reached(view, ingress)} if is_reached else {}
     wanted = {"loadBalancer": balancer}
     changes = (Update(INGRESS, {**ingress, "status": wanted}, "status"),) if ingress.get("status") != wanted else ()
     said = [f"{complaint.reason} {complaint.message}" for complaint in ingress_rules.complaints(view, ingress)]

@@ -20,6 +20,8 @@ from sampan.meta import objects
 
 ADDRESS = "gateway.sampan.dev/proxy-address"
 METRICS_PORT = "gateway.sampan.dev/metrics-port"
+ASLEEP = "gateway.sampan.dev/proxy-asleep"
+"""Said as long as Envoy was not started, since nothing was to be served yet."""
 OURS = {"app.kubernetes.io/managed-by": "sampan-gateway"}
 MANAGER = "gateway.sampan.dev"
 NAMESPACE = "kube-system"
@@ -34,6 +36,12 @@ def address(view: View) -> str:
     """Where Envoy listens; "" as long as nobody has said so."""
     ours = view.get(kinds.GATEWAYCLASS, ("", kinds.CLASS))
     return objects.annotations(ours).get(ADDRESS, "") if ours is not None else ""
+
+
+def is_serving(view: View) -> bool:
+    """Whether Envoy runs, and has what it is to serve."""
+    ours = view.get(kinds.GATEWAYCLASS, ("", kinds.CLASS))
+    return bool(address(view)) and ours is not None and ASLEEP not in objects.annotations(ours)
 
 
 def service_key(gateway: Object) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Service: what runs beside the controllers: Envoy, its configuration as the cluster's objects say, and its metrics."""
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import socket
@@ -39,15 +40,17 @@ log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.02
 VIRTUAL_ADDRESS = "192.0.2.1"
+WAKING_SECONDS = 10.0
 
 
 async def serve(around: Around) -> None:
     """Until cancelled, which ends Envoy; after a failure, or where we come back, it goes on serving until we are there again.
 
-    Where there is no host, the proxy is only said to be there.
+    Envoy starts with the first Gateway or Ingress: it would be the largest part of an idle cluster. Where there is no host,
+    the proxy is only said to be there.
     """
     if around.directory is None:
-        await _announce(around, VIRTUAL_ADDRESS, 0)
+        await _announce(around, VIRTUAL_ADDRESS)
         return
     directory = around.directory / "gateway"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,9 +61,18 @@ async def serve(around: Around) -> None:
     async def begin() -> None:
         await server.start(directory / envoy.SOCKET)
         await translator.start(directory / envoy_waiting.SOCKET)
-        around.tasks.spawn(envoy.run(program), "envoy")
         address = await _own_address(around)
-        await _announce(around, address, await metrics.start(address))
+        is_asleep = not envoy.pid
+        await _announce(around, address, await metrics.start(address), is_asleep=is_asleep)
+        if is_asleep:
+            (directory / envoy.ADMIN).unlink(missing_ok=True)  # of one that ended
+            await translator.wanted.wait()
+        around.tasks.spawn(envoy.run(program), "envoy")
+        around.tasks.spawn(envoy.keep_log_short(), "envoy's log")
+        if is_asleep:
+            with contextlib.suppress(TimeoutError):  # it may refuse something of it
+                await asyncio.wait_for(server.settled(), WAKING_SECONDS)
+            await _announce(around, address)
 
     try:
         around.tasks.spawn(begin(), "begin")
@@ -95,6 +107,8 @@ class Translator:
         self._plan = Plan()
         self._resources = envoy_resources.resources(self._plan)
         self._is_all_due = True
+        self.wanted = asyncio.Event()
+        """Set as soon as there is anything to serve."""
         self._sleepers = sleepers.Sleepers(around, self._changed.set)
         self._keeper = Doorkeeper(around.tasks, self._wake, self._taken)
 
@@ -152,6 +166,8 @@ class Translator:
             return
         self._plan, self._resources, self._is_all_due = made, resources, False
         self._server.publish(resources)
+        if made.entrances:
+            self.wanted.set()
         self._teller.heed(made, self._caches[kinds.GATEWAY.resource])
         self._keeper.heed(made)
 
@@ -184,8 +200,10 @@ class Metrics:
             await self._session.close()
 
     async def stats(self) -> dict[str, Any]:
-        """As Envoy tells them."""
+        """As Envoy tells them; nothing where it was not needed yet."""
         assert self._session is not None  # started
+        if not (self._directory / Envoy.ADMIN).exists():
+            return {}
         async with self._session.get(f"http://envoy{route_stats.QUERY}") as answer:
             found: dict[str, Any] = await answer.json(content_type=None)
             return found
@@ -223,9 +241,11 @@ async def _own_address(around: Around) -> str:
     return around.address
 
 
-async def _announce(around: Around, address: str, metrics_port: int) -> None:
+async def _announce(around: Around, address: str, metrics_port: int = 0, *, is_asleep: bool = False) -> None:
     """Says on our GatewayClass where the proxy is: controllers read it there."""
-    said = {proxy.ADDRESS: address, **({proxy.METRICS_PORT: str(metrics_port)} if metrics_port else {})}
-    found = await around.client.get(kinds.GATEWAYCLASS, kinds.CLASS)
-    if not said.items() <= objects.annotations(found).items():
+    said = {proxy.ADDRESS: address, proxy.ASLEEP: "true" if is_asleep else None}
+    if metrics_port:
+        said[proxy.METRICS_PORT] = str(metrics_port)
+    known = objects.annotations(await around.client.get(kinds.GATEWAYCLASS, kinds.CLASS))
+    if any(known.get(name) != value for name, value in said.items()):
         await around.client.patch(kinds.GATEWAYCLASS, ("", kinds.CLASS), {"metadata": {"annotations": said}})

@@ -144,8 +144,8 @@ _HOOK_NAMES = tuple(f.name for f in dataclasses.fields(Hooks))
 
 def bind(module: ModuleType, gates: Gates = frozenset()) -> Kind:
     """The one Kind a module declares, with the hooks that the module defines, and those for what gates are open."""
-    (kind,) = {id(v): v for v in vars(module).values() if isinstance(v, Kind)}.values()
     hooks = {name: getattr(module, name) for name in _HOOK_NAMES if hasattr(module, name)}
+    (kind,) = {id(v): v for v in vars(module).values() if isinstance(v, Kind)}.values()
     for gate, others in getattr(module, "GATED", {}).items():
         hooks |= others if gate in gates else {}
     return dataclasses.replace(kind, hooks=Hooks(**hooks))

@@ -188,6 +188,7 @@ class Kind:
     namespaced: bool = field(init=False, repr=False)
     has_status: bool = field(init=False, repr=False)
     _hash: int = field(init=False, repr=False)
+    _type: schemas.Type | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Each write asks for these many times.
@@ -224,8 +225,12 @@ class Kind:
 
     @property
     def type(self) -> schemas.Type:
-        """The shape of its objects."""
-        return self.own_type or schemas.definition(self.schema)
+        """The shape of its objects; read when it is first asked for."""
+        found = self._type
+        if found is None:
+            found = self.own_type or schemas.definition(self.schema)
+            object.__setattr__(self, "_type", found)
+        return found
 
     @property
     def list_kind(self) -> str:

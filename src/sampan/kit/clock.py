@@ -4,13 +4,20 @@ Everything else is handed a `Clock`, or just `now`, so that tests and simulation
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+PAUSE_SECONDS = 1.0
+"""A watchdog that is so late tells of a pause."""
+
 
 class Clock(Protocol):
     """Wall time for what people read, monotonic time for how long something took, and waiting."""
+
+    awake_since: float
+    """The monotonic time when this process was last seen to go on after a pause, during which it could hear nobody."""
 
     def now(self) -> float:
         """Wall time in unix seconds. May jump."""
@@ -37,7 +44,9 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The machine's own clocks. That the process stood still is noticed by watchdogs that come late."""
+
+    awake_since = -math.inf
 
     def now(self) -> float:
         return time.time()
@@ -51,4 +60,12 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
     def watchdog_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(seconds, callback)
+        due = time.monotonic() + seconds
+
+        def bark() -> None:
+            now = time.monotonic()
+            if now - due > PAUSE_SECONDS:
+                self.awake_since = now
+            callback()
+
+        return asyncio.get_running_loop().call_later(seconds, bark)

@@ -322,6 +322,7 @@ class VirtualClock:
     """The time of a SimLoop as a Clock; `start` is the wall time at the loop's second 0."""
 
     monotonic: Callable[[], float]
+    awake_since = -math.inf
 
     def __init__(self, loop: SimLoop, start: float = START) -> None:
         self._loop = loop

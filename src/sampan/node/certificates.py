@@ -25,6 +25,7 @@ from sampan.kinds.certificates.certificate_signing_request import (
     FAILED,
 )
 from sampan.kinds.parts import csr
+from sampan.kit import files
 from sampan.kit.clock import Clock
 from sampan.kit.dice import Dice
 from sampan.meta.status import ApiError
@@ -77,16 +78,16 @@ class Files:
         if not self._fresh.exists():
             return
         if certificates.is_of_key(self._fresh.read_bytes(), self.key.read_bytes()):
-            self._fresh.rename(self.certificate)
+            files.put_in_place(self._fresh, self.certificate)
         else:
             self._fresh.unlink()
 
     def save(self, pair: Pair) -> None:
         """Each file at once; they stay those of whom they belonged to, whoever writes them."""
         owner = self.key.stat() if self.key.exists() else None
-        certificates.write_whole(self._fresh, pair.certificate)
+        files.write_whole(self._fresh, pair.certificate, 0o644)
         certificates.write_private(self.key, pair.key)
-        self._fresh.rename(self.certificate)
+        files.put_in_place(self._fresh, self.certificate)
         if owner is not None:
             with contextlib.suppress(PermissionError):
                 os.chown(self.key, owner.st_uid, owner.st_gid)

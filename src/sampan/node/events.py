@@ -67,6 +67,9 @@ class Recorder:
         self._known.move_to_end(key)
         while len(self._known) > REMEMBERED:
             self._counts.pop(self._known.popitem(last=False)[0], None)
+        long_ago = timestamps.format(now - event_limits.FORGOTTEN_SECONDS)
+        for gone in event_limits.forget(self._known, lambda event: str(event["lastTimestamp"]) < long_ago):
+            self._counts.pop(gone, None)
         self._queue.append(event_object)
         self._wake.set()
 

@@ -39,7 +39,8 @@ NO_IMAGES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 TOKEN_LIFE_SHARE = 0.8
 DRIVER_SECONDS = 60.0
 """How often the volumes of storage drivers are looked at: whether they have grown, or are to be published again."""
-KEPT = 4096
+KEPT = 64
+"""So many things that were read are kept before those that are no longer fresh are let go; or twice those that are fresh."""
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Fetcher:
     ) -> None:
         self._parts, self._services, self._allocatable = parts, services, allocatable
         self._kept: dict[tuple[str, ...], _Kept] = {}
+        self._most_kept = KEPT
         self._asking: dict[tuple[str, ...], tuple[float, asyncio.Future[Any]]] = {}
         self._known: dict[str, float] = {}
         self._orders: Orders | None = None
@@ -260,8 +262,9 @@ class Fetcher:
         return answer.value
 
     def _keep(self, key: tuple[str, ...], answer: _Kept, now: float) -> None:
-        if len(self._kept) >= KEPT:
+        if len(self._kept) >= self._most_kept:
             self._kept = {k: v for k, v in self._kept.items() if v.until > now}
+            self._most_kept = max(KEPT, 2 * len(self._kept))
         if answer.until > now:
             self._kept[key] = answer
 

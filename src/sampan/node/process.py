@@ -30,6 +30,7 @@ from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.node import facts, kubelet_config
 from sampan.node.agent import Agent
+from sampan.node.api_servers import ApiServers, Start
 from sampan.node.housekeeping import Housekeeping
 from sampan.node.images.store import ImageStore
 from sampan.node.kubelet_config import KubeletConfig
@@ -57,6 +58,7 @@ class Config:
     port's, where `client_ca` signs callers. `network` has NetworkSettings' bridge, pod_cidr,
     cluster_pod_cidr, service_cidr and table. `ready_file` is written once the node is Ready. `cgroup` is where pods'
     cgroups are; `lease_seconds` the longest that the node's lease may be, 0 for any. `lan` is the node's place among several on this host, whose network namespace is then `host_namespace`.
+    `server` is where the agent finds the API; if that is on this machine, others find it at `api_address`.
     """
 
     cluster: str
@@ -93,6 +95,7 @@ class Config:
     lease_seconds: int = 0
     lan: dict[str, Any] = field(default_factory=dict)
     host_namespace: int = -1
+    api_address: str = ""
 
     @property
     def has_cri(self) -> bool:
@@ -341,19 +344,14 @@ def settings(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) -
 
 def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.DEFAULTS) -> Parts:
     """All parts, real or simulated."""
-    access = Access(
-        server=config.server,
-        ca=Path(config.ca).read_text(),
-        certificate=Path(config.certificate).read_text(),
-        key=Path(config.key).read_text(),
-    )
-    patience = min(kubelet.node_lease_duration_seconds / 2, PATIENCE_SECONDS)  # time is left to try again
-    client = Client(HttpTransport(access, patience), USER_AGENT)
     clock, ids = SystemClock(), SystemIds()
+    client, servers = _way(config, clock, kubelet)
+    tasks.spawn(servers.run(), "API servers")
     if config.runtime == "simulated":
         from sampan.node import simulated
 
-        return simulated.parts(client, config.network["pod_cidr"], simulated.World(clock, ids, tasks))
+        made = simulated.parts(client, config.network["pod_cidr"], simulated.World(clock, ids, tasks))
+        return dataclasses.replace(made, followers=(servers, *made.followers))
     from sampan.node.cgroup_meter import CgroupMeter
     from sampan.node.machine import LinuxMachine
     from sampan.node.network.network_policies import NetworkPolicies
@@ -387,6 +385,7 @@ def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.
         plugins=_plugins(config, client, tasks, csi),
         machine=LinuxMachine(Path(config.root), Path(config.images), own.runtime.layer, own.runtime.cgroups),
         followers=(
+            servers,
             dns,
             services,
             policies,
@@ -397,6 +396,20 @@ def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.
         ),
         guard=policies,
     )
+
+
+def _way(config: Config, clock: SystemClock, kubelet: KubeletConfig) -> tuple[Client, ApiServers]:
+    """The client of all parts, and who sees to it that it has a server that answers."""
+    access = Access(
+        server=config.server,
+        ca=Path(config.ca).read_text(),
+        certificate=Path(config.certificate).read_text(),
+        key=Path(config.key).read_text(),
+    )
+    lease_seconds = kubelet.node_lease_duration_seconds
+    transport = HttpTransport(access, min(lease_seconds / 2, PATIENCE_SECONDS))  # time is left to try again
+    start = Start(config.node, config.server, config.api_address, Path(config.root))
+    return Client(transport, USER_AGENT), ApiServers(start, transport, clock, lease_seconds)
 
 
 def _own_ports(config: Config) -> tuple[int, ...]:

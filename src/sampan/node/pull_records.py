@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from sampan.kit import files
 from sampan.kit.clock import Clock
 from sampan.meta import timestamps
 from sampan.node.images.model import Image
@@ -125,7 +126,4 @@ def _file(folder: Path, name: str) -> Path:
 
 def _write(path: Path, tree: Object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.parent / f".{path.name}"
-    fresh.write_bytes(orjson.dumps(tree))
-    fresh.chmod(0o600)
-    fresh.rename(path)
+    files.write_whole(path, orjson.dumps(tree))

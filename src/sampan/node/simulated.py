@@ -9,9 +9,9 @@ import ipaddress
 import math
 import os
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -272,16 +272,22 @@ def _text(lines: Iterable[tuple[float, str]], options: Options) -> bytes:
     return "".join(line + "\n" for line in shown).encode()
 
 
+FIRST_ADDRESS = 2
+"""Of a pod CIDR, counted from its network's address: the one before is the node's own."""
+
+
 class SimulatedNetwork:
     """Hands out the addresses of a pod CIDR, in order; a freed one comes again last."""
 
     def __init__(self, pod_cidr: str) -> None:
-        self._free = list(_addresses(pod_cidr))
+        self._all = ipaddress.IPv4Network(pod_cidr)
+        self._next = FIRST_ADDRESS
+        self._freed: deque[str] = deque()
         self._given: dict[str, SimulatedAttachment] = {}
 
     def continue_from(self, other: "SimulatedNetwork") -> None:
         """The same addresses are given."""
-        self._free, self._given = list(other._free), dict(other._given)
+        self._next, self._freed, self._given = other._next, other._freed.copy(), dict(other._given)
 
     async def setup(self) -> None:
         """Nothing to set up."""
@@ -289,15 +295,13 @@ class SimulatedNetwork:
     async def add(self, pod_uid: str, request: PodRequest = NOTHING) -> SimulatedAttachment:
         """An address for the pod; the same one again if it has one."""
         if pod_uid not in self._given:
-            if not self._free:
-                raise OSError("no address is left in the node's pod CIDR")
-            self._given[pod_uid] = SimulatedAttachment("", self._free.pop())
+            self._given[pod_uid] = SimulatedAttachment("", self._address())
         return self._given[pod_uid]
 
     async def remove(self, pod_uid: str) -> None:
         """Takes the address back."""
         if attachment := self._given.pop(pod_uid, None):
-            self._free.insert(0, attachment.ip)
+            self._freed.append(attachment.ip)
 
     async def connect(self, pod_uid: str, port: int) -> socket.socket:
         """Nobody listens: nothing really runs."""
@@ -311,11 +315,13 @@ class SimulatedNetwork:
         """Forgets all."""
         self._given.clear()
 
-
-@cache
-def _addresses(cidr: str) -> tuple[str, ...]:
-    """All but the first, which is the node's own, the last one first."""
-    return tuple(str(host) for host in reversed(list(ipaddress.IPv4Network(cidr).hosts())[1:]))
+    def _address(self) -> str:
+        if self._next < self._all.num_addresses - 1:
+            self._next += 1
+            return str(self._all[self._next - 1])
+        if not self._freed:
+            raise OSError("no address is left in the node's pod CIDR")
+        return self._freed.popleft()
 
 
 class SimulatedDns:

@@ -9,7 +9,8 @@ https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -77,33 +78,30 @@ class Demand:
 def of(pod: Object) -> Demand:
     """Reads the pod."""
     spec = pod.get("spec") or {}
-    requests = {name: amount for name, amount in _total(spec, {}).items() if amount}
-    assumed = _total(spec, ASSUMED)
+    wants = _wants(_text([_read(spec, _WANTS), *(_containers(spec, group) for group in _GROUPS)]))
     owner = objects.controller_of(pod)
-    ports = tuple(sorted(_ports(spec)))
-    images = tuple(sorted(_images(spec)))
     affinity = spec.get("affinity") or {}
-    amounts = (sorted(requests.items()), assumed["cpu"], assumed["memory"], ports, images)
+    images = tuple(sorted((*wants.images, *_mounted_images(spec)))) if spec.get("volumes") else wants.images
+    amounts = (sorted(wants.requests.items()), *wants.assumed, wants.ports, images)
     places = (spec.get("nodeName"), spec.get("nodeSelector"), affinity.get("nodeAffinity"), spec.get("tolerations"))
     others = _others(spec, affinity)
     namespace, labels = objects.namespace(pod), objects.labels(pod)
-    features = tuple(_features(spec))
     return Demand(
         pod=pod,
         uid=objects.uid(pod),
         namespace=namespace,
         labels=labels,
         priority=int(spec.get("priority") or 0),
-        requests=requests,
-        assumed=(assumed["cpu"], assumed["memory"]),
-        ports=ports,
+        requests=wants.requests,
+        assumed=wants.assumed,
+        ports=wants.ports,
         images=images,
         claims=tuple(dict.fromkeys(name for _, name in pod_claims.of(pod))) if spec.get("volumes") else (),
-        features=features,
+        features=wants.features,
         owner=str(owner["uid"]) if owner and owner.get("kind") in _SPREADING else "",
         is_leaving=objects.is_deleting(pod),
         has_terms=others != _PLAIN,
-        shape=_text((amounts, places, features) if features else (amounts, places)),
+        shape=_text((amounts, places, wants.features) if wants.features else (amounts, places)),
         neighbours=_text((namespace, labels, *others)),
     )
 
@@ -113,6 +111,44 @@ def relabelled(before: Demand, pod: Object) -> Demand:
     spec = pod.get("spec") or {}
     neighbours = _text((before.namespace, objects.labels(pod), *_others(spec, spec.get("affinity") or {})))
     return dataclasses.replace(before, pod=pod, labels=objects.labels(pod), neighbours=neighbours)
+
+
+class _Wants(NamedTuple):
+    """What containers ask for: the same for all pods that are made from one template. See Demand."""
+
+    requests: Mapping[str, int]
+    assumed: tuple[int, int]
+    ports: tuple[Port, ...]
+    images: tuple[str, ...]
+    features: tuple[str, ...]
+
+
+_WANTS = ("resources", "overhead", "hostUsers", "hostNetwork")
+_GROUPS = ("containers", "initContainers")
+_OF_CONTAINER = ("image", "resources", "ports", "restartPolicy", "restartPolicyRules")
+
+
+def _read(spec: Object, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: spec[name] for name in names if name in spec}
+
+
+def _containers(spec: Object, group: str) -> list[dict[str, Any]]:
+    return [_read(container, _OF_CONTAINER) for container in spec.get(group) or ()]
+
+
+@lru_cache(maxsize=1024)
+def _wants(text: bytes) -> _Wants:
+    """Remembered by what is read: no more than `_WANTS`, and of each container `_OF_CONTAINER`."""
+    read, *groups = orjson.loads(text)
+    spec = {**read, **dict(zip(_GROUPS, groups, strict=True))}
+    assumed = _total(spec, ASSUMED)
+    return _Wants(
+        {name: amount for name, amount in _total(spec, {}).items() if amount},
+        (assumed["cpu"], assumed["memory"]),
+        tuple(sorted(_ports(spec))),
+        tuple(sorted(_images(spec))),
+        tuple(_features(spec)),
+    )
 
 
 def _others(spec: Object, affinity: Object) -> tuple[Any, Any, Any]:
@@ -193,5 +229,10 @@ def _ports(spec: Object) -> set[Port]:
 def _images(spec: Object) -> list[str]:
     """The image of each container; one that is there twice counts twice."""
     containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
-    volumes = [v["image"].get("reference") for v in spec.get("volumes") or () if v.get("image")]
-    return [image(str(name)) for name in (*(c.get("image") for c in containers), *volumes) if name]
+    return [image(str(name)) for name in (c.get("image") for c in containers) if name]
+
+
+def _mounted_images(spec: Object) -> list[str]:
+    """Those that are volumes."""
+    mounted = [v["image"].get("reference") for v in spec.get("volumes") or () if v.get("image")]
+    return [image(str(name)) for name in mounted if name]

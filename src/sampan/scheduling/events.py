@@ -11,7 +11,7 @@ from typing import Any
 
 from sampan.client.api import Client
 from sampan.client.transport import TransportError
-from sampan.control import event_writing
+from sampan.control import event_limits, event_writing
 from sampan.kinds.core.event import EVENT
 from sampan.kit.clock import Clock
 from sampan.meta import objects, timestamps
@@ -34,11 +34,12 @@ Told = tuple[str, str, str]  # pod uid, reason, message
 
 @dataclass(slots=True)
 class Said:
-    """The event's name, how often it was said, and when that was last written."""
+    """The event's name, how often it was said, when that was last written, and when it was said last."""
 
     name: str
     count: int
     written: float
+    last: float
 
 
 class Recorder:
@@ -54,7 +55,7 @@ class Recorder:
     def continue_from(self, other: "Recorder") -> None:
         """Knows what another one has told."""
         for told, said in other._told.items():
-            self._remember(told, Said(said.name, said.count, said.written))
+            self._remember(told, Said(said.name, said.count, said.written, said.last))
 
     async def tell(self, pod: Object, kind: str, reason: str, message: str, *, related: Object | None = None) -> None:
         """An event of kind Normal or Warning about the pod, to which another one may be related."""
@@ -65,7 +66,8 @@ class Recorder:
             event = self._event(pod, kind, reason, message)
             if related is not None:
                 event["related"] = _reference(related)
-            self._remember(told, Said(await event_writing.create(self._client, event), 1, self._clock.now()))
+            name, now = await event_writing.create(self._client, event), self._clock.now()
+            self._remember(told, Said(name, 1, now, now))
         except (ApiError, TransportError) as error:
             log.debug("event %s about %s not written: %s", reason, objects.name(pod), error)
 
@@ -73,6 +75,7 @@ class Recorder:
         """Counts it in the event, from the third time on only now and then. Whether there is an event to count in."""
         said, now = self._told[told], self._clock.now()
         said.count += 1
+        said.last = now
         self._told.move_to_end(told)
         if said.count > 2 and now < said.written + SERIES_SECONDS:
             return True
@@ -91,6 +94,8 @@ class Recorder:
         self._told.move_to_end(told)
         while len(self._told) > MAX_REMEMBERED:
             self._told.popitem(last=False)
+        long_ago = self._clock.now() - event_limits.FORGOTTEN_SECONDS
+        event_limits.forget(self._told, lambda known: known.last < long_ago)
 
     def _event(self, pod: Object, kind: str, reason: str, message: str) -> dict[str, Any]:
         """In the new style, with eventTime alone: clients show it before those of the node of the same second."""

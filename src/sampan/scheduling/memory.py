@@ -45,9 +45,15 @@ class Memory:
         found = self._rankings.get(key)
         if found is None:
             most = min(max(MAX_ENTRIES // (len(snapshot) + 1), FEWEST), MOST)
-            _bound(self._rankings, most)
+            self._make_room(most)
             found = self._rankings[key] = Ranking(self._survey(pod, profile, most), judges)
         return found
+
+    def _make_room(self, most: int) -> None:
+        """For one more ranking: what is forgotten is not held by those who know it."""
+        while len(self._rankings) >= most:
+            gone = self._rankings.pop(next(iter(self._rankings)))
+            self._known = {known: found for known, found in self._known.items() if found[1] is not gone}
 
     def _survey(self, pod: Demand, profile: Profile, most: int) -> Survey:
         key = (profile, pod.shape)

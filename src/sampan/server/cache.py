@@ -9,7 +9,7 @@ import asyncio
 import logging
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ from sampan.kit.tasks import Tasks
 from sampan.meta import status
 from sampan.meta.wire import json, protobuf
 from sampan.server import gap
+from sampan.server.narrow import ByNode, Listeners, Narrow
 from sampan.store.protocol import Batch, Compacted, Compare, Event, Page, Put, Result, Store, StoreError, Write
 
 LOG = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ MAX_FIELD_SETS = 1024
 WINDOW_BYTES = 32 << 20
 LEAST_EVENTS = 100
 """Kept however old they are, as upstream does, so that in a quiet kind a watch can go on from long ago."""
+FRESH_EVENTS = 64
+"""The latest changes of a kind, which those who watch are about to read; older ones are kept as they are stored."""
 MAX_VIEWS = 4
 AGAIN_SECONDS = 0.2
 """Until the store is asked again that did not answer."""
@@ -98,6 +101,11 @@ class Item:
             tree = self._tree or orjson.loads(self.stored)
             self._labels = tree["metadata"].get("labels") or {}
         return self._labels
+
+    def settle(self) -> None:
+        """Keeps what is stored alone; all else is made from that when it is asked for."""
+        self._protobuf = self._tree = self._labels = None
+        self._view = ()
 
     def at(self, revision: int) -> "Item":
         """The same object as something that became of it shows it: a later deletion, or that it is selected no more."""
@@ -186,6 +194,15 @@ class Change:
             self._frames[kind] = frame
         return frame
 
+    def settle(self, *, is_held: bool) -> None:
+        """Watchers have had it. What is live now stays as it is if others here hold the same tree."""
+        self._frames.clear()
+        self._last = self.item
+        if self.previous is not None:
+            self.previous.settle()
+        if self.item is not None and not is_held:
+            self.item.settle()
+
 
 Listener = Callable[[Change], None]
 
@@ -199,7 +216,10 @@ class KindCache:
         self.changes: deque[Change] = deque()
         self._bytes = 0
         self.oldest = 0
-        self._listeners: dict[Listener, None] = {}
+        self.is_held = False
+        """Whether somebody in this process follows it, and so holds the trees of all that is live."""
+        self._listeners = Listeners()
+        self._by_node: ByNode | None = None
         self._order: list[str] = []
 
     @property
@@ -211,16 +231,29 @@ class KindCache:
     def get(self, key: str) -> Item | None:
         return self.items.get(key)
 
-    def listen(self, listener: Listener) -> None:
-        """Calls it for each change from now on, in the order in which listeners came."""
-        self._listeners[listener] = None
+    @property
+    def by_node(self) -> ByNode:
+        """For the kind of pods: whose they are."""
+        if self._by_node is None:
+            self._by_node = ByNode(self.get, self.items)
+        return self._by_node
 
-    def unlisten(self, listener: Listener) -> None:
-        self._listeners.pop(listener, None)
+    def listen(self, listener: Listener, about: Narrow | None = None) -> None:
+        """Calls it for each change from now on, or for those that this is about."""
+        if about is not None and about.node:
+            self.by_node.catch_up()  # so that it is known where a pod was before
+        self._listeners.add(listener, about)
 
-    def range(self, namespace: str = "") -> list[Item]:
-        """Items in key order, of one namespace or all."""
+    def unlisten(self, listener: Listener, about: Narrow | None = None) -> None:
+        self._listeners.remove(listener, about)
+
+    def range(self, namespace: str = "", about: Narrow | None = None) -> list[Item]:
+        """Items in key order, of one namespace or all; `about`: only those, and at no greater cost."""
         items = self.items
+        if about is not None:
+            keys = [about.key] if about.key else self.by_node.keys(about.node)
+            first = f"{namespace}/" if namespace else ""
+            return [items[key] for key in keys if key in items and key.startswith(first)]
         if not namespace:
             return [items[key] for key in self._order]
         start = bisect_left(self._order, namespace + "/")
@@ -243,11 +276,16 @@ class KindCache:
         """The same objects, and the same recent changes."""
         self.items, self._order = dict(other.items), list(other._order)
         self.changes, self.oldest, self._bytes = other.changes.copy(), other.oldest, other._bytes
+        self.is_held = other.is_held
+        if self._by_node is not None:
+            self._by_node.note_all(self.items)
 
     def load(self, key: str, item: Item) -> None:
         """Puts in an object that was there before the cache."""
         self.items[key] = item
         self._order.append(key)
+        if self._by_node is not None:
+            self._by_node.note(key)
 
     def sort(self, revision: int) -> None:
         self._order.sort()
@@ -267,7 +305,7 @@ class KindCache:
             if previous is None:
                 insort(self._order, key)
             self.items[key] = item
-        self._publish(Change(event.revision, item, previous))
+        self._publish(key, Change(event.revision, item, previous))
 
     def forget(self, revision: int) -> None:
         """Lets go of changes up to the revision, but for the latest few."""
@@ -279,13 +317,24 @@ class KindCache:
         self.changes.clear()
         self.oldest, self._bytes = revision, 0
 
-    def _publish(self, change: Change) -> None:
+    def _publish(self, key: str, change: Change) -> None:
         self.changes.append(change)
         self._bytes += change.size
         while len(self.changes) > WINDOW_EVENTS or self._bytes > WINDOW_BYTES:
             self._drop_oldest()
-        for listener in tuple(self._listeners):
+        if len(self.changes) > FRESH_EVENTS:
+            self.changes[-FRESH_EVENTS - 1].settle(is_held=self.is_held)
+        for listener in self._listeners.of(key, self._nodes_of(key)):
             listener(change)
+
+    def _nodes_of(self, key: str) -> Iterable[str]:
+        """Of a pod that has just changed, where it was and is, if anybody wants to know."""
+        if self._by_node is None:
+            return ()
+        if self._listeners.ask_for_nodes:
+            return self._by_node.change(key)
+        self._by_node.note(key)
+        return ()
 
     def _drop_oldest(self) -> None:
         gone = self.changes.popleft()

@@ -8,7 +8,7 @@ https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from sampan.kinds.core.event import EVENT
@@ -29,7 +29,6 @@ class Written(NamedTuple):
     """An event as it was written at a time; it expires unless it is written again."""
 
     time: float
-    key: str
     revision: int
 
 
@@ -40,13 +39,13 @@ class EventExpiry:
         self._cache = cache
         self._store = store
         self._clock = clock
-        self._written: deque[Written] = deque()  # oldest first
+        self._written: OrderedDict[str, Written] = OrderedDict()  # by key, oldest first
 
     def start(self) -> None:
         """Takes note of what is there, and of what comes."""
         events = self._cache.of(EVENT)
-        found = [Written(_last_told(item.tree), item.key, item.revision) for item in events.range()]
-        self._written.extend(sorted(found))
+        found = [(Written(_last_told(item.copy()), item.revision), item.key) for item in events.range()]
+        self._written.update((key, written) for written, key in sorted(found))
         events.listen(self._saw)
 
     async def run(self) -> None:
@@ -65,7 +64,7 @@ class EventExpiry:
             try:
                 revisions = await asyncio.gather(*(self._remove(item) for item in due))
             except StoreError:
-                self._written.extendleft(Written(limit, item.key, item.revision) for item in reversed(due))
+                self._put_back(due, limit)
                 raise
             await self._cache.wait(max(revisions))
             count += sum(1 for revision in revisions if revision)
@@ -75,9 +74,12 @@ class EventExpiry:
         """The next few events that were last written before the limit."""
         due: list[Item] = []
         events = self._cache.of(EVENT)
-        while self._written and self._written[0].time <= limit and len(due) < AT_ONCE:
-            written = self._written.popleft()
-            item = events.get(written.key)
+        while self._written and len(due) < AT_ONCE:
+            key, written = next(iter(self._written.items()))
+            if written.time > limit:
+                break
+            del self._written[key]
+            item = events.get(key)
             if item is not None and item.revision == written.revision:
                 due.append(item)
         return due
@@ -88,9 +90,18 @@ class EventExpiry:
         result = await self._store.txn([Compare(key, item.revision)], [Delete(key)])
         return result.revision if result.succeeded else 0
 
+    def _put_back(self, due: list[Item], limit: float) -> None:
+        """To the beginning; what was written meanwhile has its place."""
+        for item in reversed([item for item in due if item.key not in self._written]):
+            self._written[item.key] = Written(limit, item.revision)
+            self._written.move_to_end(item.key, last=False)
+
     def _saw(self, change: Change) -> None:
         if change.item is not None:
-            self._written.append(Written(self._clock.now(), change.item.key, change.item.revision))
+            self._written[change.item.key] = Written(self._clock.now(), change.item.revision)
+            self._written.move_to_end(change.item.key)
+        elif change.previous is not None:
+            self._written.pop(change.previous.key, None)
 
 
 def _last_told(event: Tree) -> float:

@@ -17,6 +17,7 @@ from sampan.server import aside, codec, continue_token, list_options, pretty
 from sampan.server.cache import Cache, Item, item_key
 from sampan.server.call import Call
 from sampan.server.list_options import ListOptions
+from sampan.server.narrow import Narrow
 from sampan.server.versions import Versions
 from sampan.store.protocol import Compacted, FutureRevision, Store
 from sampan.web.message import Pieces, Response
@@ -71,7 +72,7 @@ class Reads:
         await self.at_least(options.version)
         if options.match == "Exact" or (options.limit and revision and not options.match):
             return await self._page(call, match, (revision, "", options.limit))
-        items: Sequence[Item] = self._cache.of(call.kind).range(call.namespace)
+        items: Sequence[Item] = self._cache.of(call.kind).range(call.namespace, narrowed(call))
         if options.limit and len(items) > options.limit:
             return await self._page(call, match, (self._cache.revision, "", options.limit))
         revision = self._cache.revision
@@ -260,6 +261,19 @@ def selection(call: Call) -> Match | None:
         return True
 
     return match
+
+
+def narrowed(call: Call) -> Narrow | None:
+    """What a call with a good field selector can be about at most. None: everything."""
+    wanted = call.request.param("fieldSelector")
+    fields = selectors.parse_fields(wanted).equalities() if wanted else {}
+    name = call.name or fields.get("metadata.name", "")
+    namespace = call.namespace or fields.get("metadata.namespace", "")
+    if name and (namespace or not call.kind.namespaced):
+        return Narrow(key=item_key(call.kind, namespace, name))
+    if call.kind.place == ("", "pods") and (node := fields.get("spec.nodeName")):
+        return Narrow(node=node)
+    return None
 
 
 def _field_paths(kind: Kind, selector: selectors.FieldSelector | None) -> dict[str, str]:

@@ -151,7 +151,7 @@ class Registry:
         if call.dry_run:
             return Item(key, 0, shown)
         compares, writes = [Compare(key, 0), *attributes.compares], [Put(key, stored), *attributes.writes]
-        result = await self._cache.write(compares, writes, _at_hand(call, key, stored, new))
+        result = await self._cache.write(compares, writes, self._at_hand(call, key, stored, new))
         if result.succeeded:
             return self._now(kind, place, result.revision, shown)
         if result.found and result.found[0] is not None:
@@ -204,7 +204,7 @@ class Registry:
         """What is not said is as the kind has it, and what is said is its writer's."""
         if call.sub == "status" and old is not None and _shares_all_but_status(new, old):
             call.kind.hooks.default_status(new)
-        else:
+        elif call.sub not in _WHOLE:
             call.kind.hooks.default(new)
         if owners := self._track(call, new, old):
             new["metadata"]["managedFields"] = owners
@@ -285,8 +285,13 @@ class Registry:
         if call.dry_run:
             return Item(item.key, item.revision, shown)
         compares = [Compare(key, item.revision), *attributes.compares]
-        result = await self._cache.write(compares, [write, *attributes.writes], _at_hand(call, key, stored, new))
+        result = await self._cache.write(compares, [write, *attributes.writes], self._at_hand(call, key, stored, new))
         return self._now(call.kind, item.key, result.revision, shown) if result.succeeded else None
+
+    def _at_hand(self, call: Call, key: str, stored: bytes, new: Tree) -> Written | None:
+        """The tree, where somebody in this process is to see it: so nobody decodes what was just encoded."""
+        is_seen = call.request.takes_trees or self._cache.of(call.kind).is_held
+        return (key, stored, new) if is_seen and not call.kind.is_satellite else None
 
     def _now(self, kind: Kind, key: str, revision: int, shown: bytes) -> Item:
         """What was written: the cache's own item, unless another form is shown or others have written since."""
@@ -410,17 +415,14 @@ class Registry:
         return managed.track(new, old, write, call.kind.type)
 
 
-def _at_hand(call: Call, key: str, stored: bytes, new: Tree) -> Written | None:
-    """The tree for those who read trees too, so that nobody decodes what was just encoded."""
-    return (key, stored, new) if call.request.takes_trees and not call.kind.is_satellite else None
-
-
 def _own(call: Call, old: Tree, made: Tree) -> Tree:
     """What is to be written as a tree that the write may change, however much of it others hold: a copy.
 
     A write to /status that says nothing else shares all else with the stored object, as it leaves that as it is: no
     hook or plugin touches more than metadata and status then (see Hooks.default_status).
     """
+    if call.sub in _WHOLE:
+        return made
     metadata = made["metadata"]
     if call.sub == "status" and not call.kind.is_satellite and _says_no_more(made, old):
         shared = {name: old.get(name) for name in made}
@@ -438,6 +440,8 @@ def _own(call: Call, old: Tree, made: Tree) -> Tree:
 
 
 _WRITTEN = ("metadata", "status")
+_WHOLE = ("binding",)
+"""Subresources whose handlers make a stored object anew so far as it changes: the rest is complete, and shared."""
 
 
 def _says_no_more(made: Tree, old: Tree) -> bool:

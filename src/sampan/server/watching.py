@@ -19,6 +19,7 @@ from sampan.server.cache import Cache, Change, Item
 from sampan.server.call import Call
 from sampan.server.list_options import ListOptions
 from sampan.server.metrics import Metrics
+from sampan.server.narrow import Narrow
 from sampan.server.request_info import RequestInfo, is_true
 from sampan.server.served import Served
 from sampan.server.versions import Versions
@@ -46,9 +47,10 @@ class Subscription:
     `revision` is that of what it is sent at first: a bookmark says no more than what was sent.
     """
 
-    def __init__(self, namespace: str, match: reads.Match | None) -> None:
+    def __init__(self, namespace: str, match: reads.Match | None, about: Narrow | None = None) -> None:
         self._prefix = f"{namespace}/" if namespace else ""
         self.match = match
+        self.about = about
         self.pending: list[Change] = []
         self.bytes = 0
         self.wake = asyncio.Event()
@@ -193,16 +195,18 @@ class Watching:
         if start > self._cache.revision:
             raise status.too_new(start, self._cache.revision)
         cache = self._cache.of(call.kind)
-        subscription = Subscription(call.namespace, match)
+        cache.is_held |= call.request.takes_trees
+        about = reads.narrowed(call)
+        subscription = Subscription(call.namespace, match, about)
         subscription.kind, subscription.revision = call.kind, self._cache.revision
         initial: Sequence[Item] = ()
         if start:
             for change in cache.since(start):
                 subscription.offer(change)
         elif options.sends_initial is not False:
-            initial = cache.range(call.namespace)
+            initial = cache.range(call.namespace, about)
         frames = self._stream(call, options, subscription, initial, _framer(call, form, self._now))
-        cache.listen(subscription.offer)
+        cache.listen(subscription.offer, about)
         self._open[subscription] = call.info
         stream = _Stream(frames, partial(self._forget, call.kind, subscription))
         subscription.begun = stream.begin
@@ -260,7 +264,7 @@ class Watching:
         return Change(change.revision, item, previous)
 
     def _forget(self, kind: Kind, subscription: Subscription) -> None:
-        self._cache.of(kind).unlisten(subscription.offer)
+        self._cache.of(kind).unlisten(subscription.offer, subscription.about)
         self._open.pop(subscription, None)
 
     def _timeout(self, options: ListOptions) -> float:

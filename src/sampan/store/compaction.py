@@ -14,6 +14,8 @@ from sampan.store.protocol import Compare, Put, Store, StoreError
 
 WINDOW_SECONDS = 300.0
 STEP_SECONDS = 30.0
+RECENT_SECONDS = 75.0
+"""What others who keep history are to remember, as upstream's watch cache does."""
 MAX_REVISIONS = 50_000
 MARK = "compact_rev_key"
 """The key whose writer compacts; its value is the revision."""
@@ -50,7 +52,7 @@ class Compaction:
         return self
 
     def tell(self, forgotten: Callable[[int], None]) -> "Compaction":
-        """Has it called with each revision before which nothing is to be remembered, also by those who keep history too."""
+        """Has it called with the revision before which those who keep history too need not remember anything."""
         self._forgotten = forgotten
         return self
 
@@ -71,8 +73,9 @@ class Compaction:
         target = max(0, current - self._max_revisions)
         while self._samples and self._samples[0][0] <= now - self._window_seconds:
             target = max(target, self._samples.popleft()[1])
-        if target and self._forgotten is not None:
-            self._forgotten(target)
+        recent = max((revision for at, revision in self._samples if at <= now - RECENT_SECONDS), default=target)
+        if recent and self._forgotten is not None:
+            self._forgotten(recent)
         if target > self._compacted and (not self._is_shared or await self._is_ours(target)):
             await self._store.compact(target)
             self._compacted = target

@@ -38,6 +38,7 @@ def save(path: Path, target: Path) -> int:
             db.execute("VACUUM INTO ?", (str(made),))
             _sync(made)
             os.replace(made, target)
+            _sync(target.parent)
         finally:
             made.unlink(missing_ok=True)
         return revision(target)

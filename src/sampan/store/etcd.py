@@ -38,6 +38,7 @@ LATE_SECONDS = 2.0
 AGAIN_SECONDS = 0.1
 TRIES = 5
 LEAST_VERSION = (3, 4)
+LOSING_VERSIONS = ("3.5.0", "3.5.1", "3.5.2")
 CATCH_UP_EVENTS = 5_000
 FIRST_REVISION = 1  # an empty etcd's; no change has it
 NO_LIFETIMES: Lifetimes = {}
@@ -300,6 +301,8 @@ def _check_version(address: Address, version: str) -> None:
     if parts < LEAST_VERSION:
         least = ".".join(map(str, LEAST_VERSION))
         raise StoreError(f"{address} is etcd {version or 'of an unknown version'}; {least} or later is needed")
+    if version in LOSING_VERSIONS:
+        LOG.warning("%s is etcd %s, which can lose data in a crash: take 3.5.3 or later", address, version)
 
 
 def _txn(compares: Sequence[Compare], writes: Sequence[Write], leases: dict[str, int]) -> Any:

@@ -7,8 +7,8 @@ https://etcd.io/docs/latest/dev-guide/api_reference_v3/
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,11 +16,16 @@ import grpc.aio
 
 from sampan.store import etcd_wire, keys
 from sampan.store.etcd_address import Address
+from sampan.store.etcd_files import EtcdFiles
 from sampan.store.protocol import FutureRevision, NoSpaceError, Record, StoreError
+
+LOG = logging.getLogger(__name__)
 
 CALL_SECONDS = 30.0
 TRY_SECONDS = 5.0
 AGAIN_SECONDS = 0.1
+LOOK_SECONDS = 10.0
+"""So often the certificates' files are looked at."""
 EVERYTHING = b"\0"  # as key and as end of a range: all keys
 _WITH_LEADER = ("hasleader", "true")
 _NOT_SENT = ("failed to connect to all addresses", "etcdserver: no leader", "no available")
@@ -58,9 +63,12 @@ class LeaseGone(Exception):
 class _Member:
     """A channel to one member. It reconnects by itself."""
 
-    def __init__(self, address: Address, target: str) -> None:
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
         self.target = target
-        self._channel = _channel(address, target)
+        secure, plain = grpc.aio.secure_channel, grpc.aio.insecure_channel
+        self._channel = (
+            secure(target, credentials, options=_OPTIONS) if credentials else plain(target, options=_OPTIONS)
+        )
         self.calls = {
             name: self._channel.unary_unary(
                 path, request_serializer=etcd_wire.encode, response_deserializer=etcd_wire.decoder(answer)
@@ -79,16 +87,27 @@ class _Member:
         for stream in tuple(self.streams):
             stream.cancel()
 
+    async def retire(self) -> None:
+        """What is under way has its answer."""
+        self.leave()
+        await self._channel.close(CALL_SECONDS)
+
     async def close(self) -> None:
         await self._channel.close()
 
 
 class Client:
-    """All members of an etcd. A call has CALL_SECONDS to find one that answers."""
+    """All members of an etcd. A call has CALL_SECONDS to find one that answers.
+
+    Certificates that are renewed in their files are shown from then on: what begins goes over new channels.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._members = [_Member(address, target) for target in address.targets]
+        self._files = EtcdFiles(address)
+        self._members = self._connected()
+        self._look_at = 0.0
+        self._leaving: dict[asyncio.Task[None], _Member] = {}
         self._current = 0
         self._token = ""
         self._closed = False
@@ -153,8 +172,29 @@ class Client:
 
     async def close(self) -> None:
         self._closed = True
-        for member in self._members:
+        for task in self._leaving:
+            task.cancel()
+        for member in (*self._leaving.values(), *self._members):
             await member.close()
+
+    def _connected(self) -> list[_Member]:
+        credentials = self._files.credentials
+        return [_Member(target, credentials) for target in self.address.targets]
+
+    def _look_at_files(self) -> None:
+        """Now and then, and when a member does not answer: others may have taken the place of those in use."""
+        now = asyncio.get_running_loop().time()
+        if not self.address.is_secure or now < self._look_at or self._closed:
+            return
+        self._look_at = now + LOOK_SECONDS
+        if not self._files.have_changed():
+            return
+        LOG.info("the certificates for etcd are new, and in use from now on")
+        former, self._members = self._members, self._connected()
+        for member in former:
+            task = asyncio.ensure_future(member.retire())
+            self._leaving[task] = member
+            task.add_done_callback(self._leaving.pop)
 
     async def _called(self, name: str, request: Any, seconds: float, *, may_repeat: bool) -> Any:
         loop = asyncio.get_running_loop()
@@ -162,6 +202,7 @@ class Client:
         last = StoreError(f"{self.address} does not answer")
         first = self._current
         while (left := deadline - loop.time()) > 0:
+            self._look_at_files()
             member = self._members[self._current]
             try:
                 metadata = await self._metadata()
@@ -189,6 +230,7 @@ class Client:
             self._token = ""
             return True
         if error.code() in _PASSING:
+            self._look_at = 0.0
             self._turn(member)
         return False
 
@@ -245,12 +287,3 @@ def _is_asked_to_end() -> bool:
     """Whether it is our own task that is cancelled, and not a stream of it."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _channel(address: Address, target: str) -> grpc.aio.Channel:
-    """Raises OSError for a file that can't be read."""
-    if not address.is_secure:
-        return grpc.aio.insecure_channel(target, options=_OPTIONS)
-    files = (address.ca, address.key, address.certificate)
-    credentials = grpc.ssl_channel_credentials(*(Path(name).read_bytes() if name else None for name in files))
-    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)

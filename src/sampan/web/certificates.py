@@ -10,7 +10,6 @@ import datetime as dt
 import hashlib
 import hmac
 import ipaddress
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sampan.kit import files
 
 YEAR_SECONDS = 365 * 24 * 3600
 AUTHORITY_YEARS = 10
@@ -36,9 +37,7 @@ class Pair:
         """Writes NAME.crt and NAME.key (0600)."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(directory / f"{name}.key", self.key)
-        fresh = directory / f"{name}.crt.new"
-        fresh.write_bytes(self.certificate)
-        fresh.rename(directory / f"{name}.crt")  # whoever waits for the file finds a whole one
+        files.write_whole(directory / f"{name}.crt", self.certificate, 0o644)  # last: whoever waits for it finds both
 
     @staticmethod
     def load(directory: Path, name: str) -> "Pair | None":
@@ -51,18 +50,7 @@ class Pair:
 
 def write_private(path: Path, data: bytes) -> None:
     """Writes a file that only its owner may read, from its first byte on."""
-    write_whole(path, data, 0o600)
-
-
-def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Writes a file of which there is never a part."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    files.write_whole(path, data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -363,8 +363,11 @@ def _let_go_on(incoming: web.BaseRequest, request: Request) -> None:
 
 async def _read_body(incoming: web.BaseRequest) -> bytes:
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        if incoming.content.is_eof():  # it is all here: nothing is waited for
             body = await incoming.read()
+        else:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await incoming.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise BodyTooLarge from error
     except (TimeoutError, web.RequestPayloadError, web.HTTPException, HttpProcessingError) as error:

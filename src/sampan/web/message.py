@@ -70,6 +70,12 @@ class Request:
                 return value
         return default
 
+    def of(self, peer: Peer) -> "Request":
+        """The same as somebody in this process asks it, who takes trees."""
+        made = Request(self.method, self.path, self.query, self.headers, self.body, peer, takes_trees=True)
+        made.stream, made.wants_stream = self.stream, self.wants_stream
+        return made
+
 
 class Pieces(AsyncIterator[bytes]):
     """A long body of which others have parts too: it is never whole in memory. `length` is in bytes.

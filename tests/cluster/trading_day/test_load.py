@@ -48,7 +48,7 @@ async def offering(talk: Talk, rate: float = 200.0) -> AsyncIterator[Load]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +80,6 @@ def test_the_end() -> None:
         while (said := asked(port, "/healthz"))[2] != "close":
             assert said[0] == 200
         assert order.result() == (200, "v1", "close")
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
         with pytest.raises(ConnectionRefusedError):
             asked(port)

@@ -183,3 +183,11 @@ def test_apply_is_idempotent(first: list[str], second: list[str], image: str) ->
     twice = managed.apply(once, configs[1], by("one", now=NOW + 2), DEPLOYMENT)
     assert twice == once
     assert [c["name"] for c in once["spec"]["template"]["spec"]["containers"]] == second
+
+
+def test_objects_of_one_template_have_the_same_fields() -> None:
+    """What a spec has is remembered by all that it says: another one is not taken for it."""
+    first, again, other = (created(deployment(**said)) for said in ({}, {}, {"replicas": None}))
+    fields = [each["metadata"]["managedFields"][0]["fieldsV1"] for each in (first, again, other)]
+    assert fields[0] == fields[1] and "f:replicas" in fields[0]["f:spec"]
+    assert fields[2] == {"f:spec": {name: below for name, below in fields[0]["f:spec"].items() if name != "f:replicas"}}

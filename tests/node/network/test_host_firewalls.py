@@ -81,7 +81,7 @@ async def test_a_firewall_that_lets_nobody_in_is_told_of(tmp_path: Path, caplog:
         assert owner.stdout is not None
         try:
             owner.stdin.write((FIREWALLD % "flags owner").replace("\n", " ").encode() + b"\nlist chains\n")
-            while b"filter_FORWARD" not in await asyncio.wait_for(owner.stdout.readline(), 10):
+            while b"filter_FORWARD" not in await asyncio.wait_for(owner.stdout.readline(), 60):
                 pass
             await here.network.setup()
         finally:

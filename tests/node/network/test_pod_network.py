@@ -153,4 +153,4 @@ async def test_a_pod_cannot_speak_under_anothers_address(network: PodNetwork) ->
             inside = ("nsenter", f"--net={two.netns_path}", sys.executable, "-c", code, source)
             process = await asyncio.create_subprocess_exec(*inside, network.settings.gateway, str(port))
             assert await process.wait() == 0
-        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(listener, 99), 2) == two.ip.encode()
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(listener, 99), 60) == two.ip.encode()

@@ -11,7 +11,7 @@ from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
 from sampan.node.plugins.plugins import Plugins
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class HeldClock(SystemClock):

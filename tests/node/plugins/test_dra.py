@@ -273,7 +273,7 @@ async def test_who_has_what_is_told(node):
     await node.plugins.admit(one)
     await node.plugins.prepare(one, claims(one))
     client = Client(node.root / "pod-resources" / "kubelet.sock")
-    (told,) = (await client.call(LISTER["List"], timeout_seconds=10))["pod_resources"]
+    (told,) = (await client.call(LISTER["List"], timeout_seconds=60))["pod_resources"]
     (main,) = told["containers"]
     assert (told["name"], told["namespace"], main["name"]) == ("pod-1", "default", "main")
     near = {"nodes": [{"ID": 0}]}
@@ -288,12 +288,12 @@ async def test_who_has_what_is_told(node):
     claim = {"claim_name": "gpu", "claim_namespace": "default", "claim_resources": [resource]}
     assert main["dynamic_resources"] == [claim]
     wanted = {"pod_name": "pod-1", "pod_namespace": "default"}
-    assert (await client.call(LISTER["Get"], wanted, timeout_seconds=10))["pod_resources"] == told
+    assert (await client.call(LISTER["Get"], wanted, timeout_seconds=60))["pod_resources"] == told
     from sampan.node.rpc.service import RpcError
 
     with pytest.raises(RpcError, match="pod nobody in namespace default not found"):
-        await client.call(LISTER["Get"], {**wanted, "pod_name": "nobody"}, timeout_seconds=10)
-    there = (await client.call(LISTER["GetAllocatableResources"], timeout_seconds=10))["devices"]
+        await client.call(LISTER["Get"], {**wanted, "pod_name": "nobody"}, timeout_seconds=60)
+    there = (await client.call(LISTER["GetAllocatableResources"], timeout_seconds=60))["devices"]
     assert [each["device_ids"] for each in there] == [["a"], ["b"]]
     client.close()
     await driver.stop()

@@ -77,13 +77,13 @@ async def test_its_server_and_our_client(tmp_path):
     server.add_insecure_port(f"unix:{tmp_path}/s.sock")
     await server.start()
     client = Client(tmp_path / "s.sock")
-    assert await client.call(ASK["Once"], {"name": "a"}, timeout_seconds=10) == {"names": ["b"]}
+    assert await client.call(ASK["Once"], {"name": "a"}, timeout_seconds=60) == {"names": ["b"]}
     found = [each async for each in client.stream(ASK["Often"], {"name": "a"})]
     assert found == [{"names": [str(number)]} for number in range(3)]
     with pytest.raises(RpcError, match="code = FailedPrecondition desc = nobody: é"):
-        await client.call(ASK["Once"], timeout_seconds=10)
+        await client.call(ASK["Once"], timeout_seconds=60)
     with pytest.raises(RpcError, match="code = Unimplemented"):
-        await client.call(ASK["Other"], timeout_seconds=10)
+        await client.call(ASK["Other"], timeout_seconds=60)
     client.close()
     await server.stop(None)
 
@@ -92,7 +92,7 @@ async def test_a_long_path(path):
     """Is no hindrance."""
     server, client = Server({ASK["Once"]: once}), Client(path)
     await server.listen(path)
-    assert await client.call(ASK["Once"], {"name": "a"}, timeout_seconds=10) == {"names": ["a"]}
+    assert await client.call(ASK["Once"], {"name": "a"}, timeout_seconds=60) == {"names": ["a"]}
     client.close()
     await server.close()
     assert not path.exists()

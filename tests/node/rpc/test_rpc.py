@@ -52,8 +52,8 @@ async def test_an_answer(tmp_path):
     """Has every field of its message; a socket that was left behind is in nobody's way."""
     (tmp_path / "s.sock").touch()
     async with served(tmp_path) as (_, client):
-        assert await client.call(ASK["Once"], {"name": "a"}, timeout_seconds=5) == {"names": ["a", "a"]}
-        assert await client.call(ASK["Once"], timeout_seconds=5) == {"names": ["", ""]}
+        assert await client.call(ASK["Once"], {"name": "a"}, timeout_seconds=60) == {"names": ["a", "a"]}
+        assert await client.call(ASK["Once"], timeout_seconds=60) == {"names": ["", ""]}
     assert not (tmp_path / "s.sock").exists()
 
 
@@ -73,12 +73,12 @@ async def test_refusals(tmp_path, caplog):
     async with served(tmp_path) as (_, client):
         for name, why in (("nobody", "NotFound desc = there is no nobody"), ("fault", "Unknown desc = oh")):
             with pytest.raises(RpcError) as error:
-                await client.call(ASK["Once"], {"name": name}, timeout_seconds=5)
+                await client.call(ASK["Once"], {"name": name}, timeout_seconds=60)
             assert str(error.value) == f"rpc error: code = {why}"
         with pytest.raises(
             RpcError, match="code = Unimplemented desc = unknown method Silent for service test.v1.Asking"
         ):
-            await client.call(ASK["Silent"], timeout_seconds=5)
+            await client.call(ASK["Silent"], timeout_seconds=60)
 
 
 async def test_what_is_no_message(tmp_path):
@@ -88,20 +88,20 @@ async def test_what_is_no_message(tmp_path):
     wrong_answer = service.Method(ASK["Once"].path, MESSAGES["Ask"], other)
     async with served(tmp_path) as (_, client):
         with pytest.raises(RpcError, match=r"code = Internal desc = grpc: error unmarshalling request: .* field name"):
-            await client.call(wrong_question, {"number": 1}, timeout_seconds=5)
+            await client.call(wrong_question, {"number": 1}, timeout_seconds=60)
         with pytest.raises(RpcError, match="code = Internal desc = grpc: failed to unmarshal the received message"):
-            await client.call(wrong_answer, {"name": "a"}, timeout_seconds=5)
+            await client.call(wrong_answer, {"name": "a"}, timeout_seconds=60)
 
 
 async def test_nobody_there(tmp_path):
     """Says where nobody is; the client is good again when somebody comes."""
     client = Client(tmp_path / "s.sock")
     with pytest.raises(RpcError) as error:
-        await client.call(ASK["Once"], timeout_seconds=5)
+        await client.call(ASK["Once"], timeout_seconds=60)
     assert error.value.code == "Unavailable"
     assert error.value.message.endswith(f'dial unix {tmp_path}/s.sock: connect: no such file or directory"')
     async with served(tmp_path):
-        assert await client.call(ASK["Once"], timeout_seconds=5)
+        assert await client.call(ASK["Once"], timeout_seconds=60)
     client.close()
 
 

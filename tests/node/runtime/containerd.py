@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CLIENTS = Path(sys.executable).parent.parent / "clients"  # in CI it is unpacked there and not installed
-_SECONDS = 30.0
+_SECONDS = 60.0
 _CONFIG = """
 version = 2
 root = "{folder}/root"

@@ -32,7 +32,7 @@ async def sandboxes(world: CriWorld) -> list[dict[str, Any]]:
 
 
 async def end_of(world: CriWorld, container_id: str) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for state in world.runtime.exits():
             if state.id == container_id:
                 return state

@@ -13,6 +13,7 @@ import pytest
 
 from sampan.node.runtime import host, id_ranges
 from sampan.node.runtime.protocol import Mount, RuntimeFailure, Sandbox
+from tests.kernel import HAS_CPUSETS, needs_users
 from tests.node.runtime.conftest import until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -58,6 +59,7 @@ async def test_ipc_is_the_pods(world: Any) -> None:
     assert [each[1].split()[-1] for each in (a, b, c)] == ["1", "2", "1"]
 
 
+@needs_users
 async def test_users_of_its_own(world: Any) -> None:
     """Root in the pod is nobody on the host; its image and volumes are as if they were root's, on disk too."""
     data = world.folder / "data"
@@ -106,6 +108,7 @@ async def test_users_of_its_own(world: Any) -> None:
     assert os.listdir(f"{world.run_root}/ids") == []
 
 
+@needs_users
 async def test_users_of_its_own_with_common_processes(world: Any) -> None:
     """The first process of the pod is one of its users, too."""
     netns = await world.runtime.prepare(Sandbox("uid-1", own_users=True))
@@ -114,6 +117,7 @@ async def test_users_of_its_own_with_common_processes(world: Any) -> None:
     assert "/pause" in world.log()[0]
 
 
+@needs_users
 async def test_what_can_not_have_other_owners(world: Any) -> None:
     """A volume on a file system that can't be mapped is named."""
     netns = await world.runtime.prepare(Sandbox("uid-1", own_users=True))
@@ -144,6 +148,7 @@ async def test_a_runtime_of_the_nodes(world: Any) -> None:
 
 
 @needs("runsc")
+@pytest.mark.skipif(not HAS_CPUSETS, reason="gVisor needs the cpuset controller")
 async def test_another_kernel(world: Any) -> None:
     """A container under gVisor; what is asked of it goes on as with any other, also after the agent's restart."""
     script = "busybox uname -r; busybox dmesg; trap 'echo asked; exit 9' TERM; while :; do sleep 0.1; done"

@@ -227,14 +227,21 @@ async def test_attach_terminal(world: Any) -> None:
 @both
 async def test_adoption(world: Any) -> None:
     """A new agent finds running containers running, ended ones with their exit codes, and still watches."""
-    lasting = await world.runtime.start(world.config("sleep 2; exit 9", name="lasting"))
-    short = await world.runtime.start(world.config("sleep 0.1; exit 8", name="short"))
+    signs = world.folder / "signs"
+    signs.mkdir()
+    wait = "until test -e /signs/{}; do sleep 0.05; done; exit {}"
+    mounts = (Mount(str(signs), "/signs"),)
+    lasting = await world.runtime.start(world.config(wait.format("end", 9), name="lasting", mounts=mounts))
+    short = await world.runtime.start(world.config(wait.format("crash", 8), name="short", mounts=mounts))
     await world.crash()
-    await asyncio.sleep(0.3)
+    (signs / "crash").touch()
+    await until(lambda: not Path("/proc", str(short.pid)).exists())
+    await asyncio.sleep(0.3)  # until its exit code has been written
     await world.agent()
     found = {state.name: state for state in await world.runtime.containers()}
     assert (found["lasting"].state, found["lasting"].pid) == (RUNNING, lasting.pid)
     assert (found["short"].state, found["short"].exit_code, found["short"].id) == (EXITED, 8, short.id)
+    (signs / "end").touch()
     told = {"lasting": 9} if isinstance(world, CriWorld) else {"lasting": 9, "short": 8}
     ends = {}
     async with asyncio.timeout(60):
@@ -460,7 +467,10 @@ async def test_agent_killed_at_any_time(world: Any) -> None:
 
 async def test_deep_tree(world: Any) -> None:
     """A container that made a tree too deep to follow can still be removed."""
-    state = await world.ended(world.config("for i in $(busybox seq 1500); do busybox mkdir d; cd d; done; true"))
+    fifty = "/".join(["d"] * 50)
+    state = await world.ended(
+        world.config(f"for i in $(busybox seq 30); do busybox mkdir -p {fifty}; cd {fifty}; done; true")
+    )
     assert state.exit_code == 0
     await world.runtime.remove(state.id)
     assert list((world.folder / "node/c").iterdir()) == []

@@ -50,7 +50,7 @@ def test_a_namespace_is_held_until_the_input_ends(tmp_path: Path) -> None:
         assert made.stdout is not None
         assert made.stdout.read(1)
         assert os.readlink(f"/proc/{made.pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc")
-        made.communicate(timeout=5)
+        made.communicate(timeout=60)
     assert made.returncode == 0
 
 

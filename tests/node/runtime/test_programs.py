@@ -1,13 +1,16 @@
 """How a made container is let go."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from sampan.node import spawn
 from sampan.node.runtime import pipes
-from sampan.node.runtime.programs import Programs
+from sampan.node.runtime.programs import Bundle, Programs
+from sampan.node.runtime.protocol import RuntimeFailure
 
 
 @pytest.mark.parametrize("has_begun", [True, False])
@@ -29,8 +32,30 @@ async def test_the_held_descriptor_may_be_closed_meanwhile(tmp_path: Path, has_b
     os.write(waiting, b"0")
     await starting
     os.write(sink, b"x")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await heard
     assert not fifo.exists()
     for descriptor in (init, end, others, sink, waiting):
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])
+async def test_no_room_for_one_more_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """It is a failure that a pod can show and that is tried again, and no descriptor is lost by it."""
+
+    def refuse(*command: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(spawn, "start", refuse)
+    programs = Programs("/bin/runc", "/bin/conmon", str(tmp_path), str(tmp_path))
+    bundle = Bundle("c", "c", str(tmp_path), "", tty=False, stdin=False, stdin_once=False)
+    before = len(os.listdir("/proc/self/fd"))
+    why = os.strerror(number).lower()
+    for made in (
+        programs.create(bundle),
+        programs.run_detached("c", str(tmp_path), ""),
+        programs.run_runc("kill", "c"),
+    ):
+        with pytest.raises(RuntimeFailure, match=f"fork/exec /bin/(runc|conmon): {why}"):
+            await made
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -5,6 +5,8 @@ Unchanged subtrees are skipped by plain equality; changed ones are walked once, 
 
 from typing import Any, NamedTuple
 
+import orjson
+
 from sampan.meta import schema
 from sampan.meta.apply import elements, fieldset
 
@@ -23,10 +25,14 @@ class Difference(NamedTuple):
     removed: Set | None
 
 
+MAX_KNOWN = 256
+MAX_KNOWN_BYTES = 8192
 NOTHING = Difference(None, None)
 _LEAF = fieldset.LEAF
 _CONTAINERS = (dict, list)
 _LEAF_CHANGED = Difference(_LEAF, None)
+_KNOWN_SPECS: dict[tuple[str, bytes], Set] = {}
+"""Specs of new objects that were seen lately, as type and JSON, with the fields that they have."""
 
 
 def creation(new: dict[str, Any], type: schema.Type) -> Set | None:
@@ -44,13 +50,26 @@ def _created(new: dict[str, Any], type: schema.Type) -> Set:
             continue
         below = fields.get(name, schema.ANY)
         if name in _ALWAYS_THERE and isinstance(child, dict) and child and below.kind == "object":
-            node[elements.of_field(name)] = _created(child, below)
+            node[elements.of_field(name)] = _created_alike(child, below) if name == "spec" else _created(child, below)
             continue
         found = fieldset.whole(child, below)
         if name in required and "." in found:
             found = {key: value for key, value in found.items() if key != "."}
         node[elements.of_field(name)] = found
     return node
+
+
+def _created_alike(spec: dict[str, Any], type: schema.Type) -> Set:
+    """The same for a spec, remembered: objects that are made from one template say the same in it."""
+    said = orjson.dumps(spec) if type.name else b""
+    if not said or len(said) > MAX_KNOWN_BYTES:
+        return _created(spec, type)
+    known = _KNOWN_SPECS.get((type.name, said))
+    if known is None:
+        if len(_KNOWN_SPECS) >= MAX_KNOWN:
+            _KNOWN_SPECS.clear()
+        known = _KNOWN_SPECS[type.name, said] = _created(spec, type)
+    return known
 
 
 def compare_objects(old: dict[str, Any], new: dict[str, Any], type: schema.Type) -> Difference:

@@ -6,13 +6,14 @@ a kubelet has for them; each has the boot during which it was made ready, "" whi
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
+
+from sampan.kit import files
 
 T = TypeVar("T")
 
@@ -166,13 +167,8 @@ def _read(path: Path, kind: type[T]) -> T | None:
 def _write(path: Path, record: Device | Place) -> None:
     """In one step: there is the old one or the new one. It survives the machine's failure."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-    fresh = path.with_suffix(".tmp")
     known = {"driverName": record.driver, "volumeHandle": record.handle, "specVolID": record.name}
-    with fresh.open("wb") as file:
-        file.write(orjson.dumps({**known, **dataclasses.asdict(record)}))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
+    files.write_whole(path, orjson.dumps({**known, **dataclasses.asdict(record)}), 0o644)
 
 
 def _remove(path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
+from sampan.kit import files
 from sampan.node.images import rooted, tar, unpack
 from sampan.node.images.model import ImageError
 
@@ -82,7 +83,7 @@ class Content:
         found = "sha256:" + seen.hexdigest()
         if digest and found != digest:
             raise ImageError(f"a blob's digest is {found}, not {digest}")
-        os.replace(name, self.blob_path(found))
+        files.put_in_place(Path(name), self.blob_path(found))
         return found, total
 
     def read_document(self, digest: str) -> dict[str, Any]:
@@ -110,8 +111,8 @@ class Content:
             raise ImageError(f"a layer's content is {source.digest}, not {diff_id} as its configuration says")
         rooted.remove_tree(str(target))
         work.rename(target)
-        write_whole(note, str(size).encode())
         _sync_file_system(target)
+        write_whole(note, str(size).encode())  # who finds it takes the layer for whole
         return size
 
     def index(self) -> dict[str, Any]:
@@ -127,7 +128,8 @@ class Content:
         return self._index[1]
 
     def write_index(self, index: dict[str, Any]) -> None:
-        """Replaces the index; the lock is held."""
+        """Replaces the index; the lock is held. What it names is on the disk before."""
+        _sync_file_system(self.root)
         write_whole(self.root / "index.json", orjson.dumps(index))
 
 
@@ -156,12 +158,7 @@ def write_whole(path: Path, data: bytes) -> None:
         stream.write(data)
         stream.flush()
         os.fsync(fd)
-    os.replace(name, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    files.put_in_place(Path(name), path)
 
 
 def decompressed(raw: BinaryIO) -> tar.Readable:

@@ -1,23 +1,19 @@
 """What has to be known after the agent's end, in a file that is whole at any time."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from sampan.kit import files
 
 log = logging.getLogger(__name__)
 
 
 def save(path: Path, tree: Any) -> None:
     """In the place of what was there."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    with fresh.open("wb") as file:
-        file.write(orjson.dumps(tree))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    files.write_whole(path, orjson.dumps(tree))
 
 
 def load(path: Path) -> Any:

@@ -12,9 +12,12 @@ import logging
 import subprocess
 from pathlib import Path
 
+from sampan.node.runtime import programs
+
 NAME = "sampan-default"
 
 _ENABLED = Path("/sys/module/apparmor/parameters/enabled")
+_LOADED = Path("/sys/kernel/security/apparmor/profiles")
 _SECONDS = 30.0
 
 log = logging.getLogger(__name__)
@@ -51,12 +54,21 @@ def is_enabled() -> bool:
         return False
 
 
+def is_loaded(name: str) -> bool:
+    """Whether the kernel has this profile. Where its list can't be read, the runtime will find out."""
+    try:
+        lines = _LOADED.read_text().splitlines()
+    except OSError:
+        return True
+    return name in {line.rpartition(" (")[0] for line in lines}
+
+
 def load() -> str:
     """Gives the kernel the profile; its name, or nothing where that can't be done."""
     if not is_enabled():
         return ""
     try:
-        command = ["apparmor_parser", "--skip-cache", "--replace", "/dev/stdin"]
+        command = [programs.find("apparmor_parser"), "--skip-cache", "--replace"]
         subprocess.run(command, input=PROFILE.encode(), capture_output=True, check=True, timeout=_SECONDS)
     except FileNotFoundError:
         log.warning(

@@ -31,6 +31,7 @@ def write(container: Container, config: ContainerConfig, shared: Shared, host: s
     """
     try:
         checks.propagation(config.mounts)
+        checks.apparmor_profile(config.apparmor)
         profile = checks.seccomp_profile(config.seccomp_profile) if config.seccomp_profile else None
         pod_limits.apply(container.known.cgroup_parent, config.pod_resources)
         mounts = tuple(_shown(container, config, shared)) if shared.users else config.mounts

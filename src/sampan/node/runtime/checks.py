@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from sampan.node.runtime import apparmor, idmap, spec
-from sampan.node.runtime.protocol import Features, Mount
+from sampan.node.runtime.protocol import APPARMOR_DEFAULT, Features, Mount
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _RECURSIVE_SINCE = (5, 12)
@@ -50,6 +50,12 @@ def seccomp_profile(path: str) -> spec.Tree:
     if not isinstance(tree, dict) or not isinstance(tree.get("defaultAction"), str):
         raise spec.SpecError(f'decoding seccomp profile failed "{path}": it has no defaultAction')
     return tree
+
+
+def apparmor_profile(name: str) -> None:
+    """A profile of the node's own that a container names must have been loaded. Raises SpecError."""
+    if name not in ("", "unconfined", APPARMOR_DEFAULT) and not apparmor.is_loaded(name):
+        raise spec.SpecError(f"apparmor profile not found {name}")
 
 
 def propagation(mounts: Iterable[Mount]) -> None:

@@ -80,7 +80,8 @@ class Execs:
                     place + ".pid",
                 ]
                 command_line = self._tools(container.known.handler).runc_command(*arguments, container.id)
-                process = spawn.start(command_line, streams.child())
+                what = f'failed to exec in container: failed to start exec "{exec_id}": OCI runtime exec failed'
+                process = programs.started(command_line, streams.child(), what)
                 streams.close_child()
                 session = OciExec(process, streams, self._tasks)
                 await self._wait_started(session, arrived, place, exec_id)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,20 @@ _TEXT_LOG = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 def find(program: str) -> str:
     """The program's absolute path, also where an agent's PATH lacks sbin; as it was given if there is none."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PATH}") or program
+
+
+def started(command: Sequence[str], around: spawn.Surroundings, what: str) -> spawn.Child:
+    """The program; RuntimeFailure, worded as containerd does, where this machine has no room for one more just now.
+
+    FileNotFoundError if it is not there.
+    """
+    try:
+        return spawn.start(list(command), around)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        text = f"{what}: fork/exec {command[0]}: {(error.strerror or str(error)).lower()}"
+        raise RuntimeFailure("RunContainerError", text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,7 @@ class Programs:
                 variables = {"PATH": os.environ.get("PATH", _PATH), "_OCI_SYNCPIPE": str(sink)}
                 # conmon makes a file `oom` where it stands
                 around = spawn.Surroundings(cwd=bundle.folder, pass_fds=(sink,), variables=self._thrift() | variables)
-                process = spawn.start(self._conmon_arguments(bundle), around)
+                process = started(self._conmon_arguments(bundle), around, "failed to create containerd task")
             finally:
                 os.close(sink)
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
@@ -132,7 +147,7 @@ class Programs:
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         log = os.path.join(folder, "runtime.log")
         arguments = ("run", "--detach", "--bundle", folder, "--pid-file", pid_file, container_id)
-        process = spawn.start(self.runc_command("--log", log, *arguments))
+        process = started(self.runc_command("--log", log, *arguments), spawn.PLAIN, "failed to create containerd task")
         if await process.wait():
             raise start_failure("runc run failed", logged(log))
 
@@ -149,7 +164,7 @@ class Programs:
         try:
             try:
                 around = spawn.Surroundings(stdout=sink, stderr=sink, variables={**os.environ, **self._thrift()})
-                process = spawn.start(command, around)
+                process = started(command, around, "OCI runtime")
             finally:
                 os.close(sink)
             output = await pipes.read_all(source, _OUTPUT_BYTES)

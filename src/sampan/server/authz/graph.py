@@ -1,7 +1,5 @@
 """Graph: from a node to its pods, and from those to what they refer to.
 
-Which pods are whose is brought up to date when somebody asks, so that a change of a pod costs next to nothing.
-
 https://kubernetes.io/docs/reference/access-authn-authz/node/
 """
 
@@ -16,7 +14,8 @@ from sampan.kinds.resource.resource_slice import RESOURCESLICE
 from sampan.kinds.storage.volume_attachment import VOLUMEATTACHMENT
 from sampan.meta import objects
 from sampan.server.authz import references
-from sampan.server.cache import Cache, Change, Item
+from sampan.server.cache import Cache, Item
+from sampan.server.narrow import ByNode
 
 Tree = dict[str, Any]
 
@@ -32,15 +31,11 @@ class Graph:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._by_node: dict[str, dict[str, None]] = {}
-        self._node_of: dict[str, str] = {}
-        self._changed: dict[str, None] = {}
+        self._by_node: ByNode | None = None
 
     def start(self, cache: Cache) -> None:
-        """Follows the pods from now on."""
-        kept = cache.of(POD)
-        self._changed.update(dict.fromkeys(item.key for item in kept.range()))
-        kept.listen(self._note)
+        """Knows the pods from now on."""
+        self._by_node = cache.of(POD).by_node
 
     def is_bound(self, node: str, namespace: str, pod: str) -> bool:
         """Whether the pod is bound to the node."""
@@ -84,27 +79,10 @@ class Graph:
 
     def _pods(self, node: str, namespace: str) -> Iterator[Tree]:
         """The node's pods, of one namespace or all."""
-        self._catch_up()
-        for key in tuple(self._by_node.get(node, ())):
+        for key in self._by_node.keys(node) if self._by_node is not None else ():
             place, _, name = key.partition("/")
             if namespace in ("", place) and (item := self._objects.get(POD, place, name)) is not None:
                 yield item.tree
-
-    def _note(self, change: Change) -> None:
-        self._changed[change.last().key] = None
-
-    def _catch_up(self) -> None:
-        for key in self._changed:
-            namespace, _, name = key.partition("/")
-            item = self._objects.get(POD, namespace, name)
-            node = _node(item.tree) if item is not None else ""
-            before = self._node_of.pop(key, "")
-            if before:
-                self._by_node[before].pop(key, None)
-            if node:
-                self._node_of[key] = node
-                self._by_node.setdefault(node, {})[key] = None
-        self._changed.clear()
 
 
 def _node(obj: Tree) -> str:

@@ -67,6 +67,7 @@ class BindingHandler:
 
 
 def _bound(call: Call, item: Item, binding: Tree, node: str) -> Tree:
+    """The pod on the node; what stays as it is, is the stored pod's own."""
     pod = item.tree
     why = _hindrance(binding.get("metadata") or {}, pod)
     if why:

@@ -191,7 +191,7 @@ async def send(server: DnsServer, packet: bytes, host: str = "127.0.0.1") -> byt
     transport, _ = await loop.create_datagram_endpoint(Client, remote_addr=(host, server.port))
     try:
         transport.sendto(packet)
-        return await asyncio.wait_for(got, 30)
+        return await asyncio.wait_for(got, 60)
     finally:
         transport.close()
 

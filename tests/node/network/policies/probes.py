@@ -16,10 +16,23 @@ from sampan.node.network.pod_network import PodAttachment
 from sampan.node.network.threads import run_in_fresh_thread
 from tests.node.network.policies.suite import Check
 
-TYPES = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
+TYPES = {
+    "TCP": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "SCTP": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
 LAST = b"last"
 _ABORT = struct.pack("ii", 1, 0)
 Pair = tuple[str, str]
+
+
+def has_sctp() -> bool:
+    """Whether the kernel speaks it."""
+    try:
+        socket.socket(socket.AF_INET, *TYPES["SCTP"]).close()
+    except OSError:
+        return False
+    return True
 
 
 def within(attachment: PodAttachment, errand: Callable[[], None]) -> None:
@@ -60,11 +73,11 @@ class Pods:
     def _listen(self, place: str, ports: list[tuple[str, int]]) -> None:
         for protocol, port in ports:
             for family, net in ((4, socket.AF_INET), (6, socket.AF_INET6)):
-                made = socket.socket(net, TYPES[protocol])
+                made = socket.socket(net, *TYPES[protocol])
                 if family == 6:
                     made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 made.bind(("", port))
-                if protocol == "TCP":
+                if protocol != "UDP":
                     made.listen(64)
                 made.setblocking(False)
                 self.listening[place, family, protocol, port] = made
@@ -94,10 +107,10 @@ class Pods:
                 made.close()
 
     def _send(self, source: str, target: str, check: Check, family: int) -> socket.socket:
-        made = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, TYPES[check.protocol])
+        made = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, *TYPES[check.protocol])
         made.setblocking(False)
         place = self._address(target, family), check.port
-        if check.protocol == "TCP":
+        if check.protocol != "UDP":
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
             made.connect_ex(place)
         else:
@@ -110,8 +123,8 @@ class Pods:
         for target in self.attachments:
             place = self._address(target, family), check.port
             listening = self.listening[target, family, check.protocol, check.port]
-            if check.protocol == "TCP":
-                socket.create_connection(place, timeout=5).close()
+            if check.protocol != "UDP":
+                _connect(place, check, family)
                 _take_all(listening)
                 continue
             with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as marker:
@@ -122,8 +135,14 @@ class Pods:
         return found
 
 
+def _connect(place: tuple[str, int], check: Check, family: int) -> None:
+    with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, *TYPES[check.protocol]) as made:
+        made.settimeout(60)
+        made.connect(place)
+
+
 def _is_connected(made: socket.socket, check: Check) -> bool:
-    if check.protocol != "TCP":
+    if check.protocol == "UDP":
         return False
     poll = select.poll()
     poll.register(made, select.POLLOUT)

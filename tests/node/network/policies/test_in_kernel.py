@@ -13,7 +13,7 @@ from sampan.node.network.network_policies import NetworkPolicies
 from sampan.node.network.pod_network import PodNetwork
 from sampan.node.network.threads import run_in_fresh_thread
 from tests.node.network.policies import world
-from tests.node.network.policies.probes import Pods, within
+from tests.node.network.policies.probes import Pods, has_sctp, within
 from tests.node.network.policies.suite import DENY_INGRESS, SUITE, A, Check, Step, policy, port
 from tests.node.network.policies.suite import pods as peers
 
@@ -78,6 +78,26 @@ async def test_whole_suite_in_turn(dual: PodNetwork, pods: Pods) -> None:
     assert table in listed()
     await api.become(Step())
     assert table not in listed()
+
+
+@pytest.mark.skipif(not has_sctp(), reason="needs a kernel with SCTP")
+async def test_the_cases_of_sctp(dual: PodNetwork, pods: Pods) -> None:
+    """They hold with its own associations: a rule for TCP or another port lets none through."""
+    await pods.listen([("SCTP", 80), ("SCTP", 81)])
+    api, count = Api(dual, pods), 0
+    for name, steps in SUITE.items():
+        if not any(check.protocol == "SCTP" for step in steps for check in step.checks):
+            continue
+        for step in steps:
+            await api.become(step)
+            for check in step.checks:
+                if check.protocol == "SCTP":
+                    for family in (4, 6):
+                        found = await pods.reached(check, family)
+                        assert found == check.expected(), (name, family)
+                        count += 1
+    assert count >= 6
+    await api.become(Step())
 
 
 def listed() -> str:
@@ -148,5 +168,5 @@ async def test_a_change_ends_connections_that_it_does_not_allow(dual: PodNetwork
 
 def connected(pods: Pods, source: str, place: tuple[str, int]) -> socket.socket:
     found: list[socket.socket] = []
-    within(pods.attachments[source], lambda: found.append(socket.create_connection(place, timeout=5)))
+    within(pods.attachments[source], lambda: found.append(socket.create_connection(place, timeout=60)))
     return found[0]

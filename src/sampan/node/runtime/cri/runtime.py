@@ -179,11 +179,11 @@ class CriRuntime:
                 os.makedirs(os.path.dirname(config.log_path), exist_ok=True)
             except OSError as error:
                 raise RuntimeFailure("CreateContainerError", f"failed to create container: {error}") from error
-            container_id, sandbox_id = await self._created(config, wanted)
+            creating = asyncio.ensure_future(self._created(config, wanted))
             try:
-                return await self._started(container_id, sandbox_id)
+                return await self._started(*await asyncio.shield(creating))
             except asyncio.CancelledError:
-                await asyncio.shield(self._discard(container_id))
+                await asyncio.shield(self._give_up(creating))
                 raise
 
     async def kill(self, container_id: str, signal: str) -> None:
@@ -398,6 +398,12 @@ class CriRuntime:
         if watched.ended.is_set():
             self._watcher.ends.put_nowait(watched.state)
         return watched.state
+
+    async def _give_up(self, creating: asyncio.Future[tuple[str, str]]) -> None:
+        """Lets it come about first: broken off, the runtime would clear up at a time that nobody is told."""
+        with contextlib.suppress(RuntimeFailure):
+            container_id, _ = await creating
+            await self._discard(container_id)
 
     async def _discard(self, container_id: str) -> None:
         """Removes it, whatever its state; waits for one that an earlier agent was just starting or removing."""

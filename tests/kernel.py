@@ -1,0 +1,17 @@
+"""What some kernels lack that Sampan runs on: tests that need it are left out there."""
+
+from pathlib import Path
+
+import pytest
+
+from sampan.node.runtime import checks, host
+
+HAS_USERS = checks.features(b'{"linux": {"namespaces": ["user"]}}').user_namespaces
+"""Pods can have users of their own: Linux 6.3, and user namespaces."""
+
+HAS_CPUSETS = (host.CGROUPS / "cpuset").is_dir() or (
+    host.is_cgroup_v2() and "cpuset" in Path(host.CGROUPS / "cgroup.controllers").read_text().split()
+)
+"""gVisor wants that controller: a kernel for several CPUs has it."""
+
+needs_users = pytest.mark.skipif(not HAS_USERS, reason="needs a kernel that maps tmpfs to other users")
