@@ -47,11 +47,15 @@ FLAT = 0.05
 SLACK = {"PSS": 2.0, "files": 6.0, "threads": 2.0, "MiB": 2.0, "series": 10.0}
 
 
+Sample = tuple[float, float]
+
+
 @dataclass
 class Samples:
-    """By what is measured: its values, one for each moment."""
+    """By what is measured: moments, in seconds since it began, and values."""
 
-    rows: dict[str, list[float]] = field(default_factory=dict)
+    rows: dict[str, list[Sample]] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
 
     def take(self, cluster: Settings, series: int) -> None:
         """`series` is how many the control plane's metrics have."""
@@ -66,31 +70,35 @@ class Samples:
         self._add("metrics series", series)
 
     def _add(self, name: str, value: float) -> None:
-        self.rows.setdefault(name, []).append(value)
+        self.rows.setdefault(name, []).append((time.monotonic() - self.began, value))
 
     def report(self) -> bool:
         """Prints a table; whether all is flat."""
         print(f"{'':<32}{'start':>9}{'middle':>9}{'end':>9}{'max':>9}{'2nd 1/4':>9}{'last 1/4':>9}  flat")
-        for name, values in self.rows.items():
-            second, last = quarters(values)
-            shown = (values[0], values[len(values) // 2], values[-1], max(values), second, last)
+        for name, samples in self.rows.items():
+            second, last = quarters(samples)
+            values = [value for _, value in samples]
+            middle = next(value for when, value in samples if when >= samples[-1][0] / 2)
+            shown = (values[0], middle, values[-1], max(values), second, last)
             print(
                 f"{name:<32}"
                 + "".join(f"{value:9.1f}" for value in shown)
-                + f"  {'yes' if is_flat(name, values) else 'NO'}"
+                + f"  {'yes' if is_flat(name, samples) else 'NO'}"
             )
-        return all(is_flat(name, values) for name, values in self.rows.items())
+        return all(is_flat(name, samples) for name, samples in self.rows.items())
 
 
-def quarters(values: list[float]) -> tuple[float, float]:
-    """The medians of the second quarter and of the last."""
-    part = max(1, len(values) // 4)
-    return statistics.median(values[part : 2 * part] or values), statistics.median(values[-part:])
+def quarters(samples: list[Sample]) -> tuple[float, float]:
+    """The medians of the second quarter of the time and of the last, however seldom it was looked meanwhile."""
+    end = samples[-1][0]
+    warm = [(when, value) for when, value in samples if when >= end / 4]
+    second = [value for when, value in warm if when < end / 2] or [warm[0][1]]
+    return statistics.median(second), statistics.median(value for when, value in warm if when >= end * 3 / 4)
 
 
-def is_flat(name: str, values: list[float]) -> bool:
+def is_flat(name: str, samples: list[Sample]) -> bool:
     """Whether the row has not risen since it was warm."""
-    second, last = quarters(values)
+    second, last = quarters(samples)
     slack = next(value for word, value in SLACK.items() if word in name)
     return last <= second + max(FLAT * second, slack)
 

@@ -100,4 +100,12 @@ def test_whom_a_watch_is_about() -> None:
 )
 def test_a_soak_is_flat_or_not(name: str, values: list[float], flat: bool) -> None:
     """By the medians of its second and last quarter; what fills up at first is not held against it."""
-    assert soak.is_flat(name, values) is flat
+    assert soak.is_flat(name, list(enumerate(values, 1))) is flat
+
+
+def test_a_soak_that_was_looked_at_seldom() -> None:
+    """Quarters are of the time: a machine that was slow for a while does not move them."""
+    often = [(float(second), 10.0) for second in range(100)]
+    seldom = [(150.0, 20.0), (180.0, 20.0), (310.0, 30.0), (350.0, 40.0), (400.0, 40.0)]
+    assert soak.quarters([*often, *seldom]) == (20.0, 40.0)
+    assert soak.quarters([*often, (300.0, 30.0), (400.0, 40.0)]) == (30.0, 35.0)

@@ -21,13 +21,37 @@ def test_what_is_listed() -> None:
         [
             slice("kubernetes", ["10.0.0.2", "10.0.0.1"], 6443),
             slice("kubernetes-6444", ["10.0.0.1"], 6444, ready=None),
-            slice("gone", ["10.0.0.3"], 6443, ready=False),
+            slice("kubernetes-6445", ["10.0.0.3"], 6445, ready=False),
             slice("web", ["10.0.0.4"], 80, service="web"),
             {"metadata": {"name": "odd", "namespace": "default"}, "endpoints": None, "ports": None},
             {**slice("elsewhere", ["10.0.0.5"], 1), "metadata": {"name": "kubernetes", "namespace": "other"}},
         ]
     )
     assert found == (("10.0.0.1", 6443), ("10.0.0.1", 6444), ("10.0.0.2", 6443))
+
+
+def test_what_others_say() -> None:
+    """Slices that bear the label and are not by an API server are not believed; too many servers are cut off."""
+    many = [slice(f"kubernetes-{port}", [f"10.0.1.{n}" for n in range(50)], port) for port in range(1, 9)]
+    own = slice("kubernetes", ["10.0.0.2", "10.0.0.1"], 6443)
+    others = [
+        slice("mine", ["203.0.113.1"], 6443),
+        slice("kubernetes-1", ["203.0.113.1"], 2),
+        slice("kubernetes-", ["203.0.113.1"], 2),
+        {**slice("kubernetes-2", ["example.com/x?y"], 2), "addressType": "FQDN"},
+    ]
+    assert servers.listed([*others, own]) == (("10.0.0.1", 6443), ("10.0.0.2", 6443))
+    found = servers.listed([*many, own])
+    assert len(found) == servers.MOST
+    assert found[:2] == (("10.0.0.1", 6443), ("10.0.0.2", 6443))
+
+
+def test_which_urls_there_may_be() -> None:
+    """What was noted is of use if it can be parsed."""
+    assert servers.is_url("https://10.0.0.1:6443")
+    assert servers.is_url("https://[fd00::1]:6443")
+    for odd in ("https://[bad", "https://x:99999999", "https://x", "https://:1", "http://x:1", "", None, 7):
+        assert not servers.is_url(odd)
 
 
 def test_how_each_is_reached() -> None:

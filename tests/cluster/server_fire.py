@@ -240,15 +240,18 @@ class _Life:
 
     async def _watch(self) -> None:
         """From where it was cut off, also when that was in another life."""
-        fire = self._fire
+        fire, is_expired = self._fire, False
         while True:
             try:
+                if is_expired:
+                    fire.position = int((await self._own.list(CONFIGMAP, KEPT)).resource_version)
+                    is_expired = False
                 async for event in self._own.watch(CONFIGMAP, KEPT, resource_version=str(fire.position)):
                     self._see(event.type, event.object)
             except ApiError as error:
                 if error.code == 410:
                     fire.expired += 1
-                    fire.position = int((await self._own.list(CONFIGMAP, KEPT)).resource_version)
+                    is_expired = True
                 await asyncio.sleep(0.05)
             except TransportError:
                 if self._process.poll() is not None:

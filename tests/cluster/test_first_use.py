@@ -1,7 +1,9 @@
 """What is made only when it is first used is then as it always was."""
 
+import contextlib
 import dataclasses
 import importlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from sampan.cluster import first_use
+from sampan.cluster import agent_process, control_plane, control_plane_process, first_use, loading, processes
 
 Write = Callable[[str, str], ModuleType]
 
@@ -67,6 +69,80 @@ def test_one_that_fails_fails_for_everyone_who_asks(written: Write) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIED_BY_A_TEST", "yes")
         assert module.A == "yes"
+
+
+def test_one_that_fails_leaves_nothing_behind(written: Write) -> None:
+    """Nobody gets a class of the first attempt that differs from the second's."""
+    module = written("half", "given = given + 1\nclass A: pass\nif given < 3: raise RuntimeError\n")
+    module.__dict__["given"] = 1
+    with pytest.raises(RuntimeError):
+        _ = module.A
+    assert (module.__dict__["given"], "A" in module.__dict__) == (1, False)
+
+
+def test_another_thread_does_not_see_half_a_module(written: Write) -> None:
+    """It waits also for a name that is there already. The one that executes it does not."""
+    text = """
+import sys
+def public():
+    return helper()
+FOUND = sys.modules[__name__].public
+BEGUN.set()
+END.wait(60)
+def helper():
+    return 1
+"""
+    module, results, asks = written("middle", text), [], threading.Event()
+    begun, end = threading.Event(), threading.Event()
+    module.__dict__.update(BEGUN=begun, END=end)
+
+    def ask() -> None:
+        asks.set()
+        results.append(module.public())
+
+    first = threading.Thread(target=lambda: results.append(module.public()))
+    first.start()
+    assert begun.wait(60)
+    second = threading.Thread(target=ask)
+    second.start()
+    assert asks.wait(60)
+    second.join(0.05)  # without the wait it would have failed by now
+    end.set()
+    for thread in (first, second):
+        thread.join(60)
+    assert results == [1, 1]
+
+
+def test_the_rest_is_executed_when_the_start_is_over(written: Write, tmp_path: Path, caplog) -> None:
+    """Also what is brought in by that, and though one of them fails; whatever becomes of the files then."""
+    (tmp_path / "tried" / "imported.py").write_text("VERSION = 'old'\n")
+    found = written("found", "from sampan.tried import imported\nVERSION = 'old'\n")
+    broken = written("broken", "raise RuntimeError\n")
+    first_use.rest()
+    shutil.rmtree(tmp_path / "tried")
+    assert (found.VERSION, found.imported.VERSION) == ("old", "old")
+    assert "sampan.tried.broken can't be loaded" in caplog.text
+    with pytest.raises(OSError):
+        _ = broken.A
+
+
+def test_processes_load_the_rest_when_they_have_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control plane's, and an agent's that shares nothing with others."""
+    loaded = threading.Semaphore(0)
+    monkeypatch.setattr(first_use, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(first_use, "rest", lambda pause: loaded.release())
+    monkeypatch.setattr(first_use, "modules", lambda: None)
+    monkeypatch.setattr(loading, "fast", contextlib.nullcontext)
+    monkeypatch.setattr(processes, "heed_signals", lambda: None)
+    monkeypatch.setattr(control_plane, "main", lambda: None)
+    control_plane_process.main()
+    assert loaded.acquire(timeout=60)
+    for name, answer in (("_load", None), ("_run", 0), ("_is_new_process", False)):
+        monkeypatch.setattr(agent_process, name, lambda *_, answer=answer, **__: answer)
+    assert agent_process.main(["--config", "a"]) == 0
+    assert loaded.acquire(timeout=60)
+    monkeypatch.setattr(first_use, "rest_soon", lambda: pytest.fail("what agents share is loaded already"))
+    assert agent_process.main(["--config", "a", "--also", "b", "log", "pid"]) == 0
 
 
 def test_threads_that_ask_at_once_find_it_whole(written: Write) -> None:

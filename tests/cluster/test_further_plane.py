@@ -6,18 +6,25 @@ from pathlib import Path
 import pytest
 
 from sampan.cli import main
-from sampan.cluster import further_plane, pki, tokens
+from sampan.cluster import further_plane, pki, settings, tokens, wiring
 from sampan.cluster.further_plane import FurtherPlaneError
 from sampan.cluster.settings import Settings
+from sampan.control.view import Snapshot, View
+from sampan.controllers import node_serving_approving
+from sampan.kinds.core.endpoints import ENDPOINTS
+from sampan.kinds.core.node import NODE
+from sampan.kinds.core.service import SERVICE
+from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE, SERVICE_NAME_LABEL
+from sampan.kinds.parts import csr
 
 ETCD = "etcd://127.0.0.1:1,127.0.0.1:2"
 NOW = 1_767_225_600.0
 
 
-def made(directory: Path, **fields: object) -> Settings:
+def made(directory: Path, count: int = 2, **fields: object) -> Settings:
     """A first control plane with its keys."""
     directory.mkdir()
-    cluster = Settings("first", directory, index=3, store=ETCD, nodes=2, **fields)  # type: ignore[arg-type]
+    cluster = Settings("first", directory, index=3, store=ETCD, nodes=count, **fields)  # type: ignore[arg-type]
     cluster.save()
     pki.ensure(cluster, NOW)
     return cluster
@@ -87,3 +94,52 @@ def test_where_it_is_reached_on_the_same_machine(tmp_path: Path) -> None:
     assert dataclasses.replace(second, listen="198.51.100.8").api_address == "198.51.100.8"
     with pytest.raises(tokens.TokenError, match="b is a further control plane: make the token at the first one"):
         tokens.check(second)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("address", ["", "192.168.1.10"])
+def test_whose_addresses_it_knows(nodes: int, address: str, tmp_path: Path) -> None:
+    """While it leads, the nodes beside the first control plane get certificates for their addresses, as from that one."""
+    first = made(tmp_path / "a", count=nodes, runtime="oci", node_ip=address, listen=address or "127.0.0.1")
+    second = further_plane.of(first.directory, "b", tmp_path / "b")
+    second.directory.mkdir()
+    second.save()
+    kept = settings.load(second.directory)
+    assert kept is not None
+    third = further_plane.of(first.directory, "c", tmp_path / "c")
+    for leader in (first, kept, third):
+        terms = wiring.serving_terms(leader)
+        assert list(terms.local) == first.node_names()
+        for number, name in enumerate(first.node_names()):
+            assert serves(terms, first, name, first.internal_ip(number))
+            assert not serves(terms, first, "other", first.internal_ip(number))
+
+
+def serves(terms: node_serving_approving.Terms, first: Settings, name: str, address: str) -> bool:
+    """Whether the node's request for this address of its own is approved."""
+    node = {
+        "metadata": {"name": name, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {"addresses": [{"type": "InternalIP", "address": address}]},
+    }
+    api = {
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {SERVICE_NAME_LABEL: "kubernetes"}},
+        "endpoints": [{"addresses": [first.api_address]}],
+    }
+    sources = {kind.resource: Snapshot(()) for kind in (SERVICE, ENDPOINTS)}
+    sources |= {NODE.resource: Snapshot([node]), ENDPOINTSLICE.resource: Snapshot([api])}
+    asked = csr.Request(f"system:node:{name}", ("system:nodes",), (name,), (address,))
+    return node_serving_approving.is_its_own(terms, View(sources), asked)
+
+
+def test_what_it_notes_again(tmp_path: Path) -> None:
+    """What an older version did not note, or is otherwise by now; nothing at the first one itself, or at another cluster."""
+    first = made(tmp_path / "a", runtime="oci")
+    second = further_plane.of(first.directory, "b", tmp_path / "b")
+    further_plane.take_over(first.directory, second)
+    older = dataclasses.replace(second, api_at="", nodes_at={}, listen="198.51.100.8")
+    assert further_plane.again(older, first.directory) == dataclasses.replace(second, listen="198.51.100.8")
+    assert further_plane.again(first, first.directory) == first
+    other = Settings("other", tmp_path / "c", nodes=0, store=ETCD)
+    other.directory.mkdir()
+    pki.ensure(other, NOW)
+    assert further_plane.again(other, first.directory) == other

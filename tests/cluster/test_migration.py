@@ -4,11 +4,12 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sampan.cli import main
+from sampan.cli import main, migrate
 from sampan.cluster import migration, stores
 from sampan.cluster.migration import INCOMPLETE, MigrationError
 from sampan.cluster.settings import Settings, load
@@ -157,6 +158,54 @@ async def test_one_that_could_not_say_that_it_was_done(source: MemoryStore) -> N
     await source.txn((), (Put("/registry/more", b""),))
     with pytest.raises(MigrationError, match="the target is not empty"):
         await moved(source, target)
+
+
+async def test_a_whole_one_of_a_cluster_that_ran_on(source: MemoryStore) -> None:
+    """Where nobody but a migration writes, it is of no use to anybody: all begins anew."""
+    target = MemoryStore()
+    first = await moved(source, target)
+    await source.txn((), (Put("/registry/more", b""), Delete("/ranges/x1")))
+    again = await shifted.opened(target)
+    result = await migration.move(source, again, quiet, is_ordered=False, is_own=True)
+    assert (result.found, result.base) == (0, first.base + 1)
+    assert migration.checksum(await migration.contents(target)) == result.checksum != first.checksum
+    await migration.check_complete(target)
+    assert min(r.mod_revision for r in await migration.contents(await shifted.opened(target))) > result.base
+
+
+def test_the_command_is_killed_before_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The database is in its place: the same command finds that it is whole; any other is refused as ever."""
+    cluster = Settings("moving", tmp_path / "c", store="etcd://127.0.0.1:1", runtime="simulated")
+    cluster.directory.mkdir()
+    cluster.save()
+    keys, real = ["a", "b"], stores.opened
+
+    async def opened(wanted: Settings) -> Store:
+        if wanted.store == "sqlite":
+            return await real(wanted)
+        made = MemoryStore()
+        for key in keys:
+            await made.txn((), (Put(f"/registry/core/pods/{key}", b""),))
+        return made
+
+    monkeypatch.setattr(stores, "opened", opened)
+    asyncio.run(migrate._move(cluster, replace(cluster, store="sqlite")))
+    command = ["migrate", "--data-dir", str(cluster.directory), "--to", "sqlite"]
+    keys.append("c")
+    assert main.run(command) == 1
+    assert "state.db is there already" in capsys.readouterr().err
+    keys.remove("c")
+    cluster.path("state.new").mkdir()
+    assert main.run(command) == 0
+    assert "2 objects moved and compared, 2 of them by an attempt before" in capsys.readouterr().out
+    assert load(cluster.directory) == replace(cluster, store="sqlite")
+    assert not cluster.path("state.new").exists()
+    cluster.save()
+    stores.file(cluster).write_bytes(b"no database" * 1000)
+    assert main.run(command) == 1
+    assert "state.db is there already" in capsys.readouterr().err
 
 
 async def test_what_is_refused(source: MemoryStore) -> None:

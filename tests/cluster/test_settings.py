@@ -1,10 +1,11 @@
 """A cluster's settings: kept, found again, and what follows from them."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from sampan.cluster import host, settings
+from sampan.cluster import host, scheduler_config, settings
 from sampan.cluster.settings import Settings
 
 
@@ -115,6 +116,31 @@ def test_clusters_elsewhere_are_noted_and_forgotten(tmp_path: Path, home: Path) 
     settings.forget(tmp_path / "gone")
     assert settings.known_directories() == [home / "sampan"]
     assert not (home / "elsewhere").exists()
+
+
+def test_none_that_is_noted_meanwhile_is_forgotten(tmp_path: Path) -> None:
+    """Who goes waits for who comes."""
+    for name in ("goes", "comes"):
+        made(tmp_path / name)
+    settings.note(tmp_path / "goes")
+    going = threading.Thread(target=settings.forget, args=(tmp_path / "goes",))
+    with settings.locked():
+        going.start()
+        going.join(0.1)  # shorter, and it tells less, but nothing wrong
+        assert going.is_alive()
+        settings.note(tmp_path / "comes")
+    going.join()
+    assert settings.known_directories() == [tmp_path / "comes"]
+
+
+def test_a_link_to_the_schedulers_configuration_stays_one(tmp_path: Path) -> None:
+    """And others may read it, as before."""
+    cluster = made(tmp_path / "c")
+    (tmp_path / "c" / "scheduler.yaml").symlink_to(tmp_path / "mine")
+    scheduler_config.keep(cluster, b"new")
+    assert (tmp_path / "c" / "scheduler.yaml").is_symlink()
+    assert (tmp_path / "mine").read_bytes() == b"new"
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_new_cluster_takes_the_lowest_free_index(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,12 @@ def lone_envoy(envoy_program: str) -> Iterator[Lone]:
         finally:
             child.send_signal(signal.SIGCONT)
             child.terminate()
-            child.wait(60)
+            try:
+                child.wait(60)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                raise
             if os.environ.get("SHOW_ENVOY_LOG"):
                 print((directory / "envoy.log").read_text())
 

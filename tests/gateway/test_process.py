@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -63,24 +64,61 @@ async def test_its_log_does_not_grow_for_ever(
     directory: Path, envoy_program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it says while nobody gives it a configuration stops at a size, and is put aside by whoever comes; it serves as before."""
-    monkeypatch.setattr(envoy_process, "FULL_LOG_BYTES", 8000)
+    monkeypatch.setattr(envoy_process, "FULL_LOG_BYTES", 8192)
     monkeypatch.setattr(envoy_process, "MAX_LOG_BYTES", 4000)
     tasks, envoy = Tasks("test"), Envoy(directory, SystemClock())
     path = directory / Envoy.LOG
     tasks.spawn(envoy.run(envoy_program), "envoy")
-    await world.until(lambda: path.exists() and path.stat().st_size == 8000)
+    await world.until(lambda: path.exists() and path.stat().st_size == 8192)
     pid = envoy.pid
     async with world.of(directory / Envoy.SOCKET) as made:
         await made.publish(gateway(), route({"backendRefs": [to("a")]}), *await made.serving("a"))
         assert await answered(made) == 200
         envoy.put_log_aside()
         assert path.stat().st_size == 0
-        assert path.with_name("envoy.log.1").stat().st_size == 8000
+        assert path.with_name("envoy.log.1").stat().st_size == 8192
         envoy.put_log_aside()
-        assert path.with_name("envoy.log.1").stat().st_size == 8000
+        assert path.with_name("envoy.log.1").stat().st_size == 8192
     assert envoy.pid == pid
     await tasks.close()
     await envoy.end()
+
+
+async def test_one_that_ends_at_once_is_tried_again(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However soon it is gone: here before anybody could look at it."""
+    program, began = directory / "program", directory / "began"
+    program.write_text(f"#!/bin/sh\necho begun >> {began}\n")
+    program.chmod(0o755)
+    start = asyncio.create_subprocess_exec
+
+    async def ended(*arguments: Any, **options: Any) -> Any:
+        child = await start(*arguments, **options)
+        await child.wait()
+        return child
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", ended)
+    tasks, envoy = Tasks("test"), Envoy(directory, SystemClock())
+    running = tasks.spawn(envoy.run(str(program)), "envoy")
+    await world.until(lambda: running.done() or (began.exists() and began.read_text().count("begun") == 2))
+    assert not running.done()
+    await tasks.close()
+    assert envoy.pid == 0
+
+
+async def test_what_is_said_as_the_log_is_put_aside_is_kept(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the copy, or in the log."""
+    monkeypatch.setattr(envoy_process, "MAX_LOG_BYTES", 10)
+    path, replace = directory / Envoy.LOG, os.replace
+    path.write_text("much more than that\n")
+
+    def replaced(*paths: Path) -> None:
+        with path.open("a") as log:
+            log.write("meanwhile\n")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    Envoy(directory, SystemClock()).put_log_aside()
+    assert (path.read_text(), envoy_process.aside(path).read_text()) == ("", "much more than that\nmeanwhile\n")
 
 
 async def test_a_long_path_is_no_obstacle(directory: Path, envoy_program: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import math
 import re
 import time
 
@@ -10,10 +9,11 @@ import orjson
 import pytest
 
 from sampan.kit import clock
-from sampan.kit.clock import SystemClock
+from sampan.kit.clock import BEAT_SECONDS, SystemClock
 from sampan.kit.frozen import freeze, thaw
 from sampan.kit.ids import ALPHABET, SeededIds, SystemIds
 from sampan.kit.once import once
+from sampan.kit.simloop import SimLoop
 from sampan.kit.tasks import Tasks
 
 
@@ -125,13 +125,50 @@ def test_an_answer_is_worked_out_once() -> None:
     assert Owner.answer.__doc__ == "What it says."
 
 
-async def test_a_late_watchdog_tells_of_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that stood still heard nobody meanwhile, and knows since when it goes on."""
+def stalling(every: float, seconds: float) -> tuple[SimLoop, SystemClock]:
+    """A clock in a process that watches for somebody, and stands still again and again for so many seconds."""
+    loop, own = SimLoop(), SystemClock()
+    own.monotonic = loop.time  # type: ignore[method-assign]
+
+    def watch() -> None:
+        own.watchdog_later(0.4, watch)
+
+    def stall() -> None:
+        loop._now += seconds
+        loop.call_later(every, stall)
+
+    for number in range(20):
+        loop.call_later(number / 50, watch)
+    loop.call_later(every, stall)
+    return loop, own
+
+
+def test_a_pause_is_not_counted() -> None:
+    """A process that stood still heard nobody meanwhile; however many watchdogs are late, and whoever asks first."""
+    loop, own = stalling(every=10.3, seconds=60.0)
+    loop.advance(10.0)
+    before = own.awake()
+    loop.call_later(0.3, lambda: asked.append(own.awake()))
+    asked: list[float] = []
+    loop.advance(65.0)
+    assert own.awake() - before <= 65.0 - 60.0 + BEAT_SECONDS
+    assert asked[0] - before <= 0.3 + BEAT_SECONDS
+
+
+def test_short_pauses_leave_the_time_between() -> None:
+    """Who is silent is missed though the process stands still now and then."""
+    loop, own = stalling(every=4.0, seconds=1.5)
+    loop.advance(330.0)
+    assert 240.0 - 1.0 <= own.awake() < 330.0
+
+
+async def test_a_late_beat_tells_of_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in a loop of asyncio's."""
     monkeypatch.setattr(clock, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(clock, "BEAT_SECONDS", 0.0)
     own, barked = SystemClock(), asyncio.Event()
-    assert own.awake_since == -math.inf
     own.watchdog_later(0.0, barked.set)
-    time.sleep(0.05)  # noqa: ASYNC251 (as a process does that is stopped)
-    stopped_until = own.monotonic()
+    began, asleep = own.awake(), own.monotonic()
+    time.sleep(0.1)  # noqa: ASYNC251 (as a process does that is stopped)
     await barked.wait()
-    assert own.awake_since >= stopped_until
+    assert own.awake() - began < own.monotonic() - asleep - 0.09

@@ -6,6 +6,7 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Server:
         self.port = port
         self.is_now = "gone"
         self._runner: web.AppRunner | None = None
+        self.at_work: list[str] = []
+        """The paths that are being asked for."""
 
     @property
     def url(self) -> str:
@@ -50,7 +53,7 @@ class Server:
     async def start(self, tls: ssl.SSLContext) -> None:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls, reuse_address=True).start()
         self.port, self.is_now = self._runner.addresses[0][1], "ready"
@@ -62,8 +65,12 @@ class Server:
             self._runner = None
 
     async def _answer(self, request: web.Request) -> web.Response:
-        while self.is_now == "hangs" or (request.path == "/slow" and self.is_now == "ready"):
-            await asyncio.sleep(0.01)
+        self.at_work.append(request.path)
+        try:
+            while self.is_now == "hangs" or (request.path == "/slow" and self.is_now == "ready"):
+                await asyncio.sleep(0.01)
+        finally:
+            self.at_work.remove(request.path)
         return web.Response(status=500 if self.is_now == "unready" else 200, text=str(self.port))
 
 
@@ -90,7 +97,7 @@ class World:
     async def tell(self, agent: ApiServers, *servers: Server) -> None:
         """What the API says about itself."""
         for server in servers:
-            agent.changed("endpointslices", None, slice(f"s{server.port}", ["10.244.0.1"], server.port))
+            agent.changed("endpointslices", None, slice(f"kubernetes-{server.port}", ["10.244.0.1"], server.port))
         await agent.apply({})
 
 
@@ -151,6 +158,70 @@ async def test_one_that_hangs(world: World) -> None:
     await transport.close()
 
 
+async def test_streams_on_all_its_connections(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say nothing about the server: it is asked on another one."""
+    monkeypatch.setattr("sampan.client.http.CONNECTIONS", 2)
+    agent, transport = world.agent()
+    await world.tell(agent, world.home, world.other)
+    streams = [asyncio.ensure_future(asked(transport, "/slow")) for _ in range(2)]
+    async with asyncio.timeout(60):
+        while len(world.home.at_work) < 2:
+            await asyncio.sleep(0.01)
+    await agent.look()
+    assert agent.current == world.home.url
+    assert not any(stream.done() for stream in streams)
+    for stream in streams:
+        stream.cancel()
+    await transport.close()
+
+
+async def test_others_are_asked_side_by_side(world: World) -> None:
+    """Some that hang do not keep it from one that is ready."""
+    third = Server()
+    await third.start(world.tls)
+    agent, transport = world.agent()
+    await world.tell(agent, world.home, world.other, third)
+    await world.home.stop()
+    world.other.is_now = third.is_now = "hangs"
+    looking = asyncio.ensure_future(agent.look())
+    async with asyncio.timeout(60):
+        while not (world.other.at_work and third.at_work):
+            assert not looking.done()
+            await asyncio.sleep(0.01)
+        world.other.is_now = third.is_now = "ready"
+        await looking
+    assert agent.current in (world.other.url, third.url)
+    await transport.close()
+    await third.stop()
+
+
+async def test_one_server_by_two_names(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not asked on time again and again, as it is where there are two; when it fails, its other name is tried."""
+    looks: list[ApiServers] = []
+
+    async def look(agent: ApiServers) -> None:
+        looks.append(agent)
+
+    one, way = world.agent(HASTY_SECONDS / 100)
+    two, other_way = world.agent(HASTY_SECONDS / 100)
+    for agent, servers in ((one, [world.other]), (two, [world.home, world.other])):
+        agent._start = replace(agent._start, own_address="")
+        await world.tell(agent, *servers)
+    monkeypatch.setattr(ApiServers, "look", look)
+    running = [asyncio.ensure_future(agent.run()) for agent in (one, two)]
+    async with asyncio.timeout(60):
+        while looks.count(two) < 20:
+            await asyncio.sleep(0.01)
+        assert looks.count(one) <= 1
+        way.on_failure()
+        while looks.count(one) < 2:
+            await asyncio.sleep(0.01)
+    for task in running:
+        task.cancel()
+    await way.close()
+    await other_way.close()
+
+
 async def test_where_none_is_ready(world: World) -> None:
     """It stays where it is."""
     agent, transport = world.agent()
@@ -185,7 +256,7 @@ async def test_one_that_is_listed_no_more(world: World) -> None:
     world.home.is_now = "unready"
     await agent.look()
     world.home.is_now = "ready"
-    gone: Any = slice(f"s{world.other.port}", ["10.244.0.1"], world.other.port)
+    gone: Any = slice(f"kubernetes-{world.other.port}", ["10.244.0.1"], world.other.port)
     agent.changed("endpointslices", gone, None)
     await agent.apply({})
     running = asyncio.ensure_future(agent.run())
@@ -227,7 +298,14 @@ async def test_it_starts_with_what_it_knew(world: World) -> None:
     await agent.look()
     assert await asked(transport) == str(world.other.port)
     await transport.close()
-    for rubbish in ("", "{", "7", '[7, "http://x", null]'):
+    for rubbish in (
+        "",
+        "{",
+        "7",
+        '[7, "http://x", null]',
+        '["https://[bad", "https://x:99999999"]',
+        '{"https://x": 1}',
+    ):
         (world.folder / FILE).write_text(rubbish)
         assert world.agent()[0].known == (world.home.url,)
 
@@ -240,7 +318,7 @@ async def test_with_one_server_nothing_is_done(world: World) -> None:
     assert not (world.folder / FILE).exists()
     await world.tell(agent, world.other)
     assert len(agent.known) == 2
-    gone: Any = slice(f"s{world.other.port}", ["10.244.0.1"], world.other.port)
+    gone: Any = slice(f"kubernetes-{world.other.port}", ["10.244.0.1"], world.other.port)
     agent.changed("endpointslices", gone, None)
     await agent.apply({})
     assert agent.known == (world.home.url,)

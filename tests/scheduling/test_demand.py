@@ -29,6 +29,26 @@ def test_pods_of_one_template_are_read_once() -> None:
     assert demand.of(pod("e", image="db", **asked("100m"))).images == ("db:latest",)
 
 
+def test_ports_that_a_node_does_not_give_are_no_part_of_it() -> None:
+    """Nor are the names of those that it does."""
+    plain = demand.of(pod("a", ports=[{"containerPort": n} for n in range(1, 15000)], **asked("300m")))
+    assert plain.requests is demand.of(pod("b", **asked("300m"))).requests
+    taken = [
+        demand.of(pod(name, ports=[{"name": name, "containerPort": 80, "hostPort": 8080}], **asked("300m")))
+        for name in ("c", "d")
+    ]
+    assert taken[0].requests is taken[1].requests is not plain.requests
+
+
+def test_what_asks_for_much_is_not_remembered() -> None:
+    """So what is remembered has a bound in bytes."""
+    before = demand._wants.cache_info().currsize
+    for name in "ab":
+        many = demand.of(pod(name, ports=[{"containerPort": n, "hostPort": n} for n in range(1, 1000)]))
+        assert many.ports[0] == ("TCP", "0.0.0.0", 1) and len(many.ports) == 999
+    assert demand._wants.cache_info().currsize == before
+
+
 def test_images_that_are_volumes_count_with_those_of_containers() -> None:
     """Each pod's own volumes are looked at, whatever its containers have in common with others."""
     plain = demand.of(pod("a"))

@@ -5,7 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
+from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kit.simloop import SimLoop, VirtualClock
+from sampan.kit.tasks import Tasks
 from sampan.meta.status import ApiError
 from sampan.server import cache
 from sampan.server.cache import KindCache, encode
@@ -59,11 +61,68 @@ def test_what_was_told_is_kept_as_bytes(*, is_held: bool) -> None:
     ]
     for revision in range(6, 6 + cache.FRESH_EVENTS):
         changed(kind, revision)
+    kind.settle()
     first, gone = kind.changes[0], kind.changes[4]
     assert first.item is not None and gone.previous is not None
     assert ([first.item._tree is None, gone.previous._tree is None]) == [not is_held, True]
     assert not first._frames and not gone._frames
     assert [(first.frame("ADDED"), first.last().tree), (gone.frame("DELETED"), gone.last().tree)] == shown
+
+
+def test_who_goes_on_from_before_leaves_nothing_behind() -> None:
+    """What is made of settled changes for one watcher isn't kept, but for what is live, which lists keep as well."""
+    kind = KindCache(PREFIX)
+    for revision in range(1, 11 + cache.FRESH_EVENTS):
+        changed(kind, revision)
+    kind.settle()
+    old = list(kind.changes)[:9]
+    for change in old:
+        assert change.item is not None
+        assert change.frame("MODIFIED") == change.frame("MODIFIED")
+        assert change.item.tree["metadata"]["resourceVersion"] == str(change.revision)
+        assert change.item.labels == {}
+        change.item.keep_view(CONFIGMAP, change.item)
+    assert not any(change._frames for change in old)
+    assert all(each.item is not None and each.item._tree is each.item._labels is None for each in old)
+    assert all(each.item is not None and each.item.view(CONFIGMAP) is None for each in old)
+    live = kind.items["d/a"]
+    assert live.tree is live.tree
+
+
+def test_what_is_dropped_unread_is_settled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large objects are dropped before there are enough others."""
+    monkeypatch.setattr(cache, "WINDOW_EVENTS", 10)
+    kind = KindCache(PREFIX)
+    for revision in range(1, 11):
+        changed(kind, revision)
+    first = kind.changes[0]
+    assert first.item is not None and first.item.tree and first.frame("ADDED")
+    for revision in range(11, 13):
+        changed(kind, revision)
+    assert first.item._tree is None and not first._frames
+    kind.settle()
+    assert len(kind.changes) == 10
+
+
+def test_many_changes_at_once_are_told_before_they_are_settled() -> None:
+    """Who hears of them makes each frame once for all; with the next ones all but the latest are settled."""
+    loop = SimLoop()
+    store = MemoryStore()
+    watched = cache.Cache(store, (), Tasks("test"))
+    loop.run_until_complete(watched.start())
+    told: list[cache.Change] = []
+    loop.run_until_complete(store.txn([], [Put(f"{PREFIX}d/a", b'{"metadata":{"name":"a"}}')]))
+    loop.advance(0)
+    (kind,) = watched.kinds()
+    kind.listen(told.append)
+    loop.run_until_complete(store.txn([], [Put(f"{PREFIX}d/{n}", b'{"metadata":{"name":"a"}}') for n in range(100)]))
+    loop.advance(0)
+    assert len(told) == 100
+    frames = [change.frame("ADDED") for change in told]
+    assert all(change.frame("ADDED") is frame for change, frame in zip(told, frames, strict=True))
+    loop.run_until_complete(store.txn([], [Put(f"{PREFIX}d/a", b'{"metadata":{"name":"a"}}')]))
+    loop.advance(0)
+    assert sum(bool(change._frames) for change in told) == cache.FRESH_EVENTS
 
 
 def test_after_a_gap_it_fills_anew(monkeypatch: pytest.MonkeyPatch) -> None:

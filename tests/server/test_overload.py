@@ -184,7 +184,7 @@ def test_the_window_is_bounded_in_bytes() -> None:
     kept = KindCache("/registry/core/configmaps/")
     size = 1 << 20
     for revision in range(1, 101):
-        kept._publish(change(revision, size))
+        kept._publish("default/m", change(revision, size))
     assert len(kept.changes) == cache.WINDOW_BYTES // size
     assert kept.oldest == 100 - len(kept.changes)
     assert [each.revision for each in kept.since(kept.oldest)] == list(range(kept.oldest + 1, 101))

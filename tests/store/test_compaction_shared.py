@@ -67,3 +67,18 @@ async def test_a_full_store_is_compacted_all_the_same() -> None:
     store.is_full, before = True, len(store.compactions)
     await server.step()
     assert len(store.compactions) == before + 1
+
+
+async def test_nobody_is_to_remember_what_the_store_forgets() -> None:
+    """Also where that many revisions came within the time that others are to remember."""
+    store, clock = Counted(), Clock()
+    told: list[int] = []
+    keeper = Compaction(store, clock, max_revisions=10).tell(told.append)
+    for count in (20, 100):
+        for _ in range(count):
+            await store.txn((), (Put("a", b""),))
+        await keeper.step()
+        clock.time += 80
+    await keeper.step()
+    assert store.compactions == [11, 111]
+    assert told == [11, 111, 121]

@@ -9,8 +9,10 @@ import pytest
 
 pytest.importorskip("grpc")
 
+from sampan.store import etcd_wire  # noqa: E402
 from sampan.store.etcd import EtcdStore  # noqa: E402
 from sampan.store.etcd_address import Address  # noqa: E402
+from sampan.store.etcd_client import Client  # noqa: E402
 from sampan.store.protocol import Put, StoreError  # noqa: E402
 from sampan.web import certificates  # noqa: E402
 from sampan.web.certificates import Subject  # noqa: E402
@@ -115,6 +117,28 @@ async def test_renewed_certificates(tmp_path: Path, keys: Path, monkeypatch: pyt
     finally:
         await store.close()
         etcd.stop()
+
+
+async def test_a_renewal_while_somebody_logs_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who logged in meanwhile goes on over the new channels; the old ones are closed."""
+    monkeypatch.setattr("sampan.store.etcd_client.CALL_SECONDS", 0.5)
+    (port,) = free_ports(1)
+    client = Client(Address.parse(f"etcd://127.0.0.1:{port}"))
+
+    async def renewed() -> tuple[tuple[str, str], ...]:
+        former, client._members = client._members, client._connected()
+        for member in former:
+            await member.close()
+        return ()
+
+    monkeypatch.setattr(client, "_metadata", renewed)
+    with pytest.raises(StoreError, match="failed to connect|refused"):
+        await anext(client.watch(1))
+    with pytest.raises(StoreError, match="failed to connect|refused"):
+        await client.call("status", etcd_wire.make("StatusRequest")())
+    await client.close()
+    with pytest.raises(StoreError, match="the store is closed"):
+        await client.call("status", etcd_wire.make("StatusRequest")())
 
 
 def renew(file: Path, by: Path) -> None:

@@ -47,16 +47,35 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _move(cluster: Settings, target: Settings) -> Moved:
-    source = await stores.opened(cluster)
+    source, is_ours = await stores.opened(cluster), target.store == stores.SQLITE
     try:
+        if is_ours and stores.file(target).exists():
+            return await _finished(source, target)
         with stores.fresh(target) as place:
             written = await _opened(place, target)
             try:
-                return await migration.move(source, written, _tell, is_ordered=target.store == stores.SQLITE)
+                return await migration.move(source, written, _tell, is_ordered=is_ours, is_own=is_ours)
             finally:
                 await written.close()
     finally:
         await source.close()
+
+
+async def _finished(source: Store, target: Settings) -> Moved:
+    """What an attempt before this one put into its place, and could only not say so. Raises MigrationError for any other."""
+    refusal = f"{stores.file(target)} is there already, maybe from before; move it away first"
+    try:
+        written = await stores.opened(target)
+    except StoreError as error:
+        raise MigrationError(f"{refusal} ({error})") from error
+    try:
+        moved = await migration.done(source, written)
+    finally:
+        await written.close()
+    if moved is None:
+        raise MigrationError(refusal)
+    stores.drop_fresh(target)
+    return moved
 
 
 async def _opened(place: Settings, target: Settings) -> Store:
@@ -83,8 +102,6 @@ def _check(cluster: Settings, target: Settings) -> None:
         raise CommandError(f"{named} is in {etcd_options.shown(target.store)} already")
     if cluster.store == stores.SQLITE and not stores.file(cluster).exists():
         raise CommandError(f"{named} has no objects yet; start it there at once: sampan up --store ...")
-    if target.store == stores.SQLITE and stores.file(target).exists():
-        raise CommandError(f"{stores.file(target)} is there already, maybe from before; move it away first")
 
 
 def _where(cluster: Settings) -> str:

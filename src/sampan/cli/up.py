@@ -218,7 +218,7 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
     config = arguments.kubeconfig or (
         Path(known.kubeconfig) if known and known.kubeconfig else kubeconfig.default_path()
     )
-    base = known or _new(arguments, where)
+    base = _known_again(arguments, known) if known else _new(arguments, where)
     asked = {
         "api_port": arguments.api_port,
         "listen": arguments.listen,
@@ -255,6 +255,11 @@ def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) 
     if clash := balancer_pools.clash(wanted):
         raise CommandError(f"--load-balancer: {clash}")
     return wanted
+
+
+def _known_again(arguments: argparse.Namespace, known: Settings) -> Settings:
+    first: Path | None = arguments.control_plane_of
+    return further_plane.again(known, first.expanduser().absolute()) if first is not None else known
 
 
 def _new(arguments: argparse.Namespace, where: Path) -> Settings:

@@ -161,8 +161,8 @@ class Cache:
 
     def age_seconds(self, key: Key) -> float:
         """How long a change of this object could have been seen here and was not; by the monotonic clock."""
-        now = self.clock.monotonic()
-        return now - max(self._changed.get(key, now), self.clock.awake_since)
+        now = self.clock.awake()
+        return now - self._changed.get(key, now)
 
     def subscribe(self, callback: Callback, *, replay: bool = True) -> None:
         """Calls callback(type, old, new) for each change; what is there already comes as ADDED, now, if it is to."""
@@ -269,7 +269,7 @@ class Cache:
             self._changed.pop(key, None)
         else:
             self._objects[key] = new
-            self._changed[key] = self.clock.monotonic()
+            self._changed[key] = self.clock.awake()
         change = "DELETED" if new is None else "ADDED" if old is None else "MODIFIED"
         for callback in self._subscribers:
             callback(change, old, new)

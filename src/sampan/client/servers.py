@@ -16,30 +16,36 @@ NAMESPACE, SERVICE = "default", "kubernetes"
 LOOPBACK = ("127.0.0.1", "::1")
 CERTIFIED = "kubernetes"
 """What the certificate of each is for, however it is called."""
+MOST = 16
+"""Nobody asks more of them."""
 
 Object = dict[str, Any]
 
 
 def is_listed_by(slice: Object) -> bool:
-    """Whether the EndpointSlice is one of the Service kubernetes."""
+    """Whether the EndpointSlice is one of the Service kubernetes as API servers write them, by their names too.
+
+    That is `kubernetes`, or `kubernetes-PORT` for further ports. Others' slices with its label are not believed.
+    """
     metadata = slice["metadata"]
     labels = metadata.get("labels") or {}
-    return metadata.get("namespace") == NAMESPACE and labels.get(SERVICE_NAME_LABEL) == SERVICE
+    names = {SERVICE, *(f"{SERVICE}-{port.get('port')}" for port in slice.get("ports") or ())}
+    is_ours = metadata["name"] in names and slice.get("addressType") != "FQDN"
+    return is_ours and metadata.get("namespace") == NAMESPACE and labels.get(SERVICE_NAME_LABEL) == SERVICE
 
 
 def listed(slices: Iterable[Object]) -> tuple[tuple[str, int], ...]:
-    """Addresses and ports of those that are ready, in order."""
+    """Addresses and ports of those that are ready, in order; of too many, those of the first slices."""
     found = {
-        (str(address), int(port["port"]))
-        for slice in slices
-        if is_listed_by(slice)
+        (str(address), int(port["port"])): None
+        for slice in sorted(filter(is_listed_by, slices), key=lambda slice: str(slice["metadata"]["name"]))
         for endpoint in slice.get("endpoints") or ()
         if (endpoint.get("conditions") or {}).get("ready") is not False
         for address in endpoint["addresses"]
         for port in slice.get("ports") or ()
         if port.get("port")
     }
-    return tuple(sorted(found))
+    return tuple(sorted(list(found)[:MOST]))
 
 
 def url(server: str, own_address: str, address: str, port: int) -> str:
@@ -50,6 +56,15 @@ def url(server: str, own_address: str, address: str, port: int) -> str:
     way = urlsplit(server).hostname or ""
     host = way if own_address and address == own_address and way in LOOPBACK else address
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def is_url(text: object) -> bool:
+    """Whether it is one that `url` may have made."""
+    try:
+        found = urlsplit(text if isinstance(text, str) else "")
+        return found.scheme == "https" and bool(found.hostname) and bool(found.port)
+    except ValueError:
+        return False
 
 
 def order(known: Iterable[str], home: str, who: str) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> int:
     for file, log, pid_file in chosen.also:
         if _is_new_process(log, Path(pid_file)):
             return _run(file)
+    if not chosen.also:
+        first_use.rest_soon()
     return _run(chosen.config)
 
 

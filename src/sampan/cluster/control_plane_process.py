@@ -14,6 +14,7 @@ def main() -> None:
         from sampan.cluster import control_plane
 
         main = control_plane.main  # which loads it
+    first_use.rest_soon()
     main()
 
 

@@ -21,7 +21,6 @@ _OLDEST_KERNEL = (5, 6)
 _SYS_RESOURCE, _SYS_ADMIN, _NET_ADMIN = 24, 21, 12
 _LOW_DISK_BYTES = 1 << 30
 _NAMES_PORT = 53
-_ENABLED = Path("/sys/module/apparmor/parameters/enabled")
 _PODS = "10.244.0.0/16"
 
 
@@ -101,6 +100,8 @@ def gather(data_dir: Path = Path("/")) -> Facts:
     system = platform.system()
     if system != "Linux":
         return Facts(system=system)
+    from sampan.node.runtime import apparmor
+
     kind, controllers = _cgroups_here(Path("/sys/fs/cgroup"))
     is_root = os.geteuid() == 0
     return Facts(
@@ -116,7 +117,7 @@ def gather(data_dir: Path = Path("/")) -> Facts:
         name_servers=host_network.listeners(_NAMES_PORT),
         has_firewalld=host_network.runs(host_network.FIREWALLD),
         legacy_forward_drops=is_root and host_network.legacy_forward_drops(path_of("iptables-legacy")),
-        has_apparmor=_ENABLED.exists() and _ENABLED.read_text().strip() == "Y",
+        has_apparmor=apparmor.is_enabled(),
         has_elevation=bool(path_of("sudo")),
     )
 

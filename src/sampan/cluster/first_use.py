@@ -4,27 +4,57 @@ Both are as they would be otherwise, only later ([decision 25](../../../docs/dec
 
 - `modules`: importing a module of ours finds its file and no more. It is executed when somebody asks for a name that it
   defines; `from a.module import NAME` asks at once. What Python 3.15 calls a lazy import.
+- `rest_soon`: those that still wait when the start is over are executed too, a little at a time. A process does not read
+  them later, when the package was replaced or removed, or when no file can be opened.
 - `methods`: a dataclass' `__init__`, `__repr__`, `__eq__` and so on are texts that Python compiles, which is a third of
   the time of loading us. They are compiled when they are first called. Python 3.13 and later does it another way.
 """
 
 import dataclasses
 import importlib.machinery
+import logging
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+LOG = logging.getLogger(__name__)
 OURS = "sampan."
+REST_SECONDS = 10.0
+_PAUSE_SECONDS = 0.005
 _CREATE = "_create_fn"
+_GIVEN_BY_IMPORT = frozenset(
+    {"__class__", "__dict__", "__name__", "__package__", "__spec__", "__loader__", "__file__", "__cached__"}
+)
 
 
 def modules() -> None:
     """From now on, in this process. Where a process brings forth others that share its modules, they are better loaded."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+def rest_soon() -> None:
+    """When the start is over."""
+    timer = threading.Timer(REST_SECONDS, rest, [_PAUSE_SECONDS])
+    timer.daemon = True
+    timer.start()
+
+
+def rest(pause: float = 0.0) -> None:
+    """Executes all that wait, and those that they bring in."""
+    failed: set[str] = set()
+    while waiting := [name for name in tuple(_FOUND.loaders) if name not in failed]:
+        for name in waiting:
+            try:
+                _execute(sys.modules[name])
+            except Exception:
+                LOG.exception("%s can't be loaded", name)
+                failed.add(name)
+            time.sleep(pause)
 
 
 @contextmanager
@@ -42,14 +72,12 @@ def methods() -> Iterator[None]:
 
 
 class _Module(types.ModuleType):
-    """One that was found. Any name that it does not have yet makes it a usual one."""
+    """One that was found. Whoever asks for what it defines makes it a usual one, or waits until somebody has."""
 
-    def __getattr__(self, name: str) -> Any:
-        _execute(self)
-        try:
-            return self.__dict__[name]
-        except KeyError:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}") from None
+    def __getattribute__(self, name: str) -> Any:
+        if name not in _GIVEN_BY_IMPORT:
+            _execute(self)
+        return types.ModuleType.__getattribute__(self, name)
 
 
 class _Found:
@@ -64,7 +92,7 @@ _FOUND = _Found()
 
 
 def _execute(module: types.ModuleType) -> None:
-    """Once; after a failure, again for who asks next."""
+    """Once; after a failure, again for who asks next. Modules of ours import one another in no circle: nor do they wait so."""
     name = module.__name__
     lock = _FOUND.locks.get(name)
     if lock is None:
@@ -72,10 +100,14 @@ def _execute(module: types.ModuleType) -> None:
     with lock:
         loader = _FOUND.loaders.pop(name, None)
         if loader is None:
-            return  # somebody else has done it, or it asks for a name of its own that is not there yet
+            return  # somebody else has done it, or it asks for a name of its own
+        before = dict(module.__dict__)
         try:
             loader.exec_module(module)
         except BaseException:
+            for new in module.__dict__.keys() - before.keys():
+                del module.__dict__[new]
+            module.__dict__.update(before)
             _FOUND.loaders[name] = loader
             raise
         module.__class__ = types.ModuleType
@@ -115,7 +147,10 @@ class _Finder:
 
 
 def _method(compiled: Callable[..., Any], texts: tuple[Any, ...], names: dict[str, Any]) -> Callable[..., Any]:
-    """What stands for a method until it is called, and takes its own place on the class then."""
+    """What stands for a method until it is called, and leaves its place on the class to it then.
+
+    Except `__repr__`, which dataclasses wrap: there it stays, and calls the method.
+    """
     made: Callable[..., Any] | None = None
 
     def stand_in(self: Any, *given: Any, **named: Any) -> Any:

@@ -49,8 +49,21 @@ def of(first: Path, name: str, directory: Path) -> Settings:
         raise FurtherPlaneError(f"{first / 'pki'} lacks {', '.join(missing)}: the first control plane makes them")
     return dataclasses.replace(
         found, name=name, directory=directory, nodes=0, listen="127.0.0.1", kubeconfig="", previous_context="",
-        node_ip="", overlay="", rootless=False, api_at=found.api_address,
+        node_ip="", overlay="", rootless=False, api_at=found.api_address, nodes_at=found.node_addresses(),
     )  # fmt: skip
+
+
+def again(known: Settings, first: Path) -> Settings:
+    """A further control plane that was there, with what may be otherwise by now at the first one's machine, or was not
+    noted by an older version. Whatever is none of that cluster stays as it is. Raises FurtherPlaneError.
+    """
+    found = of(first, known.name, known.directory)
+    authority = f"{key_files.AUTHORITY}.crt"
+    own = known.path("pki", authority)
+    is_one = not (known.nodes or known.joined_to) and own.exists() and first.resolve() != known.directory.resolve()
+    if not is_one or own.read_bytes() != (first / "pki" / authority).read_bytes():
+        return known
+    return dataclasses.replace(known, api_at=found.api_at, nodes_at=found.nodes_at)
 
 
 def take_over(first: Path, cluster: Settings) -> None:

@@ -1,8 +1,8 @@
 """How a process loads its code fast.
 
-Nearly everything that is made meanwhile stays, so nobody looks for garbage until that is done: it would take a tenth of
-the time; nor among these afterwards. What may wait is made when it is used (`first_use`). Nor does anybody need the world's authorities that aiohttp reads for its own default when it is loaded: every
-client of ours has a context of its own.
+Nearly everything that is made meanwhile stays, so the search for garbage is off until that is done: it would take a
+tenth of the time. Nor are these things searched later. What may wait is made when it is used (`first_use`). aiohttp reads
+the world's authorities for a default of its own when it is loaded; every client of ours has its own, so it finds none.
 """
 
 import gc

@@ -46,18 +46,24 @@ class Moved:
     found: int = 0
 
 
-async def move(source: Store, target: Store, tell: Tell, *, is_ordered: bool) -> Moved:
-    """`is_ordered`: the target does concurrent writes in the order in which they were asked for. MigrationError, StoreError."""
-    await _check_quiet(source)
-    records, base = await contents(source), await source.revision()
-    if await _is_done(target, records, base):
-        return Moved(len(records), checksum(records), base, len(records))
+async def done(source: Store, target: Store) -> Moved | None:
+    """What an attempt before this one moved, if that was all, and is still so. Raises MigrationError, StoreError."""
+    return await _done(target, *await _read(source))
+
+
+async def move(source: Store, target: Store, tell: Tell, *, is_ordered: bool, is_own: bool = False) -> Moved:
+    """`is_ordered`: the target does concurrent writes in the order in which they were asked for.
+
+    `is_own`: nobody but a migration writes to the target. Raises MigrationError, StoreError.
+    """
+    records, base = await _read(source)
+    if (before := await _done(target, records, base)) is not None:
+        return before
     found = await _begun(target, records)
     if found:
         tell(found, len(records))
     else:
-        await _empty(target)
-        await target.txn((), (Put(INCOMPLETE, b""),))
+        await _empty(target, is_own=is_own)
     await _write(
         target, records[found:], lambda done: tell(found + done, len(records)), TOLD_EVERY if is_ordered else 1
     )
@@ -117,13 +123,20 @@ async def _check_quiet(source: Store) -> None:
         )
 
 
-async def _is_done(target: Store, records: Sequence[Record], base: int) -> bool:
-    """Whether an attempt before this one wrote all, and could only not say so any more."""
-    if await target.get(INCOMPLETE) is not None or await target.get(shifted.BASE) is None:
-        return False
+async def _read(source: Store) -> tuple[list[Record], int]:
+    """All objects of a cluster that is down, and the last revision."""
+    await _check_quiet(source)
+    return await contents(source), await source.revision()
+
+
+async def _done(target: Store, records: Sequence[Record], base: int) -> Moved | None:
+    """What an attempt before this one wrote, if that was all, and it could only not say so any more."""
+    its_base = await target.get(shifted.BASE)
+    if its_base is None or its_base.value != str(base).encode() or await target.get(INCOMPLETE) is not None:
+        return None
     written = await contents(target)
     is_same = _order(written) == _order(records) and checksum(written) == checksum(records)
-    return is_same and (await target.get(shifted.BASE) or Record("", b"", 0, 0)).value == str(base).encode()
+    return Moved(len(records), checksum(records), base, len(records)) if is_same else None
 
 
 async def _begun(target: Store, records: Sequence[Record]) -> int:
@@ -139,13 +152,16 @@ async def _begun(target: Store, records: Sequence[Record]) -> int:
     return len(written) if written and is_start and is_whole else 0
 
 
-async def _empty(target: Store) -> None:
-    """Takes away what an attempt before this one left. Raises MigrationError for what is anybody else's."""
-    page = await target.list("", limit=PAGE)
-    if page.records and await target.get(INCOMPLETE) is None:
-        raise MigrationError(f"the target is not empty ({page.records[0].key}): choose another one, or empty it")
-    while left := [r for r in (await target.list("", limit=DELETIONS)).records if r.key != INCOMPLETE]:
-        await target.txn((), tuple(Delete(record.key) for record in left))
+async def _empty(target: Store, *, is_own: bool) -> None:
+    """Sets the mark, and takes away what an attempt before left. Raises MigrationError for what is anybody else's."""
+    left = (await target.list("", limit=1)).records
+    if left and not is_own and await target.get(INCOMPLETE) is None:
+        raise MigrationError(f"the target is not empty ({left[0].key}): choose another one, or empty it")
+    await target.txn((), (Put(INCOMPLETE, b""),))
+    while left:
+        left = tuple(r for r in (await target.list("", limit=DELETIONS)).records if r.key != INCOMPLETE)
+        if left:
+            await target.txn((), tuple(Delete(record.key) for record in left))
 
 
 async def _write(target: Store, records: Sequence[Record], tell: Callable[[int], None], at_once: int) -> None:

@@ -36,9 +36,9 @@ def is_kept(settings: Settings, data: bytes) -> bool:
 
 
 def keep(settings: Settings, data: bytes) -> None:
-    """The cluster has this configuration from its next start on."""
+    """The cluster has this configuration from its next start on. Where the user made a link of it, it stays one."""
     settings.directory.mkdir(parents=True, exist_ok=True)
-    files.write_whole(settings.path(FILE), data)
+    files.write_whole(settings.path(FILE).resolve(), data, 0o644)
 
 
 def load(settings: Settings) -> "Configuration":

@@ -12,7 +12,7 @@ import fcntl
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ class Settings:
 
     api_at: str = ""
     """Where nodes and pods of this host find the API of a further control plane, which has no nodes itself."""
+    nodes_at: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The nodes of the first control plane's machine, and their addresses, for a further one."""
 
     @property
     def context(self) -> str:
@@ -179,6 +181,14 @@ class Settings:
     def internal_ip6(self, node: int) -> str:
         """The same in IPv6; "" where pods have none."""
         return f"fd00:10:160:{self.index:x}::{node + 2:x}" if self.lan_cidr6 else self.gateway6(node)
+
+    def node_addresses(self) -> dict[str, tuple[str, ...]]:
+        """The addresses of the nodes on the machine of the (first) control plane."""
+        own = {
+            name: (self.internal_ip(node), *filter(None, (self.internal_ip6(node),)))
+            for node, name in enumerate(self.node_names())
+        }
+        return {name: tuple(addresses) for name, addresses in self.nodes_at.items()} | own
 
     def namespace(self, node: int) -> Path:
         """The file that such a node's network namespace is bound to."""
@@ -280,7 +290,7 @@ def locked() -> Iterator[None]:
 
 
 def note(directory: Path) -> None:
-    """Remembers a data directory that is not under the default root."""
+    """Remembers a data directory that is not under the default root. Whoever calls it is alone: see `locked`."""
     root = home()
     if directory.parent == root:
         return
@@ -292,12 +302,13 @@ def note(directory: Path) -> None:
 
 
 def forget(directory: Path) -> None:
-    """The opposite of `note`."""
+    """The opposite of `note`; waits while an `up` chooses, for it may note one."""
     noted = home() / "elsewhere"
-    if not noted.exists():
+    if not noted.exists() or str(directory) not in noted.read_text().splitlines():
         return
-    lines = [line for line in noted.read_text().splitlines() if line != str(directory)]
-    if lines:
-        files.write_whole(noted, "".join(f"{line}\n" for line in lines).encode(), 0o644)
-    else:
-        noted.unlink()
+    with locked():
+        lines = [line for line in noted.read_text().splitlines() if line != str(directory)]
+        if lines:
+            files.write_whole(noted, "".join(f"{line}\n" for line in lines).encode(), 0o644)
+        else:
+            noted.unlink()

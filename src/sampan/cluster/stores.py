@@ -60,4 +60,9 @@ def fresh(cluster: Settings) -> Iterator[Settings]:
     yield place
     for made in sorted(place.directory.glob(f"{file(place).name}*"), reverse=True):  # the file itself comes last
         made.rename(cluster.path(made.name))
-    shutil.rmtree(place.directory, ignore_errors=True)
+    drop_fresh(cluster)
+
+
+def drop_fresh(cluster: Settings) -> None:
+    """The place for a new store is needed no more."""
+    shutil.rmtree(cluster.path(_NEW), ignore_errors=True)

@@ -81,11 +81,10 @@ def options(settings: Settings) -> registry.Options:
 
 
 def serving_terms(settings: Settings) -> node_serving_approving.Terms:
-    """What is the API's, and what this host's nodes were given of it."""
-    names = enumerate(settings.node_names())
-    local = {name: (settings.internal_ip(n), *filter(None, (settings.internal_ip6(n),))) for n, name in names}
+    """What is the API's, and what the nodes beside the (first) control plane were given of it."""
+    hosts, local = pki.server_hosts(settings), settings.node_addresses()
     return node_serving_approving.Terms(
-        pki.server_hosts(settings), settings.service_cidrs, local, shares_addresses=settings.load_balancer == "node"
+        hosts, settings.service_cidrs, local, shares_addresses=settings.load_balancer == "node"
     )
 
 

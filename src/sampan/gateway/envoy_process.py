@@ -31,8 +31,10 @@ MAX_LOG_BYTES = 16 << 20
 """A longer log is put aside as envoy.log.1, while we are there to see it."""
 FULL_LOG_BYTES = 64 << 20
 """While we are away, it writes down again and again that we are: no more than this. Then it is silent until it is started again."""
-_WITH_A_FULL_LOG = 'trap "" XFSZ; exec "$0" "$@"'
-"""Has it go on when its log is full, which would end it otherwise."""
+_WITH_A_FULL_LOG = 'trap "" XFSZ; ulimit -f "$1"; shift; exec "$0" "$@"'
+"""Has its log end there, and has it go on when it is full, which would end it otherwise."""
+_BLOCK_BYTES = 512
+"""What a shell counts a file's size in."""
 _LONGEST_PATH = 100
 
 
@@ -58,6 +60,11 @@ def reachable(socket: Path) -> str:
     if len(str(socket)) < _LONGEST_PATH:
         return str(socket)
     return f"/proc/self/fd/{os.open(socket.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)}/{socket.name}"
+
+
+def aside(envoy_log: Path) -> Path:
+    """Where the log is put when it is long; another file each time."""
+    return envoy_log.with_name(f"{envoy_log.name}.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class Envoy:
         """Looks at its log now and then, until cancelled."""
         while True:
             try:
-                self.put_log_aside()
+                await asyncio.to_thread(self.put_log_aside)
             except OSError as error:
                 log.warning("Envoy's log can't be put aside: %s", error)
             await self.clock.pulse(LOG_SECONDS)
@@ -114,9 +121,11 @@ class Envoy:
         if not path.exists() or path.stat().st_size <= MAX_LOG_BYTES:
             return
         made = path.with_name(f"{path.name}.new")
-        shutil.copy(path, made)
-        os.replace(made, path.with_name(f"{path.name}.1"))
-        os.truncate(path, 0)
+        with path.open("rb") as log_, made.open("wb") as copy:
+            shutil.copyfileobj(log_, copy)
+            os.replace(made, aside(path))
+            shutil.copyfileobj(log_, copy)  # what came meanwhile
+            os.truncate(path, 0)
 
     async def end(self) -> None:
         """SIGTERM, then SIGKILL."""
@@ -137,7 +146,7 @@ class Envoy:
         options = ["--config-path", self.CONFIG, "--disable-hot-restart", "--log-level", "warning"]
         with (self.directory / self.LOG).open("ab") as output:
             child = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _WITH_A_FULL_LOG, program),
+                *("/bin/sh", "-c", _WITH_A_FULL_LOG, program, str(FULL_LOG_BYTES // _BLOCK_BYTES)),
                 *options,
                 cwd=self.directory,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -145,7 +154,6 @@ class Envoy:
                 stderr=output,
                 start_new_session=True,
             )
-        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (FULL_LOG_BYTES, FULL_LOG_BYTES))
         self._pid_file.write_text(f"{child.pid} {_start_time(child.pid)}\n")
         await child.wait()
 

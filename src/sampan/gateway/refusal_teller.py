@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sampan.client.api import Client
 from sampan.client.transport import TransportError
-from sampan.gateway import kinds
+from sampan.gateway import envoy_process, kinds
 from sampan.gateway.refusals import ANNOTATION, Key, Subject, attributed, of_gateways, reasons
 from sampan.gateway.traffic import Plan
 from sampan.gateway.xds import Server
@@ -29,6 +29,7 @@ class Teller:
     def __init__(self, server: Server, envoy_log: Path, client: Client, clock: Clock) -> None:
         self._server, self._log, self._client, self._clock = server, envoy_log, client, clock
         self._read = envoy_log.stat().st_size if envoy_log.exists() else 0
+        self._aside = self._what_is_aside()
         self._why: dict[str, str] = {}
         self._refused: set[Subject] = set()
         self._plan = Plan()
@@ -73,12 +74,21 @@ class Teller:
     def _new_lines(self) -> str:
         """What the log got since it was read last; its end, if that is long."""
         try:
-            size = self._log.stat().st_size
-            begin = max(self._read if self._read <= size else 0, size - MAX_READ_BYTES)
+            aside, size = self._what_is_aside(), self._log.stat().st_size
+            is_same = aside == self._aside and self._read <= size
+            begin = max(self._read if is_same else 0, size - MAX_READ_BYTES)
             with self._log.open("rb") as file:
                 file.seek(begin)
                 text = file.read(MAX_READ_BYTES)
         except OSError:
             return ""
-        self._read = begin + len(text)
+        self._read, self._aside = begin + len(text), aside
         return text.decode("utf-8", "replace")
+
+    def _what_is_aside(self) -> tuple[int, int]:
+        """Another one each time the log is put aside, and begins anew."""
+        try:
+            found = envoy_process.aside(self._log).stat()
+        except OSError:
+            return 0, 0
+        return found.st_ino, found.st_mtime_ns

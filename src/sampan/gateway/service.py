@@ -62,16 +62,17 @@ async def serve(around: Around) -> None:
         await server.start(directory / envoy.SOCKET)
         await translator.start(directory / envoy_waiting.SOCKET)
         address = await _own_address(around)
-        is_asleep = not envoy.pid
-        await _announce(around, address, await metrics.start(address), is_asleep=is_asleep)
-        if is_asleep:
-            (directory / envoy.ADMIN).unlink(missing_ok=True)  # of one that ended
+        is_running = bool(envoy.pid)
+        metrics.is_asleep = not is_running and not translator.wanted.is_set()
+        port = await metrics.start(address)
+        await _announce(around, address, port, is_asleep=False if is_running else metrics.is_asleep or None)
+        if not is_running:
             await translator.wanted.wait()
+            metrics.is_asleep = False
         around.tasks.spawn(envoy.run(program), "envoy")
         around.tasks.spawn(envoy.keep_log_short(), "envoy's log")
-        if is_asleep:
-            with contextlib.suppress(TimeoutError):  # it may refuse something of it
-                await asyncio.wait_for(server.settled(), WAKING_SECONDS)
+        if not is_running:
+            await _serving(server, envoy)
             await _announce(around, address)
 
     try:
@@ -84,6 +85,16 @@ async def serve(around: Around) -> None:
         await metrics.stop()
         await translator.stop()
         await server.stop()
+
+
+async def _serving(server: Server, envoy: Envoy) -> None:
+    """Returns when Envoy has all that it is to have, or after a while if it runs: it may refuse something of it."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(server.settled(), WAKING_SECONDS)
+            return
+        if envoy.pid and server.was_asked:
+            return
 
 
 async def _ended(around: Around, envoy: Envoy) -> None:
@@ -179,6 +190,8 @@ class Metrics:
         self._directory = directory
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
+        self.is_asleep = False
+        """Whether Envoy was not needed yet: there is nothing to tell then, which is no failure."""
 
     async def start(self, address: str) -> int:
         """The port."""
@@ -200,9 +213,9 @@ class Metrics:
             await self._session.close()
 
     async def stats(self) -> dict[str, Any]:
-        """As Envoy tells them; nothing where it was not needed yet."""
+        """As Envoy tells them; nothing while it is asleep."""
         assert self._session is not None  # started
-        if not (self._directory / Envoy.ADMIN).exists():
+        if self.is_asleep:
             return {}
         async with self._session.get(f"http://envoy{route_stats.QUERY}") as answer:
             found: dict[str, Any] = await answer.json(content_type=None)
@@ -241,11 +254,16 @@ async def _own_address(around: Around) -> str:
     return around.address
 
 
-async def _announce(around: Around, address: str, metrics_port: int = 0, *, is_asleep: bool = False) -> None:
-    """Says on our GatewayClass where the proxy is: controllers read it there."""
+async def _announce(around: Around, address: str, metrics_port: int = 0, *, is_asleep: bool | None = False) -> None:
+    """Says on our GatewayClass where the proxy is: controllers read it there.
+
+    None, as it starts: what was said before stays, since load balancers' addresses would go and come again otherwise.
+    """
+    known = objects.annotations(await around.client.get(kinds.GATEWAYCLASS, kinds.CLASS))
+    if is_asleep is None:
+        is_asleep = proxy.ADDRESS not in known or proxy.ASLEEP in known
     said = {proxy.ADDRESS: address, proxy.ASLEEP: "true" if is_asleep else None}
     if metrics_port:
         said[proxy.METRICS_PORT] = str(metrics_port)
-    known = objects.annotations(await around.client.get(kinds.GATEWAYCLASS, kinds.CLASS))
     if any(known.get(name) != value for name, value in said.items()):
         await around.client.patch(kinds.GATEWAYCLASS, ("", kinds.CLASS), {"metadata": {"annotations": said}})

@@ -52,6 +52,8 @@ class Server:
         self.refused: set[Subject] = set()
         """What Envoy asks for again without having taken it. One that has just been started has nothing yet, either."""
         self.on_refusal: Callable[[], None] | None = None
+        self.was_asked = False
+        """Whether an Envoy has come here at all."""
 
     async def start(self, path: Path) -> None:
         """Listens. Only the socket's owner may connect, since keys go over it."""
@@ -165,6 +167,7 @@ class Server:
         if type_ is None:
             raise web.HTTPNotFound
         asked = await request.json(loads=orjson.loads)
+        self.was_asked = True
         names = asked.get("resource_names") or []
         subject = (type_, "" if type_ in _WHOLE else "".join(names[:1]))
         has = asked.get("version_info", "")

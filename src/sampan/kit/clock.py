@@ -9,15 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-PAUSE_SECONDS = 1.0
-"""A watchdog that is so late tells of a pause."""
+BEAT_SECONDS = PAUSE_SECONDS = 1.0
+"""How often it is seen to that the process goes on, and how late that must be to be called a pause."""
 
 
 class Clock(Protocol):
     """Wall time for what people read, monotonic time for how long something took, and waiting."""
-
-    awake_since: float
-    """The monotonic time when this process was last seen to go on after a pause, during which it could hear nobody."""
 
     def now(self) -> float:
         """Wall time in unix seconds. May jump."""
@@ -25,6 +22,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start; never goes back."""
+        ...
+
+    def awake(self) -> float:
+        """As `monotonic`, but without pauses of this process, in which it could hear nobody, since the first watchdog."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -44,14 +45,23 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clocks. That the process stood still is noticed by watchdogs that come late."""
+    """The machine's own clocks. That the process stood still is noticed by a beat that comes late."""
 
-    awake_since = -math.inf
+    _paused_seconds = 0.0
+    _next_beat = math.inf
+    _beating: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
         return time.time()
 
     monotonic = staticmethod(time.monotonic)  # asked several times in each request: no call of ours around it
+
+    def awake(self) -> float:
+        now = self.monotonic()
+        if now - self._next_beat > PAUSE_SECONDS:
+            self._paused_seconds += now - self._next_beat
+            self._next_beat = now
+        return now - self._paused_seconds
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -60,12 +70,14 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
     def watchdog_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        due = time.monotonic() + seconds
+        loop = asyncio.get_running_loop()
+        if self._beating is not loop:
+            self._beating, self._next_beat = loop, math.inf
+            self._beat()
+        return loop.call_later(seconds, callback)
 
-        def bark() -> None:
-            now = time.monotonic()
-            if now - due > PAUSE_SECONDS:
-                self.awake_since = now
-            callback()
-
-        return asyncio.get_running_loop().call_later(seconds, bark)
+    def _beat(self) -> None:
+        """While nobody is watched for, pauses harm nobody, and there is none."""
+        self.awake()
+        self._next_beat = self.monotonic() + BEAT_SECONDS
+        asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)

@@ -6,24 +6,47 @@ disk too when `write_whole` returns: whoever is told that something was written 
 https://man7.org/linux/man-pages/man2/fsync.2.html
 """
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+_NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+"""What file systems say that can put files onto the disk, but not folders."""
+_LEFT_SECONDS = 3600.0
+"""So old, what is beside a file is no other writer's who is still at it."""
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Puts it in the place of what was there. Of several writers of one file only one may be at it at a time."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
+    """Puts it in the place of what was there. Of several writers at once the last one's stays."""
+    fresh = path.with_name(f".{path.name}-{os.urandom(8).hex()}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
+            now = os.fstat(descriptor).st_mtime
         put_in_place(fresh, path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+    for left in _beside(path):
+        with contextlib.suppress(OSError):
+            if now - left.stat().st_mtime > _LEFT_SECONDS:
+                left.unlink()
+
+
+def remove(path: Path) -> None:
+    """The file, if it is there, and what killed writers have left of it. Nobody writes it now."""
+    for each in (path, *_beside(path)):
+        each.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a writer is at it, or was killed: who reads all of a folder passes over it."""
+    return path.name.startswith(".") and path.name.endswith(".new")
 
 
 def put_in_place(fresh: Path, path: Path) -> None:
@@ -33,9 +56,20 @@ def put_in_place(fresh: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """What has been made, renamed and removed in it is on the disk from now on."""
+    """What has been made, renamed and removed in it is on the disk from now on, where the file system can do that."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
+
+
+def _beside(path: Path) -> Iterator[Path]:
+    """What writers of this file have begun."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(path.parent):
+            if name.startswith(f".{path.name}-") and name.endswith(".new"):
+                yield path.with_name(name)

@@ -322,12 +322,12 @@ class VirtualClock:
     """The time of a SimLoop as a Clock; `start` is the wall time at the loop's second 0."""
 
     monotonic: Callable[[], float]
-    awake_since = -math.inf
+    awake: Callable[[], float]
 
     def __init__(self, loop: SimLoop, start: float = START) -> None:
         self._loop = loop
         self._start = start
-        self.monotonic = loop.time  # asked several times in each request: no call of ours around it
+        self.monotonic = self.awake = loop.time  # asked several times in each request: no call of ours around it
 
     def now(self) -> float:
         return self._start + self._loop._now

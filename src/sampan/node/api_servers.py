@@ -8,7 +8,7 @@ endpoints of the Service kubernetes, and notes them in a file, so that it finds 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import orjson
 
 from sampan.client import servers
 from sampan.client.http import REQUEST_SECONDS, HttpTransport
+from sampan.client.kubeconfig import Access
 from sampan.client.transport import TransportError
 from sampan.kinds.discovery.endpoint_slice import ENDPOINTSLICE
 from sampan.kinds.kind import Kind
@@ -32,6 +33,8 @@ LOOKS = 4
 """How often the one in use is looked at within a node's lease."""
 RETURN_AFTER = 3
 """For so many times that span the preferred one has to be ready before the agent comes back to it."""
+LONGEST_LOOK = 4
+"""So many times that span a look takes at most."""
 PAUSE_SHARE = 0.1
 
 Object = dict[str, Any]
@@ -88,6 +91,13 @@ class ApiServers:
         """The one in use need not be listed any more."""
         return any(server != self.current for server in self.known)
 
+    @property
+    def _is_by_another_name(self) -> bool:
+        """The way that the user gave is in use, and leads to the only server listed, for all that anybody knows."""
+        start = self._start
+        is_given = self.current == start.server and not start.own_address
+        return is_given and start.server not in self._listed and len(self._listed) < 2
+
     def changed(self, plural: str, old: Object | None, new: Object | None) -> None:
         """Hears of each slice."""
         for slice in (old, new):
@@ -109,16 +119,16 @@ class ApiServers:
         self._doubt.set()
 
     async def run(self) -> None:
-        """For ever. As long as there is one server only, nothing is done."""
+        """For ever. As long as there is one server only, nothing is done; if it has two names, only when it fails."""
         while True:
-            seconds = self._every_seconds if self._has_choice else None
+            seconds = self._every_seconds if self._has_choice and not self._is_by_another_name else None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._doubt.wait()
             self._doubt.clear()
             if self._has_choice:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(2 * self._every_seconds * len(self.known)):
+                    async with asyncio.timeout(LONGEST_LOOK * self._every_seconds):
                         await self.look()
                 await self._clock.sleep(self._every_seconds * PAUSE_SHARE)
 
@@ -134,13 +144,25 @@ class ApiServers:
 
     async def _go_on(self) -> None:
         left = self.current
-        for server in self.known:
-            if server != left and await self._is_ready(server):
-                self._use(server)
-                self._drop_at = None
-                await self._transport.drop_former()
-                log.warning("the API server at %s does not answer or is not ready; %s is used instead", left, server)
-                return
+        server = await self._first_ready(server for server in self.known if server != left)
+        if server:
+            self._use(server)
+            self._drop_at = None
+            await self._transport.drop_former()
+            log.warning("the API server at %s does not answer or is not ready; %s is used instead", left, server)
+
+    async def _first_ready(self, known: Iterable[str]) -> str:
+        """They are asked side by side; "" when none is."""
+        asked = {server: asyncio.ensure_future(self._is_ready(server)) for server in known}
+        try:
+            for server, answer in asked.items():
+                if await answer:
+                    return server
+            return ""
+        finally:
+            for answer in asked.values():
+                answer.cancel()
+            await asyncio.gather(*asked.values(), return_exceptions=True)
 
     async def _consider_return(self) -> None:
         preferred, now = self.known[0], self._clock.monotonic()
@@ -157,31 +179,31 @@ class ApiServers:
         self._ready_since = None
         self._transport.change(self._access(server))
 
-    def _access(self, server: str) -> Any:
+    def _access(self, server: str) -> Access:
         name = "" if server == self._start.server else servers.CERTIFIED
         return replace(self._transport.access, server=server, server_name=name)
 
     async def _answers(self) -> bool:
         """The one in use. One that is only slow gets a second chance."""
-        answer = await self._ask(self._transport)
-        return answer if answer is not None else bool(await self._ask(self._transport))
+        access = self._transport.access
+        answer = await self._ask(access)
+        return answer if answer is not None else bool(await self._ask(access))
 
     async def _is_ready(self, server: str) -> bool:
-        transport = HttpTransport(self._access(server))
-        try:
-            return bool(await self._ask(transport))
-        finally:
-            await transport.close()
+        return bool(await self._ask(self._access(server)))
 
-    async def _ask(self, transport: HttpTransport) -> bool | None:
-        """Whether it is ready; None when it took too long."""
+    async def _ask(self, access: Access) -> bool | None:
+        """Whether it is ready; None when it took too long. Its connection is a new one: streams may have all others."""
+        transport = HttpTransport(access)
         try:
             async with asyncio.timeout(self._every_seconds / 2):
                 answer = await transport.request(Request("GET", "/readyz"))
         except TimeoutError:
             return None
-        except TransportError:
+        except (TransportError, ValueError):
             return False
+        finally:
+            await transport.close()
         return answer.status < 500
 
 
@@ -189,6 +211,6 @@ def _noted(file: Path) -> tuple[str, ...]:
     """What an agent before this one knew; a file that can't be read is of no use, and does no harm."""
     try:
         found = orjson.loads(file.read_bytes())
-        return tuple(server for server in found if isinstance(server, str) and server.startswith("https://"))
+        return tuple(filter(servers.is_url, found))[: servers.MOST]
     except (OSError, orjson.JSONDecodeError, TypeError):
         return ()

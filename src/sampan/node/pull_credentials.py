@@ -3,6 +3,7 @@
 https://kubernetes.io/docs/concepts/containers/images/#ensureimagepullcredentialverification
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class PullCredentials:
             return False
         if record.get("nodePodsAccessible"):
             return True
-        return self._is_known(record, await self.of(pod, ref, await secrets()), (image, repository))
+        return await self._is_known(record, await self.of(pod, ref, await secrets()), (image, repository))
 
     def _is_pulling(self, ref: str) -> bool:
         assert self.records is not None, "only who keeps records asks"
@@ -124,7 +125,7 @@ class PullCredentials:
         except ValueError:
             return False
 
-    def _is_known(self, record: Object, credentials: Sequence[Credential], place: tuple[str, str]) -> bool:
+    async def _is_known(self, record: Object, credentials: Sequence[Credential], place: tuple[str, str]) -> bool:
         """Whether one of them was used before: by its content, by its secret's name, or by its account."""
         old, accounts = record.get("kubernetesSecrets") or [], record.get("kubernetesServiceAccounts") or []
         hashes = {entry["credentialHash"] for entry in old}
@@ -134,44 +135,44 @@ class PullCredentials:
             is_there = (secret["namespace"], secret["name"], secret["uid"]) in places
             if is_same or is_there:
                 if not (is_same and is_there) and len(old) < MOST_REMEMBERED:
-                    self._remember(*place, {"kubernetesSecrets": [secret]})
+                    await self._remember(*place, {"kubernetesSecrets": [secret]})
                 return True
         return any(c.account is not None and _coordinates(c.account) in accounts for c in credentials)
 
-    def begin(self, ref: str) -> None:
+    async def begin(self, ref: str) -> None:
         """A pull begins; `failed` or `pulled` is to follow. Raises ImageError."""
         if self.records is None:
             return
         try:
-            self.records.begin(str(reference.parse(ref)))
+            await asyncio.to_thread(self.records.begin, str(reference.parse(ref)))
         except OSError as error:
             raise ImageError(f"failed to record image pull intent: {error}") from error
 
-    def failed(self, ref: str) -> None:
+    async def failed(self, ref: str) -> None:
         """The pull has ended without an image."""
         if self.records is not None:
-            self.records.failed(str(reference.parse(ref)))
+            await asyncio.to_thread(self.records.failed, str(reference.parse(ref)))
 
-    def pulled(self, ref: str, image: str) -> None:
+    async def pulled(self, ref: str, image: str) -> None:
         """The pull has ended with this image, after `used` has said how it was let in."""
         if self.records is not None:
-            self.records.pulled(str(reference.parse(ref)), image)
+            await asyncio.to_thread(self.records.pulled, str(reference.parse(ref)), image)
 
-    def used(self, ref: str, image: str, login: Login | None, credentials: Sequence[Credential]) -> None:
+    async def used(self, ref: str, image: str, login: Login | None, credentials: Sequence[Credential]) -> None:
         """The image was had with one of the credentials, or without any."""
         mine = next((credential for credential in credentials if credential.login == login), None)
-        self._remember(image, _repository(ref), OPEN if mine is None else mine.record)
+        await self._remember(image, _repository(ref), OPEN if mine is None else mine.record)
 
     def forget(self, image: str) -> None:
         """The image is no longer there."""
         if self.records is not None:
             self.records.forget(image)
 
-    def _remember(self, image: str, repository: str, credentials: Object) -> None:
+    async def _remember(self, image: str, repository: str, credentials: Object) -> None:
         if self.records is None:
             return
         try:
-            self.records.add(image, repository, credentials)
+            await asyncio.to_thread(self.records.add, image, repository, credentials)
         except OSError as error:
             log.warning("the record of image %s can't be written: %s", image, error)
 

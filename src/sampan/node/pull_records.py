@@ -7,9 +7,12 @@ https://kubernetes.io/docs/concepts/containers/images/#ensureimagepullcredential
 """
 
 import contextlib
+import fcntl
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +32,27 @@ OPEN: Object = {"nodePodsAccessible": True}
 
 
 class PullRecords:
-    """The records in one folder, which nodes with the same images share."""
+    """The records in one folder, which nodes with the same images share. Writing waits for the disk."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._pulled, self._pulling, self._clock = folder / "image_pulled", folder / "image_pulling", clock
         self._running: dict[str, int] = {}
+        self._counting = threading.Lock()
 
     def begin(self, name: str) -> None:
         """A pull of this full name begins."""
-        self._running[name] = self._running.get(name, 0) + 1
-        _write(_file(self._pulling, name), {"apiVersion": API_VERSION, "kind": "ImagePullIntent", "image": name})
+        with self._counting:
+            self._running[name] = self._running.get(name, 0) + 1
+            _write(_file(self._pulling, name), {"apiVersion": API_VERSION, "kind": "ImagePullIntent", "image": name})
 
     def failed(self, name: str) -> None:
         """It has ended, without an image."""
-        left = self._running.pop(name, 0) - 1
-        if left > 0:
-            self._running[name] = left
-        else:
-            _file(self._pulling, name).unlink(missing_ok=True)
+        with self._counting:
+            left = self._running.pop(name, 0) - 1
+            if left > 0:
+                self._running[name] = left
+            else:
+                _file(self._pulling, name).unlink(missing_ok=True)
 
     def pulled(self, name: str, image: str) -> None:
         """It has ended, and what is known of the image's credentials is written: see `add`."""
@@ -70,15 +76,16 @@ class PullRecords:
 
     def add(self, image: str, repository: str, credentials: Object | None) -> None:
         """One more way to have the image; None says only that it was pulled."""
-        known = self.find(image)
-        mapping = dict(known or {})
-        if credentials is not None:
-            mapping[repository] = _merged(mapping.get(repository), credentials)
-        if mapping == known:
-            return
-        now = timestamps.format(self._clock.now())
-        tree = {"apiVersion": API_VERSION, "kind": "ImagePulledRecord", "lastUpdatedTime": now, "imageRef": image}
-        _write(_file(self._pulled, image), {**tree, "credentialMapping": mapping})
+        with _locked(self._pulled):
+            known = self.find(image)
+            mapping = dict(known or {})
+            if credentials is not None:
+                mapping[repository] = _merged(mapping.get(repository), credentials)
+            if mapping == known:
+                return
+            now = timestamps.format(self._clock.now())
+            tree = {"apiVersion": API_VERSION, "kind": "ImagePulledRecord", "lastUpdatedTime": now, "imageRef": image}
+            _write(_file(self._pulled, image), {**tree, "credentialMapping": mapping})
 
     def forget(self, image: str) -> None:
         """The image is no longer there."""
@@ -95,7 +102,7 @@ class PullRecords:
                 if (image := resolve(name)) is not None:
                     self.add(image.id, "", None)
                     path.unlink(missing_ok=True)
-        records = list(self._pulled.glob("*"))
+        records = [path for path in self._pulled.glob("*") if not files.is_unfinished(path)]
         if records:
             kept = {_file(self._pulled, image.id) for image in known()}
             for path in records:
@@ -122,6 +129,18 @@ def _place(entry: Object) -> tuple[str, str, str]:
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"sha256-{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """While it is held, no other agent and no other thread changes what is in a record of the folder."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write(path: Path, tree: Object) -> None:

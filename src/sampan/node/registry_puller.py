@@ -60,7 +60,7 @@ class RegistryPuller:
         error = running.exception()
         if error is None:
             image, login = running.result()
-            self.credentials.used(ref, image.id, login, credentials)
+            await self.credentials.used(ref, image.id, login, credentials)
             return ""
         if not isinstance(error, ImageError):
             raise error
@@ -69,15 +69,15 @@ class RegistryPuller:
     async def _pull(self, ref: str, credentials: Sequence[Credential]) -> tuple[Image, Login | None]:
         """The image is never in the store without a word of whose credentials it was had with."""
         async with self._slots:
-            self.credentials.begin(ref)
+            await self.credentials.begin(ref)
             try:
                 found = await self._pulls.pull_as(ref, tuple(credential.login for credential in credentials))
             except ImageError:
-                self.credentials.failed(ref)
+                await self.credentials.failed(ref)
                 raise
             image, login = found
-            self.credentials.used(ref, image.id, login, credentials)
-            self.credentials.pulled(ref, image.id)
+            await self.credentials.used(ref, image.id, login, credentials)
+            await self.credentials.pulled(ref, image.id)
             return found
 
 

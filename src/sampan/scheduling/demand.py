@@ -25,6 +25,8 @@ Port = tuple[str, str, int]  # protocol, host address, port
 # What a container without requests counts for when nodes are compared (never when they are filtered).
 ASSUMED = {"cpu": 100, "memory": 200 * 1024 * 1024}
 SCHEDULER = "default-scheduler"
+REMEMBERED_BYTES = 4096
+"""What asks for more than fits here is read each time: it may take tens of times as much memory."""
 # Owners whose pods the cluster's default constraints spread.
 _SPREADING = ("ReplicaSet", "ReplicationController", "StatefulSet")
 _PLAIN = (None, None, None)
@@ -78,7 +80,8 @@ class Demand:
 def of(pod: Object) -> Demand:
     """Reads the pod."""
     spec = pod.get("spec") or {}
-    wants = _wants(_text([_read(spec, _WANTS), *(_containers(spec, group) for group in _GROUPS)]))
+    read = _text([_read(spec, _WANTS), *(_containers(spec, group) for group in _GROUPS)])
+    wants = (_wants if len(read) <= REMEMBERED_BYTES else _wants.__wrapped__)(read)
     owner = objects.controller_of(pod)
     affinity = spec.get("affinity") or {}
     images = tuple(sorted((*wants.images, *_mounted_images(spec)))) if spec.get("volumes") else wants.images
@@ -125,7 +128,8 @@ class _Wants(NamedTuple):
 
 _WANTS = ("resources", "overhead", "hostUsers", "hostNetwork")
 _GROUPS = ("containers", "initContainers")
-_OF_CONTAINER = ("image", "resources", "ports", "restartPolicy", "restartPolicyRules")
+_OF_CONTAINER = ("image", "resources", "restartPolicy", "restartPolicyRules")
+_OF_PORT = ("protocol", "hostIP", "hostPort")
 
 
 def _read(spec: Object, names: tuple[str, ...]) -> dict[str, Any]:
@@ -133,12 +137,18 @@ def _read(spec: Object, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _containers(spec: Object, group: str) -> list[dict[str, Any]]:
-    return [_read(container, _OF_CONTAINER) for container in spec.get(group) or ()]
+    found = []
+    for container in spec.get(group) or ():
+        read = _read(container, _OF_CONTAINER)
+        if ports := [_read(port, _OF_PORT) for port in container.get("ports") or () if port.get("hostPort")]:
+            read["ports"] = ports
+        found.append(read)
+    return found
 
 
 @lru_cache(maxsize=1024)
 def _wants(text: bytes) -> _Wants:
-    """Remembered by what is read: no more than `_WANTS`, and of each container `_OF_CONTAINER`."""
+    """Remembered by what is read: `_WANTS`, and of each container `_OF_CONTAINER` and the node's ports that it takes."""
     read, *groups = orjson.loads(text)
     spec = {**read, **dict(zip(_GROUPS, groups, strict=True))}
     assumed = _total(spec, ASSUMED)

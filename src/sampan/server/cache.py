@@ -58,15 +58,18 @@ class Item:
             tree["metadata"]["resourceVersion"] = str(revision)
             share_fields(tree)
         self._labels: dict[str, str] | None = None
-        self._view: tuple[tuple[Kind, Item], ...] = ()
+        self._view: tuple[tuple[Kind, Item], ...] | None = ()
+        """None: nothing is kept any more of what is made from what is stored."""
 
     def view(self, kind: Kind) -> "Item | None":
         """This object as the Kind serves it, when that was made before (see server.versions)."""
-        return next((item for known, item in self._view if known is kind), None)
+        return next((item for known, item in self._view or () if known is kind), None)
 
     def keep_view(self, kind: Kind, item: "Item") -> None:
         """Remembers it for the next reader; only for the latest few versions."""
-        self._view = ((kind, item), *(pair for pair in self._view if pair[0] is not kind))[:MAX_VIEWS]
+        views = self._view
+        if views is not None:
+            self._view = ((kind, item), *(pair for pair in views if pair[0] is not kind))[:MAX_VIEWS]
 
     @classmethod
     def of(cls, tree: Tree) -> "Item":
@@ -84,28 +87,37 @@ class Item:
     @property
     def protobuf(self) -> bytes:
         """The object's own protobuf bytes, without an envelope. ApiError 406 when its kind has none."""
-        if self._protobuf is None:
-            self._protobuf = protobuf.body(self._tree or self.copy())
-        return self._protobuf
+        body = self._protobuf
+        if body is None:
+            body = protobuf.body(self._tree or self.copy())
+            if self._view is not None:
+                self._protobuf = body
+        return body
 
     @property
     def tree(self) -> Tree:
         """The object, decoded once and shared: never mutate it."""
-        if self._tree is None:
-            self._tree = share_fields(self.copy())
-        return self._tree
+        tree = self._tree
+        if tree is None:
+            tree = share_fields(self.copy())
+            if self._view is not None:
+                self._tree = tree
+        return tree
 
     @property
     def labels(self) -> dict[str, str]:
-        if self._labels is None:
+        labels = self._labels
+        if labels is None:
             tree = self._tree or orjson.loads(self.stored)
-            self._labels = tree["metadata"].get("labels") or {}
-        return self._labels
+            labels = tree["metadata"].get("labels") or {}
+            if self._view is not None:
+                self._labels = labels
+        return labels
 
-    def settle(self) -> None:
-        """Keeps what is stored alone; all else is made from that when it is asked for."""
+    def settle(self, *, is_gone: bool) -> None:
+        """Keeps what is stored alone; all else is made from that when it is asked for. If it is gone, for good."""
+        self._view = None if is_gone else ()
         self._protobuf = self._tree = self._labels = None
-        self._view = ()
 
     def at(self, revision: int) -> "Item":
         """The same object as something that became of it shows it: a later deletion, or that it is selected no more."""
@@ -170,7 +182,8 @@ class Change:
         self.revision = revision
         self.item = item
         self.previous = previous
-        self._frames: dict[str, bytes] = {}
+        self._frames: dict[str, bytes] | None = {}
+        """None once it is settled."""
         self._last = item
 
     @property
@@ -181,27 +194,32 @@ class Change:
 
     def last(self) -> Item:
         """The object to show: the new one, or the last state of a deleted one at the deletion's revision."""
-        if self._last is None:
+        last = self._last
+        if last is None:
             assert self.previous is not None  # a deletion always has a state before
-            self._last = self.previous.at(self.revision)
-        return self._last
+            last = self.previous.at(self.revision)
+            if self._frames is not None:
+                self._last = last
+        return last
 
     def frame(self, kind: str) -> bytes:
-        """The JSON line of a watch, made once for all watchers."""
-        frame = self._frames.get(kind)
+        """The JSON line of a watch, made once for all watchers that follow; anew for each that goes on from before."""
+        frames = self._frames
+        frame = None if frames is None else frames.get(kind)
         if frame is None:
             frame = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.last().wire)
-            self._frames[kind] = frame
+            if frames is not None:
+                frames[kind] = frame
         return frame
 
     def settle(self, *, is_held: bool) -> None:
         """Watchers have had it. What is live now stays as it is if others here hold the same tree."""
-        self._frames.clear()
+        self._frames = None
         self._last = self.item
         if self.previous is not None:
-            self.previous.settle()
+            self.previous.settle(is_gone=True)
         if self.item is not None and not is_held:
-            self.item.settle()
+            self.item.settle(is_gone=False)  # unless the change after this one says so
 
 
 Listener = Callable[[Change], None]
@@ -215,6 +233,7 @@ class KindCache:
         self.items: dict[str, Item] = {}
         self.changes: deque[Change] = deque()
         self._bytes = 0
+        self._fresh = 0
         self.oldest = 0
         self.is_held = False
         """Whether somebody in this process follows it, and so holds the trees of all that is live."""
@@ -276,6 +295,7 @@ class KindCache:
         """The same objects, and the same recent changes."""
         self.items, self._order = dict(other.items), list(other._order)
         self.changes, self.oldest, self._bytes = other.changes.copy(), other.oldest, other._bytes
+        self._fresh = other._fresh
         self.is_held = other.is_held
         if self._by_node is not None:
             self._by_node.note_all(self.items)
@@ -315,15 +335,25 @@ class KindCache:
     def begin_anew(self, revision: int) -> None:
         """Lets go of all changes: whoever knows less than the revision has to list."""
         self.changes.clear()
-        self.oldest, self._bytes = revision, 0
+        self.oldest, self._bytes, self._fresh = revision, 0, 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether of all but the latest changes only what is stored is kept."""
+        return self._fresh <= FRESH_EVENTS
+
+    def settle(self) -> None:
+        """Makes it so. Not before those who watch have been told and could read."""
+        while not self.is_settled:
+            self.changes[-self._fresh].settle(is_held=self.is_held)
+            self._fresh -= 1
 
     def _publish(self, key: str, change: Change) -> None:
         self.changes.append(change)
         self._bytes += change.size
+        self._fresh += 1
         while len(self.changes) > WINDOW_EVENTS or self._bytes > WINDOW_BYTES:
             self._drop_oldest()
-        if len(self.changes) > FRESH_EVENTS:
-            self.changes[-FRESH_EVENTS - 1].settle(is_held=self.is_held)
         for listener in self._listeners.of(key, self._nodes_of(key)):
             listener(change)
 
@@ -339,6 +369,9 @@ class KindCache:
     def _drop_oldest(self) -> None:
         gone = self.changes.popleft()
         self.oldest, self._bytes = gone.revision, self._bytes - gone.size
+        if self._fresh > len(self.changes):
+            self._fresh = len(self.changes)
+            gone.settle(is_held=self.is_held)
 
 
 class Cache:
@@ -351,6 +384,7 @@ class Cache:
         self._by_place: dict[tuple[str, str], KindCache] = {}
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._at_hand: dict[str, Written] = {}
+        self._unsettled: set[KindCache] = set()
         self._take_at_once: Callable[[], Batch | None] = _nothing
         self.revision = 0
         self.on_gap: list[Callable[[], None]] = []
@@ -469,11 +503,18 @@ class Cache:
             cache.begin_anew(page.revision)
 
     def _apply(self, batch: Batch) -> None:
+        """What became too much with one batch is settled with the next one: by then those who watch have it."""
+        for cache in self._unsettled:
+            cache.settle()
+        self._unsettled.clear()
         for event in batch.events:
             written = self._at_hand.get(event.key)
             tree = written[2] if written is not None and written[1] is event.value else None
             where = _prefix_of(event.key)
-            (self._by_prefix.get(where) or self._at(where)).apply(event, tree)
+            cache = self._by_prefix.get(where) or self._at(where)
+            cache.apply(event, tree)
+            if not cache.is_settled:
+                self._unsettled.add(cache)
         self.revision = batch.revision
         if self._waiters:
             self._wake()

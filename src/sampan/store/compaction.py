@@ -73,7 +73,7 @@ class Compaction:
         target = max(0, current - self._max_revisions)
         while self._samples and self._samples[0][0] <= now - self._window_seconds:
             target = max(target, self._samples.popleft()[1])
-        recent = max((revision for at, revision in self._samples if at <= now - RECENT_SECONDS), default=target)
+        recent = max((target, *(revision for at, revision in self._samples if at <= now - RECENT_SECONDS)))
         if recent and self._forgotten is not None:
             self._forgotten(recent)
         if target > self._compacted and (not self._is_shared or await self._is_ours(target)):

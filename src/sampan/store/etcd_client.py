@@ -135,15 +135,12 @@ class Client:
         create = etcd_wire.make("WatchCreate")(
             key=EVERYTHING, range_end=EVERYTHING, start_revision=start_revision, prev_kv=True
         )
-        member = self._members[self._current]
+        member, stream = self._members[self._current], None
         try:
             metadata = await self._metadata()
-        except grpc.aio.AioRpcError as error:
-            await self._recover(member, error)
-            raise failure(error) from error
-        stream = member.watch(metadata=metadata)
-        member.streams[stream] = None
-        try:
+            member = self._members[self._current]  # meanwhile there may be new ones
+            stream = member.watch(metadata=metadata)
+            member.streams[stream] = None
             await stream.write(etcd_wire.make("WatchRequest")(create=create))
             async for response in stream:
                 if response.compact_revision:
@@ -161,9 +158,10 @@ class Client:
                 raise
             raise StoreError(f"{member.target} was left") from None
         finally:
-            member.streams.pop(stream, None)
-            stream.cancel()
-            await stream.code()  # only then is it over: nothing of it may reach a loop that is gone
+            if stream is not None:
+                member.streams.pop(stream, None)
+                stream.cancel()
+                await stream.code()  # only then is it over: nothing of it may reach a loop that is gone
         raise StoreError("etcd ended the watch")
 
     def leave_watches(self) -> None:
@@ -181,13 +179,13 @@ class Client:
         credentials = self._files.credentials
         return [_Member(target, credentials) for target in self.address.targets]
 
-    def _look_at_files(self) -> None:
+    async def _look_at_files(self) -> None:
         """Now and then, and when a member does not answer: others may have taken the place of those in use."""
         now = asyncio.get_running_loop().time()
         if not self.address.is_secure or now < self._look_at or self._closed:
             return
         self._look_at = now + LOOK_SECONDS
-        if not self._files.have_changed():
+        if not await self._files.have_changed() or self._closed:
             return
         LOG.info("the certificates for etcd are new, and in use from now on")
         former, self._members = self._members, self._connected()
@@ -202,10 +200,11 @@ class Client:
         last = StoreError(f"{self.address} does not answer")
         first = self._current
         while (left := deadline - loop.time()) > 0:
-            self._look_at_files()
+            await self._look_at_files()
             member = self._members[self._current]
             try:
                 metadata = await self._metadata()
+                member = self._members[self._current]  # meanwhile there may be new ones
                 return await member.calls[name](request, timeout=min(seconds, left), metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 is_renewed = await self._recover(member, error)
@@ -217,7 +216,9 @@ class Client:
                         raise failure(error) from error
                 last = StoreError(f"{member.target}: {details or error.code().name.lower()}")
             except (grpc.aio.UsageError, grpc.RpcError) as error:
-                raise StoreError("the store is closed") from error
+                if self._closed or not isinstance(error, grpc.aio.UsageError):
+                    raise StoreError("the store is closed") from error
+                last = StoreError(f"{member.target} was left")  # it was not sent
             if self._current == first or len(self._members) == 1:
                 await asyncio.sleep(min(AGAIN_SECONDS, max(deadline - loop.time(), 0)))
         raise StoreError(f"etcd: {last}")

@@ -4,6 +4,7 @@ They are written one after the other. As long as certificate and key are not of 
 was read before stays in use.
 """
 
+import asyncio
 import os
 import ssl
 import tempfile
@@ -30,7 +31,7 @@ class EtcdFiles:
         """For a channel; None where there is no TLS."""
         return grpc.ssl_channel_credentials(*self._contents) if self._is_secure else None
 
-    def have_changed(self) -> bool:
+    async def have_changed(self) -> bool:
         """Whether there are others now, which are good."""
         try:
             stamp = self._stamp()
@@ -39,7 +40,7 @@ class EtcdFiles:
             contents = self._read()
         except OSError:
             return False
-        if contents != self._contents and not _is_good(*contents):
+        if contents != self._contents and not await asyncio.to_thread(_is_good, *contents):
             return False  # looked at again, since the stamp stays
         is_new, self._seen, self._contents = contents != self._contents, stamp, contents
         return is_new

@@ -71,7 +71,11 @@ class Request:
         return default
 
     def of(self, peer: Peer) -> "Request":
-        """The same as somebody in this process asks it, who takes trees."""
+        """The same as somebody in this process asks it, who takes trees.
+
+        What only a listener knows, `raw_path`, `raw_query` and `takes_pieces`, is left out: this did not come by one. What
+        was waited, `others_seconds` and `others_until`, begins anew, for another serves it.
+        """
         made = Request(self.method, self.path, self.query, self.headers, self.body, peer, takes_trees=True)
         made.stream, made.wants_stream = self.stream, self.wants_stream
         return made

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from sampan.node.images import holders, reference, rooted, users
+from sampan.node.images import content, holders, reference, rooted, users
 from sampan.node.images.model import Image, ImageConfig, ImageError
-from sampan.node.images.store import ImageStore
+from sampan.node.images.store import Fetched, ImageStore
 
 root = pytest.mark.root
 
@@ -269,3 +269,43 @@ def test_no_mark_is_made_while_images_go(store: ImageStore, tmp_path: Path, monk
     assert asked
     for folder in ("l", "tmp"):
         assert not list((asked[0] / folder).iterdir())
+
+
+@root
+def test_what_the_index_names_is_on_the_disk_before(
+    store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pull's blobs are, each by itself; the whole file system waits for layers that are unpacked, and nothing else."""
+    steps: list[str | int] = []
+    fsync, write_index, sync = os.fsync, content.Content.write_index, content._sync_file_system
+
+    def noted(descriptor: int) -> None:
+        steps.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def indexed(self: content.Content, index: dict[str, Any]) -> None:
+        steps.append("index")
+        write_index(self, index)
+
+    def synced(path: Path) -> None:
+        steps.append("file system")
+        sync(path)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(content.Content, "write_index", indexed)
+    monkeypatch.setattr(content, "_sync_file_system", synced)
+    blobs = {digest(blob): blob for blob in (*LAYERS, CONFIG)}
+    layers = tuple(map(digest, LAYERS))
+    for names in (("docker.io/library/a:1",), ("docker.io/library/a:2",)):
+        files = {name: tmp_path / name for name in blobs}
+        for name, blob in blobs.items():
+            files[name].write_bytes(blob)
+        inodes = {path.stat().st_ino for path in files.values()}
+        steps.clear()
+        store.add_fetched(Fetched(digest(CONFIG), layers, b"{}", names, (), files))
+        assert inodes <= set(steps[: steps.index("index")])
+    assert "file system" not in steps
+    store.remove("a:1")
+    store.prune()
+    assert steps.count("index") == 3
+    assert "file system" not in steps

@@ -43,6 +43,14 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     checks.apparmor_profile("theirs")
 
 
+def test_an_empty_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a namespace of AppArmor's shows it: then too it is the kernel that refuses."""
+    path = tmp_path / "profiles"
+    path.write_text("")
+    monkeypatch.setattr(apparmor, "_LOADED", path)
+    checks.apparmor_profile("theirs")
+
+
 def listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "profiles"
     path.write_text("mine (enforce)\ntwo words (complain)\n")

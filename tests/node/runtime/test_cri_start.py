@@ -12,16 +12,17 @@ from sampan.kit.tasks import Tasks
 from sampan.node.images.model import Image
 from sampan.node.rpc.service import RpcError
 from sampan.node.runtime import host, pod_limits
+from sampan.node.runtime.cri import runtime as cri_runtime
 from sampan.node.runtime.cri.link import Facts
 from sampan.node.runtime.cri.runtime import CriRuntime, Settings
 from sampan.node.runtime.protocol import ContainerConfig
 
 
 class Link:
-    """A runtime that takes its time over one method, and then does or refuses it."""
+    """A runtime that takes its time over one method, and then does it or fails."""
 
-    def __init__(self, slow: str, *, refuses: bool = False) -> None:
-        self.slow, self.refuses = slow, refuses
+    def __init__(self, slow: str, failure: Exception | None = None) -> None:
+        self.slow, self.failure = slow, failure
         self.asked: list[str] = []
         self.reached, self.go_on = asyncio.Event(), asyncio.Event()
 
@@ -29,8 +30,8 @@ class Link:
         if method == self.slow:
             self.reached.set()
             await self.go_on.wait()
-            if self.refuses:
-                raise RpcError("Unknown", "it could not be made")
+            if self.failure is not None:
+                raise self.failure
         self.asked.append(method)
         return {"RunPodSandbox": {"pod_sandbox_id": "s"}, "CreateContainer": {"container_id": "c"}}.get(method, {})
 
@@ -42,11 +43,10 @@ async def tasks() -> AsyncIterator[Tasks]:
     await made.close()
 
 
-async def given_up(link: Link, tasks: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch) -> CriRuntime:
-    """A runtime whose start was cancelled in the middle of that, and has ended."""
+async def nothing(*arguments: Any) -> None: ...
 
-    async def nothing(*arguments: Any) -> None: ...
 
+def opened(link: Link, tasks: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch) -> CriRuntime:
     settings = Settings("/nowhere.sock", str(folder / "node"), str(folder / "images"), folder / "run")
     made = CriRuntime(settings, link, SystemClock(), tasks)  # type: ignore[arg-type]
     monkeypatch.setattr(made, "_host", host.inspect())
@@ -54,11 +54,20 @@ async def given_up(link: Link, tasks: Tasks, folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(made._handover, "ensure", nothing)
     monkeypatch.setattr(made._handover, "ensure_sandbox_image", nothing)
     monkeypatch.setattr(pod_limits, "apply", lambda *arguments: None)
-    config = ContainerConfig(
+    return made
+
+
+def container(folder: Path) -> ContainerConfig:
+    return ContainerConfig(
         "uid-1", "default", "web", "main", Image("sha256:0", layer_dirs=(str(folder),)), command=("true",),
         cgroup_parent="below/pod", log_path=str(folder / "logs/0.log"),
     )  # fmt: skip
-    starting = asyncio.ensure_future(made.start(config))
+
+
+async def given_up(link: Link, tasks: Tasks, folder: Path, monkeypatch: pytest.MonkeyPatch) -> CriRuntime:
+    """A runtime whose start was cancelled in the middle of that, and has ended."""
+    made = opened(link, tasks, folder, monkeypatch)
+    starting = asyncio.ensure_future(made.start(container(folder)))
     await link.reached.wait()
     starting.cancel()
     await asyncio.sleep(0)
@@ -80,11 +89,49 @@ async def test_what_was_asked_for_is_taken_away(
     assert made.pods() == {"uid-1"}
 
 
+@pytest.mark.parametrize("failure", [RpcError("Unknown", "it could not be made"), OSError(28, "No space left")])
 async def test_what_fails_meanwhile_needs_nothing(
-    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failure: Exception, tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is told: nobody waits any more."""
-    link = Link("RunPodSandbox", refuses=True)
+    """Nobody is told: nobody waits any more. The start is given up all the same."""
+    link = Link("RunPodSandbox", failure)
     made = await given_up(link, tasks, tmp_path, monkeypatch)
     assert link.asked == []
     assert made.pods() == set()
+
+
+async def test_what_never_comes_about_is_broken_off(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while that has an end."""
+    monkeypatch.setattr(cri_runtime, "CALL_SECONDS", 0.01)
+    link = Link("CreateContainer")
+    starting = asyncio.ensure_future(opened(link, tasks, tmp_path, monkeypatch).start(container(tmp_path)))
+    await link.reached.wait()
+    starting.cancel()
+    await asyncio.wait([starting], timeout=60)
+    assert starting.cancelled()
+    assert link.asked == ["RunPodSandbox"]
+
+
+@pytest.mark.parametrize("step", ["ensure", "ensure_sandbox_image"])
+async def test_handing_over_an_image_is_broken_off_at_once(
+    step: str, tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a container could not be made because its image was removed: nothing has come about yet."""
+    reached, link = asyncio.Event(), Link("CreateContainer", RpcError("NotFound", "image not found"))
+    made = opened(link, tasks, tmp_path, monkeypatch)
+
+    async def slow(*arguments: Any) -> None:
+        if step != "ensure" or link.reached.is_set():
+            reached.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(made._handover, step, slow)
+    link.go_on.set()
+    starting = asyncio.ensure_future(made.start(container(tmp_path)))
+    await reached.wait()
+    starting.cancel()
+    await asyncio.wait([starting], timeout=60)
+    assert starting.cancelled()
+    assert len(asyncio.all_tasks()) == 1

@@ -131,7 +131,7 @@ class Records:
         """It is no longer here: its folders go, as far as they are empty."""
         _remove(Path(device.staging))
         folder = self._folder(device.key)
-        (folder / DATA).unlink(missing_ok=True)
+        files.remove(folder / DATA)
         _remove(folder)
 
     def drop_place(self, place: Place) -> None:
@@ -141,7 +141,7 @@ class Records:
         if place.is_block:
             _remove(target.parent)
         folder = self._pods / place.pod_uid / _OF_POD / place.name
-        (folder / DATA).unlink(missing_ok=True)
+        files.remove(folder / DATA)
         _remove(folder)
 
     def _folder(self, key: tuple[str, str]) -> Path:

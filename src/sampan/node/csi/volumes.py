@@ -124,7 +124,7 @@ class CsiVolumes:
             self._records.make_room(device)
             request = order.stage_request(driver.see(device.staging), abilities)
             await self._try(driver.call("NodeStageVolume", request), what, order)
-            device = self._records.save_device(dataclasses.replace(device, staged=self._boot))
+            device = await asyncio.to_thread(self._records.save_device, dataclasses.replace(device, staged=self._boot))
         if place.published != self._boot or order.is_republished:
             place = await self._publish(driver, order, staging, place)
         if EXPAND in abilities and order.is_to_grow():
@@ -143,7 +143,7 @@ class CsiVolumes:
             assert order.group is not None
             give = self._give(Path(place.target), order.group, everything=not order.group_on_mismatch)
             await self._try(give, what, order)
-        return self._records.save_place(dataclasses.replace(place, published=self._boot))
+        return await asyncio.to_thread(self._records.save_place, dataclasses.replace(place, published=self._boot))
 
     async def _give(self, target: Path, group: int, *, everything: bool) -> None:
         await asyncio.to_thread(ownership.give, target, group, everything=everything)

@@ -16,7 +16,7 @@ import hashlib
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -86,6 +86,16 @@ class Content:
         files.put_in_place(Path(name), self.blob_path(found))
         return found, total
 
+    def take_blobs(self, found: Mapping[str, Path]) -> None:
+        """Moves files, of the same file system, in as blobs. What has been moved already is passed over."""
+        for digest, path in found.items():
+            if path.exists():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(path, self.blob_path(digest))
+        if found:
+            files.sync_folder(self.root / "blobs" / "sha256")
+
     def read_document(self, digest: str) -> dict[str, Any]:
         """A stored JSON blob."""
         return document(self.blob_path(digest).read_bytes())
@@ -128,8 +138,7 @@ class Content:
         return self._index[1]
 
     def write_index(self, index: dict[str, Any]) -> None:
-        """Replaces the index; the lock is held. What it names is on the disk before."""
-        _sync_file_system(self.root)
+        """Replaces the index; the lock is held. What it names is on the disk since it was added."""
         write_whole(self.root / "index.json", orjson.dumps(index))
 
 

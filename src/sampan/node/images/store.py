@@ -134,9 +134,7 @@ class ImageStore:
         if len(fetched.layers) > _MAX_LAYERS:
             raise ImageError(f"the image has more than {_MAX_LAYERS} layers")
         with self._content.locked():
-            for digest, path in fetched.files.items():
-                if path.exists():
-                    os.replace(path, self._content.blob_path(digest))
+            self._content.take_blobs(fetched.files)
             for digest in (fetched.config, *fetched.layers):
                 if not self.has_blob(digest):  # somebody removed what was here when the pull began
                     raise ImageError(f"blob {digest} is gone; pull the image again")

@@ -55,12 +55,15 @@ def is_enabled() -> bool:
 
 
 def is_loaded(name: str) -> bool:
-    """Whether the kernel has this profile. Where its list can't be read, the runtime will find out."""
+    """Whether the kernel has this profile. Where its list can't be read, or is kept from us, the runtime will find out.
+
+    In a namespace of AppArmor's, as in some containers, it is empty.
+    """
     try:
         lines = _LOADED.read_text().splitlines()
     except OSError:
         return True
-    return name in {line.rpartition(" (")[0] for line in lines}
+    return not lines or name in {line.rpartition(" (")[0] for line in lines}
 
 
 def load() -> str:

@@ -110,16 +110,16 @@ class CriImages:
             return ""  # somebody else has pulled it
         try:
             credentials = await self.credentials.of(pod, ref, secrets)
-            self.credentials.begin(ref)
+            await self.credentials.begin(ref)
         except ImageError as error:
             return str(error)
         why, login = await self._fetch(ref, [credential.login for credential in credentials])
         image = self._of_runtime(ref) if not why else None
         if image is None:
-            self.credentials.failed(ref)
+            await self.credentials.failed(ref)
         else:
-            self.credentials.used(ref, image.id, login, credentials)
-            self.credentials.pulled(ref, image.id)
+            await self.credentials.used(ref, image.id, login, credentials)
+            await self.credentials.pulled(ref, image.id)
         return why
 
     def is_loaded(self, ref: str) -> bool:

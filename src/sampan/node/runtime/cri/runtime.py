@@ -27,7 +27,7 @@ from sampan.node.runtime.cri import cni, requests, sessions
 from sampan.node.runtime.cri.cgroup_roots import CgroupRoots
 from sampan.node.runtime.cri.handover import Handover
 from sampan.node.runtime.cri.images import CriImages
-from sampan.node.runtime.cri.link import Facts, Link
+from sampan.node.runtime.cri.link import CALL_SECONDS, Facts, Link
 from sampan.node.runtime.cri.sandboxes import Sandboxes
 from sampan.node.runtime.cri.watch import Watched, Watcher
 from sampan.node.runtime.protocol import (
@@ -179,12 +179,9 @@ class CriRuntime:
                 os.makedirs(os.path.dirname(config.log_path), exist_ok=True)
             except OSError as error:
                 raise RuntimeFailure("CreateContainerError", f"failed to create container: {error}") from error
-            creating = asyncio.ensure_future(self._created(config, wanted))
-            try:
-                return await self._started(*await asyncio.shield(creating))
-            except asyncio.CancelledError:
-                await asyncio.shield(self._give_up(creating))
-                raise
+            if config.pod_uid not in self._sandboxes.pods():
+                await self._handover.ensure_sandbox_image(self._facts.sandbox_image)
+            return await self._made(config, wanted)
 
     async def kill(self, container_id: str, signal: str) -> None:
         """Signals the first process."""
@@ -353,21 +350,27 @@ class CriRuntime:
                 )
             await self._clock.sleep(0.05)
 
-    async def _created(self, config: ContainerConfig, wanted: requests.Tree) -> tuple[str, str]:
-        """The container's id and its sandbox's, made anew once if it has died. Raises RuntimeFailure."""
-        self._cgroups.remember(config.cgroup_parent)
-        if config.pod_uid not in self._sandboxes.pods():
-            await self._handover.ensure_sandbox_image(self._facts.sandbox_image if self._facts else "")
+    async def _made(self, config: ContainerConfig, wanted: requests.Tree) -> ContainerState:
+        """Runs it, made anew once if what it needs has died. Raises RuntimeFailure."""
         for is_last in (False, True):
-            sandbox_id = await self._sandboxes.get(config)
-            place = {**requests.sandbox(config, self._settings.owner, 0), "hostname": config.hostname}
-            request = {"pod_sandbox_id": sandbox_id, "config": wanted, "sandbox_config": place}
+            creating = asyncio.ensure_future(self._created(config, wanted))
             try:
-                return (await self._link.call("CreateContainer", request))["container_id"], sandbox_id
+                return await self._started(*await asyncio.shield(creating))
             except RpcError as error:
                 if is_last or not await self._is_mended(config, error.message):
                     raise RuntimeFailure("CreateContainerError", error.message) from error
+            except asyncio.CancelledError:
+                await asyncio.shield(self._give_up(creating))
+                raise
         raise AssertionError("the last try returns or raises")
+
+    async def _created(self, config: ContainerConfig, wanted: requests.Tree) -> tuple[str, str]:
+        """The container's id and its sandbox's. Raises RpcError, and RuntimeFailure for the sandbox."""
+        self._cgroups.remember(config.cgroup_parent)
+        sandbox_id = await self._sandboxes.get(config)
+        place = {**requests.sandbox(config, self._settings.owner, 0), "hostname": config.hostname}
+        request = {"pod_sandbox_id": sandbox_id, "config": wanted, "sandbox_config": place}
+        return (await self._link.call("CreateContainer", request))["container_id"], sandbox_id
 
     async def _is_mended(self, config: ContainerConfig, why: str) -> bool:
         """Whether another try may do better: sandbox dead, image removed, or a dead agent's call that came late."""
@@ -400,10 +403,19 @@ class CriRuntime:
         return watched.state
 
     async def _give_up(self, creating: asyncio.Future[tuple[str, str]]) -> None:
-        """Lets it come about first: broken off, the runtime would clear up at a time that nobody is told."""
-        with contextlib.suppress(RuntimeFailure):
-            container_id, _ = await creating
-            await self._discard(container_id)
+        """Lets it come about first: broken off, the runtime would clear up at a time that nobody is told.
+
+        What hangs is broken off all the same, after as long as any call may take.
+        """
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                container_id, _ = await creating
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._discard(container_id)
+        except (RuntimeFailure, RpcError):
+            pass  # it was not made, or is removed with its pod
+        except Exception as error:  # noqa: BLE001 (whoever gave it up goes on with that)
+            log.warning("a start was given up, and what it had made may be left: %r", error)
 
     async def _discard(self, container_id: str) -> None:
         """Removes it, whatever its state; waits for one that an earlier agent was just starting or removing."""
