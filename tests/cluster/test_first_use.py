@@ -9,11 +9,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from sampan.cluster import agent_process, control_plane, control_plane_process, first_use, loading, processes
+from sampan.cluster import (
+    agent_process,
+    control_plane,
+    control_plane_process,
+    first_use,
+    loading,
+    log_format,
+    processes,
+)
 
 Write = Callable[[str, str], ModuleType]
 
@@ -127,16 +135,29 @@ def test_the_rest_is_executed_when_the_start_is_over(written: Write, tmp_path: P
 
 
 def test_processes_load_the_rest_when_they_have_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The control plane's, and an agent's that shares nothing with others."""
+    """An agent's that shares nothing with others; the control plane's, but not before it is where it is to be."""
     loaded = threading.Semaphore(0)
     monkeypatch.setattr(first_use, "REST_SECONDS", 0.0)
     monkeypatch.setattr(first_use, "rest", lambda pause: loaded.release())
     monkeypatch.setattr(first_use, "modules", lambda: None)
     monkeypatch.setattr(loading, "fast", contextlib.nullcontext)
     monkeypatch.setattr(processes, "heed_signals", lambda: None)
-    monkeypatch.setattr(control_plane, "main", lambda: None)
+    threads = []
+    monkeypatch.setattr(sys, "argv", ["sampan", "directory"])
+    monkeypatch.setattr(control_plane, "load", lambda _: SimpleNamespace(rootless=True, log_format="text"))
+    monkeypatch.setattr(control_plane, "_enter_sandbox", lambda _: threads.append(threading.active_count()))
+    for name in ("_run", "ControlPlane"):
+        monkeypatch.setattr(control_plane, name, lambda *_: None)
+    for module, name in (
+        (control_plane.gc, "freeze"),
+        (control_plane.descriptors, "take_all"),
+        (log_format, "configure"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    before = threading.active_count()
     control_plane_process.main()
     assert loaded.acquire(timeout=60)
+    assert threads == [before]
     for name, answer in (("_load", None), ("_run", 0), ("_is_new_process", False)):
         monkeypatch.setattr(agent_process, name, lambda *_, answer=answer, **__: answer)
     assert agent_process.main(["--config", "a"]) == 0

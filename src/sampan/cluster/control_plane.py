@@ -24,6 +24,7 @@ from pathlib import Path
 from sampan.cluster import (
     candidate,
     descriptors,
+    first_use,
     key_files,
     key_renewal,
     kubeconfig,
@@ -283,6 +284,7 @@ def main() -> None:
     log_format.configure(settings.log_format)
     descriptors.take_all()
     bound = _enter_sandbox(settings) if settings.rootless else None
+    first_use.rest_soon()  # not before: a process with several threads can't enter a user namespace
     try:
         with contextlib.suppress(KeyboardInterrupt):
             _run(ControlPlane(settings, notifier, bound))

@@ -14,7 +14,6 @@ def main() -> None:
         from sampan.cluster import control_plane
 
         main = control_plane.main  # which loads it
-    first_use.rest_soon()
     main()
 
 
