@@ -35,7 +35,7 @@ WRITERS = {
     "a plugin's checkpoint": 'checkpoint.save(folder / "state", {"a": "new" * 900})',
     "a volume's record": 'csi._write(folder / "vol_data.json", csi.Device("a", "new" * 900, "pv"))',
     "a pull's record": 'pull_records._write(folder / "sha256-1", {"a": "new" * 900})',
-    "the index of images": 'content.write_whole(folder / "index.json", b"new" * 900)',
+    "the index of images": 'content.Content(folder).write_index({"images": "new" * 900})',
     "a private key": 'certificates.write_private(folder / "sa.key", b"new" * 900)',
 }
 IMPORTS = """

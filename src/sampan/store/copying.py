@@ -15,6 +15,7 @@ from pathlib import Path
 
 import apsw
 
+from sampan.kit import files
 from sampan.store import checksums, mark
 from sampan.store.protocol import StoreError
 from sampan.store.shifted import BASE
@@ -37,8 +38,7 @@ def save(path: Path, target: Path) -> int:
         try:
             db.execute("VACUUM INTO ?", (str(made),))
             _sync(made)
-            os.replace(made, target)
-            _sync(target.parent)
+            files.put_in_place(made, target)
         finally:
             made.unlink(missing_ok=True)
         return revision(target)
@@ -94,8 +94,7 @@ class Prepared:
     def swap(self) -> None:
         """Makes it the database, in a step that happens or does not. What was there is kept as PATH.replaced."""
         _keep_old(self.path)
-        os.replace(self.fresh, self.path)
-        _sync(self.path.parent)
+        files.put_in_place(self.fresh, self.path)
         mark.write(self.path, self.inner)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import apsw
 
+from sampan.kit import files
 from sampan.store import checksums
 from sampan.store.mark import Mark
 from sampan.store.protocol import Record, StoreError
@@ -126,11 +127,7 @@ class SqliteFile:
         if self.path.exists():
             return
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        files.sync_folder(self.path.parent)
 
     def _migrate(self, db: apsw.Connection) -> None:
         version, newest = db.pragma("user_version"), CHECKED if checksums.are_possible() else PLAIN

@@ -122,7 +122,7 @@ class Content:
         rooted.remove_tree(str(target))
         work.rename(target)
         _sync_file_system(target)
-        write_whole(note, str(size).encode())  # who finds it takes the layer for whole
+        files.write_whole(note, str(size).encode())  # who finds it takes the layer for whole
         return size
 
     def index(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Content:
 
     def write_index(self, index: dict[str, Any]) -> None:
         """Replaces the index; the lock is held. What it names is on the disk since it was added."""
-        write_whole(self.root / "index.json", orjson.dumps(index))
+        files.write_whole(self.root / "index.json", orjson.dumps(index))
 
 
 def document(data: bytes) -> dict[str, Any]:
@@ -158,16 +158,6 @@ def document(data: bytes) -> dict[str, Any]:
 def digest_of(data: bytes) -> str:
     """`sha256:<hex>` of the bytes."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file so that a crash leaves the old or the new content."""
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    with os.fdopen(fd, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(fd)
-    files.put_in_place(Path(name), path)
 
 
 def decompressed(raw: BinaryIO) -> tar.Readable:
