@@ -125,7 +125,7 @@ def traces() -> dict[str, set[str]]:
     cgroups = {  # os.walk passes over what goes away meanwhile
         os.path.join(root, name) for root, names, _ in os.walk("/sys/fs/cgroup") for name in names if "sampan" in name
     }
-    sysctl = {Path("/proc/sys/net/ipv4/ip_forward").read_text()}
+    old, claims = sysctls()
     return {
         "links": links,
         "mounts": mounts,
@@ -133,9 +133,25 @@ def traces() -> dict[str, set[str]]:
         "cgroups": cgroups,
         "tables": lines("nft", "list", "tables"),
         "routes": lines("ip", "route", "show", "table", "all"),
-        "forwarding": sysctl,
+        "forwarding": {old.get("net.ipv4.ip_forward") or Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()},
+        "claims": claims,
         "run": {str(p) for p in Path("/run").glob("sampan*")},
     }
+
+
+def sysctls() -> tuple[dict[str, str], set[str]]:
+    """Of the host's settings that nodes have changed: the values from before, and who needs them changed.
+
+    A run that is broken off with all its processes leaves its claims. The next cluster of that name takes them over, and
+    in the end puts back what was there before both.
+    """
+    old, claims = {}, set()
+    for file in Path("/run/sampan").glob("sysctl-*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            found = json.loads(file.read_bytes())
+            old[found["name"]] = found["old"]
+            claims |= {f"{found['name']} for {owner}" for owner in found["owners"]}
+    return old, claims
 
 
 def last_words(directory: Path) -> str:

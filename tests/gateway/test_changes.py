@@ -16,6 +16,7 @@ from sampan.kinds.kind import Kind
 from sampan.kit.clock import SystemClock
 from tests.gateway import world
 from tests.gateway.world import World, gateway, listener, path, route, slice_of, to
+from tests.ports import gateway_port
 
 
 async def test_changes_lose_no_request(made: World) -> None:
@@ -79,7 +80,7 @@ async def test_what_envoy_refuses_stops_nothing_else(made: World, envoy_director
     good = [gateway(), route({"backendRefs": [to("a")]}), *backends]
     await made.publish(*good)
     with socket.socket() as taken:
-        made.ports[81] = world.proxy_port()
+        made.ports[81] = gateway_port()
         taken.bind(("127.0.0.1", made.ports[81]))
         taken.listen()
         both = [gateway(listener(port=81), name="second"), *good]

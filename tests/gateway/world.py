@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import os
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from sampan.kinds.kind import Object
 from sampan.kit.frozen import freeze
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
+from tests.ports import gateway_port
 
 SECONDS = 60.0
 PROXY = "127.0.0.1"
@@ -120,18 +119,6 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-_NEXT = itertools.count(os.getpid() * 37)
-
-
-def proxy_port() -> int:
-    """A free one of those that Gateways may have of Envoy."""
-    while True:
-        port = proxy.FIRST_PORT + next(_NEXT) % (proxy.LAST_PORT - proxy.FIRST_PORT)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((PROXY, port))
-            return port
-
-
 @dataclass
 class World:
     """`publish` gives Envoy what these objects mean, and returns when it has it."""
@@ -162,7 +149,7 @@ class World:
 
     def port(self, public: int) -> int:
         """Envoy's port for one of a Gateway."""
-        return self.ports.setdefault(public, proxy_port())
+        return self.ports.setdefault(public, gateway_port())
 
     async def backend(self, handler: Handler | None = None, name: str = "") -> tuple[str, int]:
         """A server; without a handler it answers with its name and what it was asked."""
