@@ -6,8 +6,9 @@
 
 Pods come and go with Deployments, namespaces with all they hold, Leases are renewed, Events and ConfigMaps are made and
 deleted, watchers read, and some never do. Each minute's Events are deleted, in the place of the hour after which they would
-expire. The first quarter of the time is not judged: windows of recent changes fill up first. A row is flat when the median of
-its last quarter is no more than a twentieth (or a little, for what is small) above that of its second.
+expire. The first quarter of the time is not judged: windows of recent changes, and of events told, fill up first, for up to 15
+minutes. A row is flat when the median of its last quarter is no more than a twentieth (or a little, for what is small) above
+that of its second. What it rose meanwhile is shown as so much in an hour. Ctrl-C ends it sooner, with the same table.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import contextlib
 import itertools
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -43,6 +45,8 @@ from sampan.meta.status import ApiError
 from sampan.web.message import Request
 
 NAMESPACE = "default"
+LINES = 24
+"""So often it tells how it goes."""
 FLAT = 0.05
 SLACK = {"PSS": 2.0, "files": 6.0, "threads": 2.0, "MiB": 2.0, "series": 10.0}
 
@@ -72,19 +76,23 @@ class Samples:
     def _add(self, name: str, value: float) -> None:
         self.rows.setdefault(name, []).append((time.monotonic() - self.began, value))
 
+    def progress(self) -> str:
+        """The latest of each process' memory, in a line."""
+        latest = {name: samples[-1] for name, samples in self.rows.items() if "PSS" in name}
+        when = max(when for when, _ in latest.values())
+        told = ", ".join(f"{name.removesuffix(' PSS MiB')} {value:.1f}" for name, (_, value) in latest.items())
+        return f"{when:5.0f} s  PSS in MiB: {told}"
+
     def report(self) -> bool:
         """Prints a table; whether all is flat."""
-        print(f"{'':<32}{'start':>9}{'middle':>9}{'end':>9}{'max':>9}{'2nd 1/4':>9}{'last 1/4':>9}  flat")
+        print(f"{'':<32}{'start':>9}{'middle':>9}{'end':>9}{'max':>9}{'2nd 1/4':>9}{'last 1/4':>9}{'in 1 h':>9}  flat")
         for name, samples in self.rows.items():
             second, last = quarters(samples)
             values = [value for _, value in samples]
             middle = next(value for when, value in samples if when >= samples[-1][0] / 2)
-            shown = (values[0], middle, values[-1], max(values), second, last)
-            print(
-                f"{name:<32}"
-                + "".join(f"{value:9.1f}" for value in shown)
-                + f"  {'yes' if is_flat(name, samples) else 'NO'}"
-            )
+            rise = (last - second) * 3600 / (samples[-1][0] / 2)
+            shown = "".join(f"{value:9.1f}" for value in (values[0], middle, values[-1], max(values), second, last))
+            print(f"{name:<32}{shown}{rise:+9.1f}  {'yes' if is_flat(name, samples) else 'NO'}")
         return all(is_flat(name, samples) for name, samples in self.rows.items())
 
 
@@ -224,17 +232,23 @@ def _size(path: Path) -> float:
 
 
 async def soak(cluster: Settings, options: argparse.Namespace) -> bool:
-    samples, began = Samples(), time.monotonic()
+    samples, began, told = Samples(), time.monotonic(), 0
     transport = HttpTransport(load(cluster.path("kubeconfig")))
     churn = Churn(Client(transport, "soak"), transport, options.rate)
     tasks = [asyncio.ensure_future(work) for work in churn.work()]
+    enough = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, enough.set)
     try:
-        while (passed := time.monotonic() - began) < options.seconds:
+        while (passed := time.monotonic() - began) < options.seconds and not enough.is_set():
             samples.take(cluster, await _series(transport))
+            if passed >= told * options.seconds / LINES:
+                print(samples.progress(), flush=True)
+                told += 1
             broken = [task for task in tasks if task.done()]
             for task in broken:
                 task.result()
-            await asyncio.sleep(min(options.every, options.seconds / 10))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(enough.wait(), min(options.every, options.seconds / 10))
     finally:
         for task in tasks:
             task.cancel()

@@ -1,11 +1,16 @@
-"""A Deployment of 1,000 replicas, and the scheduler's pace through the API onto nodes that only exist as objects."""
+"""A Deployment of 1,000 replicas, and the scheduler's pace through the API onto nodes that only exist as objects.
+
+Placing is judged by its ratio to what a bare server answers of small GETs, before and after it, on the same machine.
+"""
 
 import asyncio
+import statistics
 import time
 from collections.abc import AsyncIterator
 
 from benchmarks.table.client import CORE, MERGE, PODS, Client, administrator, connect, pod, spread
 from benchmarks.table.cluster import cluster
+from benchmarks.table.requests import sides
 from benchmarks.table.rows import Figure
 
 SILENT = ("--runtime", "simulated", "--no-node", "--node-monitor-grace-period", "10h")  # nobody speaks for the nodes
@@ -13,6 +18,7 @@ APPS = "/apis/apps/v1/namespaces/bench/deployments"
 REPLICAS = 1000
 LOOK_SECONDS = 0.1
 PATIENCE_SECONDS = 240
+FIRST = "first"
 
 
 async def measure(short: bool) -> AsyncIterator[Figure]:
@@ -22,11 +28,25 @@ async def measure(short: bool) -> AsyncIterator[Figure]:
             yield await deployment(client)
     for nodes in (1000, 5000):
         with cluster(*SILENT) as made:
-            async with connect(made.keys, made.address, made.processes()) as client:
-                await administrator(client)
-                await spread(client, nodes, 16, lambda n: make_node(client, f"n{n}"))  # noqa: B023 (used at once)
-                pods = 1000 if short else 3000
-                yield await schedule(f"schedule-{nodes}", client, PODS, pods)
+            async with sides(made) as (ours, other):
+                await spread(ours, nodes, 16, lambda n: make_node(ours, f"n{n}"))  # noqa: B023 (used at once)
+                await know_a_pod(ours, other)
+                before = await pace(other)
+                figure = await schedule(f"schedule-{nodes}", ours, PODS, 1000 if short else 3000)
+                figure.bare = statistics.mean((before, await pace(other)))
+                yield figure
+
+
+async def know_a_pod(ours: Client, other: Client) -> None:
+    """The bare server answers a pod as ours did."""
+    await ours.send("POST", PODS, pod(FIRST, schedulerName="none"))
+    await other.send("PUT", f"{PODS}/{FIRST}", await ours.send("GET", f"{PODS}/{FIRST}"))
+    await ours.send("DELETE", f"{PODS}/{FIRST}?gracePeriodSeconds=0")
+
+
+async def pace(other: Client) -> float:
+    """GETs a second of a bare server."""
+    return (await spread(other, 2000, 16, lambda n: other.send("GET", f"{PODS}/{FIRST}"))).per_second
 
 
 async def deployment(client: Client) -> Figure:

@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 from sampan.client.api import Client
-from sampan.client.cache import Cache
+from sampan.client.cache import GONE_SECONDS, Cache
 from sampan.kinds.core.pod import POD
 from sampan.kit.clock import SystemClock
+from sampan.kit.simloop import SimLoop, VirtualClock
 from sampan.kit.tasks import Tasks
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "control"))
@@ -56,6 +57,24 @@ async def test_an_end_is_known_only_from_a_watch() -> None:
     assert [uid for uid in ("uid-a", "uid-b", "uid-c") if cache.saw_go(uid)] == ["uid-a"]
     assert other.saw_go("uid-a")
     await tasks.close()
+
+
+def test_ends_are_known_for_minutes() -> None:
+    """What went long ago is forgotten when more goes."""
+    loop = SimLoop()
+    cache = Cache(Client(FakeApi(), "test"), POD, clock=VirtualClock(loop), tasks=Tasks("test"))
+    cache._note_end(a_pod("a", uid="uid-a"))
+    loop.advance(GONE_SECONDS)
+    cache._note_end(a_pod("b", uid="uid-b"))
+    assert cache.saw_go("uid-a")
+    loop.advance(1)
+    cache._note_end(a_pod("c", uid="uid-c"))
+    assert [uid for uid in ("uid-a", "uid-b", "uid-c") if cache.saw_go(uid)] == ["uid-b", "uid-c"]
+    loop.advance(GONE_SECONDS - 1)
+    cache._note_end(a_pod("b", uid="uid-b"))  # told again
+    loop.advance(2)
+    cache._note_end(a_pod("d", uid="uid-d"))
+    assert [uid for uid in ("uid-b", "uid-c", "uid-d") if cache.saw_go(uid)] == ["uid-b", "uid-d"]
 
 
 async def test_an_expired_version_is_listed_anew() -> None:

@@ -1,18 +1,20 @@
-"""A disk that fills up, and a clock that jumps: pods go on, what was acknowledged is there, and all goes on afterwards."""
+"""A disk that fills up, a clock that jumps, years that pass: pods go on, what was acknowledged is there, and all goes on."""
 
 import contextlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.clients import leaks, pods
+from tests.clients import later, leaks, pods
 from tests.clients.conftest import CLIENTS, NAME, TRUSTING, Cluster, busybox_image, needs_root
 
 pytestmark = [needs_root, pytest.mark.root]
@@ -32,6 +34,12 @@ class Machine:
         fresh = self.offset.with_suffix(".new")
         fresh.write_text(f"{offset}\n")
         fresh.rename(self.offset)
+
+    @property
+    def faked(self) -> list[str]:
+        """What `env` is told for a process that is to see that clock."""
+        words = [f"LD_PRELOAD={MADE_UP_CLOCK}", f"FAKETIME_TIMESTAMP_FILE={self.offset}"]
+        return [*words, "FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]
 
     def fill(self) -> None:
         """Nothing fits any more."""
@@ -59,10 +67,8 @@ def cluster(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A cluster whose processes have that disk, and see that clock; time that passes is the machine's own."""
     directory = tmp_path_factory.mktemp("cluster")
     made = Cluster(machine.disk / "data", directory / "kubeconfig", f"{NAME}-hard")
-    faked = {"LD_PRELOAD": str(MADE_UP_CLOCK), "FAKETIME_TIMESTAMP_FILE": str(machine.offset)}
-    faked |= {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     assert MADE_UP_CLOCK.exists() or not os.environ.get("CI")
-    words = [f"{key}={value}" for key, value in faked.items()] if MADE_UP_CLOCK.exists() else []
+    words = machine.faked if MADE_UP_CLOCK.exists() else []
     where = ("--name", made.name, "--data-dir", str(made.directory), "--kubeconfig", str(made.kubeconfig))
     try:
         made.run("env", *words, "sampan", "up", *where, "--yes", *TRUSTING)
@@ -109,7 +115,12 @@ def test_a_full_disk(cluster: Cluster, machine: Machine) -> None:
     cluster.kubectl("delete", "pod", "steady", "after")
 
 
-@pytest.mark.skipif(not MADE_UP_CLOCK.exists() and not os.environ.get("CI"), reason="needs libfaketime (scripts/test)")
+needs_clock = pytest.mark.skipif(
+    not MADE_UP_CLOCK.exists() and not os.environ.get("CI"), reason="needs libfaketime (scripts/test)"
+)
+
+
+@needs_clock
 def test_a_clock_that_jumps(cluster: Cluster, machine: Machine) -> None:
     """Two hours ahead and back again: the node stays Ready, no container is started anew, new pods run."""
     pods.create(cluster, pods.pod("steady", pods.container()))
@@ -122,9 +133,19 @@ def test_a_clock_that_jumps(cluster: Cluster, machine: Machine) -> None:
     cluster.until("the clock is back", lambda: not made_later(cluster, "back", begun))
     new_pod(cluster, "back-again")
     assert life(cluster, "steady") == before
-    cluster.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=1s")
+    wait_node(cluster)
     assert not cluster.get("nodes")["items"][0]["spec"].get("taints")
     cluster.kubectl("delete", "pod", "steady", "in-the-future", "back-again")
+
+
+def wait_node(cluster: Cluster) -> None:
+    """Kubectl's own limits are those of a clock that may just have been set."""
+
+    def is_ready() -> bool:
+        (node,) = cluster.get("nodes")["items"]
+        return "True" in [c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready"]
+
+    cluster.until("the node is Ready", is_ready)
 
 
 def new_pod(cluster: Cluster, name: str) -> None:
@@ -142,3 +163,38 @@ def made_later(cluster: Cluster, prefix: str, than: str) -> bool:
     output = cluster.kubectl("create", "configmap", prefix, "--dry-run=server", "-o", "json")
     found = str(json.loads(output)["metadata"]["creationTimestamp"])
     return datetime.fromisoformat(found) - datetime.fromisoformat(than) > timedelta(hours=1)
+
+
+@needs_clock
+def test_a_machine_that_slept_for_a_year(cluster: Cluster, machine: Machine) -> None:
+    """Every certificate has ended. The same kubeconfig leads to the API again, nodes, new pods, logs and pods' tokens go on.
+
+    So they do when the clock is set back, to before what was made meanwhile.
+    """
+    token = "while sleep 0.2; do md5sum < /var/run/secrets/kubernetes.io/serviceaccount/token; done"
+    pods.create(cluster, pods.pod("steady", pods.container(f"trap 'exit 0' TERM; {token}")))
+    pods.wait(cluster, pods.READY, "steady")
+    cluster.until("it has a token", lambda: cluster.kubectl("logs", "steady", "--tail=1"))
+    before, its_token = life(cluster, "steady"), cluster.kubectl("logs", "steady", "--tail=1")
+    machine.set_clock("+400d")
+
+    def ask(method: str, path: str, body: Any = None) -> str:
+        command = (sys.executable, later.__file__, str(cluster.kubeconfig), method, path)
+        done = cluster.run("env", *machine.faked, *command, stdin=json.dumps(body) if body else "", check=False)
+        return done.stdout
+
+    pods_path, made = "/api/v1/namespaces/default/pods", pods.pod("a-year-later", pods.container("echo made"))
+    cluster.until("the API answers", lambda: ask("GET", "/api/v1/nodes"))
+    ask("POST", pods_path, made)
+    cluster.until("a pod has run", lambda: ask("GET", f"{pods_path}/a-year-later/log") == "made\n")
+    cluster.until("a new token", lambda: ask("GET", f"{pods_path}/steady/log?tailLines=1") not in ("", its_token))
+    (node,) = json.loads(ask("GET", "/api/v1/nodes"))["items"]
+    assert "True" in [c["status"] for c in node["status"]["conditions"] if c["type"] == "Ready"]
+    assert not node["spec"].get("taints")
+    machine.set_clock("+0")
+    cluster.until("the API answers again", lambda: ask("GET", "/api/v1/nodes"))
+    new_pod(cluster, "back-in-the-present")
+    assert cluster.kubectl("logs", "a-year-later") == "made\n"
+    assert life(cluster, "steady") == before
+    wait_node(cluster)
+    cluster.kubectl("delete", "pod", "steady", "a-year-later", "back-in-the-present")

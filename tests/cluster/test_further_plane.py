@@ -19,6 +19,7 @@ from sampan.kinds.parts import csr
 
 ETCD = "etcd://127.0.0.1:1,127.0.0.1:2"
 NOW = 1_767_225_600.0
+YEAR = 365 * 24 * 3600
 
 
 def made(directory: Path, count: int = 2, **fields: object) -> Settings:
@@ -50,6 +51,19 @@ def test_what_both_have(tmp_path: Path) -> None:
     assert second.path("server.yaml").read_text() == "x"
 
 
+def test_an_authority_that_was_prolonged(tmp_path: Path) -> None:
+    """Its other certificate is for the same key: it is the same cluster's."""
+    first = made(tmp_path / "a")
+    second = further_plane.of(first.directory, "second", tmp_path / "b")
+    further_plane.take_over(first.directory, second)
+    pki.ensure(second, NOW)
+    pki.ensure(first, NOW + 9 * YEAR)
+    further_plane.take_over(first.directory, second)
+    moved = dataclasses.replace(first, listen="198.51.100.8", nodes=1, node_ip="198.51.100.8")
+    moved.save()
+    assert further_plane.again(second, first.directory).api_at == "198.51.100.8"
+
+
 def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No cluster there, one with a store of its own, one without keys yet, other keys here, nodes."""
     with pytest.raises(FurtherPlaneError, match="holds no cluster"):
@@ -60,6 +74,11 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     pki.ensure(other, NOW)
     with pytest.raises(FurtherPlaneError, match="is another key than"):
         further_plane.take_over(first.directory, other)
+    second = further_plane.of(first.directory, "c", tmp_path / "e")
+    further_plane.take_over(first.directory, second)
+    second.path("pki", "ca.crt").write_text("damaged")
+    with pytest.raises(FurtherPlaneError, match=r"ca\.crt is another key than"):
+        further_plane.take_over(first.directory, second)
     first.path("pki", "sa.key").unlink()
     with pytest.raises(FurtherPlaneError, match=r"lacks sa\.key"):
         further_plane.of(first.directory, "b", tmp_path / "b")

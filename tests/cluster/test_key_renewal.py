@@ -15,7 +15,7 @@ import yaml
 
 from sampan.cluster import key_files, key_renewal, kubeconfig, outward, pki
 from sampan.cluster.settings import Settings
-from sampan.kit.clock import SystemClock
+from sampan.kit.clock import NOTICE_SECONDS, SystemClock
 from sampan.server.outbound import Target
 from sampan.server.outbound_http import HttpOutbound
 from sampan.web.certificates import lifetime
@@ -43,6 +43,18 @@ class Clock:
         self.time += seconds
 
 
+class Waits:
+    """Nobody looks whether the clock jumps; see tests/kit/test_kit.py."""
+
+    def __init__(self, clock: Any) -> None:
+        self.wait = clock.sleep
+
+
+@pytest.fixture
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_renewal, "Jumps", Waits)
+
+
 class Tls:
     """Notes what it is told to use; refuses at first."""
 
@@ -54,6 +66,7 @@ class Tls:
         self.used.append(Path(certificate).read_bytes())
 
 
+@pytest.mark.usefixtures("undisturbed")
 async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tried again soon; what was made before it was full is in use then too, and nothing is made twice."""
     cluster, clock, tls = Settings("tide", tmp_path), Clock(), Tls()
@@ -87,6 +100,7 @@ class Refusing(Tls):
         super().load_cert_chain(certificate, key)
 
 
+@pytest.mark.usefixtures("undisturbed")
 async def test_a_place_that_fails_hinders_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """All others have the new certificate at once and only once; what fails is told once, tried again, and then has it."""
     clock = Clock()
@@ -138,6 +152,7 @@ def end(file: Path) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undisturbed")
 async def test_years_pass(tmp_path: Path) -> None:
     """In a control plane that runs for three years no certificate that it shows has less than three weeks left."""
     cluster = Settings("tide", tmp_path / "tide", kubeconfig=str(tmp_path / "config"), nodes=0)
@@ -165,6 +180,69 @@ async def test_years_pass(tmp_path: Path) -> None:
     assert len(admins) == 4 and all(len(tls.used) == 3 for (tls,) in users.values())
 
 
+@pytest.mark.usefixtures("undisturbed")
+async def test_another_process_was_first(tmp_path: Path) -> None:
+    """What `sampan up` has made anew, or another server with the same keys, is shown all the same, and in kubeconfigs."""
+    cluster, clock = Settings("tide", tmp_path / "tide", kubeconfig=str(tmp_path / "config")), Clock()
+    clock.time = NOW
+    keys, mine = pki.ensure(cluster, NOW), Path(cluster.kubeconfig)
+    kubeconfig.write(cluster.path("kubeconfig"), kubeconfig.build(cluster))
+    kubeconfig.merge(mine, kubeconfig.build(cluster), switch=True)
+    users = {name: (Tls(),) for name in (key_files.SERVER, key_files.KUBELET_CLIENT, key_files.FRONT_PROXY)}
+
+    async def sleep(seconds: float, sleep: Callable[..., Any] = clock.sleep) -> None:
+        await sleep(seconds)
+        if len(clock.slept) == 2:
+            clock.time += 400 * DAY
+            pki.ensure(cluster, clock.time)
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await key_renewal.run(cluster, clock, users)  # type: ignore[arg-type]
+    for name, (tls,) in users.items():
+        assert tls.used == [(keys / f"{name}.crt").read_bytes()]
+    for file in (mine, cluster.path("kubeconfig")):
+        assert yaml.safe_load(file.read_text())["users"] == kubeconfig.build(cluster)["users"]
+
+
+class Sleepy:
+    """A machine that sleeps when it is told to; waits take no time."""
+
+    def __init__(self) -> None:
+        self.awake_seconds, self.asleep_seconds = 0.0, 0.0
+
+    def now(self) -> float:
+        return NOW + self.awake_seconds + self.asleep_seconds
+
+    def monotonic(self) -> float:
+        return self.awake_seconds
+
+    async def pulse(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+        self.awake_seconds += seconds
+
+
+async def test_the_machine_has_slept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noticed within seconds, also when it does so while certificates are looked at."""
+    cluster, clock = Settings("tide", tmp_path), Sleepy()
+    pki.ensure(cluster, NOW)
+    looks: list[float] = []
+
+    def renew(settings: Settings, now: float) -> list[str]:
+        looks.append(clock.awake_seconds)
+        if len(looks) == 4:
+            raise asyncio.CancelledError
+        if len(looks) == 2:
+            clock.asleep_seconds += 400 * DAY
+        return []
+
+    monkeypatch.setattr(pki, "renew", renew)
+    with pytest.raises(asyncio.CancelledError):
+        await key_renewal.run(cluster, clock, {})  # type: ignore[arg-type]
+    look = key_renewal.LOOK_SECONDS
+    assert looks == [look, 2 * look, 2 * look + NOTICE_SECONDS, 3 * look + NOTICE_SECONDS]
+
+
 def test_the_kubeconfig_of_a_user(tmp_path: Path) -> None:
     """Only this cluster's entry gets the certificate: what else is there, and another cluster of that name, stays."""
     cluster = Settings("tide", tmp_path / "a", kubeconfig=str(tmp_path / "config"))
@@ -188,6 +266,7 @@ def test_the_kubeconfig_of_a_user(tmp_path: Path) -> None:
     assert yaml.safe_load(path.read_text()) == {**config, "users": [*fresh["users"], config["users"][1]]}
 
 
+@pytest.mark.usefixtures("undisturbed")
 async def test_the_last_year_of_an_authority_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Once when the control plane starts in it."""
     cluster = Settings("tide", tmp_path)
@@ -204,6 +283,7 @@ def stop(now: float) -> None:
     raise asyncio.CancelledError
 
 
+@pytest.mark.usefixtures("undisturbed")
 async def test_in_use(tmp_path: Path) -> None:
     """A server and its calls to others show the new ones to whoever connects from then on; connections go on."""
     now = SystemClock().now()

@@ -1,6 +1,7 @@
 """Envoy's process and the whole service: started again when it is killed, taken over by the next control plane."""
 
 import asyncio
+import errno
 import os
 import signal
 import tempfile
@@ -147,3 +148,48 @@ async def test_metrics_are_served_where_they_are_announced(envoy_directory: Path
             assert 'service_requests_total{namespace="default",service="shown",code="2xx"} 1' in await answer.text()
     finally:
         await metrics.stop()
+
+
+async def test_no_room_for_one_more_process(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again until there is."""
+    asked = 0
+
+    async def refuse(*command: str, **options: Any) -> None:
+        nonlocal asked
+        asked += 1
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    monkeypatch.setattr(envoy_process, "FIRST_RETRY_SECONDS", 0.01)
+    tasks = Tasks("test")
+    tasks.spawn(Envoy(directory, SystemClock()).run("envoy"), "envoy")
+    await world.until(lambda: asked > 2)
+    await tasks.close()
+    await tasks.wait()
+
+
+async def test_one_whose_pid_can_not_be_noted(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would find it again: it is ended before another is started."""
+    program = directory / "program"
+    program.write_text("#!/bin/sh\necho $$ >>pids\nexec sleep 1000\n")
+    program.chmod(0o755)
+    (directory / "envoy.pid").mkdir()
+    children = []
+    create = asyncio.create_subprocess_exec
+
+    async def note(*command: Any, **options: Any) -> Any:
+        assert all(child.returncode is not None for child in children)
+        children.append(await create(*command, **options))
+        return children[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", note)
+    monkeypatch.setattr(envoy_process, "FIRST_RETRY_SECONDS", 0.01)
+    tasks, envoy = Tasks("test"), Envoy(directory, SystemClock())
+    tasks.spawn(envoy.run(str(program)), "envoy")
+    await world.until(lambda: len(children) > 2)
+    (directory / "envoy.pid").rmdir()
+    await world.until(lambda: envoy.pid)
+    assert [child.returncode for child in children[:-1]] == [-signal.SIGKILL] * (len(children) - 1)
+    await tasks.close()
+    await envoy.end()
+    await tasks.wait()

@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from sampan.kit import clock
-from sampan.kit.clock import BEAT_SECONDS, SystemClock
+from sampan.kit.clock import BEAT_SECONDS, JUMP_SECONDS, NOTICE_SECONDS, Jumps, SystemClock, wait_jump
 from sampan.kit.frozen import freeze, thaw
 from sampan.kit.ids import ALPHABET, SeededIds, SystemIds
 from sampan.kit.once import once
-from sampan.kit.simloop import SimLoop
+from sampan.kit.simloop import SimLoop, VirtualClock
 from sampan.kit.tasks import Tasks
 
 
@@ -172,3 +172,28 @@ async def test_a_late_beat_tells_of_a_pause(monkeypatch: pytest.MonkeyPatch) -> 
     time.sleep(0.1)  # noqa: ASYNC251 (as a process does that is stopped)
     await barked.wait()
     assert own.awake() - began < own.monotonic() - asleep - 0.09
+
+
+def test_a_jump_of_the_wall_clock_is_noticed() -> None:
+    """Soon, forward as backward; a small one is none, and without any it waits for as long as it was told to."""
+    loop = SimLoop()
+    own = VirtualClock(loop)
+    for seconds in (JUMP_SECONDS - 1, -JUMP_SECONDS + 1, 13 * 30 * 86400.0, -7200.0):
+        waiting = loop.create_task(wait_jump(own, 600.0))
+        begun = loop.time()
+        loop.call_later(100.0, own.jump, seconds)
+        is_jump = abs(seconds) > JUMP_SECONDS
+        assert loop.run_until_complete(waiting) is is_jump
+        took = loop.time() - begun
+        assert 100.0 <= took <= 100.0 + NOTICE_SECONDS if is_jump else took == 600.0
+
+
+def test_a_jump_between_two_waits_is_noticed() -> None:
+    """Once, by the next one."""
+    loop = SimLoop()
+    own = VirtualClock(loop)
+    jumps = Jumps(own)
+    assert not loop.run_until_complete(jumps.wait(600.0))
+    own.jump(400 * 86400.0)
+    assert loop.run_until_complete(jumps.wait(600.0)) and loop.time() <= 600.0 + NOTICE_SECONDS
+    assert not loop.run_until_complete(jumps.wait(600.0))

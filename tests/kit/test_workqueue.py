@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sampan.kit.simloop import SimLoop, VirtualClock
-from sampan.kit.workqueue import QueueClosed, WorkQueue
+from sampan.kit.workqueue import FEW_STALE, QueueClosed, WorkQueue
 
 
 def run(scenario) -> None:
@@ -60,6 +60,20 @@ def test_the_earlier_of_two_delays_counts() -> None:
         queue.done("a")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(queue.get(), 60)
+
+    run(scenario)
+
+
+def test_delays_that_an_earlier_one_replaced_do_not_add_up() -> None:
+    """However often a key is to come a little sooner; it comes at the earliest."""
+
+    async def scenario(queue, clock) -> None:
+        queue.add_after("other", 900)
+        for number in range(500):
+            queue.add_after("often", 600 - number)
+        assert len(queue._later._delayed) <= 2 * 2 + FEW_STALE
+        assert [await queue.get(), clock.monotonic()] == ["often", 101.0]
+        assert [await queue.get(), clock.monotonic()] == ["other", 900.0]
 
     run(scenario)
 
@@ -171,5 +185,27 @@ def test_the_first_worker_is_hired_when_there_is_work() -> None:
         assert hired == ["first"]
         queue.hire(lambda: hired.append("second"))
         assert hired == ["first", "second"]
+
+    run(scenario)
+
+
+def test_what_is_due_later_is_due_now() -> None:
+    """In its order, once, and but for what rests; later ones come as ever."""
+
+    async def scenario(queue, clock) -> None:
+        for key, seconds in (("b", 7200), ("a", 3600), ("c", 9000)):
+            queue.add_after(key, seconds)
+        queue.hurry()
+        assert [await queue.get() for _ in range(3)] == ["a", "b", "c"]
+        assert clock.monotonic() == 0
+        queue.add_after("d", 5)
+        queue.done("a", rest=3)
+        queue.add("a")
+        queue.hurry()
+        assert [await queue.get(), await queue.get()] == ["d", "a"]
+        assert clock.monotonic() == 3
+        queue.add_after("e", 5)
+        assert await queue.get() == "e"
+        assert clock.monotonic() == 8
 
     run(scenario)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sampan.kit.texts import LONGEST
 from sampan.meta import conditions, hashing, intstr, names, quantity, selectors, timestamps, validation
 
 
@@ -157,3 +158,22 @@ def test_metadata_validation() -> None:
     assert [c.text for c in validation.changed_meta(new, old)] == [
         'metadata.uid: Invalid value: "2": field is immutable'
     ]
+
+
+def test_no_text_is_remembered_that_may_be_of_megabytes() -> None:
+    """Of names that were refused, too, so that nobody can fill the memory with them."""
+    remembered = (
+        names._QUALIFIED_NAMES,
+        selectors._BY_LABELS,
+        selectors._BY_FIELDS,
+        quantity._PARSED,
+        timestamps._READ,
+    )
+    long = "a" * 100_000
+    assert names.qualified_name(long)
+    assert names.dns1123_label(long)
+    assert selectors.parse_labels(f"app in ({',b' * 1000})").requirements
+    assert selectors.parse_fields(f"{long}=b").terms
+    assert quantity.validate("1" * 100_000)
+    assert not timestamps.is_valid(long)
+    assert max(len(text) for texts in remembered for text in texts) <= LONGEST

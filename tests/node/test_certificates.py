@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 import ssl
 import stat
 from pathlib import Path
@@ -18,7 +19,7 @@ from sampan.meta.status import bad_request
 from sampan.node import certificates
 from sampan.node.certificates import Files, NotIssued, Rotation
 from sampan.node.server import NodeServer
-from sampan.web.certificates import Order, Pair, Subject, issue, lifetime, new_authority, sign
+from sampan.web.certificates import Order, Pair, Subject, holds, issue, lifetime, new_authority, sign
 from sampan.web.listener import Address, Listener, server_context
 from sampan.web.message import Request, Response
 
@@ -27,6 +28,18 @@ DAY = 86400.0
 AUTHORITY = new_authority("ca", NOW)
 
 Object = dict[str, Any]
+
+
+class Waits:
+    """Nobody looks whether the clock jumps; see tests/kit/test_kit.py."""
+
+    def __init__(self, clock: Any) -> None:
+        self.wait = clock.sleep
+
+
+@pytest.fixture
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "Jumps", Waits)
 
 
 class Clock:
@@ -110,6 +123,7 @@ async def test_a_refused_request(type: str) -> None:
         await certificates.ask(api, clock, certificates.client("n1"), 60.0)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("undisturbed")
 async def test_renewal_in_time(tmp_path: Path) -> None:
     """Between 70 and 90 % of each life, again and again; a refusal is tried again; the files change as one."""
     clock = Clock()
@@ -136,6 +150,7 @@ async def test_renewal_in_time(tmp_path: Path) -> None:
     assert stat.S_IMODE(kept.key.stat().st_mode) == 0o600
 
 
+@pytest.mark.usefixtures("undisturbed")
 async def test_renewal_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can't be read, written or used at first is tried again, with the same pair; nothing ends."""
     clock = Clock()
@@ -169,6 +184,135 @@ async def test_renewal_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monkey
         await Rotation(api, clock, certificates.client("n1"), kept).run(Dice(7), use)  # type: ignore[arg-type]
     assert len(api.requests) == 1
     assert used == [load(kept), load(kept)]
+
+
+@pytest.mark.usefixtures("undisturbed")
+@pytest.mark.parametrize("is_ahead", [False, True])
+async def test_the_machine_has_slept(tmp_path: Path, is_ahead: bool) -> None:
+    """A node that nobody answers any more takes up what its control plane puts into its files, once that holds.
+
+    So does one whose certificate was made while the clock was ahead.
+    """
+    clock = Clock()
+    api: Any = Signing(clock)
+    api.refusals = 10**6
+    kept, subject = files(tmp_path), Subject("system:node:n1", ("system:nodes",))
+    kept.save(issue(AUTHORITY, subject, NOW))
+    clock.time = NOW - 400 * DAY if is_ahead else NOW + 400 * DAY
+    others = (
+        issue(AUTHORITY, subject, clock.time + days * DAY) for days in ((-390, -380, 0) if not is_ahead else (100, 0))
+    )
+    used: list[Pair] = []
+
+    async def use(pair: Pair) -> None:
+        used.append(pair)
+        raise asyncio.CancelledError
+
+    sleep = clock.sleep
+
+    async def put(seconds: float) -> None:
+        assert not used and seconds <= certificates.AGAIN_SECONDS
+        pair = next(others)
+        kept.certificate.write_bytes(pair.certificate)
+        await sleep(seconds)
+        kept.key.write_bytes(pair.key)
+        await sleep(seconds)
+
+    clock.sleep = put  # type: ignore[method-assign]
+    with contextlib.suppress(asyncio.CancelledError):
+        await Rotation(api, clock, certificates.client("n1"), kept).run(Dice(7), use)  # type: ignore[arg-type]
+    (pair,) = used
+    assert pair == kept.load() and holds(pair.certificate, clock.now())
+
+
+@pytest.mark.usefixtures("undisturbed")
+async def test_a_clock_that_is_behind(tmp_path: Path) -> None:
+    """A certificate that begins later, by the API's clock, is not asked for again and again."""
+    clock = Clock()
+    api: Any = Signing(clock, days=365.0)
+    kept = files(tmp_path)
+    kept.save(issue(AUTHORITY, Subject("system:node:n1", ("system:nodes",)), NOW + DAY / 2))
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        raise asyncio.CancelledError
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    with contextlib.suppress(asyncio.CancelledError):
+        await Rotation(api, clock, certificates.client("n1"), kept).run(Dice(7), sleep)  # type: ignore[arg-type]
+    assert waits[0] > 200 * DAY and not api.requests
+
+
+class Sleepy(Clock):
+    """A machine that sleeps at its second look at the clock's ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awake_seconds, self.pulses = 0.0, 0
+
+    def monotonic(self) -> float:
+        return self.awake_seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.awake_seconds += seconds
+        await super().sleep(seconds)
+
+    async def pulse(self, seconds: float) -> None:
+        self.pulses += 1
+        await self.sleep(seconds)
+        if self.pulses == 2:
+            self.time += 340 * DAY
+
+
+async def test_the_machine_has_slept_over_the_time(tmp_path: Path) -> None:
+    """The next one is asked for within seconds of waking up, and not after the rest of a wait of months."""
+    clock = Sleepy()
+    api: Any = Signing(clock)
+    kept = files(tmp_path)
+    kept.save(issue(AUTHORITY, Subject("system:node:n1", ("system:nodes",)), NOW))
+
+    async def use(pair: Pair) -> None:
+        assert clock.pulses == 2
+        raise asyncio.CancelledError
+
+    with contextlib.suppress(asyncio.CancelledError):
+        await Rotation(api, clock, certificates.client("n1"), kept).run(Dice(7), use)  # type: ignore[arg-type]
+    assert len(api.requests) == 1
+
+
+@pytest.mark.usefixtures("undisturbed")
+@pytest.mark.parametrize("ahead_days", [2, -20])
+async def test_the_clock_of_the_api_is_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ahead_days: float
+) -> None:
+    """A fresh certificate that does not hold here is not asked for again and again, and is told once."""
+    clock, theirs = Clock(), Clock()
+    theirs.now = lambda: clock.time + ahead_days * DAY  # type: ignore[method-assign]
+    api: Any = Signing(theirs)
+    kept = files(tmp_path)
+    kept.save(issue(AUTHORITY, Subject("system:node:n1", ("system:nodes",)), NOW - 400 * DAY))
+    used: list[float] = []
+
+    async def use(pair: Pair) -> None:
+        used.append(clock.time)
+        if len(used) == 20:
+            raise asyncio.CancelledError
+
+    sleep = clock.sleep
+
+    async def until(seconds: float) -> None:
+        if clock.time > NOW + DAY / 8:
+            raise asyncio.CancelledError
+        await sleep(seconds)
+
+    clock.sleep = until  # type: ignore[method-assign]
+    with contextlib.suppress(asyncio.CancelledError):
+        await Rotation(api, clock, certificates.client("n1"), kept).run(Dice(7), use)  # type: ignore[arg-type]
+    waits = [after - before for before, after in itertools.pairwise(used)]
+    assert len(used) < 15 and min(waits) >= certificates.AGAIN_SECONDS
+    assert waits[-1] >= certificates.SELDOM_SECONDS
+    assert caplog.text.count("set this machine's clock, or the API server's") == 1
 
 
 def test_a_change_that_was_broken_off(tmp_path: Path) -> None:

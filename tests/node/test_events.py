@@ -30,3 +30,15 @@ def test_what_was_not_told_for_long_is_forgotten() -> None:
     recorder.emit(pod("new"), PULLED)
     assert [event["metadata"]["name"].split(".")[0] for event in recorder._known.values()] == ["p-0", "new"]
     assert len(recorder._counts) == 1
+
+
+def test_what_was_told_of_a_pod_is_forgotten_with_it() -> None:
+    """Others' is kept; what is still to be sent is sent."""
+    loop = SimLoop()
+    recorder = Recorder(cast(Client, None), EVENT, "node", VirtualClock(loop))
+    for name in ("a", "b", "a"):
+        recorder.emit(pod(name), PULLED)
+    recorder.forget("a")
+    assert [event["metadata"]["name"].split(".")[0] for event in recorder._known.values()] == ["b"]
+    assert not recorder._counts
+    assert len(recorder._queue) == 2

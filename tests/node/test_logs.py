@@ -1,6 +1,10 @@
 """Reading CRI logs."""
 
 import asyncio
+import errno
+import os
+
+import pytest
 
 from sampan.node import logs
 from sampan.node.logs import Options
@@ -69,3 +73,15 @@ def test_a_rotated_file_is_part_of_the_log(tmp_path):
     (tmp_path / "0.log.20260101-000000").write_bytes(b"2026-01-01T00:00:00Z stdout F before\n")
     assert logs.tail(path, Options()) == b"before\none\nerr\npartial\n\nlast one\n"
     assert logs.tail(path, Options(tail_lines=1)) == b"last one\n"
+
+
+def test_too_many_open_files(tmp_path, monkeypatch):
+    """It is an error before anything is answered, and no empty log."""
+
+    def refuse(*arguments):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    path = write(tmp_path)
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        logs.read(path, Options(), lambda: True)

@@ -4,6 +4,7 @@ import pytest
 
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.pod import POD
+from sampan.meta import timestamps
 from sampan.node import refresh
 from sampan.node.volumes.failure import VolumeFailure
 
@@ -115,6 +116,46 @@ def test_what_is_gone_is_told(node, written):
     assert ("FailedMount", "not there") in node.client.events()
 
 
+def test_tokens_are_renewed_when_the_machine_has_slept(node, written, monkeypatch):
+    """At once when that is noticed, and not after the rest of the wait; also when the clock went back."""
+    asked = []
+
+    async def token(kind, key, subresource, body):
+        asked.append(node.clock.now())
+        return {"status": {"token": "t", "expirationTimestamp": timestamps.format(node.clock.now() + 3600)}}
+
+    monkeypatch.setattr(node.client, "create_subresource", token)
+    node.client.put(POD, pod("a", **TOKEN))
+    run(node, 60)
+    for jump in (400 * 86400.0, -400 * 86400.0):
+        node.clock.jump(jump)
+        node.loop.call_soon(node.agent.hands.refresher.look_again)
+        run(node, 60)
+    assert len(asked) == 3
+    run(node, 3000)
+    assert len(asked) == 4
+
+
+def test_a_token_that_is_asked_for_while_the_clock_is_set(node, written, monkeypatch):
+    """It is asked for again, by the clock as it is now, and renewed in time."""
+    asked = []
+
+    async def token(kind, key, subresource, body):
+        asked.append(node.clock.now())
+        until = node.clock.now() + 3600
+        if len(asked) == 1:
+            node.clock.jump(-400 * 86400.0)
+            node.agent.hands.refresher.look_again()
+        return {"status": {"token": "t", "expirationTimestamp": timestamps.format(until)}}
+
+    monkeypatch.setattr(node.client, "create_subresource", token)
+    node.client.put(POD, pod("a", **TOKEN))
+    run(node, 60)
+    assert len(asked) == 2
+    run(node, 3000)
+    assert len(asked) == 3
+
+
 def test_tokens_are_renewed_before_they_expire(node, written, monkeypatch):
     """At four fifths of their life, each pod by itself."""
     asked = []
@@ -122,8 +163,6 @@ def test_tokens_are_renewed_before_they_expire(node, written, monkeypatch):
     async def token(kind, key, subresource, body):
         asked.append(node.clock.now())
         until = node.clock.now() + 3600
-        from sampan.meta import timestamps
-
         return {"status": {"token": "t", "expirationTimestamp": timestamps.format(until)}}
 
     monkeypatch.setattr(node.client, "create_subresource", token)

@@ -1,14 +1,16 @@
 """The agent's port: who is let in, and what is answered."""
 
 import asyncio
+import os
 from types import SimpleNamespace
 
 import orjson
 import pytest
 
 from sampan.kinds.core.pod import POD
-from sampan.node import streams
+from sampan.node import stream_places, streams
 from sampan.node.server import NodeServer
+from sampan.node.stream_places import StreamPlaces
 from sampan.web.message import Peer, Request
 
 ADMIN = Peer("kube-apiserver-kubelet-client", ("system:masters",))
@@ -101,6 +103,93 @@ def test_logs_of_a_pod_that_was_turned_away(ask, node):
     assert (answer.status, answer.body) == (400, b'container "app" in pod "big" is not available\n')
 
 
+def test_all_places_for_streams_are_taken(ask, node, monkeypatch):
+    """Logs are refused with 429; commands, once they are upgraded, by a Status on the error stream, and none is begun."""
+    monkeypatch.setattr("sampan.node.stream_places.MOST_WAITING", 0)
+    monkeypatch.setattr("sampan.node.server.StreamPlaces", lambda: StreamPlaces(stream_places.LOGS))
+    server = NodeServer(node.agent)
+
+    def send(path, *query, **headers):
+        request = Request("GET", path, query, headers, b"", ADMIN)
+        return node.loop.run_until_complete(server.handle(request))
+
+    logs, follow = "/containerLogs/default/web/app", ("follow", "true")
+    first = send(logs, follow)
+    refused = send(logs, follow)
+    assert (first.status, refused.status, refused.headers["Retry-After"]) == (200, 429, "1")
+    assert refused.body == b"too many streams are open on node node-1, please try again later\n"
+    assert send(logs).status == 200, "what is not followed needs no place"
+    assert send("/portForward/default/web", connection="Upgrade").status == 429
+    begun = send("/exec/default/web/app", ("command", "x"), ("output", "1"), connection="Upgrade")
+    socket = FakeSocket("v5.channel.k8s.io", [])
+    node.loop.run_until_complete(begun.hijack.serve(socket))
+    status = orjson.loads(socket.sent[0][1:])
+    assert (socket.sent[0][0], status["code"], status["reason"]) == (streams.ERROR, 429, "TooManyRequests")
+    node.loop.run_until_complete(first.body.aclose())
+    assert send(logs, follow).status == 200
+
+
+def test_followers_that_wait_hold_nothing(ask, node, monkeypatch):
+    """No descriptor each, also when they hear in the end that there is no place, or have left before."""
+    monkeypatch.setattr("sampan.node.server.StreamPlaces", lambda: StreamPlaces(stream_places.LOGS, 60.0))
+    server = NodeServer(node.agent)
+    with open(next(iter(node.runtime.states.values())).log_path, "w") as file:
+        file.write("2026-01-01T00:00:01Z stdout F hello\n")
+
+    async def follow(gone=None):
+        request = Request("GET", "/containerLogs/default/web/app", (("follow", "true"),), {}, b"", ADMIN, gone=gone)
+        return await server.handle(request)
+
+    async def flood():
+        gone = asyncio.get_running_loop().create_future()
+        first = await follow()
+        before = len(os.listdir("/proc/self/fd"))
+        staying, leaving = asyncio.ensure_future(follow()), [asyncio.ensure_future(follow(gone)) for _ in range(20)]
+        while len(server._places._waiting) < 21:
+            await asyncio.sleep(0)
+        assert len(os.listdir("/proc/self/fd")) == before
+        gone.set_result(None)
+        left = await asyncio.gather(*leaving, return_exceptions=True)
+        assert all(isinstance(each, ConnectionResetError) for each in left)
+        await first.body.aclose()
+        second = await staying
+        assert await anext(second.body) == b"hello\n"
+        await second.body.aclose()
+        staying = await follow()
+        await staying.body.aclose()
+
+    node.loop.run_until_complete(flood())
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_caller_that_leaves_before_its_command_runs(ask, node, monkeypatch, is_late):
+    """The start is broken off and its place is free again; one that left while it waited is not begun at all."""
+    server, begun = NodeServer(node.agent), []
+
+    async def never(*arguments, **options):
+        begun.append(arguments)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(node.runtime, "exec", never, raising=False)
+    query = (("command", "x"), ("output", "1"))
+
+    async def leave():
+        request = Request("GET", "/exec/default/web/app", query, {"connection": "Upgrade"}, b"", ADMIN)
+        answer = await server.handle(request)
+        socket, free = FakeSocket("v5.channel.k8s.io", []), server._places._free
+        socket.gone, socket.has_closed = asyncio.get_running_loop().create_future(), is_late
+        serving = asyncio.ensure_future(answer.hijack.serve(socket))
+        while not begun and not serving.done():
+            await asyncio.sleep(0)
+        if not is_late:
+            socket.gone.set_result(None)
+        async with asyncio.timeout(60):
+            await serving
+        assert (len(begun), server._places._free) == (not is_late, free)
+
+    node.loop.run_until_complete(leave())
+
+
 class FakeSession:
     """A process that says something once its input has ended."""
 
@@ -161,3 +250,33 @@ async def test_exec_streams(code):
     else:
         assert status["reason"] == "NonZeroExitCode"
         assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+
+
+async def test_output_that_ends_before_the_input():
+    """The input still goes in, and the outcome is told when there is one."""
+    session, ended = FakeSession(0), asyncio.Event()
+
+    async def output():
+        return
+        yield
+
+    async def closed():
+        ended.set()
+
+    async def wait():
+        await ended.wait()
+        return 0
+
+    session.output, session.close_stdin, session.wait = output, closed, wait
+
+    class Slow(FakeSocket):
+        async def __aiter__(self):
+            await asyncio.sleep(0.05)
+            async for message in super().__aiter__():
+                yield message
+
+    socket = Slow("v5.channel.k8s.io", [b"\x00in", b"\xff\x00"])
+    async with asyncio.timeout(60):
+        await streams.serve(socket, session, frozenset((streams.STDIN, streams.STDOUT)))
+    assert session.written == b"in"
+    assert [orjson.loads(said[1:])["status"] for said in socket.sent] == ["Success"]

@@ -25,6 +25,16 @@ def test_without_nodes(field: Field) -> None:
     assert decide(field, pod("p")).message == "no nodes available to schedule pods"
 
 
+def test_services_are_forgotten_with_their_namespace(field: Field) -> None:
+    """A namespace whose last service went leaves nothing."""
+    for name in ("a", "b"):
+        field.snapshot.set_service("soon-gone", name, {"app": name})
+    for name in ("a", "b", "never-there"):
+        field.snapshot.set_service("soon-gone", name, None)
+    assert not field.snapshot.services
+    assert field.snapshot.services_version == 4
+
+
 def test_reasons_are_counted_and_sorted(field: Field) -> None:
     """Each node counts under the first filter that refuses it; preemption is said not to help."""
     field.add(node("a", cpu="1"), node("b", spec={"taints": [TAINT]}), node("c", spec={"taints": [TAINT]}))

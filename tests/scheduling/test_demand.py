@@ -1,5 +1,6 @@
 """What a pod asks for, read from its spec."""
 
+import tracemalloc
 from typing import Any
 
 from sampan.kit.frozen import freeze
@@ -42,11 +43,22 @@ def test_ports_that_a_node_does_not_give_are_no_part_of_it() -> None:
 
 def test_what_asks_for_much_is_not_remembered() -> None:
     """So what is remembered has a bound in bytes."""
-    before = demand._wants.cache_info().currsize
+    before = len(demand._READ)
     for name in "ab":
         many = demand.of(pod(name, ports=[{"containerPort": n, "hostPort": n} for n in range(1, 1000)]))
         assert many.ports[0] == ("TCP", "0.0.0.0", 1) and len(many.ports) == 999
-    assert demand._wants.cache_info().currsize == before
+    assert len(demand._READ) == before
+
+
+def test_what_is_kept_of_a_pod_is_small() -> None:
+    """Two texts for each that is placed, and there may be tens of thousands."""
+    demand.of(pod("before", **asked("100m")))
+    tracemalloc.start()
+    try:
+        kept = [(each.shape, each.neighbours) for each in (demand.of(pod("a", **asked("100m"))) for _ in range(200))]
+        assert tracemalloc.get_traced_memory()[0] < len(kept) * 1500
+    finally:
+        tracemalloc.stop()
 
 
 def test_images_that_are_volumes_count_with_those_of_containers() -> None:

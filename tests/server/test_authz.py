@@ -92,10 +92,47 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules_module, "MAX_NEAR", 50)
     view = role("view", READ_PODS)
     many = [binding(f"b{n}", view, {"kind": "User", "name": "jane"}) for n in range(20)]
-    rules = Rules.from_objects([view], many)
+    here = [binding("own", view, {"kind": "User", "name": "jane"}, namespace=f"n{n}") for n in range(30)]
+    rules = Rules.from_objects([view], [*many, *here])
     for n in range(30):
         assert rules.allowed(JANE, Attributes("get", resource="pods", namespace=f"n{n}")).allowed
         assert sum(map(len, rules._asked.values())) < 50 + len(many)
+
+
+def test_namespaces_that_come_and_go_are_not_remembered() -> None:
+    """Where nothing is bound all are alike; and what has a name of any length is judged, and forgotten."""
+    view = role("view", READ_PODS)
+    jane = {"kind": "User", "name": "jane"}
+    rules = Rules.from_objects([view], [binding("b", view, jane), binding("own", view, jane, namespace="here")])
+    asked = [Attributes("get", resource="pods", namespace=f"n{n}") for n in range(30)]
+    assert all(rules.allowed(JANE, each).allowed for each in asked)
+    assert len(rules._asked) == 1
+    assert rules.allowed(JANE, Attributes("get", resource="pods", namespace="here")).allowed
+    assert len(rules._asked) == 2
+
+
+LONG = "x" * (rules_module.MAX_ASKED_LENGTH + 1)
+
+
+@pytest.mark.parametrize(
+    ("user", "changed"),
+    [
+        (JANE, {"verb": LONG}),
+        (JANE, {"group": LONG}),
+        (JANE, {"resource": LONG}),
+        (JANE, {"subresource": LONG}),
+        (User(LONG), {}),
+        (User("jane", groups=(LONG[:600], LONG[600:])), {}),
+    ],
+)
+def test_what_is_long_is_not_remembered(user: User, changed: dict[str, str]) -> None:
+    """It is judged each time, by the same rules."""
+    everything = role("all", {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})
+    subjects = [{"kind": "User", "name": name} for name in {"jane", user.name}]
+    rules = Rules.from_objects([everything], [binding(each["name"], everything, each) for each in subjects])
+    asked = Attributes(**{"verb": "get", "resource": "pods", **changed})
+    assert rules.allowed(user, asked).allowed
+    assert not rules._asked
 
 
 def test_names_and_paths() -> None:

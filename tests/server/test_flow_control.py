@@ -73,6 +73,34 @@ def test_the_first_schema_by_precedence_decides() -> None:
     assert [s.name for s in schemas.ordered((late, early))] == ["early", "late", "catch-all"]
 
 
+def test_requests_that_no_schema_tells_apart_are_remembered_as_one() -> None:
+    """Namespaces come and go. One that a schema names, from then on, is told from the others; long paths are not kept."""
+    made = flow(100, {"some": queued()}, schema("all", "some", ["jane"]))
+    asked = [RequestInfo(f"/api/v1/namespaces/n{n}/pods", "list", True, "", "v1", "pods", f"n{n}") for n in range(30)]
+    assert {made._route_of(ELSE, each).schema.name for each in asked} == {"all"}
+    assert made._route_of(ELSE, LIST).schema.name == "all"
+    assert len(made._routes) == 2
+    long = "a" * (control.MAX_ROUTE_LENGTH + 1)
+    for user, info in (
+        (ELSE, RequestInfo(f"/{long}", "get")), (ELSE, RequestInfo("/a", long)),
+        (User(long), LIST), (User("x", groups=(long[:600], long[600:])), LIST),
+        (ELSE, RequestInfo("/api", "list", True, long)), (ELSE, RequestInfo("/api", "list", True, "", "v1", long)),
+    ):  # fmt: skip
+        made._route_of(user, info)
+    assert len(made._routes) == 2
+    made._route_of(
+        ELSE, RequestInfo(f"/api/v1/namespaces/a/configmaps/{long}", "get", True, "", "v1", "configmaps", "a", long)
+    )
+    assert len(made._routes) == 3
+    named = schema("seven", "some", ["jane"], 50)
+    named["spec"]["rules"][0]["resourceRules"][0] |= {"clusterScope": False, "namespaces": ["n7"]}
+    made.take_schema("seven", named)
+    made._is_stale = True
+    made._routes.clear()
+    told = [made._route_of(ELSE, each).schema.name for each in (asked[7], *asked)]
+    assert told == ["seven", *("seven" if n == 7 else "all" for n in range(30))]
+
+
 def test_seats_are_shared_out_by_shares() -> None:
     """Nominal limits are rounded up; lendable and borrowing are parts of them; exempt levels have no limit."""
     found = level.limits(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sampan.server import narrow
 from sampan.server.cache import KindCache
 from sampan.server.narrow import Narrow
 from sampan.store.protocol import Event
@@ -102,3 +103,18 @@ def test_a_cache_that_goes_on_for_another(pods: Pods) -> None:
     assert keys(pods, "one") == []
     pods.continue_from(other)
     assert keys(pods, "one") == ["a/1"]
+
+
+def test_pods_that_came_and_went_do_not_add_up(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody asks for a node's; who asks is told the truth."""
+    monkeypatch.setattr(narrow, "FEW", 10)  # before anybody asks
+    pods.put("a/stays", "one")
+    pods.put("a/goes", "one")
+    assert keys(pods, "one") == ["a/goes", "a/stays"]
+    pods.drop("a/goes")
+    pods.put("a/new", "one")
+    for number in range(100):
+        pods.put(f"a/{number}", "one")
+        pods.drop(f"a/{number}")
+    assert len(pods.by_node._changed) < 30
+    assert keys(pods, "one") == ["a/new", "a/stays"]

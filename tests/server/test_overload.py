@@ -8,6 +8,7 @@ import pytest
 
 from sampan.server import cache, watching
 from sampan.server.cache import Change, Item, KindCache
+from sampan.server.watch_rounds import Rounds
 from sampan.server.watching import Subscription
 from sampan.web.message import Peer, Request, Response
 from tests.server.configured import configured
@@ -97,7 +98,7 @@ def change(revision: int, size: int) -> Change:
 async def test_a_slow_watcher_is_bounded_in_bytes() -> None:
     """It is told 410 once what it has not taken is too much, whether many events or large ones; the rest is let go."""
     for size, count in ((1, watching.BUFFER_EVENTS + 1), (1 << 20, (watching.BUFFER_BYTES >> 20) + 1)):
-        slow = Subscription("", None)
+        slow = Subscription(Rounds(), "", None)
         same = change(1, size)
         for _ in range(count - 1):
             slow.offer(same)
@@ -107,7 +108,7 @@ async def test_a_slow_watcher_is_bounded_in_bytes() -> None:
         assert slow.overflowed and not slow.pending
         slow.offer(change(count + 1, size))
         assert not slow.pending
-    one = Subscription("", None)
+    one = Subscription(Rounds(), "", None)
     one.offer(change(1, watching.BUFFER_BYTES + 1))
     assert not one.overflowed and len(one.take()) == 1
     one.offer(change(2, watching.BUFFER_BYTES + 1))

@@ -492,11 +492,10 @@ async def test_admission_hears_of_connections(api: Api, backend: Backend) -> Non
     assert not backend.asked
 
 
-async def test_silent_answer_is_let_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_answer_is_let_go(api: Api) -> None:
     """I13: when the client is gone, so is our connection to a backend that says nothing any more."""
     if not isinstance(api.door, Https):
         pytest.skip("about connections")
-    monkeypatch.setattr("sampan.web.listener.GONE_SECONDS", 0.05)
     ended = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -163,6 +163,25 @@ async def test_forwards_pass_as_they_are() -> None:
         assert await client.reader.read() == b"back"
 
 
+async def test_what_a_client_sent_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes to the agent also when the client has left by the time that it is taken."""
+    monkeypatch.setattr(spdy_bridge, "LINGER_SECONDS", 60.0)
+    async with joined("portforward.k8s.io", is_forward=True) as (client, agent, _):
+        taken, go_on = [], asyncio.Event()
+
+        async def slow(data: bytes) -> None:
+            await go_on.wait()
+            taken.append(data)
+
+        agent.send_bytes = slow  # type: ignore[method-assign]
+        client.writer.write(b"x" * 1000)
+        client.writer.close()
+        await asyncio.sleep(0.1)
+        go_on.set()
+        await agent.is_closed.wait()
+        assert b"".join(taken) == b"x" * 1000
+
+
 async def test_versions_that_nobody_speaks() -> None:
     """Are refused."""
     async with joined("v9.channel.k8s.io") as (client, _, head):

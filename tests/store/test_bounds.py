@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sampan.store import checkpoints, sqlite_writer
+from sampan.store import checkpoints, sqlite_reader, sqlite_writer
 from sampan.store.protocol import Compare, Delete, NoSpaceError, Put, StoreError
 from sampan.store.sqlite import SqliteStore
 from sampan.store.sqlite_file import SqliteFile, close
@@ -37,6 +37,30 @@ async def test_a_long_reader_holds_nobody_up(tmp_path: Path, monkeypatch: pytest
     assert log.stat().st_size > 2 * checkpoints.WAL_BYTES
     await store.compact(await store.revision())
     assert log.stat().st_size <= 2 * checkpoints.WAL_BYTES
+    await store.close()
+
+
+async def test_a_read_that_was_answered_holds_nothing(tmp_path: Path) -> None:
+    """Not even where something, such as a debugger, still has its cursor: the log can be moved."""
+    store = SqliteStore.open(tmp_path / "s.db")
+    await store.txn((), (Put("a", b"1"),))
+    held: list[apsw.Cursor] = []
+    reader = SqliteFile.connect_reader(store._file)
+
+    def kept(db: apsw.Connection) -> apsw.Cursor:
+        held.append(apsw.Cursor(db))
+        return held[-1]
+
+    reader.cursor_factory = kept
+    assert sqlite_reader.get("a", 0)(reader) is not None
+    assert sqlite_reader.page("", "", 10, 0)(reader).records
+    await store.txn((), (Put("a", b"2"),))
+    other = apsw.Connection(str(tmp_path / "s.db"))
+    assert held
+    assert other.pragma("page_count")  # so that it knows of the log
+    assert other.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE) == (0, 0)  # BusyError while anybody reads
+    for each in (other, reader):
+        each.close()
     await store.close()
 
 

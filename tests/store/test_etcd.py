@@ -208,6 +208,6 @@ def test_an_etcd_that_loses_data_is_named(caplog: pytest.LogCaptureFixture) -> N
 
 async def test_an_old_etcd_is_refused(etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that is too old is named, with the one that is needed."""
-    monkeypatch.setattr("sampan.store.etcd.LEAST_VERSION", (99, 1))
+    monkeypatch.setattr("sampan.store.etcd_version.LEAST", (99, 1))
     with pytest.raises(StoreError, match=r"is etcd 3\.\d+\.\d+; 99\.1 or later is needed"):
         await EtcdStore.open(etcd.url)

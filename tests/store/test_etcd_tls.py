@@ -1,5 +1,6 @@
 """An etcd behind TLS, with certificates of our own authority, and with users; and how its refusals are told."""
 
+import asyncio
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("grpc")
 
-from sampan.store import etcd_wire  # noqa: E402
+from sampan.store import etcd_diagnosis, etcd_wire  # noqa: E402
 from sampan.store.etcd import EtcdStore  # noqa: E402
 from sampan.store.etcd_address import Address  # noqa: E402
 from sampan.store.etcd_client import Client  # noqa: E402
@@ -148,13 +149,24 @@ def renew(file: Path, by: Path) -> None:
     fresh.rename(file)
 
 
-async def test_another_name(tmp_path: Path, keys: Path) -> None:
-    """A certificate must be for the address that is called."""
-    etcd = served(tmp_path, keys, "elsewhere")
-    etcd.start()
-    etcd.wait_listening()  # or the refusal comes only when it has been waited for
+async def test_another_name(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate must be for the address that is called; that is said at once, also when nobody was there at first."""
+    monkeypatch.setattr("sampan.store.etcd_client.CALL_SECONDS", 3600.0)
+    monkeypatch.setattr("sampan.store.etcd.LOOK_SECONDS", 0.05)
+    etcd, looks, look = served(tmp_path, keys, "elsewhere"), 0, etcd_diagnosis.look
+
+    async def looking(address: Address) -> list[etcd_diagnosis.Finding]:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # it is being waited for
+            etcd.start()
+        return await look(address)
+
+    monkeypatch.setattr(etcd_diagnosis, "look", looking)
     try:
-        assert "its certificate is for another name" in await refused(named(etcd, ca=keys / "ca.crt"))
+        async with asyncio.timeout(60):
+            assert "its certificate is for another name" in await refused(named(etcd, ca=keys / "ca.crt"))
+        assert looks > 2
     finally:
         etcd.stop()
 

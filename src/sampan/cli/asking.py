@@ -19,10 +19,11 @@ def access(kubeconfig: Path, context: str = "") -> "Access":
     from yaml import YAMLError
 
     from sampan.client.kubeconfig import load
+    from sampan.cluster import reaching
 
     try:
-        return load(kubeconfig, context)
-    except (OSError, YAMLError, ValueError, KeyError) as error:
+        return load(kubeconfig, context) if context else reaching.access(kubeconfig)
+    except (OSError, YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise CommandError(f"{kubeconfig} can't be used: {error}") from error
 
 

@@ -162,34 +162,60 @@ def _join(arguments: argparse.Namespace) -> int:
     name = arguments.node_name or joining.own_name()
     where = arguments.node_dir or settings.home() / f"node-{name}"
     directory = Path(where).expanduser().absolute()
-    if (known := common.load(directory)) is not None:
-        for text in expiry.nodes(known, SystemClock().now()).values():
-            raise CommandError(text)
-        kind = f"a node of {known.joined_to}" if known.joined_to else f"the cluster {known.name}"
-        raise CommandError(f"{directory} is {kind} already; sampan node start, or sampan node leave, or another --name")
+    known = common.load(directory)
     wish = joining.Wish(name, arguments.node_ip or "", directory, arguments.runtime, arguments.allow_vulnerable_runtime)
 
     def tell(text: str) -> None:
         _show(host.Step(text, monotonic() - began))
 
+    def take_down() -> None:
+        if known is not None:  # what it has on the host is of a node that is no more
+            host.stop(known, _show)
+
     try:
         asked = discovery.invitation(arguments.server, arguments.token, arguments.ca_hash)
+        if known is not None and not joining.is_again(known, name, asked.ca_hash, SystemClock().now()):
+            kind = f"a node of {known.joined_to}" if known.joined_to else f"the cluster {known.name}"
+            others = "sampan node start, or sampan node leave, or another --name"
+            raise CommandError(f"{directory} is {kind} already; {others}")
         joining.check_name(name)
         here = Settings(directory.name, directory, runtime=wish.runtime, vulnerable_runtime=wish.vulnerable_runtime)
         _check_machine(replace(here, joined_to=asked.url, joined_as=name))
-        cluster = asyncio.run(joining.join(asked, wish, SystemClock(), tell))
+        cluster = asyncio.run(joining.join(asked, wish, SystemClock(), tell, take_down))
     except discovery.JoinError as error:
         raise CommandError(str(error)) from error
     host.start(cluster, _since(began))
+    _note_servers(cluster)
     print(f"node {name} is Ready, in the cluster at {cluster.joined_to}; its data are in {directory}")
     return 0
 
 
 def _start(arguments: argparse.Namespace) -> int:
+    from sampan.cluster import joining
+
     cluster = _joined(arguments)
+    if joining.is_unfinished(cluster):
+        raise CommandError(
+            f"node {cluster.joined_as} was about to join {cluster.joined_to} again, and that broke off: on the cluster's "
+            f"machine: sampan node token; then here the line that it prints, with --name {cluster.joined_as}"
+        )
     host.start(cluster, _show)
+    _note_servers(cluster)
     print(f"node {cluster.joined_as} is Ready, in the cluster at {cluster.joined_to}")
     return 0
+
+
+def _note_servers(cluster: Settings) -> None:
+    """The cluster's other API servers, for when the one that this machine joined by is gone; what it has lasts meanwhile."""
+    from sampan.cluster import reaching
+
+    try:
+        found = _ask(cluster.path("kubeconfig"), lambda api: reaching.ask_servers(api, cluster))
+    except CommandError as error:
+        print(f"  {error}")
+        return
+    if found:
+        reaching.write_kubeconfig(cluster, found)
 
 
 def _leave(arguments: argparse.Namespace) -> int:
@@ -326,10 +352,10 @@ def _access(kubeconfig: Path) -> "Access":
     """Raises CommandError."""
     from yaml import YAMLError
 
-    from sampan.client.kubeconfig import load
+    from sampan.cluster import reaching
 
     try:
-        return load(kubeconfig)
+        return reaching.access(kubeconfig)
     except OSError as error:
         raise CommandError(f"{kubeconfig} can't be used: {error.strerror}") from error
     except (ValueError, LookupError, AttributeError, TypeError, YAMLError) as error:

@@ -41,14 +41,14 @@ async def _objects(cluster: settings.Settings) -> bool:
     """Prints nodes and pods; whether every node is Ready."""
     from sampan.client.api import Client
     from sampan.client.http import HttpTransport
-    from sampan.client.kubeconfig import load
     from sampan.client.transport import TransportError
+    from sampan.cluster import reaching
     from sampan.kinds.core.node import NODE
     from sampan.kinds.core.pod import POD
     from sampan.meta import conditions, objects
     from sampan.meta.status import ApiError
 
-    transport = HttpTransport(load(cluster.path("kubeconfig")))
+    transport = HttpTransport(await asyncio.to_thread(reaching.access, cluster.path("kubeconfig")))
     client = Client(transport, "sampan")
     try:
         nodes, pods = await client.list(NODE), await client.list(POD)

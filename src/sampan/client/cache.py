@@ -29,6 +29,7 @@ FIRST_BACKOFF_SECONDS = 0.05
 LAST_BACKOFF_SECONDS = 10.0
 LONG_SECONDS = 5.0
 MAX_GONE = 500
+GONE_SECONDS = 300.0
 
 
 def key_of(obj: Object) -> Key:
@@ -51,7 +52,7 @@ class Cache:
     resource_version: str = field(default="", init=False)
     _objects: dict[Key, Object] = field(default_factory=dict, init=False)
     _changed: dict[Key, float] = field(default_factory=dict, init=False)
-    _gone: dict[str, None] = field(default_factory=dict, init=False)
+    _gone: dict[str, float] = field(default_factory=dict, init=False)
     _subscribers: list[Callback] = field(default_factory=list, init=False)
     _indexes: dict[str, Index] = field(default_factory=dict, init=False)
     _waiters: Waiters = field(default_factory=Waiters, init=False)
@@ -254,9 +255,12 @@ class Cache:
 
     def _note_end(self, obj: Object) -> None:
         """Only of what a watch tells: what a list lacks may be younger than the list."""
-        self._gone[str(obj["metadata"].get("uid", ""))] = None
-        if len(self._gone) > MAX_GONE:
-            del self._gone[next(iter(self._gone))]
+        gone, now = self._gone, self.clock.monotonic()
+        uid = str(obj["metadata"].get("uid", ""))
+        gone.pop(uid, None)  # the oldest stand first
+        gone[uid] = now
+        while len(gone) > MAX_GONE or gone[next(iter(gone))] < now - GONE_SECONDS:
+            del gone[next(iter(gone))]
 
     def _store(self, key: Key, new: Object | None) -> None:
         old = self._objects.get(key)

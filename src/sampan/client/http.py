@@ -123,7 +123,7 @@ class HttpTransport:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            context = _tls(self.access) if self.access.server.startswith("https") else True
+            context = tls(self.access) if self.access.server.startswith("https") else True
             connector = aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS, socket_factory=self._socket)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
         return self._session
@@ -156,7 +156,8 @@ def _nobody() -> None:
     """Nobody wants to know."""
 
 
-def _tls(access: Access) -> ssl.SSLContext:
+def tls(access: Access) -> ssl.SSLContext:
+    """By which a server is believed, and the certificate that is shown to it. OSError."""
     context = ssl.create_default_context(cadata=access.ca or None)
     if access.insecure:
         context.check_hostname = False

@@ -44,7 +44,8 @@ from sampan.cluster.settings import Settings, load
 from sampan.control.election import Terms
 from sampan.kinds import builtin
 from sampan.kinds.core.node import NODE
-from sampan.kit.clock import SystemClock
+from sampan.kit import threads
+from sampan.kit.clock import SystemClock, wait_jump
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.kit.version import VERSION
@@ -99,6 +100,7 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT, or a failure of ours, also while it starts."""
+        await threads.prepare()
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -160,12 +162,18 @@ class ControlPlane:
         working = workers.workers(app, authority, around)
         self._closers.append(working.stop)
         await working.start()
+        self._tasks.spawn(self._follow_clock(working), "jumps of the clock")
         self._closers.append(added.stop)
         await self._end_left_behind(added)
         added.start()
         self._notifier.tell("controllers")
         self._announce_nodes(app)
         LOG.info("the control plane of %s is up at %s", settings.name, settings.server_url)
+
+    async def _follow_clock(self, working: workers.Steady | workers.Elected) -> None:
+        """Jobs whose time has come while the machine slept are not late by as much as it slept."""
+        while await wait_jump(self._clock):
+            working.hurry()
 
     async def _end_left_behind(self, added: EnabledLayers) -> None:
         """Envoy has gone on without us; it ends if the gateway was disabled meanwhile."""
@@ -290,6 +298,8 @@ def main() -> None:
             _run(ControlPlane(settings, notifier, bound))
     except StoreError as error:
         sys.exit(f"the store: {error}")
+    except pki.AuthorityError as error:
+        sys.exit(f"{settings.path('pki')}: {error}")
 
 
 def _enter_sandbox(settings: Settings) -> socket.socket:

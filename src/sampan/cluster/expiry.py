@@ -17,11 +17,12 @@ def nodes(cluster: Settings, now: float) -> dict[str, str]:
 
 
 def mend(cluster: Settings) -> str:
-    """What helps: the API's own machine makes new ones, another machine has to be let in anew."""
+    """What helps: the API's own machine makes new ones, another machine has to be let in anew; it keeps its data."""
     if cluster.joined_to:
-        return "sampan node leave, then join with a new token (on the cluster's machine: sampan node token)"
+        remove = f"sampan node remove {cluster.joined_as}, sampan node token"
+        return f"on the cluster's machine: {remove}; then here the line that it prints, with --name {cluster.joined_as}"
     named = "" if cluster.name == DEFAULT_NAME else f" --name {cluster.name}"
-    return f"sampan down{named}, then sampan up{named}"
+    return f"sampan up{named}"
 
 
 def _end(cluster: Settings, name: str) -> float:

@@ -195,11 +195,10 @@ def start(cluster: Settings, report: Report) -> None:
 
 
 def _check_expired(cluster: Settings) -> None:
-    """Raises HostError for a node that can't be Ready: a joined one, or one whose agent runs with what has expired."""
-    if cluster.joined_to or any(node_agent(cluster, name).pid for name in cluster.node_names()):
-        for name, text in _expired(cluster).items():
-            if cluster.joined_to or node_agent(cluster, name).pid:
-                raise HostError(text)
+    """Raises HostError for a joined node that can't be Ready."""
+    if cluster.joined_to:
+        for text in _expired(cluster).values():
+            raise HostError(text)
 
 
 def _expired(cluster: Settings) -> dict[str, str]:
@@ -212,9 +211,13 @@ def _expired(cluster: Settings) -> dict[str, str]:
 
 
 def _start_agents(cluster: Settings, start: "_Start", missing: Sequence[int], *, is_new: bool) -> None:
-    """An agent waits for keys that are not there yet; those that have expired are made anew before it reads them."""
-    is_early = not is_new or bool(_expired(cluster))
-    if is_early and missing and not cluster.joined_to:
+    """An agent waits for keys that are not there yet; those that have expired are made anew before it reads them.
+
+    One that runs takes them up.
+    """
+    has_expired = not cluster.joined_to and bool(_expired(cluster))
+    is_early = not is_new or has_expired
+    if has_expired or (is_early and missing and not cluster.joined_to):
         _make_keys(cluster)
     if missing:
         start.agents(cluster, missing)
@@ -226,7 +229,7 @@ def _make_keys(cluster: Settings) -> None:
     """Makes them while the processes that need them still load their code. What goes wrong the control plane tells."""
     from sampan.cluster import pki
 
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         pki.ensure(cluster, wall.now())
 
 

@@ -3,6 +3,9 @@
 In order: the authority is found and checked; a client certificate is asked for with the token, everything else as the
 node itself. What is there already of an attempt that was broken off is used again. Afterwards the machine has a
 directory like a cluster's, with `joined_to` in its settings, so that status, logs, down and image are as usual.
+
+A node whose certificate has ended joins again. From its new certificate on, until all is done, a file notes that: the
+settings and keys beside it are in part those of the former node.
 """
 
 import contextlib
@@ -14,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sampan.client.api import Client
 from sampan.client.http import HttpTransport
 from sampan.client.kubeconfig import Access
 from sampan.client.transport import TransportError
-from sampan.cluster import addresses, discovery, key_files, settings
+from sampan.cluster import addresses, discovery, expiry, host, key_files, reaching, settings
 from sampan.cluster.discovery import AGAIN, Invitation, JoinError
 from sampan.cluster.settings import Settings
 from sampan.cluster.tokens import FACTS, FACTS_NAMESPACE
@@ -33,11 +34,13 @@ from sampan.meta.status import ApiError
 from sampan.node import certificates, facts, kubelet_config, node_object
 from sampan.node.certificates import Files, NotIssued
 from sampan.node.parts import AgentSettings
-from sampan.web.certificates import lifetime
+from sampan.web.certificates import holds, is_of_key, of_key_hash, serves
 
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 USER_AGENT = "sampan-node-join"
+UNFINISHED = "joining-again"
+"""The file that notes it."""
 
 _NETWORK = re.compile(r"10\.(\d+)\.(\d+)\.0/24")
 _RESERVED = ("localhost", "kubernetes")
@@ -68,8 +71,27 @@ def check_name(name: str) -> None:
         raise JoinError(f"{name!r} can't be a node's name; choose one of lower-case letters, digits and dashes: --name")
 
 
-async def join(asked: Invitation, wish: Wish, clock: Clock, tell: Tell) -> Settings:
-    """The settings of the machine as a node, ready to be started. JoinError."""
+def is_unfinished(known: Settings) -> bool:
+    """Whether the node was about to join again, and that broke off."""
+    return known.path(UNFINISHED).exists()
+
+
+def is_again(known: Settings, name: str, ca_hash: str, now: float) -> bool:
+    """Whether it is the node of that name, of the cluster with that authority, and can't go on unless it joins again."""
+    if not known.joined_to or known.joined_as != name:
+        return False
+    try:
+        is_same = bool(of_key_hash(known.path("pki", f"{key_files.AUTHORITY}.crt").read_bytes(), ca_hash))
+    except (OSError, ValueError):
+        return False
+    return is_same and (is_unfinished(known) or bool(expiry.nodes(known, now)))
+
+
+async def join(asked: Invitation, wish: Wish, clock: Clock, tell: Tell, let_in: Callable[[], None]) -> Settings:
+    """The settings of the machine as a node, ready to be started. JoinError.
+
+    `let_in` is called once the cluster has given it a certificate, before the node is made.
+    """
     check_name(wish.name)
     found = await discovery.authority(asked, clock.now())
     tell(f"authority of {asked.server} checked")
@@ -78,6 +100,7 @@ async def join(asked: Invitation, wish: Wish, clock: Clock, tell: Tell) -> Setti
         told = await joining.introduce()
         tell(f"client certificate of node {wish.name}")
         files.write_whole(wish.directory / "pki" / f"{key_files.AUTHORITY}.crt", found.encode(), 0o644)
+        let_in()
         cluster = await joining.register(told)
         tell(f"network of its pods {cluster.node_pod_cidr(0)}")
         await joining.ask_serving(cluster)
@@ -88,27 +111,11 @@ async def join(asked: Invitation, wish: Wish, clock: Clock, tell: Tell) -> Setti
         raise discovery.unreachable(asked.server, error) from error
     except NotIssued as error:
         raise JoinError(f"{error}; once that is mended, run this command again") from error
-    write_kubeconfig(cluster)
+    reaching.write_kubeconfig(cluster)
+    if is_unfinished(cluster):
+        cluster.save()
+        files.remove(cluster.path(UNFINISHED))
     return cluster
-
-
-def write_kubeconfig(cluster: Settings) -> None:
-    """DIR/kubeconfig, by which this machine looks at the cluster as the node that it is."""
-    keys, node = cluster.path("pki"), cluster.joined_as
-    user = {
-        "client-certificate": str(keys / f"{key_files.node(node)}.crt"),
-        "client-key": str(keys / f"{key_files.node(node)}.key"),
-    }
-    there = {"server": cluster.joined_to, "certificate-authority": str(keys / f"{key_files.AUTHORITY}.crt")}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "joined", "cluster": there}],
-        "users": [{"name": node, "user": user}],
-        "contexts": [{"name": "joined", "context": {"cluster": "joined", "user": node}}],
-        "current-context": "joined",
-    }
-    files.write_whole(cluster.path("kubeconfig"), yaml.safe_dump(document).encode(), 0o644)
 
 
 class _Joining:
@@ -133,6 +140,7 @@ class _Joining:
                 asked = certificates.client(self._wish.name)
                 pair = await certificates.ask(api, self._clock, asked, PATIENCE_SECONDS)
                 self._client.key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._begin()
                 self._client.save(pair)
         finally:
             await transport.close()
@@ -154,9 +162,10 @@ class _Joining:
 
     async def ask_serving(self, cluster: Settings) -> None:
         """The agent's port has its certificate."""
-        if self._serving.certificate.exists() and self._serving.key.exists():
+        hosts = (self._wish.name, self._address())
+        if self._has(self._serving, hosts):
             return
-        asked = certificates.serving(self._wish.name, (self._wish.name, self._address()))
+        asked = certificates.serving(self._wish.name, hosts)
         async with self._as_node() as api:
             self._serving.save(await certificates.ask(api, self._clock, asked, PATIENCE_SECONDS))
 
@@ -171,13 +180,26 @@ class _Joining:
             await transport.close()
 
     def _has_certificate(self) -> bool:
-        """Of an attempt before this one, by the same authority and still good."""
-        self._client.settle()
+        """Of an attempt before this one, by the same authority."""
+        if self._client.key.exists():
+            self._client.settle()
         authority = self._wish.directory / "pki" / f"{key_files.AUTHORITY}.crt"
-        if not (self._client.certificate.exists() and self._client.key.exists() and authority.exists()):
+        return authority.exists() and authority.read_text() == self._authority and self._has(self._client)
+
+    def _has(self, wanted: Files, hosts: tuple[str, ...] = ()) -> bool:
+        """A whole one that holds, and is for these hosts."""
+        try:
+            pair = wanted.load()
+            is_good = is_of_key(pair.certificate, pair.key) and holds(pair.certificate, self._clock.now())
+        except (OSError, ValueError):
             return False
-        is_same = authority.read_text() == self._authority
-        return is_same and lifetime(self._client.certificate.read_bytes())[1] > self._clock.now()
+        return is_good and (not hosts or serves(pair, hosts))
+
+    def _begin(self) -> None:
+        """Before there is another client certificate. The serving one of before is of the former node."""
+        if (self._wish.directory / settings.CLUSTER_FILE).exists():
+            files.write_whole(self._wish.directory / UNFINISHED, b"")
+        files.remove(self._serving.certificate)
 
     async def _check_taken(self, api: Client) -> None:
         name = self._wish.name
@@ -257,6 +279,9 @@ def check_room(directory: Path, told: dict[str, str]) -> None:
                 f"{other.name} on this machine has the same addresses (number {index}), also while it is down; "
                 f"to free them, delete it with all its data: sampan down --name {other.name} --purge"
             )
+    known = settings.load(directory)
+    if known is not None and known.index == int(index) and host.is_left(known):
+        return  # those links are its own
     ours = re.compile(f"sampan{int(index)}(n|lan|vx)")
     if found := sorted(name for _, name in socket.if_nameindex() if ours.match(name)):
         raise JoinError(

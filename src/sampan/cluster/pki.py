@@ -4,17 +4,16 @@ Made once under DIR/pki (0700; keys 0600), renewed when they near their end or l
 """
 
 import base64
-import fcntl
-import os
+import logging
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan.cluster import key_files
 from sampan.cluster.settings import YEAR_SECONDS, Settings
 from sampan.kit import files
+from sampan.meta import timestamps
 from sampan.web import certificates
 from sampan.web.certificates import Order, Pair, Subject
 
@@ -26,32 +25,31 @@ OF_SERVER = (key_files.SERVER, key_files.KUBELET_CLIENT, key_files.ADMIN, key_fi
 AUTHORITIES = (key_files.AUTHORITY, key_files.FRONT_PROXY_AUTHORITY)
 DAY_SECONDS = 24 * 3600
 RENEW_BEFORE_SECONDS = 30 * DAY_SECONDS
+PROLONG_BEFORE_SECONDS = 2 * YEAR_SECONDS
+"""So long before its end an authority gets a new certificate when a cluster starts: what it signs lives for one year."""
+
+LOG = logging.getLogger("sampan")
+
+
+class AuthorityError(ValueError):
+    """It does not hold now: what it would sign could not be used."""
 
 
 def ensure(settings: Settings, now: float) -> Path:
-    """Makes what is missing; returns the directory. Of several that do so at once, the others wait for the first."""
+    """Makes what is missing; returns the directory. Of several that do so at once, the others wait for the first.
+
+    Raises AuthorityError.
+    """
     directory = settings.path("pki")
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(directory):
+    with files.alone(directory):
         _make(directory, settings, now)
     return directory
 
 
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _make(directory: Path, settings: Settings, now: float) -> None:
-    authority = Pair.load(directory, key_files.AUTHORITY)
-    if authority is None:
-        authority = certificates.new_authority("sampan-ca", now)
-        authority.save(directory, key_files.AUTHORITY)
+    authority = _authority(directory, key_files.AUTHORITY, "sampan-ca", now)
+    _authority(directory, key_files.FRONT_PROXY_AUTHORITY, key_files.FRONT_PROXY_AUTHORITY, now)
     _issue(directory, authority, subjects(settings), now)
     _ensure_front_proxy(directory, authority, now)
     key = directory / key_files.TOKEN_KEY
@@ -59,29 +57,71 @@ def _make(directory: Path, settings: Settings, now: float) -> None:
         certificates.write_private(key, certificates.new_signing_key())
 
 
+def _authority(directory: Path, file: str, name: str, now: float) -> Pair:
+    """Made where there is none; with another certificate for the same key where its own nears its end, or is of a time to come.
+
+    One that another authority has signed is that one's to prolong.
+    """
+    found = Pair.load(directory, file)
+    if found is None:
+        made = certificates.new_authority(name, now)
+    else:
+        start, end = certificates.lifetime(found.certificate)
+        if start <= now <= end - PROLONG_BEFORE_SECONDS or not certificates.is_self_issued(found.certificate):
+            return found
+        made = certificates.prolong(found, now)
+        held = (timestamps.format(time) for time in certificates.lifetime(made.certificate))
+        LOG.warning("%s.crt is made anew for the same key, and holds from %s to %s", file, *held)
+    made.save(directory, file)
+    return made
+
+
 def _issue(directory: Path, authority: Pair, wanted: Mapping[str, Subject], now: float) -> list[str]:
-    """Makes those that are missing or stale; returns which."""
+    """Makes those that are missing or stale; returns which. Raises AuthorityError."""
     made = []
     # Nothing outlives the authority: what ends with it is not made anew again and again.
     needed_until = min(now + RENEW_BEFORE_SECONDS, certificates.expires_at(authority) - DAY_SECONDS)
     for name, subject in wanted.items():
         pair = Pair.load(directory, name)
-        if pair is None or _is_stale(pair, subject, needed_until):
+        if pair is None or not certificates.holds(pair.certificate, now) or _is_stale(pair, subject, needed_until):
+            _check_holds(authority, now)
             certificates.issue(authority, subject, now).save(directory, name)
             made.append(name)
     return made
 
 
+def _check_holds(authority: Pair, now: float) -> None:
+    if certificates.holds(authority.certificate, now):
+        return
+    start, end = map(timestamps.format, certificates.lifetime(authority.certificate))
+    mend = (
+        "start the cluster anew" if certificates.is_self_issued(authority.certificate) else "put one that holds there"
+    )
+    raise AuthorityError(
+        f"the authority holds from {start} to {end}, now is {timestamps.format(now)}: set the clock, or {mend}"
+    )
+
+
 def renew(settings: Settings, now: float) -> list[str]:
-    """Makes those of the API server anew that near their end; returns which. Nodes see to their own."""
+    """Makes those of the API server anew that near their end; returns which. Raises AuthorityError.
+
+    Nodes see to their own, by asking the API; those of nodes here that do not hold all the same, since the machine slept
+    or its clock was set, are made anew too, for nobody answers such a node any more. Its agent finds them.
+    """
     directory = settings.path("pki")
-    with _alone(directory):
+    with files.alone(directory):
         authority = Pair.load(directory, key_files.AUTHORITY)
         if authority is None:
             return []
         wanted = subjects(settings)
-        made = _issue(directory, authority, {name: wanted[name] for name in OF_SERVER}, now)
+        lost = [name for name in wanted if name not in OF_SERVER and _is_lost(directory, name, now)]
+        made = _issue(directory, authority, {name: wanted[name] for name in (*OF_SERVER, *lost)}, now)
         return made + _ensure_front_proxy(directory, authority, now)
+
+
+def _is_lost(directory: Path, name: str, now: float) -> bool:
+    pair = Pair.load(directory, name)
+    return pair is not None and not certificates.holds(pair.certificate, now)
 
 
 def authority_ends(settings: Settings) -> dict[str, float]:
@@ -91,14 +131,13 @@ def authority_ends(settings: Settings) -> dict[str, float]:
 
 
 def _ensure_front_proxy(directory: Path, authority: Pair, now: float) -> list[str]:
-    """The front proxy's own authority and certificate, and the file of all authorities whose clients may connect.
+    """The front proxy's certificate, by its own authority, and the file of all authorities whose clients may connect.
 
     Returns the certificate's name when it was made.
     """
     front = Pair.load(directory, key_files.FRONT_PROXY_AUTHORITY)
     if front is None:
-        front = certificates.new_authority(key_files.FRONT_PROXY_AUTHORITY, now)
-        front.save(directory, key_files.FRONT_PROXY_AUTHORITY)
+        return []
     made = _issue(directory, front, {key_files.FRONT_PROXY: Subject(key_files.FRONT_PROXY)}, now)
     trusted, file = authority.certificate + front.certificate, directory / key_files.CLIENT_AUTHORITIES
     if not file.exists() or file.read_bytes() != trusted:

@@ -60,6 +60,10 @@ class Steady:
         await self.runner.start(before.runner)
         await self._scheduler.start(before._scheduler)
 
+    def hurry(self) -> None:
+        """The wall clock has jumped: what was to be done at a time of day may be overdue."""
+        self.runner.hurry()
+
     async def stop(self) -> None:
         await self._scheduler.stop()
         await self.runner.stop()
@@ -97,6 +101,11 @@ class Elected:
 
     async def resume(self, before: "Steady | Elected") -> None:
         await self.start()
+
+    def hurry(self) -> None:
+        """As that of `Steady`, if this one leads."""
+        if self._runner is not None:
+            self._runner.hurry()
 
     async def stop(self) -> None:
         await asyncio.gather(*(leading.stop() for leading in self._leading.values()))

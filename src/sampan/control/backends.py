@@ -5,7 +5,6 @@ https://kubernetes.io/docs/concepts/services-networking/service/
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
 from sampan.control.plan import Key
 from sampan.control.view import View
@@ -13,6 +12,7 @@ from sampan.kinds.core import pod
 from sampan.kinds.core.pod import POD
 from sampan.kinds.core.service import SERVICE
 from sampan.kinds.kind import Object
+from sampan.kit.texts import Texts
 from sampan.meta import conditions, objects, selectors
 
 HEADLESS = "service.kubernetes.io/headless"
@@ -47,14 +47,17 @@ def addresses(p: Object, family: str) -> list[str]:
     status = p.get("status") or {}
     listed = [a.get("ip", "") for a in status.get("podIPs") or ()] or [status.get("podIP", "")]
     version = 6 if family == "IPv6" else 4
-    return [ip for found, ip in map(_parsed, filter(None, listed)) if found == version]
+    return [ip for found, ip in map(_PARSED.__getitem__, filter(None, listed)) if found == version]
 
 
-@lru_cache(maxsize=1 << 16)
 def _parsed(text: str) -> tuple[int, str]:
     """(version, canonical form): each address is looked at again whenever a pod of its service changes."""
     ip = ipaddress.ip_address(text)
-    return ip.version, str(ip)
+    canonical = str(ip)
+    return ip.version, text if text == canonical else canonical
+
+
+_PARSED = Texts(_parsed, 8192)
 
 
 def ports(service: Object, p: Object) -> Ports:

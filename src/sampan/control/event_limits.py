@@ -17,6 +17,7 @@ SECONDS_FOR_ONE = 300.0
 REMEMBERED = 4096
 FORGOTTEN_SECONDS = 900.0
 """What was not told again for so long is an event of its own when it is."""
+SWEEP_SECONDS = 60.0
 COMBINED = "(combined from similar events): "
 
 V = TypeVar("V")
@@ -28,6 +29,7 @@ class Limits:
     def __init__(self) -> None:
         self._texts: OrderedDict[Hashable, tuple[dict[str, None], float]] = OrderedDict()
         self._spent: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._swept = 0.0
 
     def told_as(self, kind: Hashable, text: str, now: float) -> str:
         """The text, or "" when events of this kind are to be combined."""
@@ -47,8 +49,16 @@ class Limits:
         left = min(left + (now - last) / SECONDS_FOR_ONE, BURST)
         is_allowed = left >= 1.0
         _remember(self._spent, subject, (left - 1.0 if is_allowed else left, now))
-        forget(self._spent, lambda known: known[0] + (now - known[1]) / SECONDS_FOR_ONE >= BURST)
+        if now - self._swept > SWEEP_SECONDS:
+            self._swept = now
+            spent = [(k, (left, last)) for k, (left, last) in self._spent.items() if _is_spent(left, now - last)]
+            self._spent = OrderedDict(spent)
         return is_allowed
+
+
+def _is_spent(left: float, seconds: float) -> bool:
+    """Whether the share is not whole again."""
+    return left + seconds / SECONDS_FOR_ONE < BURST
 
 
 def forget(known: OrderedDict[Any, V], is_over: Callable[[V], bool]) -> list[Any]:

@@ -76,6 +76,11 @@ class Runner:
         for cache in list(self.caches.values()):
             await cache.wait_synced()
 
+    def hurry(self) -> None:
+        """Looks at once at all that was to be looked at later: the wall clock has jumped."""
+        for worker in self.workers:
+            worker.queue.hurry()
+
     async def stop(self) -> None:
         """Stops working and following."""
         for worker in self.workers:

@@ -3,7 +3,6 @@
 https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#pod-identity
 """
 
-import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from sampan.control import pods, revisions
 from sampan.kinds.apps.stateful_set import STATEFULSET
 from sampan.kinds.core import pod
 from sampan.kinds.kind import Object
+from sampan.kit.texts import Texts
 from sampan.meta import conditions, objects
 
 NAME_LABEL = "statefulset.kubernetes.io/pod-name"
@@ -58,15 +58,14 @@ def min_ready(stateful_set: Object) -> int:
 
 def ordinal(p: Object) -> int:
     """The number at the end of the pod's name, -1 when there is none."""
-    return _read(objects.name(p))[1]
+    return _READ[objects.name(p)][1]
 
 
 def is_member(stateful_set: Object, p: Object) -> bool:
     """Whether the pod's name is one that the set gives."""
-    return _read(objects.name(p))[0] == objects.name(stateful_set)
+    return _READ[objects.name(p)][0] == objects.name(stateful_set)
 
 
-@functools.lru_cache(maxsize=16384)
 def _read(name: str) -> tuple[str | None, int]:
     """The set's name and the ordinal that a pod's name says; None and -1 for one that says none."""
     found = _NAME.fullmatch(name)
@@ -74,6 +73,9 @@ def _read(name: str) -> tuple[str | None, int]:
         return None, -1
     number = int(found[2])
     return found[1], number if number <= HIGHEST else -1
+
+
+_READ = Texts(_read, 4096)
 
 
 def is_wanted(stateful_set: Object, p: Object) -> bool:

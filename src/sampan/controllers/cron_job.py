@@ -120,9 +120,10 @@ def _noted(view: View, obj: Object, jobs: list[Object], unseen: Iterable[Object]
         status["lastScheduleTime"] = timestamps.format(scheduled)
         if objects.uid(j) not in gone:
             active.append(_reference(j))
+    running = {ref["uid"] for ref in active}
     for j, end in ends:
         uid = objects.uid(j)
-        is_active = uid in [ref["uid"] for ref in active]
+        is_active = uid in running
         if not end:
             if not is_active:
                 text = f"Saw a job that the controller did not create or forgot: {objects.name(j)}"

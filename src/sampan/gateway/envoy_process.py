@@ -96,12 +96,15 @@ class Envoy:
         """Keeps it running until cancelled; it goes on then until somebody says `end`."""
         seconds = FIRST_RETRY_SECONDS
         while True:
-            began = self.clock.monotonic()
+            began, what = self.clock.monotonic(), "ended"
             if self.pid:
                 await self._wait_gone(self.pid)
             else:
-                await self._live(program)
-            log.warning("Envoy ended; it is started again (its log: %s)", self.directory / self.LOG)
+                try:
+                    await self._live(program)
+                except OSError as error:  # the machine has no room for one more process or file just now
+                    what = f"can't be started: {error}"
+            log.warning("Envoy %s; it is started again (its log: %s)", what, self.directory / self.LOG)
             seconds = FIRST_RETRY_SECONDS if self.clock.monotonic() - began > LONG_SECONDS else seconds
             await self.clock.sleep(seconds)
             seconds = min(seconds * 2, LAST_RETRY_SECONDS)
@@ -154,7 +157,13 @@ class Envoy:
                 stderr=output,
                 start_new_session=True,
             )
-        self._pid_file.write_text(f"{child.pid} {_start_time(child.pid)}\n")
+        try:
+            self._pid_file.write_text(f"{child.pid} {_start_time(child.pid)}\n")
+        except OSError:  # nobody would find it again, and another would be started beside it
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+            raise
         await child.wait()
 
     async def _wait_gone(self, pid: int, seconds: float = WATCH_SECONDS) -> None:

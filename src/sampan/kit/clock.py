@@ -11,6 +11,9 @@ from typing import Protocol
 
 BEAT_SECONDS = PAUSE_SECONDS = 1.0
 """How often it is seen to that the process goes on, and how late that must be to be called a pause."""
+NOTICE_SECONDS = 5.0
+JUMP_SECONDS = 60.0
+"""How often it is looked whether the wall clock went its own way, and how far that must be to be called a jump."""
 
 
 class Clock(Protocol):
@@ -42,6 +45,37 @@ class Clock(Protocol):
     def watchdog_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Calls it after so many seconds, to see whether pulses still come; in virtual time later while they surely do."""
         ...
+
+
+class Jumps:
+    """Those of the wall clock since this was made, each told once: it was set, or the machine slept.
+
+    So what is to be done at a time of day, after a wait that only counts the time awake, is not done too late.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._ahead = clock, clock.now() - clock.monotonic()
+
+    async def wait(self, seconds: float = math.inf) -> bool:
+        """Whether one comes within so many seconds, or came since the last wait. It returns within NOTICE_SECONDS of it.
+
+        In virtual time both it and the end of the wait are noticed later while nothing else happens, as pulses are:
+        before whatever happens next.
+        """
+        clock = self._clock
+        begun = clock.monotonic()
+        while (left := begun + seconds - clock.monotonic()) > 0:
+            await clock.pulse(min(left, NOTICE_SECONDS))
+            ahead = clock.now() - clock.monotonic()
+            if abs(ahead - self._ahead) >= JUMP_SECONDS:
+                self._ahead = ahead
+                return True
+        return False
+
+
+async def wait_jump(clock: Clock, seconds: float = math.inf) -> bool:
+    """Whether a jump comes from now on within so many seconds, for those who miss none between two waits."""
+    return await Jumps(clock).wait(seconds)
 
 
 class SystemClock:

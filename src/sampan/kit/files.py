@@ -8,6 +8,7 @@ https://man7.org/linux/man-pages/man2/fsync.2.html
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,17 @@ def put_in_place(fresh: Path, path: Path) -> None:
     """Gives a file, whose content is on the disk, another's name; both are in one folder."""
     os.replace(fresh, path)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While it is held, nobody else who asks for it is in the folder: others wait. Processes that end let go of it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ K = TypeVar("K", bound=Hashable)
 FIRST_RETRY_SECONDS = 0.005
 LAST_RETRY_SECONDS = 1000.0
 LEAST_REST_SECONDS = 1e-6
+FEW_STALE = 64
 
 
 class QueueClosed(Exception):
@@ -89,6 +90,10 @@ class WorkQueue(Generic[K]):
             self.add(key)
         elif not self._closed:
             (self._watched if is_watchdog else self._later).put(key, max(seconds, LEAST_SECONDS))
+
+    def hurry(self) -> None:
+        """What is due later is due now: the wall clock has jumped, and a time of day may be over for which a key waits."""
+        self._later.hurry()
 
     async def get(self) -> K:
         """The next key, from now on being worked on. Raises QueueClosed."""
@@ -218,6 +223,16 @@ class _Later(Generic[K]):
         heapq.heappush(self._delayed, (due, self._sequence, key))
         if self._delayed[0][2] is key:
             self._arm()
+        if len(self._delayed) > 2 * len(self.due) + FEW_STALE:
+            self._delayed = [entry for entry in self._delayed if self.due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._delayed)
+
+    def hurry(self) -> None:
+        """All are due now, in their order."""
+        ahead, self._delayed, self.due = self.due, [], {}
+        self.close()
+        for key in sorted(ahead, key=lambda key: ahead[key]):
+            self._release_one(key)
 
     def close(self) -> None:
         """Nothing is due any more."""

@@ -11,9 +11,9 @@ import binascii
 import operator
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
+from sampan.kit.texts import Texts
 from sampan.meta import quantity, timestamps
 from sampan.meta.schema import Type
 from sampan.meta.wire import protobuf_table
@@ -268,9 +268,7 @@ def _time_keeper(kind: Type) -> Keep:
 _FORMS = ("2006-01-02T15:04:05Z", "2006-01-02T15:04:05.000000Z")
 
 
-@lru_cache(maxsize=256)
-def is_moment(text: str) -> bool:
-    """Whether the text is a time that there is."""
+def _is_moment(text: str) -> bool:
     try:
         timestamps.parse(text)
     except (ValueError, OverflowError):
@@ -278,20 +276,24 @@ def is_moment(text: str) -> bool:
     return True
 
 
-_known_quantities: dict[str, str] = {}
+is_moment = Texts(_is_moment, 256).__getitem__
+"""Whether the text is a time that there is."""
 
 
 def _keep_quantity(value: Any) -> Any:
     if value.__class__ is not str:
         raise Unfit
-    kept = _known_quantities.get(value)
-    if kept is None:
-        if quantity.validate(value) is not None:
-            raise Unfit
-        kept = quantity.canonical(value)
-        if len(_known_quantities) < 4096:
-            _known_quantities[value] = kept
+    kept = _QUANTITIES[value]
     return value if kept == value else kept
+
+
+def _canonical(text: str) -> str:
+    if quantity.validate(text) is not None:
+        raise Unfit
+    return quantity.canonical(text)
+
+
+_QUANTITIES = Texts(_canonical, 1024)
 
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")

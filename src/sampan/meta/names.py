@@ -7,7 +7,8 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+
+from sampan.kit.texts import Texts
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = _LABEL + r"(\." + _LABEL + ")*"
@@ -68,7 +69,6 @@ def _length(text: str) -> int:
 def _checker(pattern: str, limit: int, complaint: str, *examples: str) -> Callable[[str], list[str]]:
     compiled = re.compile(pattern)
 
-    @lru_cache(maxsize=2048)
     def errors(text: str) -> tuple[str, ...]:
         found = []
         if limit and _length(text) > limit:
@@ -77,7 +77,8 @@ def _checker(pattern: str, limit: int, complaint: str, *examples: str) -> Callab
             found.append(regex_error(complaint, pattern, *examples))
         return tuple(found)
 
-    return lambda text: list(errors(text))
+    known = Texts(errors, 512)
+    return lambda text: list(known[text])
 
 
 _label = _checker(_LABEL, _MAX_LABEL, _LABEL_TEXT, "my-name", "123-abc")
@@ -98,7 +99,6 @@ def dns1123_label(text: str) -> list[str]:
     return errors
 
 
-@lru_cache(maxsize=4096)
 def _qualified_name(text: str) -> tuple[str, ...]:
     errors: list[str] = []
     prefix, slash, name = text.rpartition("/")
@@ -121,7 +121,10 @@ def _qualified_name(text: str) -> tuple[str, ...]:
 
 def qualified_name(text: str) -> list[str]:
     """A label key, an annotation key, a finalizer: an optional DNS prefix, a slash, a name."""
-    return list(_qualified_name(text))
+    return list(_QUALIFIED_NAMES[text])
+
+
+_QUALIFIED_NAMES = Texts(_qualified_name, 1024)
 
 
 def path_segment(text: str) -> list[str]:

@@ -8,8 +8,9 @@ https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
+
+from sampan.kit.texts import Texts
 
 _FORMAT = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([^0-9.+-][^.]*)?", re.ASCII)
 _WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -71,7 +72,7 @@ ZERO = Quantity()
 
 def parse(value: Any) -> Quantity:
     """The quantity a field holds (text or JSON number); ValueError in upstream's words."""
-    return _parse(value if isinstance(value, str) else str(value))
+    return _PARSED[value if isinstance(value, str) else str(value)]
 
 
 def to_int(value: Any) -> int:
@@ -119,7 +120,6 @@ def of_milli(value: int) -> Quantity:
     return Quantity(value * 10**6)
 
 
-@lru_cache(maxsize=4096)
 def _parse(text: str) -> Quantity:
     if _SHAPE.fullmatch(text) is None:
         raise ValueError(_WRONG)
@@ -134,6 +134,9 @@ def _parse(text: str) -> Quantity:
     scaled = number * _NANO
     nanos = min(-(-scaled.numerator // scaled.denominator), _LARGEST)
     return Quantity(-nanos if found[1] == "-" else nanos, style)
+
+
+_PARSED = Texts(_parse, 1024)
 
 
 def _suffix(text: str) -> tuple[int, int, str]:

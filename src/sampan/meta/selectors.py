@@ -9,9 +9,9 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
+from sampan.kit.texts import Texts
 from sampan.meta import names
 
 _TOKEN = re.compile(r"[ \t\r\n]*(==|!=|[=!(),><]|[^=!(),><\s]+)")
@@ -115,10 +115,12 @@ def from_label_selector(selector: Mapping[str, Any] | None) -> Selector:
     return _of(requirements)
 
 
-@lru_cache(maxsize=1024)
 def parse_labels(text: str) -> Selector:
     """The selector a `labelSelector` query parameter says."""
-    return _of(_Parser(text).requirements())
+    return _BY_LABELS[text]
+
+
+_BY_LABELS = Texts(lambda text: _of(_Parser(text).requirements()), 256)
 
 
 def _of(requirements: list[Requirement]) -> Selector:
@@ -244,9 +246,12 @@ class FieldSelector:
         return ",".join(f"{path}{op}{_escape(value)}" for path, op, value in self.terms)
 
 
-@lru_cache(maxsize=1024)
 def parse_fields(text: str) -> FieldSelector:
     """The selector a `fieldSelector` query parameter says."""
+    return _BY_FIELDS[text]
+
+
+def _fields(text: str) -> FieldSelector:
     terms = []
     for part in re.findall(r"(?:[^\\,]|\\.?)+", text, re.DOTALL):
         found = re.match(r"((?:[^\\=!]|\\.|!(?!=))*?)(!=|==|=)(.*)", part, re.DOTALL)
@@ -254,6 +259,9 @@ def parse_fields(text: str) -> FieldSelector:
             raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
         terms.append((found[1], "!=" if found[2] == "!=" else "=", _unescape(found[3])))
     return FieldSelector(tuple(sorted(terms, key=lambda term: term[0])))
+
+
+_BY_FIELDS = Texts(_fields, 256)
 
 
 def _escape(value: str) -> str:

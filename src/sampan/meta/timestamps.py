@@ -10,6 +10,8 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
+from sampan.kit.texts import Texts
+
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
@@ -27,9 +29,12 @@ def format_micro(now: float) -> str:
     return f"{_format_second(micros // 1_000_000)[:-1]}.{micros % 1_000_000:06d}Z"
 
 
-@lru_cache(maxsize=4096)
 def parse(text: str) -> float:
     """Unix seconds of an RFC 3339 text; ValueError when it is none."""
+    return _READ[text]
+
+
+def _read(text: str) -> float:
     found = _RFC3339.fullmatch(text)
     if found is None:
         raise ValueError(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}"')
@@ -43,6 +48,9 @@ def parse(text: str) -> float:
     return whole + int((found[7] or "0").ljust(9, "0")) / 1e9
 
 
+_READ = Texts(_read, 4096)
+
+
 def is_valid(text: str) -> bool:
     """Whether `parse` takes the text."""
     try:
@@ -52,7 +60,7 @@ def is_valid(text: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _format_second(second: int) -> str:
     return (_EPOCH + timedelta(seconds=second)).isoformat()[:19] + "Z"
 

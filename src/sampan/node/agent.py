@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 WORKERS = 8
 STATUS_SECONDS = 0.3
 """A pod that is merely starting, or gives back what it held, is reported after this time: most are done by then."""
+CROWDED_STATUS_SECONDS = 5.0
+"""The same while as many containers start as may at once: others wait for their turn."""
 PULL_LOOK_SECONDS = 2.0
 STATIC_WAIT_SECONDS = 2.0
 NEVER = float("inf")
@@ -68,6 +70,7 @@ class Agent:
         self.prober = Prober(self.handlers, clock, tasks)
         self.hands = Hands(settings, parts, (self.recorder, fetcher, self.handlers), tasks, self.wake)
         self.hands.capacity_bytes = self.heartbeat.memory_bytes
+        self.recorder.is_crowded = self.hands.is_crowded
         self.records: dict[str, PodRecord] = {}
         self.gate = Gate(settings, self.heartbeat, self.recorder, self.records, self.wake)
         self._strangers = Strangers(parts, self.hands.files, tasks, self._stranger_gone)
@@ -330,7 +333,7 @@ class Agent:
         old = record.pod.get("status") or {}
         if status == old:
             return
-        if _is_passing(record, old, status) and self._is_held(record):
+        if self._is_passing(record, old, status) and self._is_held(record):
             return
         record.let_out()
         changes = status_patch.changes(old, status)
@@ -352,14 +355,28 @@ class Agent:
             raise
         record.take(answer)
 
+    def _is_passing(self, record: PodRecord, old: Object, status: Object) -> bool:
+        """Whether the pod's containers are only being made, or an ended pod is giving back what it held."""
+        if status_patch.is_merely_starting(status) and (not old.get("startTime") or self.hands.is_crowded()):
+            return True
+        return record.teardown_pending and not objects.is_deleting(record.pod)
+
     def _is_held(self, record: PodRecord) -> bool:
         """Whether the state has not lasted long enough to be told."""
         now = self.parts.clock.monotonic()
         if record.held is None:
-            record.held_until = now + STATUS_SECONDS
-            later = asyncio.get_running_loop().call_later
-            record.held = later(STATUS_SECONDS + 0.01, self.wake, record.uid)
+            record.held_since = now
+            self._hold(record, now + STATUS_SECONDS)
+        elif now >= record.held_until and self.hands.is_crowded():
+            self._hold(record, record.held_since + CROWDED_STATUS_SECONDS)
         return now < record.held_until
+
+    def _hold(self, record: PodRecord, until: float) -> None:
+        """Has the pod looked at again by then (monotonic)."""
+        record.let_out()
+        record.held_until = until
+        seconds = max(until - self.parts.clock.monotonic(), 0.0)
+        record.held = asyncio.get_running_loop().call_later(seconds + 0.01, self.wake, record.uid)
 
     async def _ask_for(self, record: PodRecord) -> None:
         """Looks at what is stored, so that what was written without an answer is not told anew as a change."""
@@ -386,6 +403,8 @@ class Agent:
             self.records.pop(record.uid, None)
             if record.is_static:
                 self.static.ended(record)
+            else:
+                self.recorder.forget(record.uid)
 
     async def _follow_exits(self) -> None:
         async for state in self.parts.runtime.exits():
@@ -416,13 +435,6 @@ def _is_wanted_otherwise(old: Object | None, new: Object) -> bool:
 def _grace(pod: Object) -> float:
     """How long the pod has to end, once it is deleted."""
     return float(objects.metadata(pod).get("deletionGracePeriodSeconds", NEVER))
-
-
-def _is_passing(record: PodRecord, old: Object, status: Object) -> bool:
-    """Whether the pod's containers are only being made, or an ended pod is giving back what it held."""
-    if status_patch.is_merely_starting(status) and not old.get("startTime"):
-        return True
-    return record.teardown_pending and not objects.is_deleting(record.pod)
 
 
 _WANTED = ("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "finalizers")

@@ -26,8 +26,9 @@ from sampan.kinds.certificates.certificate_signing_request import (
 )
 from sampan.kinds.parts import csr
 from sampan.kit import files
-from sampan.kit.clock import Clock
+from sampan.kit.clock import NOTICE_SECONDS, Clock, Jumps
 from sampan.kit.dice import Dice
+from sampan.meta import timestamps
 from sampan.meta.status import ApiError
 from sampan.web import certificates
 from sampan.web.certificates import Pair, Subject
@@ -36,11 +37,11 @@ log = logging.getLogger(__name__)
 
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.05, 5.0
 PATIENCE_SECONDS = 15 * 60.0
-AGAIN_SECONDS = 60.0
-LONGEST_SLEEP_SECONDS = 3600.0
-"""A machine may have slept meanwhile: the clock on the wall is looked at now and then."""
+AGAIN_SECONDS, SELDOM_SECONDS = 60.0, 3600.0
 EARLIEST, LATEST = 0.7, 0.9
 """A new one is asked for within this part of the old one's life."""
+AHEAD_SECONDS = 24 * 3600.0
+"""What begins as late as that was made while a clock was wrong."""
 
 Object = dict[str, Any]
 
@@ -84,14 +85,15 @@ class Files:
 
     def save(self, pair: Pair) -> None:
         """Each file at once; they stay those of whom they belonged to, whoever writes them."""
-        owner = self.key.stat() if self.key.exists() else None
-        files.write_whole(self._fresh, pair.certificate, 0o644)
-        certificates.write_private(self.key, pair.key)
-        files.put_in_place(self._fresh, self.certificate)
-        if owner is not None:
-            with contextlib.suppress(PermissionError):
-                os.chown(self.key, owner.st_uid, owner.st_gid)
-                os.chown(self.certificate, owner.st_uid, owner.st_gid)
+        with files.alone(self.key.parent):
+            owner = self.key.stat() if self.key.exists() else None
+            files.write_whole(self._fresh, pair.certificate, 0o644)
+            certificates.write_private(self.key, pair.key)
+            files.put_in_place(self._fresh, self.certificate)
+            if owner is not None:
+                with contextlib.suppress(PermissionError):
+                    os.chown(self.key, owner.st_uid, owner.st_gid)
+                    os.chown(self.certificate, owner.st_uid, owner.st_gid)
 
 
 def client(node: str) -> Asked:
@@ -147,37 +149,86 @@ def due_at(pair: Pair, dice: Dice) -> float:
 
 
 class Rotation:
-    """Keeps one pair fresh. `use` is told of each new one, after it is in its files."""
+    """Keeps one pair fresh. `use` is told of each new one, after it is in its files.
+
+    A node that slept over its certificate's end is answered by nobody: if somebody else, as its own machine's control
+    plane, puts another one that holds into the files, that is used.
+    """
 
     def __init__(self, api: Client, clock: Clock, asked: Asked, files: Files) -> None:
         self._api, self._clock, self._asked, self._files = api, clock, asked, files
 
     async def run(self, dice: Dice, use: Callable[[Pair], Awaitable[None]]) -> None:
         """For ever: what fails is tried again, and the old pair serves meanwhile."""
-        while (due := await self._due(dice)) is None:
+        while (used := await self._first()) is None:
             await self._clock.sleep(AGAIN_SECONDS)
+        due, pause, jumps = due_at(used, dice), AGAIN_SECONDS, Jumps(self._clock)
         while True:
-            while (left := due - self._clock.now()) > 0:
-                await self._clock.sleep(min(left, LONGEST_SLEEP_SECONDS))
-            fresh = await self._ask()
-            while fresh is not None and not await self._is_used(fresh, use):
+            while (left := self._left(used, due)) > 0:
+                pause = AGAIN_SECONDS
+                await jumps.wait(left)
+            found = await self._found(used)
+            fresh = found or await self._ask()
+            while fresh is not None and not await self._is_used(fresh, use, save=found is None):
                 await self._clock.sleep(AGAIN_SECONDS)
             if fresh is None:
-                await self._clock.sleep(AGAIN_SECONDS)
+                await self._wait_again(used, due, AGAIN_SECONDS)
                 continue
-            due = due_at(fresh, dice)
+            used, due = fresh, due_at(fresh, dice)
             log.info("a new certificate is in use: %s", self._files.certificate.name)
+            if self._left(used, due) <= 0:  # the next one would be of no more use
+                if pause == AGAIN_SECONDS:
+                    self._tell_useless(used)
+                await self._wait_again(used, due, pause)
+                pause = min(2 * pause, SELDOM_SECONDS)
 
-    async def _due(self, dice: Dice) -> float | None:
+    async def _first(self) -> Pair | None:
         try:
-            return due_at(await asyncio.to_thread(self._files.load), dice)
+            pair = await asyncio.to_thread(self._files.load)
+            certificates.lifetime(pair.certificate)
         except (OSError, ValueError) as error:
             log.warning("a certificate can't be read, and is not renewed yet: %s", error)
             return None
+        return pair
 
-    async def _is_used(self, fresh: Pair, use: Callable[[Pair], Awaitable[None]]) -> bool:
+    def _left(self, used: Pair, due: float) -> float:
+        """Seconds until another one is asked for."""
+        return 0.0 if self._is_lost(used) else due - self._clock.now()
+
+    def _is_lost(self, used: Pair) -> bool:
+        """Whether nobody answers who sees it: it has ended, or was made while the clock was far ahead."""
+        start, end = certificates.lifetime(used.certificate)
+        return not start - AHEAD_SECONDS < self._clock.now() < end
+
+    async def _found(self, used: Pair) -> Pair | None:
+        """What somebody else has put into the files, where the one in use does not hold."""
+        if not self._is_lost(used):
+            return None
         try:
-            await asyncio.to_thread(self._files.save, fresh)
+            pair = await asyncio.to_thread(self._files.load)
+            is_good = pair.certificate != used.certificate and certificates.holds(pair.certificate, self._clock.now())
+            return pair if is_good and certificates.is_of_key(pair.certificate, pair.key) else None
+        except (OSError, ValueError):
+            return None
+
+    async def _wait_again(self, used: Pair, due: float, seconds: float) -> None:
+        """Until the next one may be asked for; not so long when there is another one, or a clock has been set."""
+        until = self._clock.monotonic() + seconds
+        while self._clock.monotonic() < until and self._left(used, due) <= 0 and await self._found(used) is None:
+            await self._clock.sleep(NOTICE_SECONDS)
+
+    def _tell_useless(self, fresh: Pair) -> None:
+        start, end = map(timestamps.format, certificates.lifetime(fresh.certificate))
+        name, now = self._files.certificate.name, timestamps.format(self._clock.now())
+        log.warning(
+            "%s is new, but holds from %s to %s, and here it is %s: set this machine's clock, or the API server's",
+            name, start, end, now,
+        )  # fmt: skip
+
+    async def _is_used(self, fresh: Pair, use: Callable[[Pair], Awaitable[None]], *, save: bool) -> bool:
+        try:
+            if save:
+                await asyncio.to_thread(self._files.save, fresh)
             await use(fresh)
         except (OSError, ValueError) as error:
             log.warning("a new certificate is not in use yet: %s: %s", self._files.certificate.name, error)

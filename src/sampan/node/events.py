@@ -1,6 +1,7 @@
 """Events of the node: about pods, containers and itself; repeats are counted in one object.
 
-Sending never delays a pod: events queue, a full queue drops the oldest, and a refusal is only logged.
+Sending never delays a pod: events queue, and for a while give way to pods that start; a full queue drops the oldest,
+and a refusal is only logged.
 
 https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
@@ -8,6 +9,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 import asyncio
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +30,9 @@ QUEUED = 2000
 REMEMBERED = 4096
 QUIET_SECONDS = 10.0
 """The same event again within this time is only counted, and sent with the next one."""
+CROWDED_SECONDS = 5.0
+"""How long events wait at most for pods that start."""
+LOOK_SECONDS = 0.1
 
 Object = dict[str, Any]
 
@@ -43,6 +48,8 @@ class Recorder:
         self._known: OrderedDict[tuple[str, ...], Object] = OrderedDict()
         self._counts: dict[tuple[str, ...], int] = {}
         self._limits = event_limits.Limits()
+        self.is_crowded: Callable[[], bool] = _never
+        """Whether pods wait for each other to be started."""
 
     def start(self, tasks: Tasks) -> None:
         """Begins to send."""
@@ -72,6 +79,12 @@ class Recorder:
             self._counts.pop(gone, None)
         self._queue.append(event_object)
         self._wake.set()
+
+    def forget(self, uid: str) -> None:
+        """The object is gone, and nothing is told of it again."""
+        for key in [key for key in self._known if key[0] == uid]:
+            del self._known[key]
+            self._counts.pop(key, None)
 
     def _new(self, obj: Object, event: Emit, now: float) -> Object:
         namespace = objects.namespace(obj) or "default"
@@ -107,10 +120,16 @@ class Recorder:
 
     async def _send_for_ever(self) -> None:
         while True:
+            await self._give_way()
             while self._queue:
                 await self._send(self._queue.popleft())
             self._wake.clear()
             await self._wake.wait()
+
+    async def _give_way(self) -> None:
+        until = self._clock.monotonic() + CROWDED_SECONDS
+        while self.is_crowded() and self._clock.monotonic() < until:
+            await self._clock.sleep(LOOK_SECONDS)
 
     async def _send(self, event: Object) -> None:
         key = objects.key(event)
@@ -125,3 +144,7 @@ class Recorder:
             log.info("event %s of %s was refused: %s", event["reason"], event["involvedObject"], error.message)
         except TransportError as error:
             log.info("event %s could not be sent: %s", event["reason"], error)
+
+
+def _never() -> bool:
+    return False

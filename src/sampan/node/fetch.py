@@ -65,6 +65,7 @@ class Fetcher:
         self._known: dict[str, float] = {}
         self._orders: Orders | None = None
         self._looked_after: set[str] = set()
+        self._jumps = 0
 
     async def env_sources(self, pod: Object, pod_ips: tuple[str, ...], host_ips: tuple[str, ...]) -> Sources:
         """What the pod's containers may take values from. Raises ConfigError when the API can't be asked."""
@@ -199,9 +200,10 @@ class Fetcher:
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
 
         async def ask() -> _Kept:
-            now = self._parts.clock.now()
-            key = (objects.namespace(pod), account)
-            answer = await self._parts.client.create_subresource(SERVICEACCOUNT, key, "token", request)
+            key, jumps = (objects.namespace(pod), account), -1
+            while jumps != self._jumps:  # one that was asked for before a jump is of another time
+                now, jumps = self._parts.clock.now(), self._jumps
+                answer = await self._parts.client.create_subresource(SERVICEACCOUNT, key, "token", request)
             expires = timestamps.parse(answer["status"]["expirationTimestamp"])
             found = str(answer["status"]["token"]), str(answer["status"]["expirationTimestamp"])
             return _Kept(found, now + TOKEN_LIFE_SHARE * (expires - now))
@@ -225,10 +227,16 @@ class Fetcher:
         """When the pod's volumes are to be looked at again (unix seconds): a token nears its end, or a driver is asked."""
         wanted = [w for w in sources.of_volumes(pod) if w.kind == sources.TOKEN]
         keys = [("token", objects.uid(pod), w.audience, str(w.expiration_seconds)) for w in wanted]
-        times = [self._kept[key].until for key in keys if key in self._kept]
+        soon = self._parts.clock.now() + DRIVER_SECONDS
+        times = [self._kept[key].until if key in self._kept else soon for key in keys]  # it may be forgotten already
         if objects.uid(pod) in self._looked_after:
-            times.append(self._parts.clock.now() + DRIVER_SECONDS)
+            times.append(soon)
         return min(times, default=None)
+
+    def forget_tokens(self) -> None:
+        """The wall clock has jumped: they may have ended, or not hold yet. Those under way are asked for again."""
+        self._jumps += 1
+        self._kept = {key: kept for key, kept in self._kept.items() if key[0] != "token"}
 
     def forget(self, pod_uid: str) -> None:
         """Drops a pod's tokens."""
@@ -257,7 +265,7 @@ class Fetcher:
             if self._asking.get(key) == (began, mine):
                 del self._asking[key]
         answer.asked = began
-        self._keep(key, answer, now)
+        self._keep(key, answer, self._parts.clock.now())
         mine.set_result(answer.value)
         return answer.value
 

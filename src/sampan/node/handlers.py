@@ -55,6 +55,8 @@ class Handlers:
                 return Outcome(True)
         except ValueError as error:
             return Outcome(False, str(error), errored=True)
+        except OSError as error:  # there are no files, threads or processes to be had for it
+            return Outcome(False, (error.strerror or str(error)).lower(), errored=True)
         return Outcome(False, "this kind of handler is not supported", errored=True)
 
     async def close(self) -> None:

@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 STARTS_AT_ONCE = 8
 SIMULATED_STARTS_AT_ONCE = 1000
 RETRY_SECONDS = 10.0
+REMOVE_SECONDS = 5.0
+CREATE_ERROR = "CreateContainerError"
 PACE_SECONDS = 1.0
 """After an error that nobody foresaw, before the pod is looked at again."""
 VOLUME_RETRY_SECONDS = 2.0
@@ -75,11 +77,16 @@ class Hands:
         self.images = ImageFinder(parts, self.recorder, self._fetcher, tasks, wake)
         self.refresher = Refresher(parts, self._fetcher, tasks, self.refresh_volumes, wake)
         self.files = parts.files or PodFiles(settings.root)
-        self._slots = asyncio.Semaphore(SIMULATED_STARTS_AT_ONCE if settings.is_simulated else STARTS_AT_ONCE)
+        self._at_once = SIMULATED_STARTS_AT_ONCE if settings.is_simulated else STARTS_AT_ONCE
+        self._slots, self._plugging = asyncio.Semaphore(self._at_once), 0
         self.capacity_bytes = 0
         self._killer = Killer(parts, self._handlers, self.recorder, settings.internal_ip)
         self.reject: Callable[[PodRecord, tuple[str, str]], None] = _overlook
         self._pids_limit = settings.kubelet.pod_pids_limit
+
+    def is_crowded(self) -> bool:
+        """Whether as many pods are being plugged in, or as many containers started, as may be started at once."""
+        return self._slots.locked() or self._plugging >= self._at_once
 
     def do(self, record: PodRecord, command: Command) -> None:
         """Begins the command; marks what is under way at once."""
@@ -103,7 +110,7 @@ class Hands:
             case RemoveContainer(id=container_id):
                 record.states.pop(container_id, None)
                 record.resized.pop(container_id, None)
-                work = partial(self._parts.runtime.remove, container_id)
+                work = partial(self._remove, record, container_id)
             case Teardown():
                 record.teardown_pending = True
                 work = partial(self._tear_down, record, command)
@@ -126,6 +133,7 @@ class Hands:
             self._wake(record.uid, 0.0)
 
     async def _set_up_network(self, record: PodRecord) -> None:
+        self._plugging += 1
         try:
             own = await sandboxes.prepare(record, self._fetcher, self._parts.runtime)
             attachment = await self._parts.network.add(record.uid, pod_request.of(record.pod, own))
@@ -141,6 +149,7 @@ class Hands:
             record.failures.pop(NETWORK, None)
         finally:
             record.network_pending = False
+            self._plugging -= 1
 
     async def _prepare_volumes(self, record: PodRecord) -> None:
         try:
@@ -158,6 +167,9 @@ class Hands:
             self._failed(record, VOLUMES, Failure(error.reason, str(error), later))
             if error.reason != "ErrImagePull" and not isinstance(error, Waiting):  # said already, or nothing to say
                 self.recorder.emit(record.pod, Emit("Warning", error.reason, str(error)))
+        except OSError as error:
+            self._failed(record, VOLUMES, Failure("FailedMount", str(error), self._later(VOLUME_RETRY_SECONDS)))
+            self.recorder.emit(record.pod, Emit("Warning", "FailedMount", str(error)))
         finally:
             record.volumes_pending = False
         self.refresher.attend(record)
@@ -221,6 +233,8 @@ class Hands:
                 self._refused(record, name, path, Failure(error.reason, error.message, self._later()))
         except NoImage:
             pass
+        except OSError as error:  # no room for a file, a thread or a process just now
+            self._refused(record, name, path, Failure(CREATE_ERROR, str(error), self._later()))
         else:
             record.failures.pop(name, None)
             record.take_state(self.finish(record, state) if state.state == EXITED else state)
@@ -360,12 +374,25 @@ class Hands:
                 self._fetcher.forget(record.uid)
         except Exception as error:  # noqa: BLE001 (the world's fault: what the pod holds stays on record, and is tried again)
             log.warning("teardown of pod %s: %r", podspec.full_name(record.pod), error)
+            why = error.message if isinstance(error, RuntimeFailure) else str(error)
+            self.recorder.emit(record.pod, Emit("Warning", "FailedKillPod", f"error killing pod: {why}"))
             await self._parts.clock.sleep(1.0)
         else:
             record.netns, record.pod_ip, record.volumes = None, "", None
             record.torn_down = True
         finally:
             record.teardown_pending = False
+
+    async def _remove(self, record: PodRecord, container_id: str) -> None:
+        """Until it is gone: nobody else knows of it any more."""
+        while True:
+            try:
+                await self._parts.runtime.remove(container_id)
+            except (RuntimeFailure, OSError) as error:
+                log.warning("removing a container of %s: %s; trying again", podspec.full_name(record.pod), error)
+                await self._parts.clock.sleep(REMOVE_SECONDS)
+            else:
+                return
 
     def _target(self, record: PodRecord, container: Object, container_id: str, purpose: str) -> Target:
         return Target(container_id, record.pod_ip or self._settings.internal_ip, container, purpose)

@@ -3,7 +3,9 @@
 https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.36/#read-log-pod-v1-core
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from sampan.meta import timestamps
@@ -27,6 +29,11 @@ class Refusal(Exception):
 
 def read(agent: Agent, request: Request, names: list[str]) -> AsyncIterator[bytes]:
     """The log of NAMESPACE, POD, CONTAINER as text. Raises Refusal, and RuntimeFailure where there are no logs."""
+    return found(agent, request, names)()
+
+
+def found(agent: Agent, request: Request, names: list[str]) -> Callable[[], AsyncIterator[bytes]]:
+    """What opens that log. Raises Refusal; it raises RuntimeFailure, and OSError where too many files are open."""
     namespace, name, container = names
     record = find(agent, namespace, name, container)
     options = _options(request, agent.parts.clock.now())
@@ -39,8 +46,32 @@ def read(agent: Agent, request: Request, names: list[str]) -> AsyncIterator[byte
         return now is None or now.state == EXITED
 
     if agent.parts.logs is not None:
-        return agent.parts.logs.read(state, options, is_over)
-    return logs.read(state.log_path, options, is_over)
+        return partial(agent.parts.logs.read, state, options, is_over)
+    return partial(logs.read, state.log_path, options, is_over)
+
+
+class Followed:
+    """A log as it is written, as long as its reader is there; it may be silent for ever. Ends the `hold` that it has."""
+
+    is_foreign = True
+
+    def __init__(self, body: AsyncIterator[bytes], hold: AbstractAsyncContextManager[None]) -> None:
+        self._body = body
+        self._hold: AbstractAsyncContextManager[None] | None = hold
+
+    def __aiter__(self) -> "Followed":
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._body)
+
+    async def aclose(self) -> None:
+        """Nobody wants the rest."""
+        hold, self._hold = self._hold, None
+        if (close := getattr(self._body, "aclose", None)) is not None:
+            await close()
+        if hold is not None:
+            await hold.__aexit__(None, None, None)
 
 
 def find(agent: Agent, namespace: str, name: str, container: str) -> PodRecord:

@@ -7,18 +7,22 @@ https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cr
 """
 
 import asyncio
-import ctypes
+import errno
 import glob
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+from weakref import WeakKeyDictionary
 
 from sampan.meta import timestamps
+from sampan.node.log_notices import Watch
 
 CHUNK = 64 * 1024
 LINE_BYTES = 256 * 1024
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Why a log that is there can't be opened just now: it must not look empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +38,32 @@ class Options:
 
 
 def tail(path: str, options: Options) -> bytes:
-    """The log's text as of now, within the options."""
-    return b"".join(_wanted(_lines(path, options.tail_lines), options))
+    """The log's text as of now, within the options; nothing where it can't be opened."""
+    try:
+        return b"".join(_wanted(_lines(path, options.tail_lines), options))
+    except OSError:
+        return b""
 
 
-async def read(path: str, options: Options, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """The log's text in chunks; when following, until `is_over` and everything was read."""
+def read(path: str, options: Options, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """The log's text in chunks; when following, until `is_over` and everything was read.
+
+    It is opened at once: OSError when there are too many open files.
+    """
+    return _read(_reader(path, options), options, is_over)
+
+
+async def _read(reader: "_Reader | None", options: Options, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
     left = options.limit_bytes if options.limit_bytes is not None else -1
-    position = 0
-    reader = _reader(path, options)
     if reader is None:
         return
     try:
-        existing = reader.lines() if options.tail_lines is None else _tail_of(path, reader, options.tail_lines)
+        existing = reader.lines() if options.tail_lines is None else _tail_of(reader.path, reader, options.tail_lines)
         while True:
             ended = is_over()
-            batch: list[bytes] = []
-            size = 0
-            for text in _wanted(existing, options):
-                batch.append(text)
-                size += len(text)
-                position += 1
-                if size >= CHUNK:
-                    yield (piece := _cut(b"".join(batch), left))
-                    left = left - len(piece) if left >= 0 else left
-                    batch, size = [], 0
-                    if left == 0:
-                        return
-                    await asyncio.sleep(0)
-            if batch:
-                yield (piece := _cut(b"".join(batch), left))
+            wanted = _wanted(existing, options)
+            while left and (text := await _some(wanted)):
+                yield (piece := _cut(text, left))
                 left = left - len(piece) if left >= 0 else left
             if left == 0 or not options.follow or ended:
                 return
@@ -71,6 +71,27 @@ async def read(path: str, options: Options, is_over: Callable[[], bool]) -> Asyn
             existing = reader.lines()
     finally:
         reader.close()
+
+
+async def _some(wanted: Iterator[bytes]) -> bytes:
+    """The next lines. One reader has its turn in a round of the loop: a crowd of them makes no probe late."""
+    async with _turns():
+        batch: list[bytes] = []
+        size = 0
+        for text in wanted:
+            batch.append(text)
+            size += len(text)
+            if size >= CHUNK:
+                break
+        await asyncio.sleep(0)
+    return b"".join(batch)
+
+
+def _turns() -> asyncio.Lock:
+    return _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 def _reader(path: str, options: Options) -> "_Reader | None":
@@ -180,7 +201,9 @@ def _older(path: str) -> str:
 def _open(path: str) -> BinaryIO | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
         return None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -193,7 +216,7 @@ class _Reader:
 
     def __init__(self, path: str, file: BinaryIO) -> None:
         self.path, self.file = path, file
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
 
     def lines(self) -> Iterator[bytes]:
         """The whole lines from here to the end, of a rotated log's successor too."""
@@ -219,7 +242,10 @@ class _Reader:
                 self.file.seek(0)
                 return True
             return False
-        fresh = _open(self.path)
+        try:
+            fresh = _open(self.path)
+        except OSError:
+            return False  # later
         if fresh is None:
             return False
         self.file.close()
@@ -229,7 +255,7 @@ class _Reader:
     async def wait_changed(self) -> None:
         """Returns when something was written, or after a second at most."""
         if self._watch is None:
-            self._watch = _Watch(os.path.dirname(self.path))
+            self._watch = Watch(os.path.dirname(self.path))
             return  # something may have come before the watch: look once more
         await self._watch.wait()
 
@@ -238,39 +264,3 @@ class _Reader:
         self.file.close()
         if self._watch is not None:
             self._watch.close()
-
-
-class _Watch:
-    """The kernel's word (inotify) of writes and renames in a directory."""
-
-    _MODIFY_MOVE_CREATE = 0x2 | 0x80 | 0x100
-
-    def __init__(self, directory: str) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._changed = asyncio.Event()
-        if self._fd >= 0 and libc.inotify_add_watch(self._fd, os.fsencode(directory), self._MODIFY_MOVE_CREATE) >= 0:
-            asyncio.get_running_loop().add_reader(self._fd, self._drain)
-
-    def _drain(self) -> None:
-        try:
-            os.read(self._fd, CHUNK)
-        except BlockingIOError:
-            return
-        self._changed.set()
-
-    async def wait(self) -> None:
-        """A change, or one second: the container's end shows in no file."""
-        try:
-            async with asyncio.timeout(1.0):
-                await self._changed.wait()
-        except TimeoutError:
-            return
-        self._changed.clear()
-
-    def close(self) -> None:
-        """Ends the watch."""
-        if self._fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1

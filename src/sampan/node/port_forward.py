@@ -7,13 +7,15 @@ https://kubernetes.io/docs/tasks/access-application-cluster/port-forward-access-
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.kit.tasks import Tasks
-from sampan.web import spdy
+from sampan.web import gone, spdy
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +23,15 @@ TUNNEL = "SPDY/3.1+portforward.k8s.io"
 CHANNELS = "v4.channel.k8s.io"
 PROTOCOLS = (TUNNEL, CHANNELS)
 CHUNK = 32 * 1024
-WAITING = 64
+WAITING = 8
+"""Pieces of at most CHUNK that the pod has not taken yet, for each connection; then the caller is not read either."""
+MOST_HALF_OPEN = 64
+HALF_OPEN_SECONDS = 30.0
+"""So many connections may have one of their two streams alone, for so long."""
 
 Pipe = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Dial = Callable[[int], Awaitable[Pipe]]
-"""Opens a connection to a port of the pod. OSError when nobody listens."""
+Dial = Callable[[int], AbstractAsyncContextManager[Pipe]]
+"""A connection to a port of the pod. OSError when nobody listens."""
 
 
 async def serve(socket: Any, dial: Dial, ports: tuple[int, ...]) -> None:
@@ -33,9 +39,10 @@ async def serve(socket: Any, dial: Dial, ports: tuple[int, ...]) -> None:
     tasks = Tasks("port-forward")
     try:
         if socket.ws_protocol == CHANNELS:
-            await _Channels(socket, dial, tasks).serve(ports)
+            serving = asyncio.ensure_future(_Channels(socket, dial, tasks).serve(ports))
         else:
-            await _Streams(socket, dial, tasks).serve()
+            serving = asyncio.ensure_future(_Streams(socket, dial, tasks).serve())
+        await gone.unless(socket, serving)
     except (ConnectionError, RuntimeError):
         pass  # the caller left
     except spdy.SpdyError as error:
@@ -45,14 +52,44 @@ async def serve(socket: Any, dial: Dial, ports: tuple[int, ...]) -> None:
         await socket.close()
 
 
+class Inbox:
+    """What a caller sent that the pod has not taken yet, piece by piece: None at its end."""
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING)
+        self._is_closed = False
+
+    async def put(self, data: bytes) -> None:
+        """Waits while there is no room; what nobody will take is dropped."""
+        for start in range(0, len(data), CHUNK):
+            if not self._is_closed:
+                await self._pieces.put(data[start : start + CHUNK])
+
+    async def end(self) -> None:
+        """The caller sends no more."""
+        if not self._is_closed:
+            await self._pieces.put(None)
+
+    async def get(self) -> bytes | None:
+        """The next piece."""
+        return await self._pieces.get()
+
+    def close(self) -> None:
+        """Nobody takes any more; who waits for room goes on."""
+        self._is_closed = True
+        while not self._pieces.empty():
+            self._pieces.get_nowait()
+
+
 @dataclass(eq=False)
 class _Forward:
-    """One connection: its two streams, and what the caller sent that the pod has not taken yet (None: its end)."""
+    """One connection: its two streams, and what the caller sent that waits for the pod."""
 
+    name: str
     port: int = 0
     data: int = 0
     error: int = 0
-    waiting: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(WAITING))
+    waiting: Inbox = field(default_factory=Inbox)
     task: asyncio.Task[None] | None = None
 
 
@@ -78,46 +115,84 @@ class _Streams:
             case spdy.Data(stream=stream, data=data, is_last=is_last):
                 forward = self._by_stream.get(stream)
                 if forward is not None and stream == forward.data:
-                    if data:
-                        await forward.waiting.put(data)
+                    await forward.waiting.put(data)
                     if is_last:
-                        await forward.waiting.put(None)
+                        await forward.waiting.end()
             case spdy.Reset(stream=stream):
                 forward = self._by_stream.get(stream)
-                if forward is not None and stream == forward.data and forward.task is not None:
+                if forward is not None and self._is_half_open(forward):
+                    self._drop(forward)
+                elif forward is not None and stream == forward.data and forward.task is not None:
                     forward.task.cancel()
             case spdy.Pinged(answer=answer):
                 await self._socket.send_bytes(answer)
 
     async def _open(self, stream: int, headers: dict[str, str]) -> None:
-        kind, port, name = headers.get("streamtype"), headers.get("port", ""), headers.get("requestid", "")
-        if kind not in ("data", "error") or not _is_port(port):
+        kind, port = headers.get("streamtype"), headers.get("port", "")
+        name = headers.get("requestid") or f"{stream}"
+        forward = self._by_id.get(name) or _Forward(name)
+        is_surplus = len(self._by_id) >= MOST_HALF_OPEN and name not in self._by_id
+        is_surplus |= bool({"data": forward.data, "error": forward.error}.get(kind or ""))  # it has one of these
+        if kind not in ("data", "error") or not _is_port(port) or is_surplus:
             await self._socket.send_bytes(self._wire.reset(stream))
             return
         await self._socket.send_bytes(self._wire.reply(stream))
-        forward = self._by_id.setdefault(name or f"{stream}", _Forward())
+        self._by_id[name] = forward
         forward.port = int(port)
         self._by_stream[stream] = forward
         setattr(forward, kind, stream)
         if forward.data and forward.error:
-            self._by_id.pop(name, None)
+            del self._by_id[name]
+            if forward.task is not None:
+                forward.task.cancel()
             forward.task = self._tasks.spawn(self._forward(forward), f"port {port}", critical=False)
+        else:
+            forward.task = self._tasks.spawn(self._give_up(forward), f"half of port {port}", critical=False)
+
+    def _is_half_open(self, forward: _Forward) -> bool:
+        return self._by_id.get(forward.name) is forward
+
+    def _drop(self, forward: _Forward) -> None:
+        """One that stays half open."""
+        del self._by_id[forward.name]
+        self._forget(forward)
+        if forward.task is not None:
+            forward.task.cancel()
+
+    def _forget(self, forward: _Forward) -> None:
+        forward.waiting.close()
+        for stream in (forward.data, forward.error):
+            self._by_stream.pop(stream, None)
+
+    async def _give_up(self, forward: _Forward) -> None:
+        """Tells of a connection whose other stream does not come."""
+        await asyncio.sleep(HALF_OPEN_SECONDS)
+        del self._by_id[forward.name]
+        self._forget(forward)
+        with contextlib.suppress(ConnectionError, RuntimeError):  # the caller left
+            if forward.error:
+                why = f"(request={forward.name}) timed out waiting for streams".encode()
+                await self._socket.send_bytes(self._wire.data(forward.error, why, is_last=True))
+            else:
+                await self._socket.send_bytes(self._wire.reset(forward.data))
 
     async def _forward(self, forward: _Forward) -> None:
         try:
-            try:
-                pipe = await self._dial(forward.port)
-            except OSError as error:
-                await self._socket.send_bytes(self._wire.data(forward.error, refusal(forward.port, error)))
-            else:
-                await _join(pipe, forward.waiting, self._sender(forward.data))
+            async with AsyncExitStack() as opened:
+                try:
+                    pipe = await opened.enter_async_context(self._dial(forward.port))
+                except OSError as error:
+                    await self._socket.send_bytes(self._wire.data(forward.error, refusal(forward.port, error)))
+                else:
+                    broken = await _join(pipe, forward.waiting, self._sender(forward.data))
+                    if broken is not None:
+                        await self._socket.send_bytes(self._wire.data(forward.error, breach(forward.port, broken)))
             await self._socket.send_bytes(self._wire.data(forward.data, b"", is_last=True))
             await self._socket.send_bytes(self._wire.data(forward.error, b"", is_last=True))
         except (ConnectionError, RuntimeError):
             pass  # the caller left
         finally:
-            for stream in (forward.data, forward.error):
-                self._by_stream.pop(stream, None)
+            self._forget(forward)
 
     def _sender(self, stream: int) -> Callable[[bytes], Coroutine[Any, Any, None]]:
         async def send(data: bytes) -> None:
@@ -133,10 +208,10 @@ class _Channels:
         self._socket, self._dial, self._tasks = socket, dial, tasks
 
     async def serve(self, ports: tuple[int, ...]) -> None:
-        waiting: list[asyncio.Queue[bytes | None]] = []
+        waiting: list[Inbox] = []
         running = []
         for number, port in enumerate(ports):
-            waiting.append(asyncio.Queue(WAITING))
+            waiting.append(Inbox())
             for channel in (2 * number, 2 * number + 1):
                 await self._socket.send_bytes(bytes((channel,)) + port.to_bytes(2, "little"))
             work = self._forward(number, port, waiting[number])
@@ -145,32 +220,34 @@ class _Channels:
         everything = asyncio.gather(*running, return_exceptions=True)
         await asyncio.wait((feeding, everything), return_when=asyncio.FIRST_COMPLETED)
 
-    async def _feed(self, waiting: list[asyncio.Queue[bytes | None]]) -> None:
+    async def _feed(self, waiting: list[Inbox]) -> None:
         async for message in self._socket:
             data = message.data
             if isinstance(data, bytes) and data and data[0] % 2 == 0 and data[0] // 2 < len(waiting) and len(data) > 1:
                 await waiting[data[0] // 2].put(data[1:])
 
-    async def _forward(self, number: int, port: int, waiting: asyncio.Queue[bytes | None]) -> None:
+    async def _forward(self, number: int, port: int, waiting: Inbox) -> None:
+        async def send(data: bytes) -> None:
+            await self._socket.send_bytes(bytes((2 * number,)) + data)
+
         try:
-            try:
-                pipe = await self._dial(port)
-            except OSError as error:
-                await self._socket.send_bytes(bytes((2 * number + 1,)) + refusal(port, error))
-                return
-
-            async def send(data: bytes) -> None:
-                await self._socket.send_bytes(bytes((2 * number,)) + data)
-
-            await _join(pipe, waiting, send)
+            async with AsyncExitStack() as opened:
+                try:
+                    pipe = await opened.enter_async_context(self._dial(port))
+                except OSError as error:
+                    await self._socket.send_bytes(bytes((2 * number + 1,)) + refusal(port, error))
+                else:
+                    broken = await _join(pipe, waiting, send)
+                    if broken is not None:
+                        await self._socket.send_bytes(bytes((2 * number + 1,)) + breach(port, broken))
         except (ConnectionError, RuntimeError):
             pass  # the caller left
+        finally:
+            waiting.close()
 
 
-async def _join(
-    pipe: Pipe, waiting: asyncio.Queue[bytes | None], send: Callable[[bytes], Coroutine[Any, Any, None]]
-) -> None:
-    """Copies both ways until the pod has closed its side, or the connection breaks."""
+async def _join(pipe: Pipe, waiting: Inbox, send: Callable[[bytes], Coroutine[Any, Any, None]]) -> OSError | None:
+    """Copies both ways until the pod has closed its side. Returns why, if its connection broke; raises what `send` does."""
     reader, writer = pipe
 
     async def feed() -> None:
@@ -182,7 +259,13 @@ async def _join(
 
     feeding = asyncio.ensure_future(feed())
     try:
-        while data := await reader.read(CHUNK):
+        while True:
+            try:
+                data = await reader.read(CHUNK)
+            except OSError as error:
+                return error
+            if not data:
+                return None
             await send(data)
     finally:
         feeding.cancel()
@@ -191,11 +274,19 @@ async def _join(
 
 
 def refusal(port: int, error: OSError) -> bytes:
-    """What the caller's error stream says."""
-    why = error.strerror or str(error) or type(error).__name__
+    """What the caller's error stream says when there is no connection to the pod."""
     return (
-        f"error forwarding port {port}: failed to connect to localhost:{port} inside namespace: {why.lower()}".encode()
+        f"error forwarding port {port}: failed to connect to localhost:{port} inside namespace: {_why(error)}".encode()
     )
+
+
+def breach(port: int, error: OSError) -> bytes:
+    """What it says when there was one, and the pod broke it."""
+    return f"error forwarding port {port}: the connection to localhost:{port} inside namespace broke: {_why(error)}".encode()
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error) or type(error).__name__).lower()
 
 
 def ports(asked: list[str]) -> tuple[int, ...]:

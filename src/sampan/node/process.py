@@ -25,7 +25,8 @@ import orjson
 from sampan.client.api import Client
 from sampan.client.http import PATIENCE_SECONDS, HttpTransport
 from sampan.client.kubeconfig import Access
-from sampan.kit.clock import SystemClock
+from sampan.kit import threads
+from sampan.kit.clock import SystemClock, wait_jump
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.node import facts, kubelet_config
@@ -163,6 +164,7 @@ def _run(work: Any) -> int:
 
 async def run(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) -> int:
     """The agent, from start to SIGTERM or a failure."""
+    await threads.prepare()
     tasks = Tasks("node")
     _settle_pairs(config)
     parts = build(config, tasks, kubelet)
@@ -179,6 +181,7 @@ async def run(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) 
         agent.heartbeat.port = await server.listen(where, *files)
         tasks.spawn(_ready(config, agent, partial(housekeeping.start, tasks) if housekeeping else None), "start")
         tasks.spawn(_renew(config, agent, server, tasks), "renewal of certificates")
+        tasks.spawn(_follow_clock(agent), "jumps of the clock")
         stopping = asyncio.ensure_future(ended.wait())
         failing = asyncio.ensure_future(tasks.wait())
         await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
@@ -215,6 +218,14 @@ async def _renew(config: Config, agent: Agent, server: NodeServer, tasks: Tasks)
     serving = Files(Path(config.serving_certificate), Path(config.serving_key))
     hosts = tuple(filter(None, (config.node, agent.settings.internal_ip, config.internal_ip6)))
     renewal.start(renewal.Pairs(client, serving, hosts), agent, server, tasks)
+
+
+async def _follow_clock(agent: Agent) -> None:
+    """Pods' tokens are renewed, and their deadlines kept, as soon as the machine has slept."""
+    while await wait_jump(agent.parts.clock):
+        agent.hands.refresher.look_again()
+        for uid in tuple(agent.records):
+            agent.wake(uid)
 
 
 def _housekeeping(config: Config, agent: Agent) -> Housekeeping | None:

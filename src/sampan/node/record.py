@@ -81,6 +81,7 @@ class PodRecord:
     told: dict[str, Any] | None = None
     """The status as it was written last."""
     held: asyncio.TimerHandle | None = None
+    held_since: float = 0.0
     held_until: float = 0.0
     resizing: set[str] = field(default_factory=set)
     resized: dict[str, Any] = field(default_factory=dict)

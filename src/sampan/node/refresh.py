@@ -47,7 +47,7 @@ class Refresher:
         self._refresh, self._wake = refresh, wake
         self._followed: dict[Place, _Followed] = {}
         self._places: dict[str, set[Place]] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, tuple[asyncio.TimerHandle, PodRecord]] = {}
         self._due: dict[str, PodRecord] = {}
         self._is_busy = False
 
@@ -72,11 +72,16 @@ class Refresher:
         if renewal is not None and record.volumes is not None:
             self._later(record, renewal - self._parts.clock.now())
 
+    def look_again(self) -> None:
+        """The wall clock has jumped: tokens are asked for anew, as drivers are."""
+        self._fetcher.forget_tokens()
+        for _, record in tuple(self._timers.values()):
+            self.ask(record)
+
     def let_go(self, uid: str) -> None:
         """The pod's volumes are no more."""
         self._due.pop(uid, None)
-        if (timer := self._timers.pop(uid, None)) is not None:
-            timer.cancel()
+        self._stop_timer(uid)
         for place in self._places.pop(uid, ()):
             self._leave(uid, place)
 
@@ -113,10 +118,14 @@ class Refresher:
             self._is_busy = False
 
     def _later(self, record: PodRecord, seconds: float) -> None:
-        if (timer := self._timers.pop(record.uid, None)) is not None:
-            timer.cancel()
+        self._stop_timer(record.uid)
         later = asyncio.get_running_loop().call_later
-        self._timers[record.uid] = later(max(seconds, 1.0), self.ask, record)
+        self._timers[record.uid] = later(max(seconds, 1.0), self.ask, record), record
+
+    def _stop_timer(self, uid: str) -> None:
+        timer, _ = self._timers.pop(uid, (None, None))
+        if timer is not None:
+            timer.cancel()
 
     def _begin(self, followed: "_Followed", kind: Kind) -> None:
         known = self._fetcher.known(followed.place)

@@ -7,12 +7,15 @@ https://kubernetes.io/blog/2024/08/20/websockets-transition/
 """
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
 from typing import Any
 
 import orjson
 
-from sampan.meta.status import internal, success
+from sampan.meta.status import ApiError, internal, success
 from sampan.node.runtime.protocol import ExecSession, RuntimeFailure
+from sampan.web import gone
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "channel.k8s.io")
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
@@ -21,34 +24,40 @@ CHUNK = 32 * 1024
 Object = dict[str, Any]
 
 
+async def begun(socket: Any, starting: Coroutine[Any, Any, ExecSession]) -> ExecSession:
+    """A session as soon as it is there. It is ended when its caller leaves before: ConnectionResetError then."""
+    work = asyncio.ensure_future(starting)
+    try:
+        await gone.unless(socket, work)
+    except BaseException:
+        if work.done() and not work.cancelled() and work.exception() is None:
+            await work.result().close()
+        raise
+    return work.result()
+
+
 async def serve(socket: Any, session: ExecSession, wanted: frozenset[int]) -> None:
     """Joins a WebSocket and a process until the process ends or the caller leaves. `wanted`: stream numbers."""
     protocol = socket.ws_protocol or PROTOCOLS[-1]
     feeding = asyncio.ensure_future(_feed(socket, session, wanted))
-    pumping = asyncio.ensure_future(_pump(socket, session, wanted))
+    ending = asyncio.ensure_future(_tell(socket, session, wanted, protocol))
     try:
-        await asyncio.wait((feeding, pumping), return_when=asyncio.FIRST_COMPLETED)
-        if pumping.done():
-            pumping.result()
-            await _send(socket, ERROR, await _end(session, protocol))
-    except (ConnectionError, RuntimeError):
+        await gone.unless(socket, feeding, ending)
+    except (OSError, RuntimeError):
         pass  # the caller left; nobody is there to be told
     finally:
-        for task in (feeding, pumping):
-            task.cancel()
-        await asyncio.gather(feeding, pumping, return_exceptions=True)
         await session.close()
         await socket.close()
 
 
-async def refuse(text: str, socket: Any) -> None:
+async def refuse(why: ApiError, socket: Any) -> None:
     """Says on the error stream why there is no process: a failed handshake could not say it to every client."""
-    await _send(socket, ERROR, _refusal(text, socket.ws_protocol or ""))
+    with contextlib.suppress(ConnectionError):
+        await _send(socket, ERROR, _refusal(why, socket.ws_protocol or ""))
     await socket.close()
 
 
-def _refusal(text: str, protocol: str) -> bytes:
-    failed = internal(text)
+def _refusal(failed: ApiError, protocol: str) -> bytes:
     return orjson.dumps(failed.status) if _has_status(protocol) else failed.message.encode()
 
 
@@ -57,7 +66,7 @@ async def _end(session: ExecSession, protocol: str) -> bytes:
     try:
         return outcome(await session.wait(), protocol)
     except RuntimeFailure as failure:
-        return _refusal(f"error executing command in container: {failure.message}", protocol)
+        return _refusal(internal(f"error executing command in container: {failure.message}"), protocol)
 
 
 def outcome(code: int, protocol: str) -> bytes:
@@ -79,6 +88,12 @@ def outcome(code: int, protocol: str) -> bytes:
 
 def _has_status(protocol: str) -> bool:
     return protocol[:2] in ("v4", "v5")
+
+
+async def _tell(socket: Any, session: ExecSession, wanted: frozenset[int], protocol: str) -> None:
+    """All output, then what came of it: a process may take input for long after it has closed its output."""
+    await _pump(socket, session, wanted)
+    await _send(socket, ERROR, await _end(session, protocol))
 
 
 async def _pump(socket: Any, session: ExecSession, wanted: frozenset[int]) -> None:

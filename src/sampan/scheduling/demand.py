@@ -9,12 +9,13 @@ https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
 from sampan.kinds.parts import pod_claims
+from sampan.kit import compact_json
+from sampan.kit.texts import Texts
 from sampan.meta import objects, quantity
 from sampan.scheduling import terms
 from sampan.scheduling.terms import Terms
@@ -70,7 +71,9 @@ class Demand:
     @property
     def terms(self) -> Terms:
         """What it says about other pods."""
-        return terms.read(self.neighbours) if self.has_terms else terms.NONE
+        if not self.has_terms:
+            return terms.NONE
+        return _TERMS[self.neighbours]
 
     def is_like(self, other: "Demand") -> bool:
         """Whether the other, a version of the same pod, counts for the same on a node."""
@@ -80,8 +83,8 @@ class Demand:
 def of(pod: Object) -> Demand:
     """Reads the pod."""
     spec = pod.get("spec") or {}
-    read = _text([_read(spec, _WANTS), *(_containers(spec, group) for group in _GROUPS)])
-    wants = (_wants if len(read) <= REMEMBERED_BYTES else _wants.__wrapped__)(read)
+    read = [_read(spec, _WANTS), *(_containers(spec, group) for group in _GROUPS)]
+    wants = _READ[orjson.dumps(read, option=orjson.OPT_SORT_KEYS)]
     owner = objects.controller_of(pod)
     affinity = spec.get("affinity") or {}
     images = tuple(sorted((*wants.images, *_mounted_images(spec)))) if spec.get("volumes") else wants.images
@@ -146,7 +149,6 @@ def _containers(spec: Object, group: str) -> list[dict[str, Any]]:
     return found
 
 
-@lru_cache(maxsize=1024)
 def _wants(text: bytes) -> _Wants:
     """Remembered by what is read: `_WANTS`, and of each container `_OF_CONTAINER` and the node's ports that it takes."""
     read, *groups = orjson.loads(text)
@@ -159,6 +161,10 @@ def _wants(text: bytes) -> _Wants:
         tuple(sorted(_images(spec))),
         tuple(_features(spec)),
     )
+
+
+_READ = Texts(_wants, 1024, REMEMBERED_BYTES)
+_TERMS = Texts(terms.read, 1024, REMEMBERED_BYTES)
 
 
 def _others(spec: Object, affinity: Object) -> tuple[Any, Any, Any]:
@@ -176,7 +182,7 @@ def image(name: str) -> str:
 
 
 def _text(tree: Any) -> bytes:
-    return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS)
+    return compact_json.dumps(tree, orjson.OPT_SORT_KEYS)
 
 
 def _total(spec: Object, assumed: Mapping[str, int]) -> dict[str, int]:

@@ -234,7 +234,7 @@ class DeviceClaims(Extra):
         """Whether its devices could not be got ready."""
         if not plugin.waits(claim):
             return False
-        written = (pod_devices.allocation(claim) or {}).get("allocationTimestamp")
+        written = str((pod_devices.allocation(claim) or {}).get("allocationTimestamp") or "")
         is_late = bool(written) and self._clock.now() > timestamps.parse(written) + self._bind_seconds(pod)
         return bool(plugin.failure(claim)) or (is_late and not plugin.is_ready(claim))
 

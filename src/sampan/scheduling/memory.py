@@ -10,16 +10,18 @@ from sampan.scheduling.verdict import Demand, Snapshot
 
 MAX_ENTRIES = 2_000_000  # one for each node in each ranking
 FEWEST, MOST = 16, 512
-MAX_KNOWN = 4096
-MAX_TALLIES = 2048
+MAX_KNOWN = 1024
+MAX_TALLIES = 512
 
 
 class Memory:
-    """Surveys by shape, rankings by shape and judges; the oldest go first."""
+    """Surveys by shape, rankings by shape and judges; rankings that were not used for longest go first."""
 
     def __init__(self) -> None:
         self._surveys: dict[Any, Survey] = {}
         self._rankings: dict[Any, Ranking] = {}
+        self._keys: dict[Ranking, Any] = {}
+        """The same the other way round, the last used last."""
         self._known: dict[Any, tuple[tuple[int, int], Ranking]] = {}
         self._most_tallies = MAX_TALLIES
 
@@ -33,6 +35,7 @@ class Memory:
             _bound(self._known, MAX_KNOWN)
             found = self._known[known] = ((snapshot.tallies.version, snapshot.services_version), made)
         ranking = found[1]
+        self._keys[ranking] = self._keys.pop(ranking)
         if ranking.is_behind(snapshot):
             yield from ranking.update(pod, snapshot)
         return ranking
@@ -47,12 +50,14 @@ class Memory:
             most = min(max(MAX_ENTRIES // (len(snapshot) + 1), FEWEST), MOST)
             self._make_room(most)
             found = self._rankings[key] = Ranking(self._survey(pod, profile, most), judges)
+            self._keys[found] = key
         return found
 
     def _make_room(self, most: int) -> None:
         """For one more ranking: what is forgotten is not held by those who know it."""
         while len(self._rankings) >= most:
-            gone = self._rankings.pop(next(iter(self._rankings)))
+            gone = next(iter(self._keys))
+            del self._rankings[self._keys.pop(gone)]
             self._known = {known: found for known, found in self._known.items() if found[1] is not gone}
 
     def _survey(self, pod: Demand, profile: Profile, most: int) -> Survey:

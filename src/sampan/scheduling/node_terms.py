@@ -5,13 +5,13 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#affinit
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from sampan.kit.texts import Texts
 from sampan.meta.selectors import Requirement
-from sampan.scheduling.demand import Demand
+from sampan.scheduling.demand import REMEMBERED_BYTES, Demand
 from sampan.scheduling.terms import Labels
 
 OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": ">", "Lt": "<"}
@@ -74,7 +74,7 @@ class NodeTerms:
 
 def of(pod: Demand) -> NodeTerms:
     """The pod's."""
-    return _read(pod.shape)
+    return _READ[pod.shape]
 
 
 def affinity(tree: Tree) -> NodeTerms:
@@ -87,11 +87,13 @@ def affinity(tree: Tree) -> NodeTerms:
     )
 
 
-@lru_cache(maxsize=4096)
 def _read(shape: bytes) -> NodeTerms:
     _, selector, tree, _ = orjson.loads(shape)[1]
     found = affinity(tree or {})
     return NodeTerms(tuple((selector or {}).items()), found.required, found.preferred)
+
+
+_READ = Texts(_read, 1024, REMEMBERED_BYTES)
 
 
 def _term(tree: Tree) -> Term:

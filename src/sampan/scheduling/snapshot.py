@@ -205,14 +205,16 @@ class Snapshot:
 
     def set_service(self, namespace: str, name: str, selector: Labels | None) -> None:
         """Whom a service selects; None for none."""
-        known = self.services.setdefault(namespace, {})
+        known = self.services.get(namespace, {})
         if known.get(name) == selector:
             return
         self.services_version += 1
         if selector:
-            known[name] = selector
-        else:
-            known.pop(name, None)
+            self.services.setdefault(namespace, known)[name] = selector
+            return
+        known.pop(name, None)
+        if not known:
+            self.services.pop(namespace, None)
 
     def node_of(self, uid: str) -> str:
         """The name of the node that a pod is placed on; "" for none."""

@@ -6,7 +6,6 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constrai
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -70,7 +69,6 @@ class Terms:
 NONE = Terms()
 
 
-@lru_cache(maxsize=4096)
 def read(text: bytes) -> Terms:
     """The terms of a pod; `text` is the JSON of [namespace, labels, podAffinity, podAntiAffinity, constraints]."""
     namespace, labels, near, far, spread = orjson.loads(text)

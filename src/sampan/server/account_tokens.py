@@ -20,7 +20,7 @@ from sampan.server.tokens import Claims, TokenError, Tokens
 
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 STALE = "authentication.k8s.io/stale-token"
-MAX_VERIFIED = 4096
+MAX_VERIFIED = 1024
 DELETION_LEEWAY_SECONDS = 60
 _NAMES = "authentication.kubernetes.io/"
 _INVALIDATED = "service account token has been invalidated"

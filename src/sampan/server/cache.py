@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from sampan.kinds.kind import Kind
+from sampan.kit import compact_json
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
 from sampan.meta.wire import json, protobuf
@@ -25,7 +26,7 @@ from sampan.store.protocol import Batch, Compacted, Compare, Event, Page, Put, R
 LOG = logging.getLogger(__name__)
 ROOT = "/registry/"
 WINDOW_EVENTS = 8192
-MAX_FIELD_SETS = 1024
+MAX_FIELD_SETS, MAX_FIELD_SET_BYTES = 256, 4096
 WINDOW_BYTES = 32 << 20
 LEAST_EVENTS = 100
 """Kept however old they are, as upstream does, so that in a quiet kind a watch can go on from long ago."""
@@ -137,7 +138,8 @@ _FIELD_SETS: dict[bytes, Tree] = {}
 def share_fields(tree: Tree) -> Tree:
     """The same tree, whose fieldsV1 are one with those of others that say the same: they are half of a small object.
 
-    Its metadata are the caller's own, what is below may be others'. What was seen is forgotten when it has become much.
+    Its metadata are the caller's own, what is below may be others'. What was seen is forgotten when it has become much;
+    long ones are not shared.
     """
     metadata = tree["metadata"]
     if entries := metadata.get("managedFields"):
@@ -149,9 +151,14 @@ def _shared(entry: Tree) -> Tree:
     fields = entry.get("fieldsV1")
     if not fields:
         return entry
-    if len(_FIELD_SETS) >= MAX_FIELD_SETS:
-        _FIELD_SETS.clear()
-    found = _FIELD_SETS.setdefault(orjson.dumps(fields), fields)
+    said = orjson.dumps(fields)
+    if len(said) > MAX_FIELD_SET_BYTES:
+        return entry
+    found = _FIELD_SETS.get(said)
+    if found is None:
+        if len(_FIELD_SETS) >= MAX_FIELD_SETS:
+            _FIELD_SETS.clear()
+        found = _FIELD_SETS[compact_json.compact(said)] = fields
     return entry if found is fields else {**entry, "fieldsV1": found}
 
 
@@ -169,7 +176,7 @@ def encode(obj: Tree) -> bytes:
         del metadata["resourceVersion"]
     head = {"kind": "", "apiVersion": "", "metadata": {}, **obj}
     head["metadata"] = metadata
-    stored = bytes(memoryview(orjson.dumps(head)))  # which keeps up to twice as much memory as it fills
+    stored = compact_json.dumps(head)
     return json.escaped(stored) if obj["kind"] == _REVISION else stored
 
 

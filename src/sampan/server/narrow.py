@@ -7,6 +7,9 @@ Upstream's watch cache has an index and triggers for the same two.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+FEW = 1024
+"""Changes that are noted without another look."""
+
 
 class Narrow(NamedTuple):
     """What a list or watch is about, if not about everything: the object with this key, or the pods of this node."""
@@ -30,10 +33,13 @@ class ByNode:
         self._changed = dict.fromkeys(keys)
         self._keys: dict[str, dict[str, None]] = {}
         self._nodes: dict[str, str] = {}
+        self._many = FEW
 
     def note(self, key: str) -> None:
         """It has changed, has come or is gone."""
         self._changed[key] = None
+        if len(self._changed) > self._many:
+            self._leave_out_gone()
 
     def note_all(self, keys: Iterable[str]) -> None:
         """The same of many."""
@@ -56,6 +62,11 @@ class ByNode:
         for key in self._changed:
             self._take(key)
         self._changed.clear()
+
+    def _leave_out_gone(self) -> None:
+        """So that pods that came and went do not add up where nobody asks."""
+        self._changed = {key: None for key in self._changed if key in self._nodes or self._get(key) is not None}
+        self._many = 2 * len(self._changed) + FEW
 
     def _take(self, key: str) -> None:
         pod = self._get(key)

@@ -3,7 +3,9 @@
 Redirects are not followed: what an agent answers is final.
 """
 
+import asyncio
 import base64
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +17,8 @@ from sampan.meta import status
 from sampan.web import listener
 
 CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
+"""An agent that does not take a WebSocket's end by then, since its caller waits for its turn, sees the connection end."""
 CHUNK_BYTES = 65536
 ERROR_STREAM = 3
 BINARY, BASE64 = "binary.k8s.io", "base64.binary.k8s.io"
@@ -31,17 +35,25 @@ class HttpsDialer:
 
     async def get(self, url: str) -> tuple[int, AsyncIterator[bytes]]:
         """Status code and body. OSError when the agent cannot be reached."""
-        answer = await self._open().get(url, allow_redirects=False)
-        return answer.status, _body(answer)
+        try:
+            answer = await self._open().get(url, allow_redirects=False)
+        except aiohttp.ClientError as error:
+            raise _broken(error) from error
+        return answer.status, _Body(answer)
 
     async def websocket(self, url: str, protocols: tuple[str, ...]) -> Any:
         """An open WebSocket. ApiError when the agent refuses, OSError when it cannot be reached."""
         try:
             return await self._open().ws_connect(
-                url, protocols=[p for p in protocols if p], max_msg_size=listener.WEBSOCKET_MESSAGE_BYTES
+                url,
+                protocols=[p for p in protocols if p],
+                max_msg_size=listener.WEBSOCKET_MESSAGE_BYTES,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
             )
         except aiohttp.WSServerHandshakeError as error:
             raise _refused(error) from error
+        except aiohttp.ClientError as error:
+            raise _broken(error) from error
 
     def upgrade(self, backend: Any) -> listener.Upgrade:
         """Joins a client's WebSocket to an open one."""
@@ -49,20 +61,34 @@ class HttpsDialer:
         async def serve(client: Any) -> None:
             await listener.relay(client, backend)
 
-        return listener.Upgrade((backend.protocol,) if backend.protocol else (), serve)
+        return listener.Upgrade((backend.protocol,) if backend.protocol else (), serve, backend.close)
 
     def messages(self, body: AsyncIterator[bytes]) -> listener.Upgrade:
         """Sends a body as messages of a WebSocket, as bytes or, where the client asks for it, as base64 texts."""
 
-        async def serve(client: Any) -> None:
-            async for piece in body:
-                if client.ws_protocol == BASE64:
-                    await client.send_str(base64.b64encode(piece).decode())
-                else:
-                    await client.send_bytes(piece)
-            await client.close()
+        close = getattr(body, "aclose", None)
 
-        return listener.Upgrade((BINARY, BASE64), serve)
+        async def send(client: Any) -> None:
+            with contextlib.suppress(ConnectionError):
+                async for piece in body:
+                    if client.ws_protocol == BASE64:
+                        await client.send_str(base64.b64encode(piece).decode())
+                    else:
+                        await client.send_bytes(piece)
+
+        async def serve(client: Any) -> None:
+            ways = asyncio.ensure_future(send(client)), asyncio.ensure_future(_until_closed(client))
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+                if close is not None:
+                    await close()
+                await client.close()
+
+        return listener.Upgrade((BINARY, BASE64), serve, close)
 
     def refusal(self, error: status.ApiError, protocol: str) -> listener.Upgrade:
         """Accepts a client's WebSocket, says on its error stream what failed, and closes."""
@@ -99,14 +125,41 @@ def _without_redirects() -> aiohttp.TraceConfig:
     return trace
 
 
-async def _body(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in answer.content.iter_any():
-            yield chunk
-    except aiohttp.ClientError:
-        return
-    finally:
-        answer.close()
+class _Body:
+    """What an agent answers, as it comes: a log that is followed may be silent for ever."""
+
+    is_foreign = True
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> "_Body":
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = b""
+        with contextlib.suppress(aiohttp.ClientError):
+            chunk = await self._answer.content.readany()
+        if not chunk:
+            await self.aclose()
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Nobody wants the rest."""
+        self._answer.close()
+
+
+async def _until_closed(client: Any) -> None:
+    async for _ in client:
+        pass  # there is nothing that it could say
+
+
+def _broken(error: aiohttp.ClientError) -> OSError:
+    """An agent that has closed the connection, or does not speak as it should."""
+    if isinstance(error, OSError):
+        return error
+    return OSError("EOF" if isinstance(error, aiohttp.ServerDisconnectedError) else f"malformed HTTP response: {error}")
 
 
 def _refused(error: aiohttp.WSServerHandshakeError) -> status.ApiError:
@@ -114,5 +167,7 @@ def _refused(error: aiohttp.WSServerHandshakeError) -> status.ApiError:
     if text:
         tree = orjson.loads(text)
         return status.ApiError(tree)
-    reason = {400: "BadRequest", 403: "Forbidden", 404: "NotFound"}.get(error.status, "InternalError")
+    reason = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests"}.get(
+        error.status, "InternalError"
+    )
     return status.failure(error.status, reason, f"the node agent refused: {error.message}")

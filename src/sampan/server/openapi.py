@@ -112,7 +112,7 @@ def _groups(kinds: Sequence[Kind]) -> Iterator[_Group]:
             yield _Group(places[group, version], group, version)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _piece(group: _Group) -> _Piece:
     made = [operation for kind in group.kinds for operation in openapi_paths.operations(kind, group.version)]
     own = _own(group.kinds, 2)
@@ -203,7 +203,7 @@ def _group_version(path: str) -> tuple[str, str]:
     return (parts[1], parts[2]) if parts[0] == "apis" and len(parts) == len(("apis", "group", "version")) else ("", "")
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _digest(group: _Group) -> str:
     told = [
         (kind.name, kind.plural, kind.versions, kind.scope, kind.schema, kind.verbs,

@@ -32,7 +32,7 @@ from sampan.web.message import Pieces, Request, Response
 
 LOG = logging.getLogger(__name__)
 MAX_AUDIT_ID = 64
-MAX_KNOWN = 4096
+MAX_KNOWN = 1024
 MAX_KNOWN_PATH = 256
 
 Serve = Callable[["Passage"], Awaitable[Response]]

@@ -74,10 +74,12 @@ class Forward(Tunnel):
         """Until either side ends."""
         client = Side(protocol, transport)
         copies = [asyncio.ensure_future(self._send(client)), asyncio.ensure_future(self._receive(client))]
+        gone = getattr(protocol, "gone", None)
         try:
-            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
-            if copies[1].done():  # closing on what a client still sends would take from it what it has not read yet
-                await asyncio.wait(copies[:1], timeout=LINGER_SECONDS)
+            await asyncio.wait([*copies, gone] if gone else copies, return_when=asyncio.FIRST_COMPLETED)
+            # closing on what a client still sends would take from it what it has not read yet; and what one sent that has
+            # left is still for the agent
+            await asyncio.wait(copies[:1], timeout=LINGER_SECONDS)
         finally:
             for copy in copies:
                 copy.cancel()

@@ -4,6 +4,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from sampan.server.request_info import RequestInfo, is_true
 from sampan.server.served import Served
 from sampan.server.versions import Versions
 from sampan.server.watch_metrics import Sent, WatchMetrics
+from sampan.server.watch_rounds import Rounds
 from sampan.web.message import CHUNK_BYTES, Response
 
 BUFFER_EVENTS = 16384
@@ -47,13 +49,15 @@ class Subscription:
     `revision` is that of what it is sent at first: a bookmark says no more than what was sent.
     """
 
-    def __init__(self, namespace: str, match: reads.Match | None, about: Narrow | None = None) -> None:
+    def __init__(self, rounds: Rounds, namespace: str, match: reads.Match | None, about: Narrow | None = None) -> None:
+        self._rounds = rounds
         self._prefix = f"{namespace}/" if namespace else ""
         self.match = match
         self.about = about
         self.pending: list[Change] = []
         self.bytes = 0
         self.wake = asyncio.Event()
+        self.is_in_line = False
         self.overflowed = False
         self.ended = False
         self.bookmark_due = False
@@ -63,17 +67,22 @@ class Subscription:
 
     def offer(self, change: Change) -> None:
         """Called by the cache for each change of the kind."""
+        if self.keep(change):
+            self._rounds.wake(self)
+
+    def keep(self, change: Change) -> bool:
+        """Whether this is for the watcher; then it is pending."""
         item = change.item or change.previous
         if item is None or (self._prefix and not item.key.startswith(self._prefix)):
-            return
+            return False
         if self.overflowed:
-            return
+            return False
         self.pending.append(change)
         self.bytes += len(item.stored)
         if len(self.pending) > BUFFER_EVENTS or (self.bytes > BUFFER_BYTES and len(self.pending) > 1):
             self.overflowed = True
             self.pending.clear()  # it has to list anew anyway
-        self.wake.set()
+        return True
 
     def take(self) -> list[Change]:
         """What is pending, and is so no more."""
@@ -159,6 +168,7 @@ class Watching:
         self._ids = ids
         self._now = now
         self._open: dict[Subscription, RequestInfo] = {}
+        self._rounds: dict[str, Rounds] = defaultdict(Rounds)
         self.counts = WatchMetrics(Metrics())
         cache.on_gap.append(self._lose)
 
@@ -197,12 +207,12 @@ class Watching:
         cache = self._cache.of(call.kind)
         cache.is_held |= call.request.takes_trees
         about = reads.narrowed(call)
-        subscription = Subscription(call.namespace, match, about)
+        subscription = Subscription(self._rounds[cache.prefix], call.namespace, match, about)
         subscription.kind, subscription.revision = call.kind, self._cache.revision
         initial: Sequence[Item] = ()
         if start:
             for change in cache.since(start):
-                subscription.offer(change)
+                subscription.keep(change)
         elif options.sends_initial is not False:
             initial = cache.range(call.namespace, about)
         frames = self._stream(call, options, subscription, initial, _framer(call, form, self._now))

@@ -9,12 +9,12 @@ https://etcd.io/docs/latest/learning/api_guarantees/
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from sampan.kit.clock import Clock, SystemClock
 from sampan.kit.tasks import Tasks
-from sampan.store import etcd_client, etcd_diagnosis, etcd_lost, etcd_wire, keys
+from sampan.store import etcd_client, etcd_diagnosis, etcd_lost, etcd_version, etcd_wire, keys
 from sampan.store.etcd_address import Address
 from sampan.store.etcd_client import EVERYTHING, Client, Gone, LeaseGone, Unanswered
 from sampan.store.etcd_leases import Leases, Lifetimes
@@ -37,8 +37,7 @@ PUBLISH_SECONDS = 10.0
 LATE_SECONDS = 2.0
 AGAIN_SECONDS = 0.1
 TRIES = 5
-LEAST_VERSION = (3, 4)
-LOSING_VERSIONS = ("3.5.0", "3.5.1", "3.5.2")
+LOOK_SECONDS = 1.0
 CATCH_UP_EVENTS = 5_000
 FIRST_REVISION = 1  # an empty etcd's; no change has it
 NO_LIFETIMES: Lifetimes = {}
@@ -64,14 +63,10 @@ class EtcdStore:
         Raises ValueError for another URL, StoreError when no member answers, or not to us.
         """
         address = Address.parse(url)
-        findings = await etcd_diagnosis.look(address)
-        if all(finding.fault and not finding.is_passing for finding in findings):
-            raise StoreError(f"etcd can't be used: {etcd_diagnosis.told(findings)}")
+        await _check_usable(address)
         client = Client(address)
         try:
-            status = await client.call("status", etcd_wire.make("StatusRequest")())
-            _check_version(address, status.version)
-            answer = await client.range(EVERYTHING, EVERYTHING, count_only=True)
+            answer = await _answered(address, _greet(address, client))
         except StoreError as error:
             await client.close()
             faults = etcd_diagnosis.told(await etcd_diagnosis.look(address))
@@ -295,14 +290,38 @@ class EtcdStore:
                 waiter.set_result(None)
 
 
+async def _check_usable(address: Address) -> None:
+    """Raises StoreError when no member will ever answer us, whatever becomes of it."""
+    findings = await etcd_diagnosis.look(address)
+    if all(finding.fault and not finding.is_passing for finding in findings):
+        raise StoreError(f"etcd can't be used: {etcd_diagnosis.told(findings)}")
+
+
+async def _answered(address: Address, asked: Coroutine[Any, Any, Any]) -> Any:
+    """The answer. A member that comes up meanwhile, and will never answer us, is not waited for. Raises StoreError."""
+    asking = asyncio.ensure_future(asked)
+    try:
+        while not (await asyncio.wait((asking,), timeout=LOOK_SECONDS))[0]:
+            await _check_usable(address)
+        return asking.result()
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _greet(address: Address, client: Client) -> Any:
+    """How much there is, from one of a version that will do. Raises StoreError."""
+    status = await client.call("status", etcd_wire.make("StatusRequest")())
+    _check_version(address, status.version)
+    return await client.range(EVERYTHING, EVERYTHING, count_only=True)
+
+
 def _check_version(address: Address, version: str) -> None:
     """Raises StoreError."""
-    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if parts < LEAST_VERSION:
-        least = ".".join(map(str, LEAST_VERSION))
-        raise StoreError(f"{address} is etcd {version or 'of an unknown version'}; {least} or later is needed")
-    if version in LOSING_VERSIONS:
-        LOG.warning("%s is etcd %s, which can lose data in a crash: take 3.5.3 or later", address, version)
+    if why := etcd_version.fault(version):
+        raise StoreError(f"{address} is {why}")
+    if why := etcd_version.flaw(version):
+        LOG.warning("%s is %s", address, why)
 
 
 def _txn(compares: Sequence[Compare], writes: Sequence[Write], leases: dict[str, int]) -> Any:

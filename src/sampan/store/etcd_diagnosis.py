@@ -29,12 +29,12 @@ class Finding:
 async def look(address: Address) -> list[Finding]:
     """One finding for each member."""
     try:
-        context = _context(address)
+        shown = context(address)
     except (OSError, ssl.SSLError) as error:
         why = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
         files = ", ".join(filter(None, (address.ca, address.certificate, address.key)))
         return [Finding(str(address), f"{files}: {why}")]
-    asked = (asyncio.to_thread(_ask, address, number, context) for number in range(len(address.members)))
+    asked = (asyncio.to_thread(_ask, address, number, shown) for number in range(len(address.members)))
     return list(await asyncio.gather(*asked))
 
 
@@ -43,16 +43,17 @@ def told(findings: list[Finding]) -> str:
     return "; ".join(f"{finding.member}: {finding.fault}" for finding in findings if finding.fault)
 
 
-def _context(address: Address) -> ssl.SSLContext | None:
+def context(address: Address) -> ssl.SSLContext | None:
+    """How its members are called; None without TLS. Raises OSError when a file is of no use."""
     if not address.is_secure:
         return None
-    context = ssl.create_default_context(cafile=address.ca or None)
+    made = ssl.create_default_context(cafile=address.ca or None)
     if address.certificate:
-        context.load_cert_chain(address.certificate, address.key)
-    return context
+        made.load_cert_chain(address.certificate, address.key)
+    return made
 
 
-def _ask(address: Address, number: int, context: ssl.SSLContext | None) -> Finding:
+def _ask(address: Address, number: int, shown: ssl.SSLContext | None) -> Finding:
     (host, port), member = address.members[number], address.targets[number]
     connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
     try:
@@ -63,31 +64,31 @@ def _ask(address: Address, number: int, context: ssl.SSLContext | None) -> Findi
         return Finding(member, error.strerror or str(error), is_passing=True)
     with made:
         try:
-            connection.sock = made if context is None else context.wrap_socket(made, server_hostname=host)
+            connection.sock = made if shown is None else shown.wrap_socket(made, server_hostname=host)
             connection.request("GET", "/version")
             answer = connection.getresponse().read()
         except ssl.SSLEOFError:
-            return _hung_up(address, number, context)
+            return _hung_up(address, number, shown)
         except ssl.SSLError as error:
             return Finding(member, _tls_fault(address, error))
         except TimeoutError:
             return Finding(member, "no answer", is_passing=True)
         except (OSError, http.client.HTTPException):
-            return _hung_up(address, number, context)
+            return _hung_up(address, number, shown)
         finally:
             connection.close()
     return Finding(member, "" if _is_version(answer) else "what answers there is no etcd")
 
 
-def _hung_up(address: Address, number: int, context: ssl.SSLContext | None) -> Finding:
+def _hung_up(address: Address, number: int, shown: ssl.SSLContext | None) -> Finding:
     """It closed while it was asked. Its reason may be lost with what we had sent, so it is listened to, nothing asked."""
     (host, port), member = address.members[number], address.targets[number]
-    if context is None:
+    if shown is None:
         return Finding(member, "it hung up; if it wants TLS, say etcds:// and which authority signed it")
     try:
         with (
             socket.create_connection((host, port), ASK_SECONDS) as made,
-            context.wrap_socket(made, server_hostname=host) as heard,
+            shown.wrap_socket(made, server_hostname=host) as heard,
         ):
             heard.recv(1)
     except ssl.SSLError as error:

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 # NAME: "TYPE FIELD=NUMBER; ...", `*` after the type for repeated ones. Only the fields that are used.
 _MESSAGES = {
-    "Header": "int64 revision=3",
+    "Header": "int64 cluster=1; int64 member=2; int64 revision=3",
     "KeyValue": "bytes key=1; int64 create_revision=2; int64 mod_revision=3; bytes value=5",
     "Event": "int32 type=1; KeyValue kv=2; KeyValue prev_kv=3",
     "RangeRequest": "bytes key=1; bytes range_end=2; int64 limit=3; int64 revision=4; bool count_only=9",
@@ -29,7 +29,13 @@ _MESSAGES = {
     "LoginRequest": "string name=1; string password=2",
     "LoginResponse": "Header header=1; string token=2",
     "StatusRequest": "int64 unused=1",
-    "StatusResponse": "Header header=1; string version=2; int64 size=3",
+    "StatusResponse": (
+        "Header header=1; string version=2; int64 size=3; int64 leader=4; string* errors=8; int64 used=9; "
+        "bool is_learner=10; int64 quota=12"
+    ),
+    "Member": "int64 id=1",
+    "MembersRequest": "int64 unused=1",
+    "MembersResponse": "Header header=1; Member* members=2",
     "WatchCreate": "bytes key=1; bytes range_end=2; int64 start_revision=3; bool prev_kv=6",
     "WatchRequest": "WatchCreate create=1",
     "WatchResponse": (
@@ -81,6 +87,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "lease": ("/etcdserverpb.Lease/LeaseGrant", "LeaseRequest", "LeaseResponse"),
     "login": ("/etcdserverpb.Auth/Authenticate", "LoginRequest", "LoginResponse"),
     "status": ("/etcdserverpb.Maintenance/Status", "StatusRequest", "StatusResponse"),
+    "members": ("/etcdserverpb.Cluster/MemberList", "MembersRequest", "MembersResponse"),
     "watch": ("/etcdserverpb.Watch/Watch", "WatchRequest", "WatchResponse"),
 }
 

@@ -191,8 +191,9 @@ def read_state(db: apsw.Connection) -> tuple[int, int]:
 
 
 def one(db: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> Any:
-    """The first row, or None."""
-    return db.execute(sql, values).fetchone()
+    """The only row, or None. It is read to its end: SQLite's log cannot start anew before, even if the transaction is over."""
+    rows = db.execute(sql, values).fetchall()
+    return rows[0] if rows else None
 
 
 def record(key: str, value: bytes, created: int, row_id: int) -> Record:

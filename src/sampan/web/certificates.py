@@ -86,6 +86,23 @@ def new_authority(common_name: str, now: float, years: int = AUTHORITY_YEARS) ->
     return _pair(builder.sign(key, hashes.SHA256()), key)
 
 
+def prolong(authority: Pair, now: float, years: int = AUTHORITY_YEARS) -> Pair:
+    """The same authority, with the same name and key, until so long from now: what it signed holds with either certificate.
+
+    It begins no later and ends no earlier than before, whatever a wrong clock says.
+    """
+    former = x509.load_pem_x509_certificate(authority.certificate)
+    key = serialization.load_pem_private_key(authority.key, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("the authority's key is not an elliptic curve key")
+    start = min(former.not_valid_before_utc.timestamp(), now - BACKDATE_SECONDS)
+    end = max(former.not_valid_after_utc.timestamp(), now - BACKDATE_SECONDS + years * YEAR_SECONDS)
+    builder = _builder(former.subject, former.subject, key, start + BACKDATE_SECONDS, int(end - start))
+    for extension in former.extensions:
+        builder = builder.add_extension(extension.value, critical=extension.critical)
+    return Pair(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), authority.key)
+
+
 def issue(authority: Pair, subject: Subject, now: float, years: int = 1) -> Pair:
     """A certificate signed by the authority, for TLS as client, and as server when it has hosts. It ends with the authority."""
     signer = serialization.load_pem_private_key(authority.key, None)
@@ -221,6 +238,18 @@ def lifetime(certificate: bytes) -> tuple[float, float]:
     return read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
 
 
+def holds(certificate: bytes, now: float) -> bool:
+    """Whether it is valid now: one that was made while the clock was ahead may not be yet."""
+    start, end = lifetime(certificate)
+    return start <= now < end
+
+
+def is_self_issued(certificate: bytes) -> bool:
+    """Whether it is nobody else's to make anew."""
+    read = x509.load_pem_x509_certificate(certificate)
+    return read.issuer == read.subject
+
+
 def key_hash(certificate: bytes) -> str:
     """By what others recognize an authority: sha256:HEX of its public key (SubjectPublicKeyInfo)."""
     key = x509.load_pem_x509_certificate(certificate).public_key()
@@ -246,7 +275,10 @@ def is_of_key(certificate: bytes, key: bytes) -> bool:
 def serves(pair: Pair, hosts: tuple[str, ...]) -> bool:
     """Whether the certificate names all these hosts."""
     certificate = x509.load_pem_x509_certificate(pair.certificate)
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return not hosts
     return {_host(h) for h in hosts} <= set(names)
 
 

@@ -22,7 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from sampan.web import keepalive
+from sampan.web import gone, keepalive
 from sampan.web.accepting import Accepting, most_connections
 from sampan.web.answer import Answer, Written, give
 from sampan.web.connection import Connection
@@ -37,16 +37,19 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 IDLE_SECONDS = 620.0
 BODY_SECONDS = 60.0
 FIRST_REQUEST_SECONDS = 32.0
-GONE_SECONDS = 10.0
 WEBSOCKET_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Upgrade:
-    """A response that becomes a WebSocket: the sub-protocols on offer, and who serves it."""
+    """A response that becomes a WebSocket: the sub-protocols on offer, and who serves it.
+
+    The WebSocket's `gone` is done once its connection is lost. `close` is called instead of `serve` when that was before.
+    """
 
     protocols: tuple[str, ...]
     serve: Callable[["web.WebSocketResponse"], Awaitable[None]]
+    close: Callable[[], Awaitable[object]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +197,12 @@ def client_context(ca: str, certificate: str = "", key: str = "") -> ssl.SSLCont
 
 async def relay(left: Any, right: Any) -> None:
     """Copies WebSocket messages both ways until either side closes, then closes the other."""
-    forward = asyncio.ensure_future(_copy(left, right))
-    back = asyncio.ensure_future(_copy(right, left))
     try:
-        await asyncio.wait((forward, back), return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await gone.unless(
+                left, asyncio.ensure_future(_copy(left, right)), asyncio.ensure_future(_copy(right, left))
+            )
     finally:
-        forward.cancel()
-        back.cancel()
-        await asyncio.gather(forward, back, return_exceptions=True)
         await asyncio.gather(left.close(), right.close(), return_exceptions=True)
 
 
@@ -251,7 +252,7 @@ def _incoming(incoming: web.BaseRequest) -> Request:
     connection: Any = incoming.protocol
     request = Request(incoming.method, path, pairs, headers, b"", connection.peer())
     request.raw_path, _, request.raw_query = raw_path.partition("?")
-    request.takes_pieces = True
+    request.takes_pieces, request.gone = True, connection.gone
     return request
 
 
@@ -289,21 +290,25 @@ def _splits(part: str) -> bool:
 class _Connection(Connection):
     """A connection, which knows who is at its other end. `deadline` ends it unless a request comes before."""
 
-    __slots__ = ("_known", "_left", "_sock", "deadline")
+    __slots__ = ("_known", "_left", "_sock", "deadline", "gone")
 
     def __init__(self, server: web.Server, sock: socket.socket, left: Callable[["_Connection"], None]) -> None:
         super().__init__(server, asyncio.get_running_loop(), IDLE_SECONDS)
         self._known: Peer | None = None
         self._sock, self._left = sock, left
         self.deadline: asyncio.TimerHandle | None = None
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tells the listener."""
+        """Tells the listener, and who waits for it."""
+        if not self.gone.done():
+            self.gone.set_result(None)
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
         self._left(self)
         super().connection_lost(exc)
+        self._data_received_cb = None  # a WebSocket's, which holds us
 
     @property
     def is_idle(self) -> bool:
@@ -439,17 +444,19 @@ class _Patience:
 
 
 async def _while_wanted(incoming: web.BaseRequest, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Another server's answer, as long as the client is there: it may be silent for ever, and nobody else would know."""
+    """An answer as long as the client is there: it may be silent for ever, and nobody else would know."""
+    guest: Any = incoming.protocol
     while True:
         coming = asyncio.ensure_future(anext(chunks, None))
         try:
-            while not coming.done():
-                await asyncio.wait((coming,), timeout=GONE_SECONDS)
-                if not coming.done() and (incoming.transport is None or incoming.transport.is_closing()):
-                    raise ConnectionResetError("the client went away")
+            await asyncio.wait((coming, guest.gone), return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise ConnectionResetError("the client went away")
             chunk = coming.result()
         finally:
-            coming.cancel()
+            if not coming.done():
+                coming.cancel()
+                await asyncio.wait((coming,))
         if chunk is None:
             return
         yield chunk
@@ -480,9 +487,33 @@ class _Stream(web.StreamResponse):
 class _Sockets(_Stream, web.WebSocketResponse):
     """The same for a WebSocket."""
 
+    gone: asyncio.Future[None]
+
+    @property
+    def has_closed(self) -> bool:
+        """Whether the client has said that it leaves, be it that nobody has read so far."""
+        return self.closed or any(each[0].type is WSMsgType.CLOSE for each in getattr(self._reader, "_buffer", ()))
+
+    def forget(self) -> None:
+        """Its input and its last error hold it: with TLS they would keep 90 KiB, until somebody looks for cycles."""
+        self._reader = self._exception = None
+
 
 async def _upgrade(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamResponse:
     sockets = _Sockets(protocols=upgrade.protocols, max_msg_size=WEBSOCKET_MESSAGE_BYTES, heartbeat=30.0, timeout=1.0)
-    await sockets.prepare(incoming)
-    await upgrade.serve(sockets)
-    return sockets
+    guest: Any = incoming.protocol
+    sockets.gone = guest.gone
+    try:
+        if incoming.transport is None or incoming.transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        await sockets.prepare(incoming)
+    except BaseException:
+        if upgrade.close is not None:
+            await upgrade.close()
+        raise
+    try:
+        await upgrade.serve(sockets)
+        await sockets.close()
+    finally:
+        sockets.forget()
+    return Written(101)

@@ -4,6 +4,7 @@ Over HTTP bodies are bytes. In process a body may be an object tree (never mutat
 so that tests spare the encoding.
 """
 
+from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +46,7 @@ class Request:
     `others_seconds` is what whoever serves it waits for others, the last time until `others_until` (monotonic).
     `stream` is the body where it is passed on as it comes; `body` is empty then.
     `wants_stream` asks a client's transport for the answer's body as it comes, whatever the request.
-    `takes_pieces` is set by a listener: a long answer may then be `Pieces`.
+    `takes_pieces` is set by a listener: a long answer may then be `Pieces`. So is `gone`, done once the client has left.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Request:
     stream: AsyncIterator[bytes] | None = None
     wants_stream: bool = False
     takes_pieces: bool = False
+    gone: Future[None] | None = None
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
@@ -73,8 +75,8 @@ class Request:
     def of(self, peer: Peer) -> "Request":
         """The same as somebody in this process asks it, who takes trees.
 
-        What only a listener knows, `raw_path`, `raw_query` and `takes_pieces`, is left out: this did not come by one. What
-        was waited, `others_seconds` and `others_until`, begins anew, for another serves it.
+        What only a listener knows, `raw_path`, `raw_query`, `takes_pieces` and `gone`, is left out: this did not come by
+        one. What was waited, `others_seconds` and `others_until`, begins anew, for another serves it.
         """
         made = Request(self.method, self.path, self.query, self.headers, self.body, peer, takes_trees=True)
         made.stream, made.wants_stream = self.stream, self.wants_stream

@@ -27,8 +27,9 @@ class Tunnel:
         """Copies both ways until both sides have ended, or one has and the other stays silent for a while."""
         near, far = Side(protocol, transport), Side(self._protocol, self._transport)
         copies = [asyncio.ensure_future(_copy(near, far)), asyncio.ensure_future(_copy(far, near))]
+        gone = getattr(protocol, "gone", None)
         try:
-            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*copies, gone] if gone else copies, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(copies, timeout=LINGER_SECONDS)
         finally:
             for copy in copies:

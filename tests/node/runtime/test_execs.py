@@ -1,8 +1,23 @@
-"""Line ends of a terminal come with exactly one carriage return, wherever the output was cut."""
+"""Processes in containers: line ends of a terminal, crowds, and a machine that has no more descriptors."""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from sampan.node.runtime.execs import _LineEnds
+from sampan.kit.ids import SystemIds
+from sampan.kit.tasks import Tasks
+from sampan.node import spawn
+from sampan.node.runtime import execs, programs
+from sampan.node.runtime.container import Container
+from sampan.node.runtime.execs import OF_USERS, Execs, _LineEnds
+from sampan.node.runtime.programs import Programs
+from sampan.node.runtime.protocol import RuntimeFailure
 
 
 @pytest.mark.parametrize(
@@ -10,6 +25,89 @@ from sampan.node.runtime.execs import _LineEnds
     [[b"a\nb\r\nc\n"], [b"a", b"\nb\r", b"\nc", b"\n"], [b"a\nb", b"\r\n", b"c\n"]],
 )
 def test_line_ends(pieces: list[bytes]) -> None:
-    """Each line ends with one carriage return and one line feed."""
+    """Each line ends with one carriage return and one line feed, wherever the output was cut."""
     ends = _LineEnds()
     assert b"".join(ends.mend(piece) for piece in pieces) == b"a\r\nb\r\nc\r\n"
+
+
+class Runtime:
+    """Execs whose processes are started, and never say that they run, in a folder with one container."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tasks, self.started = Tasks("test"), 0
+        (folder / "c").mkdir()
+        (folder / "c/config.json").write_text('{"process": {"env": []}}')
+        (folder / "execs").mkdir()
+        tools = Programs("/bin/runc", "/bin/conmon", str(folder), str(folder))
+        self.execs = Execs(lambda handler: tools, self.tasks, SystemIds(), str(folder / "execs"))
+        known: Any = SimpleNamespace(handler="", state=SimpleNamespace(id="c"))
+        self.container = Container(str(folder / "c"), known)
+        monkeypatch.setattr(programs, "started", self._start)
+
+    def _start(self, command: Sequence[str], around: spawn.Surroundings, what: str) -> spawn.Child:
+        self.started += 1
+        return spawn.start(["sleep", "1000"], around)
+
+    def begin(self) -> asyncio.Task[Any]:
+        """Somebody wants a process."""
+        start = self.execs.start(self.container, ("true",), tty=False, stdin=True)
+        return self.tasks.spawn(start, "user", critical=False)
+
+
+@pytest.fixture
+async def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runtime]:
+    made = Runtime(tmp_path, monkeypatch)
+    made.execs.open()
+    yield made
+    await made.tasks.close()
+    made.execs.close()
+
+
+async def test_a_crowd_of_users_and_a_probe(runtime: Runtime) -> None:
+    """Those who wait hold no descriptors, and a probe is not behind them."""
+    before = len(os.listdir("/proc/self/fd"))
+    users = [runtime.begin() for _ in range(300)]
+    async with asyncio.timeout(60):
+        while runtime.started < OF_USERS:
+            await asyncio.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) - before <= OF_USERS * 6
+    with pytest.raises(TimeoutError):
+        await runtime.execs.run(runtime.container, ("true",), 0.1)
+    assert runtime.started == OF_USERS + 1
+    for user in users:
+        user.cancel()
+    await asyncio.gather(*users, return_exceptions=True)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("left", range(3))
+async def test_too_many_open_files(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    """Whichever of its pipes can't be made: it is told, and none is lost."""
+    made = 0
+
+    def pipe() -> tuple[int, int]:
+        nonlocal made
+        made += 1
+        if made > left:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real()
+
+    real = os.pipe
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pipe", pipe)
+    with pytest.raises(RuntimeFailure, match=r"failed to exec in container: .*too many open files"):
+        async with asyncio.timeout(60):
+            await runtime.execs.start(runtime.container, ("true",), tty=False, stdin=True)
+    monkeypatch.undo()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not os.listdir(runtime.execs._folder)
+
+
+async def test_a_start_without_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is given up, so that the next ones have their turn; nothing is left of it."""
+    monkeypatch.setattr(execs, "START_SECONDS", 0.05)
+    before = len(os.listdir("/proc/self/fd"))
+    async with asyncio.timeout(60):
+        ends = await asyncio.gather(*(runtime.begin() for _ in range(OF_USERS + 1)), return_exceptions=True)
+    assert all("it did not run within 0.05 s" in str(end) for end in ends)
+    assert (runtime.started, len(os.listdir("/proc/self/fd"))) == (OF_USERS + 1, before)

@@ -59,3 +59,28 @@ async def test_no_room_for_one_more_process(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(RuntimeFailure, match=f"fork/exec /bin/(runc|conmon): {why}"):
             await made
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_runtime_that_could_not_delete(tmp_path: Path) -> None:
+    """As where it has no room for its own threads: it is an error as long as there is something left."""
+    runc = tmp_path / "runc"
+    runc.write_text("#!/bin/sh\necho 'runtime: failed to create new OS thread' >&2\nexit 2\n")
+    runc.chmod(0o755)
+    programs = Programs(str(runc), "", str(tmp_path / "state"), "")
+    await programs.delete("c")
+    (tmp_path / "state/c").mkdir(parents=True)
+    (tmp_path / "state/c/state.json").write_text('{"id":"c"}')
+    with pytest.raises(RuntimeFailure, match="failed to delete the container: runtime: failed to create new OS thread"):
+        await programs.delete("c")
+
+
+@pytest.mark.parametrize("content", ["", '{"id":"c'])
+async def test_a_runtime_that_can_not_read_its_state(tmp_path: Path, content: str) -> None:
+    """As a crash leaves it: it would fail for ever, so that what it has is deleted without it."""
+    runc = tmp_path / "runc"
+    runc.write_text("#!/bin/sh\necho EOF >&2\nexit 1\n")
+    runc.chmod(0o755)
+    (tmp_path / "state/c").mkdir(parents=True)
+    (tmp_path / "state/c/state.json").write_text(content)
+    await Programs(str(runc), "", str(tmp_path / "state"), "").delete("c")
+    assert os.listdir(tmp_path / "state") == []

@@ -9,11 +9,16 @@ from functools import lru_cache
 
 from sampan.cel import regex
 from sampan.cel.values import EvaluationError
+from sampan.kit.texts import LONGEST
 
 
-@lru_cache(maxsize=4096)
 def matches(pattern: str, text: str) -> bool:
     """Whether the pattern is found in the text. False for a pattern that is none, or that would take minutes."""
+    return (_matches if len(text) <= LONGEST else _matches.__wrapped__)(pattern, text)
+
+
+@lru_cache(maxsize=1024)
+def _matches(pattern: str, text: str) -> bool:
     try:
         return regex.compiled_or_error(pattern).search(text)
     except (ValueError, EvaluationError):

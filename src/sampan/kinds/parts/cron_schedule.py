@@ -5,7 +5,8 @@ https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-sy
 
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
+
+from sampan.kit.texts import Texts
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -66,9 +67,12 @@ class Schedule:
         return day in self.days or weekday in self.weekdays
 
 
-@lru_cache(maxsize=1024)
 def parse(text: str) -> Schedule:
     """The schedule a text says. ValueError in upstream's words."""
+    return _READ[text]
+
+
+def _read(text: str) -> Schedule:
     if not text:
         raise ValueError("empty spec string")
     zone = ""
@@ -83,6 +87,9 @@ def parse(text: str) -> Schedule:
     minutes, hours, days, months, weekdays = (_field(f, bounds) for f, bounds in zip(fields, _FIELDS, strict=True))
     stars = _is_star(fields[2]), _is_star(fields[4])
     return Schedule(minutes, hours, days, months, weekdays, *stars, zone=zone)
+
+
+_READ = Texts(_read, 128)
 
 
 def _word(text: str, zone: str) -> Schedule:

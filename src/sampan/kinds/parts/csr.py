@@ -8,11 +8,12 @@ import binascii
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
+
+from sampan.kit.texts import Texts
 
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
@@ -52,9 +53,12 @@ class Request:
         return not (self.dns_names or self.addresses or self.emails or self.uris)
 
 
-@lru_cache(maxsize=256)
 def parse(encoded: str) -> Request:
     """`encoded` is spec.request: base64 of PEM. Raises Malformed; a signature that is not its own key's, too."""
+    return _PARSED[encoded]
+
+
+def _parse(encoded: str) -> Request:
     request = load(encoded)
     try:
         is_signed = request.is_signature_valid
@@ -76,6 +80,9 @@ def parse(encoded: str) -> Request:
         tuple(names.get_values_for_type(x509.RFC822Name)),
         tuple(names.get_values_for_type(x509.UniformResourceIdentifier)),
     )
+
+
+_PARSED = Texts(_parse, 256, longest=8192)
 
 
 def load(encoded: str) -> x509.CertificateSigningRequest:

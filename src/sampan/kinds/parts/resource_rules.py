@@ -4,10 +4,10 @@ https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
 """
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from sampan.kinds.parts import pod_resources
+from sampan.kit.texts import Texts
 from sampan.meta import names, quantity
 from sampan.meta.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
 
@@ -130,10 +130,16 @@ def _name_causes(name: str, path: str) -> list[Cause]:
     return found
 
 
-@lru_cache(maxsize=2048)
 def is_extended(name: str) -> bool:
     """Whether it may name a resource that nodes advertise beside the standard ones, such as example.com/gpu."""
+    return _EXTENDED[name]
+
+
+def _is_extended(name: str) -> bool:
     return not _is_native(name) and not name.startswith(_REQUESTS) and not names.qualified_name(_REQUESTS + name)
+
+
+_EXTENDED = Texts(_is_extended, 512)
 
 
 def is_native(name: str) -> bool:

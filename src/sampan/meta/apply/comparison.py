@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from sampan.kit import compact_json
 from sampan.meta import schema
 from sampan.meta.apply import elements, fieldset
 
@@ -68,7 +69,7 @@ def _created_alike(spec: dict[str, Any], type: schema.Type) -> Set:
     if known is None:
         if len(_KNOWN_SPECS) >= MAX_KNOWN:
             _KNOWN_SPECS.clear()
-        known = _KNOWN_SPECS[type.name, said] = _created(spec, type)
+        known = _KNOWN_SPECS[type.name, compact_json.compact(said)] = _created(spec, type)
     return known
 
 

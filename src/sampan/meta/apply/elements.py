@@ -12,28 +12,27 @@ from typing import Any
 
 import orjson
 
+from sampan.kit.texts import LONGEST, Texts
 from sampan.meta import schema
 
 # Keys of built-in list items that upstream's schema defaults; the published document does not carry them.
 _KEY_DEFAULTS: dict[str, Any] = {"protocol": "TCP"}
 
 
-@lru_cache(maxsize=8192)
-def of_field(name: str) -> str:
-    """The element of a field or map key: one text for all who have it, whose hash is known already."""
-    return f"f:{name}"
+of_field = Texts(lambda name: f"f:{name}", 4096).__getitem__
+"""The element of a field or map key: one text for all who have it, whose hash is known already."""
 
 
 def of_item(item: Any, type: schema.Type) -> str | None:
     """The element of an item of a set or map list; None when it lacks all of its keys."""
     if type.list_type == "set":
-        return f"v:{_text(item)}" if isinstance(item, str) else f"v:{_dumps(item)}"
+        return f"v:{_MEMBERS[item] if isinstance(item, str) else _dumps(item)}"
     if not isinstance(item, dict):
         return None
     keys = type.list_map_keys
     if len(keys) == 1:
         value = item.get(keys[0])
-        if isinstance(value, str):
+        if isinstance(value, str) and len(value) <= LONGEST:
             return _one_key(keys[0], value)
     if all(item.get(key) is None for key in keys):
         return None
@@ -86,15 +85,13 @@ def is_valid(element: str) -> bool:
     return {"f": True, "v": True, "k": isinstance(value, dict), "i": isinstance(value, int)}[mark]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _one_key(key: str, value: str) -> str:
     return f"k:{_dumps({key: value})}"
 
 
-@lru_cache(maxsize=8192)
-def _text(value: str) -> str:
-    return _dumps(value)
-
-
 def _dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
+
+
+_MEMBERS = Texts(_dumps, 1024)

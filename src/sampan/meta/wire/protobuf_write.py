@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from sampan.kit.texts import Texts
 from sampan.meta import timestamps
 from sampan.meta.wire import json, protobuf_table
 from sampan.meta.wire.protobuf_table import Field, Message
@@ -22,7 +23,7 @@ Put = Callable[[bytearray, Any], None]
 
 _META = protobuf_table.META
 _ONE_BYTE = 0x80
-_REMEMBERED = 4096  # timestamps and quantities repeat: the same second, the same 100m
+_REMEMBERED = 512  # timestamps and quantities repeat: the same second, the same 100m
 
 
 def write(tree: dict[str, Any], message: Message) -> bytes:
@@ -162,9 +163,11 @@ def _own(name: str, **fields: Any) -> bytes:
     return write(fields, protobuf_table.message(name))
 
 
-@functools.lru_cache(_REMEMBERED)
 def _quantity(value: Any) -> bytes:
-    return _own(_QUANTITY, string=str(value))
+    return _QUANTITIES[str(value)]
+
+
+_QUANTITIES = Texts(lambda text: _own(_QUANTITY, string=text), _REMEMBERED)
 
 
 def _int_or_string(value: int | str) -> bytes:
@@ -173,9 +176,15 @@ def _int_or_string(value: int | str) -> bytes:
     return _own(_INT_OR_STRING, type=0, intVal=value, strVal="")
 
 
-@functools.lru_cache(_REMEMBERED)
 def _time(value: str) -> bytes:
+    return _TIMES[value]
+
+
+def _written_time(value: str) -> bytes:
     return _own(_META + "Time", seconds=int(timestamps.parse(value) // 1), nanos=0)
+
+
+_TIMES = Texts(_written_time, _REMEMBERED)
 
 
 def _micro_time(value: str) -> bytes:

@@ -17,15 +17,21 @@ class NftError(Exception):
     """nft refused a transaction; the old rules stand. The text is what nft printed."""
 
 
+class NftNotStarted(NftError):
+    """The machine has no room for one more process or file just now: nothing is known of the rules."""
+
+
 async def apply(text: str) -> None:
     """Run the commands as one transaction. NftError, and no change at all, if any of them is refused."""
     await _run(("-f", "-"), text)
 
 
 async def query(*command: str) -> list[dict[str, Any]]:
-    """What `nft -j COMMAND` lists: one dict an item; nothing when the thing asked for isn't there."""
+    """What `nft -j COMMAND` lists: one dict an item; nothing when the thing asked for isn't there. NftNotStarted."""
     try:
         output = await _run(("-j", "-a", *command), "")
+    except NftNotStarted:
+        raise
     except NftError:
         return []
     items: list[dict[str, Any]] = json.loads(output or b'{"nftables": []}')["nftables"]
@@ -66,6 +72,8 @@ async def _run(arguments: tuple[str, ...], text: str) -> bytes:
         process = await asyncio.create_subprocess_exec("nft", *arguments, stdin=source, stdout=pipe, stderr=pipe)
     except FileNotFoundError:
         raise NftError("nft is not installed (Debian: apt-get install nftables)") from None
+    except OSError as error:
+        raise NftNotStarted(f"fork/exec nft: {(error.strerror or str(error)).lower()}") from error
     output, errors = await process.communicate(text.encode() or None)
     if process.returncode != 0:
         raise NftError(errors.decode(errors="replace").strip()[:2000])

@@ -21,6 +21,7 @@ from sampan.node.network import (
     forwarding,
     host_ports,
     links,
+    loopback,
     namespaces,
     nft,
     overlay_links,
@@ -28,7 +29,6 @@ from sampan.node.network import (
 )
 from sampan.node.network.host_ports import HostPorts
 from sampan.node.network.leases import Leases
-from sampan.node.network.loopback import connected
 from sampan.node.network.netlink import index_of
 from sampan.node.network.pod_request import NOTHING, PodRequest
 from sampan.node.network.services.flows import Stale
@@ -109,7 +109,7 @@ class PodNetwork:
     async def connect(self, pod_uid: str, port: int) -> socket.socket:
         """A connection to a port of the pod, from within: also to what listens on its loopback only. OSError."""
         path = self.settings.namespace_path(pod_uid)
-        return await run_in_fresh_thread(lambda: _connected(path, port))
+        return await loopback.connected(await run_in_fresh_thread(lambda: _sockets(path)), port)
 
     async def attachments(self) -> dict[str, PodAttachment]:
         """What is in place now, by pod uid: read from the host, so also true after a restart."""
@@ -245,11 +245,11 @@ class PodNetwork:
                 log.warning("%s", firewall.refusal(chain, firewall.pod_ranges(self.settings), str(error)))
 
 
-def _connected(namespace: Path, port: int) -> socket.socket:
-    """In a thread of its own, which moves into the namespace."""
+def _sockets(namespace: Path) -> loopback.Ends:
+    """In a thread of its own, which moves into the namespace, where they stay; they are connected without it."""
     descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
         namespaces.move_to(descriptor)
     finally:
         os.close(descriptor)
-    return connected(port)
+    return loopback.sockets()

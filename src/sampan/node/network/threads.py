@@ -5,15 +5,16 @@ errand gets a fresh thread that ends with it. The event loop goes on meanwhile.
 """
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import TypeVar
+
+from sampan.kit import threads
 
 T = TypeVar("T")
 
 
 async def run_in_fresh_thread(errand: Callable[[], T]) -> T:
-    """Run the errand in a thread of its own and return its result or raise its exception.
+    """Run the errand in a thread of its own and return its result or raise its exception. OSError: there is no room for it.
 
     A cancelled caller still waits for the errand, so that nothing is left half done behind its back.
     """
@@ -28,7 +29,7 @@ async def run_in_fresh_thread(errand: Callable[[], T]) -> T:
         else:
             loop.call_soon_threadsafe(outcome.set_result, result)
 
-    threading.Thread(target=body, name="sampan-network", daemon=True).start()
+    threads.start(body, "sampan-network")
     return await _wait_even_if_cancelled(outcome)
 
 

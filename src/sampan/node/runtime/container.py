@@ -23,8 +23,11 @@ class Container:
         self.known = known
         self.ended = asyncio.Event()
         self.released = asyncio.Event()
-        self.gone = asyncio.Event()
+        self.deleting = asyncio.Lock()
+        self.is_clean = False
+        """Whether the runtime has nothing of it any more, and nothing is mounted."""
         self.removing = False
+        """Whether it will need its pod's cgroup no more."""
         self._conmon_fd = -1
         self._init_fd = -1
 

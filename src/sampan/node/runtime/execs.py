@@ -30,8 +30,12 @@ from sampan.node.runtime.container import Container
 from sampan.node.runtime.protocol import RuntimeFailure, Stream
 
 MAX_OUTPUT_BYTES = 16 << 20
-CONCURRENT_STARTS = 8
+CONCURRENT_STARTS, OF_USERS = 8, 4
+"""So many start at a time for probes and hooks, and so many for users: whose crowd does not make a probe late."""
+START_SECONDS = 120.0
+"""A process that does not run by then is given up: others wait for its turn."""
 _CHUNKS = 16
+_SAID_BYTES = 4096
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 
 
@@ -45,6 +49,7 @@ class Execs:
         self._folder = folder
         self._arrivals: pipes.Arrivals | None = None
         self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
+        self._users_slots = asyncio.Semaphore(OF_USERS)
 
     def open(self) -> None:
         """Clears what an earlier agent left and watches for pid files."""
@@ -60,31 +65,34 @@ class Execs:
             self._arrivals = None
 
     async def start(self, container: Container, command: tuple[str, ...], *, tty: bool, stdin: bool) -> OciExec:
-        """Starts a process; RuntimeFailure, worded as containerd does, if it cannot be."""
+        """Starts a process for a user; RuntimeFailure, worded as containerd does, if it cannot be."""
+        async with self._users_slots:
+            return await self._start(container, command, tty=tty, stdin=stdin)
+
+    async def _start(self, container: Container, command: tuple[str, ...], *, tty: bool, stdin: bool) -> OciExec:
+        try:
+            return await self._started(container, command, tty=tty, stdin=stdin)
+        except OSError as error:  # there are too many open files
+            text = f"failed to exec in container: {(error.strerror or str(error)).lower()}"
+            raise RuntimeFailure("ExecFailed", text) from error
+
+    async def _started(self, container: Container, command: tuple[str, ...], *, tty: bool, stdin: bool) -> OciExec:
         assert self._arrivals is not None, "the runtime is not open"
         exec_id = self._ids.uid().replace("-", "")
         place = os.path.join(self._folder, exec_id)
         _write_process(place + ".json", container, command, tty=tty)
         arrived = self._arrivals.expect(exec_id + ".pid")
-        streams = _Streams(tty=tty, stdin=stdin)
+        streams = _Streams()
         session: OciExec | None = None
         try:
-            async with self._slots:
-                arguments = [
-                    "--log",
-                    place + ".log",
-                    "exec",
-                    "--process",
-                    place + ".json",
-                    "--pid-file",
-                    place + ".pid",
-                ]
-                command_line = self._tools(container.known.handler).runc_command(*arguments, container.id)
-                what = f'failed to exec in container: failed to start exec "{exec_id}": OCI runtime exec failed'
-                process = programs.started(command_line, streams.child(), what)
-                streams.close_child()
-                session = OciExec(process, streams, self._tasks)
-                await self._wait_started(session, arrived, place, exec_id)
+            streams.open(tty=tty, stdin=stdin)
+            arguments = ["--log", f"{place}.log", "exec", "--process", f"{place}.json", "--pid-file", f"{place}.pid"]
+            command_line = self._tools(container.known.handler).runc_command(*arguments, container.id)
+            what = f'failed to exec in container: failed to start exec "{exec_id}": OCI runtime exec failed'
+            process = programs.started(command_line, streams.child(), what)
+            streams.close_child()
+            session = OciExec(process, streams, self._tasks)
+            await self._wait_started(session, arrived, place, exec_id)
         except BaseException:
             streams.close()
             if session is not None:
@@ -100,7 +108,8 @@ class Execs:
     async def run(self, container: Container, command: tuple[str, ...], timeout_seconds: float) -> tuple[int, bytes]:
         """Runs a process to its end, for at most so long (0: any time)."""
         async with asyncio.timeout(timeout_seconds or None):
-            session = await self.start(container, command, tty=False, stdin=False)
+            async with self._slots:
+                session = await self._start(container, command, tty=False, stdin=False)
             try:
                 output = bytearray()
                 async for _, piece in session.output():
@@ -111,16 +120,16 @@ class Execs:
 
     async def _wait_started(self, session: OciExec, arrived: asyncio.Future[None], place: str, exec_id: str) -> None:
         waiting: set[asyncio.Future[Any]] = {arrived, session.ended}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waiting, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         pid = containers.read_pid(place + ".pid")
         if pid:
             session.hold(pid)
             return
-        text = _logged_error(place + ".log")
-        raise RuntimeFailure(
-            "ExecFailed",
-            f'failed to exec in container: failed to start exec "{exec_id}": OCI runtime exec failed: {text}: unknown',
-        )
+        what = f'failed to exec in container: failed to start exec "{exec_id}"'
+        if not done:
+            raise RuntimeFailure("ExecFailed", f"{what}: it did not run within {START_SECONDS:g} s")
+        text = programs.error_text(programs.logged(place + ".log") or session.said()) or "runc exec failed"
+        raise RuntimeFailure("ExecFailed", f"{what}: OCI runtime exec failed: {text}: unknown")
 
 
 class OciExec:
@@ -137,6 +146,10 @@ class OciExec:
         """Takes hold of the process itself, so that it can be killed."""
         with contextlib.suppress(OSError):
             self._pid_fd = os.pidfd_open(pid)
+
+    def said(self) -> bytes:
+        """What is there to be read at the end of one that never ran: the runtime's own words."""
+        return self._streams.said()
 
     async def output(self) -> AsyncIterator[tuple[Stream, bytes]]:
         """Chunks until both streams have ended."""
@@ -200,27 +213,34 @@ class OciExec:
 class _Streams:
     """The pipes, or the terminal, between us and the process. -1 is a closed end."""
 
-    def __init__(self, *, tty: bool, stdin: bool) -> None:
-        self.tty = tty
+    def __init__(self) -> None:
+        self.tty = False
         self._master = self._stdin = self._stdout = self._stderr = -1
+        self._child: list[int] = []
+
+    def open(self, *, tty: bool, stdin: bool) -> None:
+        """Makes them. OSError when there are too many open files: `close` takes back what was made."""
+        self.tty = tty
         if tty:
             self._master, slave = os.openpty()
+            self._child = [slave]
             _set_transparent(slave)
             os.set_blocking(self._master, False)
-            self._child = [slave, slave, slave]
             return
         self._stdout, stdout = pipes.pipe()
+        self._child.append(stdout)
         self._stderr, stderr = pipes.pipe()
+        self._child.append(stderr)
         if stdin:
             source, self._stdin = os.pipe()
             os.set_blocking(self._stdin, False)
         else:
             source = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._child = [source, stdout, stderr]
+        self._child.append(source)
 
     def child(self) -> spawn.Surroundings:
         """What the new process gets."""
-        stdin, stdout, stderr = self._child
+        stdout, stderr, stdin = self._child * 3 if self.tty else self._child
         return spawn.Surroundings(stdin=stdin, stdout=stdout, stderr=stderr, own_session=True)
 
     def close_child(self) -> None:
@@ -244,6 +264,12 @@ class _Streams:
         elif self._stdin >= 0:
             fd, self._stdin = self._stdin, -1
             os.close(fd)
+
+    def said(self) -> bytes:
+        """The first of what came for errors."""
+        with contextlib.suppress(OSError):
+            return os.read(self._master if self.tty else self._stderr, _SAID_BYTES)
+        return b""
 
     def resize(self, width: int, height: int) -> bool:
         if self._master < 0:
@@ -293,10 +319,6 @@ async def _pump(stream: Stream, fd: int, chunks: asyncio.Queue[tuple[Stream, byt
     except OSError:
         pass
     await chunks.put((stream, b""))
-
-
-def _logged_error(path: str) -> str:
-    return programs.error_text(programs.logged(path)) or "runc exec failed"
 
 
 def _write_process(path: str, container: Container, command: tuple[str, ...], *, tty: bool) -> None:

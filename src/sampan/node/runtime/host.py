@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,19 @@ def processes(cgroup: str) -> list[int]:
         with contextlib.suppress(OSError):
             found.update(int(line) for line in (path / "cgroup.procs").read_text().split())
     return sorted(found)
+
+
+def end_cgroup(cgroup: str) -> bool:
+    """Kills all processes in the cgroup and below and removes it; False while one of them is still there."""
+    places = _hierarchies(cgroup)
+    for path in places:
+        for folder, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                for pid in Path(folder, "cgroup.procs").read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+    remove_cgroup(cgroup)
+    return not any(path.exists() for path in places)
 
 
 def remove_cgroup(cgroup: str) -> None:

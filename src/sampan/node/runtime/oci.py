@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 
 CONCURRENT_STARTS = 8
 KILL_SECONDS = 30.0
+DISCARD_SECONDS = 5.0
 LOG_CHECK_SECONDS = 2.0
 
 
@@ -177,7 +178,7 @@ class OciRuntime:
             except RuntimeFailure as failure:
                 raise await self._failed_start(container, failure) from failure
             except BaseException:
-                await asyncio.shield(self._discard(container))
+                await asyncio.shield(self._discard_in_time(container))
                 raise
             return container.state
 
@@ -224,18 +225,13 @@ class OciRuntime:
         container = self._containers.get(container_id)
         if container is None:
             return
-        if container.removing:
-            await container.gone.wait()
-            return
-        container.removing = True
-        try:
+        async with container.deleting:
+            if container_id not in self._containers:
+                return  # another has removed it meanwhile
             if not container.ended.is_set():
                 await self._kill(container)
             await container.released.wait()
             await self._discard(container)
-        finally:
-            container.removing = False
-            container.gone.set()
 
     async def containers(self) -> list[ContainerState]:
         """All, sorted by id, but not those that are still being made."""
@@ -285,11 +281,10 @@ class OciRuntime:
         self._execs.close()
 
     async def cleanup_all(self) -> None:
-        """Removes all containers and every trace of them."""
-        ids = list(self._containers)
-        await asyncio.gather(*(self.remove(container_id) for container_id in ids))
-        await asyncio.gather(*(self.release(uid) for uid in self.pods()))
-        await self._tools.clear()
+        """Removes all containers and every trace of them, whatever fails at that; the first failure is raised in the end."""
+        failures: list[BaseException] = []
+        for steps in (map(self.remove, list(self._containers)), map(self.release, self.pods()), [self._tools.clear()]):
+            failures += [found for found in await asyncio.gather(*steps, return_exceptions=True) if found is not None]
         for folder in (self._settings.root, self._pods.open_folder):
             for path in overlay.mounts_below(folder):
                 overlay.unmount(path)
@@ -301,6 +296,8 @@ class OciRuntime:
         for folder in (os.path.join(self._settings.run_root, "ids"), self._settings.run_root):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
+        if failures:
+            raise failures[0]
 
     async def _prepare(self, container: Container, config: ContainerConfig) -> None:
         """The container's directory with its record, its mounted file system and config.json."""
@@ -353,17 +350,16 @@ class OciRuntime:
 
     async def _failed_start(self, container: Container, failure: RuntimeFailure) -> RuntimeFailure:
         if failure.reason != "RunContainerError":
-            await self._discard(container)
+            await self._discard_in_time(container)
             return failure
         now = self._clock.now()
         container.kill_conmon()
         container.unwatch()
-        await self._of(container).delete(container.id)
         container.update(
             state=EXITED, exit_code=128, reason="StartError", message=failure.message, started_at=0.0, finished_at=now
         )
         container.ended.set()
-        await self._release(container, delete=False)
+        await self._release_if_possible(container)
         return RuntimeFailure(failure.reason, failure.message, container.state)
 
     def _conmon_ended(self, container: Container) -> None:
@@ -378,7 +374,7 @@ class OciRuntime:
         container.unwatch()
         container.ended.set()
         self._ended.put_nowait(container.state)
-        self._tasks.spawn(self._release(container), f"release {container.id[:12]}", critical=False)
+        self._tasks.spawn(self._release_if_possible(container), f"release {container.id[:12]}", critical=False)
 
     def _conmon_ended_later(self, container: Container) -> None:
         # The container ended while `runc start` was still on its way: first it must be seen as running.
@@ -404,14 +400,20 @@ class OciRuntime:
         reason = "OOMKilled" if oom else "Error" if code else "Completed"
         container.update(state=EXITED, exit_code=code, reason=reason, oom_killed=oom, finished_at=finished)
 
-    async def _release(self, container: Container, *, delete: bool = True) -> None:
-        """After its end: runc's state, cgroup and mount go; record and log stay until `remove`."""
+    async def _release_if_possible(self, container: Container) -> None:
+        """After its end: runc's state, cgroup and mount go, or else when it is removed; record and log stay until then."""
+        try:
+            await self._release(container)
+        except (RuntimeFailure, OSError) as error:
+            log.warning("what is left of container %s stays until it is removed: %s", container.id, error)
+
+    async def _release(self, container: Container) -> None:
         try:
             if container.known.joins_processes:
                 container.kill_all()
-            if delete:
-                await self._of(container).delete(container.id)
+            await self._delete(container)
             bundle.unmount(container)
+            container.is_clean = True
         finally:
             container.released.set()
 
@@ -422,45 +424,69 @@ class OciRuntime:
             async with asyncio.timeout(KILL_SECONDS):
                 await container.ended.wait()
         except TimeoutError:
-            await self._of(container).delete(container.id)
+            await self._delete(container)
             container.kill_conmon()
             async with asyncio.timeout(KILL_SECONDS):
                 await container.ended.wait()
 
+    async def _discard_in_time(self, container: Container) -> None:
+        """Now, or as soon as the machine has room for the programs that this takes: nobody else knows of it."""
+        try:
+            async with container.deleting:
+                await self._discard(container)
+        except (RuntimeFailure, OSError) as error:
+            log.warning("deleting container %s: %s; trying again", container.id, error)
+            if not self._tasks.is_closed:
+                self._tasks.spawn(self._discard_later(container), f"discard {container.id[:12]}", critical=False)
+
+    async def _discard_later(self, container: Container) -> None:
+        await self._clock.sleep(DISCARD_SECONDS)
+        await self._discard_in_time(container)
+
     async def _discard(self, container: Container) -> None:
         """Deletes everything there is of it, in whichever state it was."""
-        if not container.released.is_set():
+        container.removing = True
+        try:
+            await self._discard_all(container)
+        except BaseException:
+            container.removing = False
+            raise
+
+    async def _discard_all(self, container: Container) -> None:
+        if not container.is_clean:
             container.kill_conmon()
-            await self._of(container).delete(container.id)
-            bundle.unmount(container)
         container.unwatch()
         container.ended.set()
         container.released.set()
-        self._containers.pop(container.id, None)
+        if not container.is_clean:
+            await self._delete(container)
+            bundle.unmount(container)
+            container.is_clean = True
         # The directory goes last: as long as it is there, an agent that comes back finds what else is to go.
         parent = container.known.cgroup_parent
-        if not any(other.known.cgroup_parent == parent for other in self._containers.values()):
+        others = (each for each in self._containers.values() if not (each is container or each.removing))
+        if not any(other.known.cgroup_parent == parent for other in others):
             host.remove_cgroup(parent)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._exit_dir, container.id))
         await asyncio.to_thread(rooted.remove_tree, container.folder)
+        self._containers.pop(container.id, None)
 
     async def _adopt(self, name: str) -> None:
         folder = os.path.join(self._folders, name)
         known = record.load(folder)
         if known is None:
-            container = Container(folder, record.unknown(name))
-            await self._discard(container)
+            await self._discard_in_time(Container(folder, record.unknown(name)))
             return
         container = Container(folder, known)
         pid = containers.read_pid(os.path.join(folder, "pid"))
         if known.state.state == CREATED and (pid == 0 or self._tools.is_waiting(known.handler, name)):
-            await self._discard(container)  # an earlier agent was killed while it made this one
+            await self._discard_in_time(container)  # an earlier agent was killed while it made this one
             return
         self._containers[name] = container
         if known.state.state == EXITED:
             container.ended.set()
-            await self._release(container)
+            await self._release_if_possible(container)
             return
         if known.state.state == CREATED:
             container.update(state=RUNNING, pid=pid, started_at=os.stat(os.path.join(folder, "pid")).st_mtime)
@@ -478,6 +504,10 @@ class OciRuntime:
         if name and name not in self._cgroup_roots:
             self._cgroup_roots.add(name)
             Path(self._roots_file).write_text("\n".join(sorted(self._cgroup_roots)))
+
+    async def _delete(self, container: Container) -> None:
+        """What the runtime has of it."""
+        await self._of(container).delete(container.id, container.cgroup if container.known.cgroup_parent else "")
 
     def _of(self, container: Container) -> programs.Programs:
         return self._tools.of(container.known.handler)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from pathlib import Path
 
+from sampan.kit import threads
 from sampan.node.runtime import host
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -101,9 +101,7 @@ def _mount_relative(merged: str, lower: list[str], tail: str) -> None:
         except OSError as error:
             failures.append(error)
 
-    thread = threading.Thread(target=mount_there)
-    thread.start()
-    thread.join()
+    threads.start(mount_there, "sampan-overlay").join()
     if failures:
         raise failures[0]
 

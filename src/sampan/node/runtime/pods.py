@@ -94,7 +94,7 @@ class Pods:
         async with self._lock(uid):
             known = _read(os.path.join(folder, "keeper", "known.json"))
             if known:
-                await tools(known["handler"]).delete(_keeper_id(uid))
+                await tools(known["handler"]).delete(_keeper_id(uid), _keeper_cgroup(known["cgroup_parent"], uid))
                 host.remove_cgroup(known["cgroup_parent"])
             for path in overlay.mounts_below(folder):
                 overlay.unmount(path)
@@ -186,7 +186,7 @@ class Pods:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         known = {"handler": config.handler, "cgroup_parent": config.cgroup_parent}
         _write(os.path.join(folder, "known.json"), orjson.dumps(known))
-        await tools.delete(name)
+        await tools.delete(name, _keeper_cgroup(config.cgroup_parent, uid))
         users = self._path(uid, "user") if config.own_users else ""
         tree = _keeper_spec(config, name, root, Shared(users, first))
         _write(os.path.join(folder, "config.json"), orjson.dumps(tree))
@@ -216,6 +216,10 @@ def _keeper_id(uid: str) -> str:
     return f"pause-{uid}"
 
 
+def _keeper_cgroup(parent: str, uid: str) -> str:
+    return f"{parent.strip('/')}/{_keeper_id(uid)}"
+
+
 def _keeper_spec(config: ContainerConfig, name: str, root: str, shared: Shared) -> spec.Tree:
     """A container that may do nothing."""
     process = {
@@ -227,7 +231,7 @@ def _keeper_spec(config: ContainerConfig, name: str, root: str, shared: Shared) 
     }
     namespaces = [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")]
     linux: spec.Tree = {
-        "cgroupsPath": f"/{config.cgroup_parent.strip('/')}/{name}",
+        "cgroupsPath": f"/{_keeper_cgroup(config.cgroup_parent, config.pod_uid)}",
         "namespaces": namespaces,
         "resources": {"devices": [{"allow": False, "access": "rwm"}]},
         "maskedPaths": spec.MASKED_PATHS,

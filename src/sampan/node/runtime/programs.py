@@ -17,14 +17,19 @@ from pathlib import Path
 import orjson
 
 from sampan.node import spawn
-from sampan.node.runtime import pipes
+from sampan.node.images import rooted
+from sampan.node.runtime import host, pipes
 from sampan.node.runtime.protocol import RuntimeFailure
 
 START_TIMEOUT_SECONDS = 120.0
 _OUTPUT_BYTES = 1 << 20
+_TOLD_CHARACTERS = 2000
+_END_TRIES, _END_TRY_SECONDS = 40, 0.05
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _THRIFT = {"GOMAXPROCS": "1", "GOGC": "off"}
 """For runc, which lives too briefly to gain from more threads or from collecting garbage."""
+_CRASH = ("runtime: ", "runtime/cgo: ", "fatal error: ", "panic: ")
+"""How Go begins to tell of its end, such as for want of a thread: hundreds of lines."""
 _TEXT_LOG = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 
 
@@ -138,9 +143,22 @@ class Programs:
                     return True
         return False
 
-    async def delete(self, container_id: str) -> None:
-        """Removes what runc has of the container, killing what runs; its cgroup goes too."""
-        await self.run_runc("delete", "--force", container_id)
+    async def delete(self, container_id: str, cgroup: str = "") -> None:
+        """Removes what runc has of the container, killing what runs; its cgroup goes too. RuntimeFailure if it can't.
+
+        What runc can't, such as after a crash that left its state empty, we do ourselves, with the `cgroup` (its path).
+        """
+        code, output = await self.run_runc("delete", "--force", container_id)
+        state = os.path.join(self.state_dir, container_id)
+        if code and self._is_known(container_id):
+            is_over = await _ended(cgroup) if cgroup and host.has_cgroups() else not _is_readable(state)
+            if not is_over:
+                raise RuntimeFailure("RuntimeError", f"failed to delete the container: {error_text(output)}")
+            rooted.remove_tree(state)
+
+    def _is_known(self, container_id: str) -> bool:
+        """Whether the runtime still has something of it."""
+        return os.path.lexists(os.path.join(self.state_dir, container_id))
 
     async def run_detached(self, container_id: str, folder: str, pid_file: str) -> None:
         """Makes and starts a container without streams, which nobody waits for. RuntimeFailure."""
@@ -211,7 +229,7 @@ def start_failure(default: str, output: bytes) -> RuntimeFailure:
 
 
 def error_text(output: bytes) -> str:
-    """runc's message out of its log lines (JSON or text); what is neither is taken as it is."""
+    """runc's message out of its log lines (JSON or text); what is neither is taken as it is, of a crash the first line."""
     text = output.decode("utf-8", "replace").strip()
     for line in reversed(text.splitlines()):
         with contextlib.suppress(orjson.JSONDecodeError, TypeError, KeyError):
@@ -221,7 +239,26 @@ def error_text(output: bytes) -> str:
         found = _TEXT_LOG.search(line)
         if found:
             return found[1].encode().decode("unicode_escape")
-    return text
+    if text.startswith(_CRASH):
+        return text.partition("\n")[0]
+    return text[:_TOLD_CHARACTERS]
+
+
+async def _ended(cgroup: str) -> bool:
+    """Ends all in the cgroup; whether nothing is left of it."""
+    for _ in range(_END_TRIES):
+        if host.end_cgroup(cgroup):
+            return True
+        await asyncio.sleep(_END_TRY_SECONDS)
+    return False
+
+
+def _is_readable(state: str) -> bool:
+    """Whether the runtime's own file (runc's or crun's) of a container is whole. OSError where nobody can say."""
+    for name in ("state.json", "status"):
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return bool(orjson.loads(Path(state, name).read_bytes()))
+    return False
 
 
 def _created_pid(answer: bytes) -> int:

@@ -104,12 +104,18 @@ class Tools:
         return self._found[handler].is_sandbox or os.path.exists(pipe)
 
     async def clear(self) -> None:
-        """Deletes what is left of containers, and the directories."""
+        """Deletes what is left of containers, and the directories. RuntimeFailure in the end for what can't be deleted."""
+        failures = []
         for handler in self._found:
             tools = self.of(handler)
             for leftover in _names(tools.state_dir):
-                await tools.delete(leftover)
+                try:
+                    await tools.delete(leftover)
+                except RuntimeFailure as failure:
+                    failures.append(failure)
             rooted.remove_tree(tools.state_dir)
+        if failures:
+            raise failures[0]
 
 
 def _names(folder: str) -> list[str]:

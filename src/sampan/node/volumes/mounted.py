@@ -61,14 +61,17 @@ async def _mount(kind: str, source: str, folder: Path, options: Sequence[str]) -
 
 
 async def _run(program: str, *arguments: str) -> tuple[int, str]:
-    """The exit code and what it said. Raises VolumeFailure if there is no such program, or it doesn't come to an end."""
+    """The exit code and what it said. Raises VolumeFailure if the program can't be started, or doesn't come to an end."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PATH}")
     if found is None:
         raise VolumeFailure(f'exec: "{program}": executable file not found in $PATH')
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(
-        found, *arguments, stdin=nothing, stdout=pipe, stderr=asyncio.subprocess.STDOUT
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            found, *arguments, stdin=nothing, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        )
+    except OSError as error:  # there is no room for one more process just now
+        raise VolumeFailure(f"fork/exec {found}: {(error.strerror or str(error)).lower()}") from error
     try:
         async with asyncio.timeout(SECONDS):
             said, _ = await process.communicate()

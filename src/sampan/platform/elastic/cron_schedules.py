@@ -10,11 +10,11 @@ import math
 import zoneinfo
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
 
 from sampan.kinds.batch import cron_job
 from sampan.kinds.parts import cron_schedule, cron_times
 from sampan.kinds.parts.cron_schedule import Schedule
+from sampan.kit.texts import Texts
 
 _DATE, _FORM = "@date ", "%Y-%m-%d %H:%M:%S"
 _LOOKS = (60.0, 3600.0, 86400.0, 31 * 86400.0)
@@ -62,9 +62,12 @@ class Timing:
         return found is not None and found < (begins + timedelta(days=1)).timestamp()
 
 
-@lru_cache(maxsize=1024)
 def parse(text: str) -> Timing:
     """What a schedule says. ValueError when it can't be read."""
+    return _TIMINGS[text]
+
+
+def _timing(text: str) -> Timing:
     if not text:
         raise ValueError("Empty spec string")
     zone: tzinfo = UTC
@@ -85,6 +88,9 @@ def parse(text: str) -> Timing:
     seconds = _read(f"{second} * * * *").minutes
     minutes = _read(f"{minute} {hour} {day} {month} {weekday}")
     return Timing(replace(minutes, is_any_day=_is_star(day), is_any_weekday=_is_star(weekday)), seconds, zone)
+
+
+_TIMINGS = Texts(_timing, 128)
 
 
 def is_date(text: str) -> bool:

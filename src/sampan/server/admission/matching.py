@@ -5,13 +5,13 @@ https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-con
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.parts.admission_match import GROUP
+from sampan.kit.texts import Texts
 from sampan.meta import objects, selectors, status
 from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Lookup
 from sampan.server.served import Served
@@ -105,7 +105,7 @@ def by_resources(resources: Tree | None, attributes: Attributes, lookup: Lookup,
 
 def by_namespace(selector: Tree | None, attributes: Attributes, lookup: Lookup) -> bool:
     """Whether the request's namespace is selected; one without a namespace always is. Raises ApiError 404."""
-    parsed = _selector(orjson.dumps(selector or {}))
+    parsed = _SELECTORS[orjson.dumps(selector or {})]
     if parsed.is_empty:
         return True
     is_namespace = attributes.kind == NAMESPACE
@@ -127,16 +127,18 @@ def namespace_tree(name: str, lookup: Lookup) -> Tree:
 
 def by_object(selector: Tree | None, attributes: Attributes) -> bool:
     """Whether the object is selected by its labels, as it is or as it was."""
-    parsed = _selector(orjson.dumps(selector or {}))
+    parsed = _SELECTORS[orjson.dumps(selector or {})]
     if parsed.is_empty:
         return True
     known = (tree for tree in (attributes.obj, attributes.old) if tree is not None and "metadata" in tree)
     return any(parsed.matches(objects.labels(tree)) for tree in known)
 
 
-@lru_cache(maxsize=512)
 def _selector(text: bytes) -> selectors.Selector:
     return selectors.from_label_selector(orjson.loads(text))
+
+
+_SELECTORS = Texts(_selector, 512, longest=4096)
 
 
 def _fits_request(rule: Tree, attributes: Attributes) -> bool:

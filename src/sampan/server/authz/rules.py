@@ -20,6 +20,8 @@ ObjectKey = tuple[str, str, str]
 
 MAX_ASKED, MAX_NEAR = 4096, 1 << 15
 """So many questions are remembered, and so many rules for all of them."""
+MAX_ASKED_LENGTH = 1024
+"""Characters of all that is asked together, with the user's name and groups; longer questions are not remembered."""
 
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
@@ -86,16 +88,22 @@ class Rules:
         """The user's rules that may give this, by all but the object's name; remembered until a rule or binding changes."""
         if not attributes.is_resource:
             return self.rules_of(user, attributes.namespace)
+        # Namespaces in which nothing is bound are all alike.
+        namespace = attributes.namespace if attributes.namespace in self._grants else ""
         asked = (
-            user.name, user.groups, attributes.namespace,
+            user.name, user.groups, namespace,
             attributes.verb, attributes.group, attributes.resource, attributes.subresource,
         )  # fmt: skip
         near = self._asked.get(asked)
         if near is None:
+            rules = self.rules_of(user, namespace)
+            near = [each for each in rules if matching.allows_some(each[1], attributes)]
+            said = (user.name, *user.groups, *asked[3:])
+            if sum(map(len, said)) > MAX_ASKED_LENGTH:
+                return near
             if len(self._asked) >= MAX_ASKED or self._near_count >= MAX_NEAR:
                 self._forget_asked()
-            rules = self.rules_of(user, attributes.namespace)
-            near = self._asked[asked] = [each for each in rules if matching.allows_some(each[1], attributes)]
+            self._asked[asked] = near
             self._near_count += len(near)
         return near
 

@@ -32,7 +32,9 @@ TOTAL_SEATS = 600
 WAIT_SECONDS = 15.0
 OBJECTS_PER_SEAT = 100
 MAX_SEATS = 10
-MAX_ROUTES = 8192
+MAX_ROUTES = 4096
+MAX_ROUTE_LENGTH = 1024
+"""Characters of all that a request is told by; routes of longer ones are not remembered."""
 SEATS_PER_TURN = 64
 TEXT = "too many requests, please try again later."
 
@@ -83,6 +85,8 @@ class Flow:
         self._levels: dict[str, Level] = {}
         self._schemas: tuple[Schema, ...] = ()
         self._routes: dict[Key, Route] = {}
+        self._named: frozenset[str] = frozenset()
+        """Namespaces that schemas tell from others."""
         self._by_schema: dict[str, Route] = {}
         self._is_stale = False
         self.busy = 0
@@ -280,19 +284,24 @@ class Flow:
     # Classification
 
     def _route_of(self, user: User, info: RequestInfo) -> Route:
-        key = (
-            user.name, user.groups, info.verb, info.group, info.resource, info.subresource,
-            info.namespace if info.is_resource else info.path,
-        )  # fmt: skip
-        route = self._routes.get(key)
-        return self._classify(key, user, info) if route is None else route
+        route = self._routes.get(self._key(user, info))
+        return self._classify(user, info) if route is None else route
 
-    def _classify(self, key: Key, user: User, info: RequestInfo) -> Route:
+    def _key(self, user: User, info: RequestInfo) -> Key:
+        """All that schemas can tell requests by: namespaces that none of them names are alike."""
+        place = info.namespace if info.is_resource else info.path
+        if place and info.is_resource and place not in self._named:
+            place = "*"
+        return (user.name, user.groups, info.verb, info.group, info.resource, info.subresource, place)
+
+    def _classify(self, user: User, info: RequestInfo) -> Route:
         self._freshen()
-        if len(self._routes) >= MAX_ROUTES:
-            self._routes.clear()
         route = self._by_schema[self._schema(user, info).name]
-        self._routes[key] = route
+        name, groups, *rest = key = self._key(user, info)
+        if len(name) + sum(map(len, (*groups, *rest))) <= MAX_ROUTE_LENGTH:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            self._routes[key] = route
         return route
 
     def _schema(self, user: User, info: RequestInfo) -> Schema:
@@ -344,6 +353,7 @@ class Flow:
         if schemas.EXEMPT not in self._schema_trees:
             known.append(schemas.MASTERS)
         self._schemas = schemas.ordered(known)
+        self._named = frozenset(name for schema in self._schemas for name in schema.namespaces)
         counted = {name: route.dispatched for name, route in self._by_schema.items()}
         self._by_schema = {}
         for schema in reversed(self._schemas):

@@ -3,7 +3,7 @@
 https://kubernetes.io/docs/concepts/cluster-administration/flow-control/#flowschema
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,13 @@ class Schema:
     def matches(self, user: User, info: RequestInfo) -> bool:
         """Whether one of the rules is about this user and this request."""
         return any(_is_about(rule, info) and _names(rule, user) for rule in self.rules)
+
+    @property
+    def namespaces(self) -> Iterator[str]:
+        """Those that its rules name."""
+        for rule in self.rules:
+            for each in rule.get("resourceRules") or ():
+                yield from each.get("namespaces") or ()
 
     def flow(self, user: User, info: RequestInfo) -> str:
         """What tells this request's flow from the others of the schema."""

@@ -118,7 +118,9 @@ class Streams:
             version = spdy_bridge.negotiated(call.request, spdy_bridge.FORWARD)
             forward = spdy_bridge.Forward(await self._dialed(url, FORWARD_PROTOCOLS[0]))
             return spdy_bridge.response(forward, version)
-        return await self._joined(url, _protocol(call, FORWARD_PROTOCOLS) or FORWARD_PROTOCOLS[-1])
+        protocol = _protocol(call, FORWARD_PROTOCOLS) or FORWARD_PROTOCOLS[-1]
+        backend = await self._dialed(url, protocol)  # a refusal is an answer of its own: no channel is one for errors
+        return Response(101, hijack=self._agent().upgrade(backend))
 
     async def _stream(self, call: Call, verb: str, parameters: tuple[str, ...]) -> Response:
         pod = (await self._registry.find(call)).tree
@@ -155,6 +157,8 @@ class Streams:
             return await self._agent().websocket(url, (protocol,))
         except status.ApiError as error:
             text = f"unable to upgrade connection: {error.message}"
+            if error.code == 429:
+                raise status.too_many_requests(text) from error
             raise status.failure(error.code, error.reason, text) from error
         except OSError as error:
             raise status.internal(f"error dialing backend: {error.strerror or error}") from error
@@ -278,11 +282,15 @@ def _unreachable(url: str, error: OSError) -> status.ApiError:
 async def _refusal(code: int, body: AsyncIterator[bytes]) -> status.ApiError:
     """What the agent said, as an ApiError: its Status, or its text."""
     data = b""
-    async with asyncio.timeout(10):
-        async for chunk in body:
-            data += chunk
-            if len(data) > 65536:
-                break
+    try:
+        async with asyncio.timeout(10):
+            async for chunk in body:
+                data += chunk
+                if len(data) > 65536:
+                    break
+    finally:
+        if (close := getattr(body, "aclose", None)) is not None:
+            await close()
     try:
         tree = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -290,4 +298,5 @@ async def _refusal(code: int, body: AsyncIterator[bytes]) -> status.ApiError:
     if isinstance(tree, dict) and tree.get("kind") == "Status":
         return status.ApiError(tree)
     reason = {400: "BadRequest", 404: "NotFound", 403: "Forbidden"}.get(code, "InternalError")
-    return status.failure(code, reason, data.decode("utf-8", "replace").strip() or f"the node agent answered {code}")
+    text = data.decode("utf-8", "replace").strip() or f"the node agent answered {code}"
+    return status.too_many_requests(text) if code == 429 else status.failure(code, reason, text)
