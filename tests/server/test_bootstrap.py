@@ -2,13 +2,19 @@
 
 import re
 
+import pytest
+
+from sampan.kinds.core.service import SERVICE
 from sampan.kinds.flowcontrol.flow_schema import DANGLING, FLOWSCHEMA
+from sampan.kinds.kind import Kind
 from sampan.kinds.rbac.cluster_role import CLUSTERROLE
 from sampan.meta import conditions
+from sampan.server import bootstrap
 from sampan.server.app import App
+from sampan.server.cache import Item
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Put
-from tests.server.configured import Lines, configured
+from tests.server.configured import RANGE, Lines, configured
 
 RECORDED = """
 apiVersion: audit.k8s.io/v1
@@ -68,3 +74,17 @@ def uid(app: App) -> str:
     item = app.registry.get(CLUSTERROLE, "", "view")
     assert item is not None
     return str(item.tree["metadata"]["uid"])
+
+
+async def test_another_server_may_be_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes a Service after we have looked: its address is refused to us then, and nothing is amiss."""
+    store = MemoryStore()
+    async with configured(store=store) as api:
+        before, get = await stored(store), api.app.registry.get
+
+        def not_yet(kind: Kind, namespace: str, name: str) -> Item | None:
+            return None if kind is SERVICE else get(kind, namespace, name)
+
+        monkeypatch.setattr(api.app.registry, "get", not_yet)
+        await bootstrap.ensure(api.app, bootstrap.Endpoints("10.96.0.1", "10.244.0.1", 6443, service_cidr=RANGE))
+        assert await stored(store) == before
