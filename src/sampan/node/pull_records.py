@@ -7,10 +7,8 @@ https://kubernetes.io/docs/concepts/containers/images/#ensureimagepullcredential
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -135,12 +133,8 @@ def _file(folder: Path, name: str) -> Path:
 def _locked(folder: Path) -> Iterator[None]:
     """While it is held, no other agent and no other thread changes what is in a record of the folder."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with files.alone(folder):
         yield
-    finally:
-        os.close(handle)
 
 
 def _write(path: Path, tree: Object) -> None:

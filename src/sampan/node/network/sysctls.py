@@ -4,13 +4,14 @@ Several nodes and clusters share a host. A record in /run says what the value wa
 new one; the last to leave restores it. /run is emptied by a reboot, and so are the settings.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from sampan.kit import files
 
 _PROC = Path("/proc/sys")
 
@@ -65,9 +66,7 @@ def claimed(run_dir: Path, prefix: str) -> list[str]:
 def _record(run_dir: Path, name: str) -> Iterator[dict[str, Any]]:
     """The setting's record, locked against other agents; an emptied one is deleted."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    fd = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with files.alone(run_dir):
         path = _path(run_dir, name)
         try:
             record = json.loads(path.read_bytes())
@@ -80,8 +79,6 @@ def _record(run_dir: Path, name: str) -> Iterator[dict[str, Any]]:
             os.replace(fresh, path)
         else:
             path.unlink(missing_ok=True)
-    finally:
-        os.close(fd)
 
 
 def _path(run_dir: Path, name: str) -> Path:
