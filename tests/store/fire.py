@@ -181,14 +181,19 @@ class Fire:
         elif self.scenario != "fresh":
             SqliteStore.open(self.path)._shut()
 
-    def live(self, *injections: str) -> int:
-        """One life of the child, under these injections; its exit status, -9 when it was killed."""
+    def live(self, *injections: str, only: Sequence[str] = ()) -> int:
+        """One life of the child, under these injections; its exit status, -9 when it was killed.
+
+        With `only`, calls count that are about these files, by the ends of their names.
+        """
         command = [sys.executable, "-m", "tests.store.fire", "drive", str(self.path), self.scenario]
         traced = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={','.join((*CALLS, 'fallocate'))}"]
         if not any("signal=" in injection for injection in injections):
             traced.append("--seccomp-bpf")  # quicker; but with it no signal is ever sent
         for injection in injections:
             traced += ["-e", f"inject={injection}"]
+        for end in only:
+            traced += ["-P", f"{self.path}{end}"]
         command = [*traced, *command] if injections else command
         done = subprocess.run(command, capture_output=True, timeout=100, check=False)
         self.stderr += done.stderr.decode("utf-8", "replace")
