@@ -15,7 +15,7 @@ from aiohttp import web
 from sampan.gateway import envoy_waiting
 from sampan.gateway.envoy_waiting import FULL, GO_ON, LATE, OUTCOME
 from sampan.gateway.traffic import Cluster, Plan
-from sampan.gateway.xds import listening
+from sampan.gateway.xds import listen
 from sampan.kit.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Doorkeeper:
             max_field_size=_LONGEST_LINE,
         )
         await self._runner.setup()
-        await web.SockSite(self._runner, listening(path)).start()
+        await listen(self._runner, path)
 
     async def stop(self) -> None:
         """Who waits is not answered."""

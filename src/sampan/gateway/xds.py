@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 HOLD_SECONDS = 300.0
 STEP_SECONDS = 5.0
 REFUSED_SECONDS = 5.0
+_BACKLOG = 4096
 _PATHS = {"clusters": CLUSTERS, "endpoints": ENDPOINTS, "listeners": LISTENERS, "routes": ROUTES, "secrets": SECRETS}
 _WHOLE = (CLUSTERS, LISTENERS)
 
@@ -61,7 +62,7 @@ class Server:
         app.router.add_post("/v3/discovery:{kind}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.SockSite(self._runner, listening(path)).start()
+        await listen(self._runner, path)
         self._tasks.spawn(self._carry_out_for_ever(), "steps")
 
     async def stop(self) -> None:
@@ -211,15 +212,17 @@ class Server:
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 
-def listening(path: Path) -> socket.socket:
-    """A unix socket there that only its owner may connect to."""
+async def listen(runner: web.AppRunner, path: Path) -> None:
+    """Serves at a unix socket there that only its owner may connect to.
+
+    So many may connect before we look: whoever finds that queue full is refused at once, unlike with TCP.
+    """
     path.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.bind(envoy_process.reachable(path))
     path.chmod(0o600)
-    made.listen(4096)
     made.setblocking(False)
-    return made
+    await web.SockSite(runner, made, backlog=_BACKLOG).start()
 
 
 def _version(parts: Iterable[bytes]) -> str:
