@@ -217,12 +217,16 @@ async def listen(runner: web.AppRunner, path: Path) -> None:
 
     So many may connect before we look: whoever finds that queue full is refused at once, unlike with TCP.
     """
+    await web.SockSite(runner, _bound(path), backlog=_BACKLOG).start()
+
+
+def _bound(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.bind(envoy_process.reachable(path))
     path.chmod(0o600)
     made.setblocking(False)
-    await web.SockSite(runner, made, backlog=_BACKLOG).start()
+    return made
 
 
 def _version(parts: Iterable[bytes]) -> str:
