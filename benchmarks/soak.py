@@ -8,7 +8,12 @@ Pods come and go with Deployments, namespaces with all they hold, Leases are ren
 deleted, watchers read, and some never do. Each minute's Events are deleted, in the place of the hour after which they would
 expire. The first quarter of the time is not judged: windows of recent changes, and of events told, fill up first, for up to 15
 minutes. A row is flat when the median of its last quarter is no more than a twentieth (or a little, for what is small) above
-that of its second. What it rose meanwhile is shown as so much in an hour. Ctrl-C ends it sooner, with the same table.
+that of its second. What it rose meanwhile is shown as so much in an hour; of memory, after most of an hour, that may be no
+more than a twentieth either. Ctrl-C ends it sooner, with the same table.
+
+Memory is judged by what a process has written and shares with nobody ("private"). PSS is shown beside it and not judged: it
+has a share of programs and libraries in it, which grows when others end that use the same ones. What only this process has
+mapped grows by even more then. Memory and database also follow how much goes on: so that is kept even, and is shown.
 """
 
 import argparse
@@ -32,7 +37,7 @@ from sampan.client.api import Client
 from sampan.client.http import HttpTransport
 from sampan.client.kubeconfig import load
 from sampan.client.transport import TransportError
-from sampan.cluster import host, processes, settings
+from sampan.cluster import host, settings
 from sampan.cluster.settings import Settings
 from sampan.kinds.apps.deployment import DEPLOYMENT
 from sampan.kinds.coordination.lease import LEASE
@@ -48,7 +53,14 @@ NAMESPACE = "default"
 LINES = 24
 """So often it tells how it goes."""
 FLAT = 0.05
-SLACK = {"PSS": 2.0, "files": 6.0, "threads": 2.0, "MiB": 2.0, "series": 10.0}
+SLACK = {"files": 6.0, "threads": 2.0, "MiB": 2.0, "series": 10.0}
+PRIVATE, SHARES, PACE = " private MiB", " PSS MiB", "steps a second"
+SHOWN = (SHARES, PACE)
+"""What is not judged."""
+LATE_SECONDS = 5.0
+"""What was missed for longer, while the machine was busy, is not made up for."""
+HOURLY_SECONDS = 3000.0
+"""A run of so long tells what memory rises in an hour."""
 
 
 Sample = tuple[float, float]
@@ -60,28 +72,32 @@ class Samples:
 
     rows: dict[str, list[Sample]] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
+    _done: tuple[float, int] = (0.0, 0)
 
-    def take(self, cluster: Settings, series: int) -> None:
-        """`series` is how many the control plane's metrics have."""
+    def take(self, cluster: Settings, series: int, done: int) -> None:
+        """`series` is how many the control plane's metrics have, `done` how many steps were made so far."""
         for process in host.all_processes(cluster):
-            pid = process.pid
-            self._add(f"{process.name} PSS MiB", processes.proportional_kib(pid) / 1024)
-            self._add(f"{process.name} files", len(os.listdir(f"/proc/{pid}/fd")))
-            self._add(f"{process.name} threads", len(os.listdir(f"/proc/{pid}/task")))
+            for row, value in of_process(process.pid).items():
+                self._add(process.name + row, value)
         self._add("state.db MiB", _size(cluster.path("state.db")))
         self._add("state.db-wal MiB", _size(cluster.path("state.db-wal")))
         self._add("logs MiB", sum(map(_size, cluster.path("logs").iterdir())))
         self._add("metrics series", series)
+        passed = time.monotonic() - self.began
+        self._add(PACE, (done - self._done[1]) / max(passed - self._done[0], 1e-3))
+        self._done = passed, done
 
     def _add(self, name: str, value: float) -> None:
         self.rows.setdefault(name, []).append((time.monotonic() - self.began, value))
 
     def progress(self) -> str:
         """The latest of each process' memory, in a line."""
-        latest = {name: samples[-1] for name, samples in self.rows.items() if "PSS" in name}
-        when = max(when for when, _ in latest.values())
-        told = ", ".join(f"{name.removesuffix(' PSS MiB')} {value:.1f}" for name, (_, value) in latest.items())
-        return f"{when:5.0f} s  PSS in MiB: {told}"
+        when, told = 0.0, []
+        for name in (name for name in self.rows if name.endswith(PRIVATE)):
+            process = name.removesuffix(PRIVATE)
+            when, private = self.rows[name][-1]
+            told.append(f"{process} {private:.1f} ({self.rows[process + SHARES][-1][1]:.1f})")
+        return f"{when:5.0f} s  private MiB (PSS): {', '.join(told)}"
 
     def report(self) -> bool:
         """Prints a table; whether all is flat."""
@@ -90,10 +106,32 @@ class Samples:
             second, last = quarters(samples)
             values = [value for _, value in samples]
             middle = next(value for when, value in samples if when >= samples[-1][0] / 2)
-            rise = (last - second) * 3600 / (samples[-1][0] / 2)
             shown = "".join(f"{value:9.1f}" for value in (values[0], middle, values[-1], max(values), second, last))
-            print(f"{name:<32}{shown}{rise:+9.1f}  {'yes' if is_flat(name, samples) else 'NO'}")
-        return all(is_flat(name, samples) for name, samples in self.rows.items())
+            said = "-" if name.endswith(SHOWN) else "yes" if is_flat(name, samples) else "NO"
+            print(f"{name:<32}{shown}{in_an_hour(samples):+9.1f}  {said}")
+        return all(is_flat(name, samples) for name, samples in self.rows.items() if not name.endswith(SHOWN))
+
+
+def of_process(pid: int) -> dict[str, float]:
+    """By the rest of the row's name; nothing of one that ends meanwhile."""
+    try:
+        private, shares = memory(Path(f"/proc/{pid}/smaps_rollup").read_text())
+        files, threads = (len(os.listdir(f"/proc/{pid}/{kind}")) for kind in ("fd", "task"))
+    except (OSError, KeyError):
+        return {}
+    return {PRIVATE: private, SHARES: shares, " files": files, " threads": threads}
+
+
+def memory(text: str) -> tuple[float, float]:
+    """What a process has written and shares with nobody, and its proportional share (PSS), in MiB, by its smaps_rollup."""
+    found = {words[0]: int(words[1]) / 1024 for line in text.splitlines()[1:] if (words := line.split())}
+    return found["Private_Dirty:"], found["Pss:"]
+
+
+def in_an_hour(samples: list[Sample]) -> float:
+    """What it rose from the second quarter to the last, which are half the time apart."""
+    second, last = quarters(samples)
+    return (last - second) * 3600 / (samples[-1][0] / 2)
 
 
 def quarters(samples: list[Sample]) -> tuple[float, float]:
@@ -108,11 +146,14 @@ def is_flat(name: str, samples: list[Sample]) -> bool:
     """Whether the row has not risen since it was warm."""
     second, last = quarters(samples)
     slack = next(value for word, value in SLACK.items() if word in name)
-    return last <= second + max(FLAT * second, slack)
+    allowed = max(FLAT * second, slack)
+    if name.endswith(PRIVATE) and samples[-1][0] >= HOURLY_SECONDS and in_an_hour(samples) > allowed:
+        return False
+    return last <= second + allowed
 
 
 class Churn:
-    """What goes on all the time, at `rate` steps a second for each kind of work."""
+    """What goes on all the time, evenly: at `rate` steps a second for each kind of work, in the measure of its pace."""
 
     def __init__(self, client: Client, transport: HttpTransport, rate: float) -> None:
         self._client, self._transport, self._rate = client, transport, rate
@@ -131,13 +172,15 @@ class Churn:
         return [*made, self._sweep(), *(self._watch() for _ in range(5)), *(self._never_reads() for _ in range(3))]
 
     async def _repeat(self, name: str, step: Callable[[int], Awaitable[Any]], rate: float) -> None:
+        due = time.monotonic()
         for number in itertools.count():
             try:
                 await step(number)
                 self.done[name] = self.done.get(name, 0) + 1
             except (ApiError, TransportError):
                 self.refused += 1
-            await asyncio.sleep(1 / rate)
+            due, wait = after(due, time.monotonic(), rate)
+            await asyncio.sleep(wait)
 
     async def _deployment(self, number: int) -> None:
         name = f"web-{number % 5}"
@@ -214,6 +257,12 @@ class Churn:
                     await close()
 
 
+def after(due: float, now: float, rate: float) -> tuple[float, float]:
+    """When the step after that of `due` is due, and how long to wait for it: none while it is late."""
+    due = max(due + 1 / rate, now - LATE_SECONDS)
+    return due, max(due - now, 0.0)
+
+
 def _deployed(name: str, namespace: str, count: int, round_: str) -> dict[str, Any]:
     template = {
         "metadata": {"labels": {"app": name}, "annotations": {"round": round_}},
@@ -240,7 +289,7 @@ async def soak(cluster: Settings, options: argparse.Namespace) -> bool:
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, enough.set)
     try:
         while (passed := time.monotonic() - began) < options.seconds and not enough.is_set():
-            samples.take(cluster, await _series(transport))
+            samples.take(cluster, await _series(transport), sum(churn.done.values()))
             if passed >= told * options.seconds / LINES:
                 print(samples.progress(), flush=True)
                 told += 1

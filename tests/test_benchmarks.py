@@ -1,6 +1,9 @@
 """The table of the benchmarks: its rows, what it judges, and how it gets into the document."""
 
 import importlib.util
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -91,9 +94,9 @@ def test_whom_a_watch_is_about() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "flat"),
     [
-        ("control-plane PSS MiB", [10, 100, 104, 100, 102, 104, 104, 104], True),
-        ("control-plane PSS MiB", [10, 100, 100, 100, 103, 105, 107, 109], False),
-        ("node-a PSS MiB", [10, 20, 20, 20, 20, 21, 21, 21.5], True),
+        ("control-plane private MiB", [10, 100, 104, 100, 102, 104, 104, 104], True),
+        ("control-plane private MiB", [10, 100, 100, 100, 103, 105, 107, 109], False),
+        ("node-a private MiB", [10, 20, 20, 20, 20, 21, 21, 21.5], True),
         ("node-a threads", [4, 4, 4, 4, 5, 6, 7, 8], False),
         ("state.db MiB", [0, 40, 40, 40, 40, 41, 41, 41], True),
     ],
@@ -109,3 +112,54 @@ def test_a_soak_that_was_looked_at_seldom() -> None:
     seldom = [(150.0, 20.0), (180.0, 20.0), (310.0, 30.0), (350.0, 40.0), (400.0, 40.0)]
     assert soak.quarters([*often, *seldom]) == (20.0, 40.0)
     assert soak.quarters([*often, (300.0, 30.0), (400.0, 40.0)]) == (30.0, 35.0)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "last", "flat"), [(20, 104, True), (60, 104, False), (60, 102, True), (120, 104, True)]
+)
+def test_what_memory_rises_in_an_hour(minutes: int, last: float, flat: bool) -> None:
+    """After most of an hour it counts too: what is small in half an hour may be a leak."""
+    values = [100.0] * (minutes // 2) + [last] * (minutes // 2)
+    samples = [(60.0 * number, value) for number, value in enumerate(values, 1)]
+    assert soak.is_flat("control-plane private MiB", samples) is flat
+    assert soak.is_flat("state.db MiB", samples)
+
+
+def test_memory_that_others_share_is_shown_and_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    """PSS grows when somebody else ends who has mapped the same libraries."""
+    samples = soak.Samples({
+        "node-a private MiB": [(float(second), 50.0) for second in range(1, 9)],
+        "node-a PSS MiB": [(float(second), 60.0 + 9 * (second > 5)) for second in range(1, 9)],
+    })  # fmt: skip
+    assert samples.progress() == "    8 s  private MiB (PSS): node-a 50.0 (69.0)"
+    assert samples.report()
+    private, shares = (line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:])
+    assert (private, shares) == ("yes", "-")
+    samples.rows["node-a private MiB"][-2:] = [(7.0, 59.0), (8.0, 59.0)]
+    assert not samples.report()
+
+
+def test_memory_of_a_process() -> None:
+    """By what the kernel says: what it wrote itself, and its share of all that it has mapped."""
+    text = "55d0-7ffe ---p 00000000 00:00 0    [rollup]\nRss: 90112 kB\nPss: 65536 kB\nPrivate_Clean: 7168 kB\nPrivate_Dirty: 51200 kB\n"
+    assert soak.memory(text) == (50.0, 64.0)
+    own, shares = soak.memory(Path("/proc/self/smaps_rollup").read_text())
+    assert 0 < own <= shares
+
+
+def test_a_process_that_ends_while_it_is_looked_at() -> None:
+    """Is passed over this time, by whichever way it is gone."""
+    assert set(soak.of_process(os.getpid())) == {" private MiB", " PSS MiB", " files", " threads"}
+    assert soak.of_process(0) == {}
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert soak.of_process(ended.pid) == {}
+    ended.wait()
+    assert soak.of_process(ended.pid) == {}
+
+
+def test_the_pace_of_a_soak() -> None:
+    """What was late is made up for, unless the machine was busy for long."""
+    assert soak.after(10.0, 10.125, 4) == (10.25, 0.125)
+    assert soak.after(10.0, 12.0, 4) == (10.25, 0.0)
+    assert soak.after(10.0, 20.0, 4) == (15.0, 0.0)

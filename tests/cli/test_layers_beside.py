@@ -1,4 +1,6 @@
-"""Every layer as a plain client of a cluster somewhere else: by its API alone, from a home with nothing but a kubeconfig."""
+"""Every layer as a plain client of a cluster somewhere else: by its API alone, from a home with nothing but a kubeconfig,
+and with the rights that `sampan run LAYER --rbac` prints and no others.
+"""
 
 import contextlib
 import http.client
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sampan.gateway import envoy_process
 from tests.cli.conftest import User
@@ -24,6 +27,12 @@ from tests.ports import free_port
 pytestmark = pytest.mark.slow
 
 SECONDS = 60.0
+AUDIT = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata, userGroups: ["system:serviceaccounts:kube-system"]}]
+"""
 BUDGET = """
 apiVersion: policy.kruise.io/v1alpha1
 kind: PodUnavailableBudget
@@ -76,7 +85,9 @@ ports: [{name: http, port: PORT}]
 @pytest.fixture
 def beside(user: User, tmp_path: Path) -> User:
     """Somebody who has the kubeconfig of the cluster `tide`, and nothing else of it."""
-    user.sampan(f"up --runtime simulated --name tide --api-port {free_port()}")
+    policy = tmp_path / "server.yaml"
+    policy.write_text(AUDIT)
+    user.sampan(f"up --runtime simulated --name tide --api-port {free_port()} --server-config {policy}")
     other = User(tmp_path / "elsewhere")
     other.home.mkdir()
     shutil.copy(user.kubeconfig, other.kubeconfig)
@@ -85,26 +96,55 @@ def beside(user: User, tmp_path: Path) -> User:
 
 @contextlib.contextmanager
 def running(somebody: User, layer: str, *words: str) -> Iterator[None]:
-    """`sampan run LAYER`, as soon as it works; it must end in peace."""
-    where = ("--kubeconfig", str(somebody.kubeconfig), "--data-dir", str(somebody.home / layer))
+    """`sampan run LAYER`, as soon as it works; it must end in peace, and never ask for what it may not."""
+    kubeconfig = with_its_rights(somebody, layer)
+    where = ("--kubeconfig", str(kubeconfig), "--data-dir", str(somebody.home / layer))
     command = ["sampan", "run", layer, *where, *words]
     process = subprocess.Popen(command, env=somebody.environment, cwd=somebody.home, text=True, stderr=subprocess.PIPE)
     assert process.stderr is not None
     said = []
+    late = threading.Timer(SECONDS, process.kill)
+    late.start()
     try:
         for line in process.stderr:
             said.append(line)
             if f"{layer} works for https://" in line:
                 break
         else:
-            pytest.fail("".join(said))
+            pytest.fail(f"{layer} does not work: {''.join(said)}; not allowed: {refused(somebody, layer)}")
+        late.cancel()
         yield
     finally:
+        late.cancel()
         process.send_signal(signal.SIGTERM)
         said.append(process.communicate(timeout=60)[1])
         print("".join(said))
     assert process.returncode == 0, "".join(said)
     assert not list(somebody.clusters.glob("*/cluster.json"))
+    assert refused(somebody, layer) == []
+
+
+def with_its_rights(somebody: User, layer: str) -> Path:
+    """A kubeconfig of who may do what the layer says that it needs; made by who may do all."""
+    apply(somebody, somebody.sampan(f"run {layer} --rbac"))
+    config = yaml.safe_load(somebody.kubeconfig.read_text())
+    (context,) = (each["context"] for each in config["contexts"] if each["name"] == config["current-context"])
+    token = somebody.kubectl(f"create token sampan-{layer} --namespace kube-system").strip()
+    (somebody.home / "its-token").write_text(token)
+    its = {"tokenFile": str(somebody.home / "its-token")}
+    config["users"], context["user"] = [{"name": layer, "user": its}], layer
+    kubeconfig = somebody.home / "its-kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    return kubeconfig
+
+
+def refused(somebody: User, layer: str) -> list[str]:
+    """What it was not allowed, as the cluster has written it down."""
+    log = somebody.home.parent / "share" / "sampan" / "tide" / "audit.log"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    asked = [each for each in lines if each["user"]["username"] == f"system:serviceaccount:kube-system:sampan-{layer}"]
+    assert asked
+    return [f"{each['verb']} {each['requestURI']}" for each in asked if each["responseStatus"].get("code") == 403]
 
 
 def until(what: str, condition: Callable[[], Any]) -> Any:

@@ -1,5 +1,6 @@
 """The command line: usage, help, exit codes, and one line for each failure."""
 
+import gc
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sampan import __main__
 from sampan.cli import main
 from sampan.cli.main import CommandError
 
@@ -74,6 +76,17 @@ def test_wrong_usage(arguments: list[str], capsys: Capture) -> None:
     """Exit code 2, and nothing is made."""
     assert main.run(arguments) == 2
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--kubeconfig", "k"], ["--context", "c"], ["--open-services", "*"], ["--data-dir", "."]]
+)
+def test_rights_are_printed_for_any_cluster(words: list[str], capsys: Capture) -> None:
+    """What says how to run is refused there: it would have no effect."""
+    assert main.run(["run", "rollouts", "--rbac", *words]) == 1
+    assert f"--rbac asks no cluster and runs nothing: leave out {words[0]}," in capsys.readouterr().err
+    assert main.run(["run", "rollouts", "--rbac"]) == 0
+    assert "name: sampan-rollouts" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "down", "image list"])
@@ -170,3 +183,15 @@ def test_what_is_built_and_deployed_is_named(capsys: Capture) -> None:
         assert "usage: sampan" in capsys.readouterr().out
         assert main.run([*command, "."]) == 1
         assert "there is no cluster in" in capsys.readouterr().err
+
+
+def test_a_command_ends_without_a_last_look_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which would take longer than all else that it does in the end; its exit code is the command's."""
+    monkeypatch.setattr("sys.argv", ["sampan", "no-such-command"])
+    try:
+        with pytest.raises(SystemExit) as ended:
+            __main__.main()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+    assert ended.value.code == 2

@@ -69,6 +69,14 @@ def wait(cluster: Cluster, condition: str, *names: str) -> None:
     cluster.kubectl("wait", *what, f"--for={condition}", "--timeout=60s")
 
 
+def when(cluster: Cluster, condition: str, name: str) -> Tree:
+    """The pod's status as it was when the condition held: a moment later it may hold no more."""
+    found: Tree = json.loads(
+        cluster.kubectl("wait", f"pod/{name}", f"--for={condition}", "--timeout=60s", "-o", "json")
+    )
+    return dict(found["status"])
+
+
 def status(cluster: Cluster, name: str) -> Tree:
     found: Tree = cluster.get("pod", name)["status"]
     return found

@@ -41,7 +41,7 @@ def test_containers_before_others(cluster: Cluster, ns: str) -> None:
     wait(cluster, pods.READY, "always")
     wait(cluster, pods.SUCCEEDED, "never")
     wait(cluster, "jsonpath={.status.phase}=Failed", "fails")
-    wait(cluster, "jsonpath={.status.initContainerStatuses[0].restartCount}=1", "failing")
+    cluster.until("it is tried again", lambda: restarts(cluster, "failing", "initContainerStatuses") >= 1)
     said = pods.said(cluster, "always", "never")
     for name in ("always", "never"):
         found = status(cluster, name)
@@ -64,25 +64,29 @@ def test_output_and_failure(cluster: Cluster, ns: str) -> None:
     script = "echo written > /file; cat /file"
     readonly, writable = ({"securityContext": {"readOnlyRootFilesystem": fixed}} for fixed in (True, False))
     ends = 'echo x >> /e/c; test "$(wc -l < /e/c)" -ge 2'
+    stays = f"{ends} && {{ {FOREVER}; }}; exit 0"
     create(
         cluster,
         pod("says", container("echo 'Hello World'; sleep 0.1; echo again")),
         pod("false", container("/bin/false"), restartPolicy="Always"),
         pod("fixed", container(script, **readonly)),
         pod("free", container(script, **writable)),
-        pod("always", container("exit 1", **ON_E), volumes=EMPTY, restartPolicy="Always"),
+        pod("always", container(stays, **ON_E), volumes=EMPTY, restartPolicy="Always"),
         pod("onfailure", container(ends, **ON_E), volumes=EMPTY, restartPolicy="OnFailure"),
         pod("never", container("exit 1")),
     )
     wait(cluster, pods.SUCCEEDED, "says", "free", "onfailure")
     wait(cluster, "jsonpath={.status.phase}=Failed", "fixed", "never")
-    wait(cluster, pods.WAITING + "CrashLoopBackOff", "false", "always")
+    failing = pods.when(cluster, pods.WAITING + "CrashLoopBackOff", "false")
+    wait(cluster, "jsonpath={.status.containerStatuses[0].restartCount}=1", "always")
+    wait(cluster, pods.READY, "always")
     said = pods.said(cluster, "says", "free", "fixed")
     assert (said["says/main"], said["free/main"]) == (["Hello World", "again"], ["written"])
     assert said["fixed/main"][0].endswith("can't create /file: Read-only file system")
-    (found,) = status(cluster, "false")["containerStatuses"]
+    (found,) = failing["containerStatuses"]
+    assert (failing["phase"], found["ready"]) == ("Running", False)
     assert (found["lastState"]["terminated"]["reason"], found["lastState"]["terminated"]["exitCode"]) == ("Error", 1)
-    expected = {"always": (1, False, "Running"), "onfailure": (1, False, "Succeeded"), "never": (0, False, "Failed")}
+    expected = {"always": (1, True, "Running"), "onfailure": (1, False, "Succeeded"), "never": (0, False, "Failed")}
     for name, wanted in expected.items():
         found = status(cluster, name)
         (each,) = found["containerStatuses"]
@@ -175,12 +179,21 @@ GRPC = """
 """
 
 
+def alive(check: Tree, started: Tree) -> Tree:
+    """Probes that ask every second, and take one failure for an end, but not a slow answer."""
+    often = {"periodSeconds": 1, "timeoutSeconds": 30}
+    startup = {**started, **often, "failureThreshold": 60}
+    return {
+        "startupProbe": startup,
+        "livenessProbe": {**check, **often, "failureThreshold": 1, "initialDelaySeconds": 1},
+    }
+
+
 def grpc_pod(name: str, port: int) -> Tree:
     """A server of the health protocol: the host's Python in the pod's network."""
     command = ["chroot", "/host", sys.executable, "-c", textwrap.dedent(GRPC)]
-    probe = {"grpc": {"port": port}, "initialDelaySeconds": 4, "periodSeconds": 1, "failureThreshold": 1}
-    startup = {"tcpSocket": {"port": 5000}, "periodSeconds": 1, "failureThreshold": 30}
-    main = {**container(startupProbe=startup, livenessProbe=probe), "command": command}
+    probes = alive({"grpc": {"port": port}}, {"tcpSocket": {"port": 5000}})
+    main = {**container(**probes), "command": command}
     main |= {"volumeMounts": [mount("host", "/host", readOnly=True)]}
     root = [{"name": "host", "hostPath": {"path": "/"}}]
     return pod(name, main, volumes=root, restartPolicy="Always")
@@ -190,33 +203,43 @@ def test_probes(cluster: Cluster, ns: str) -> None:
     """304-313: by a command, HTTP, TCP and gRPC: healthy goes on, ill starts again, again and again; readiness kills none."""
     web = "mkdir -p /www; echo ok > /www/healthz; exec httpd -f -p 8080 -h /www"
     file = "touch /tmp/health; " + FOREVER
-    brief = {"periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 1}
     http, tcp = {"httpGet": {"path": "/healthz", "port": 8080}}, {"tcpSocket": {"port": 8080}}
     cat, lost = {"exec": {"command": ["cat", "/tmp/health"]}}, {"httpGet": {"path": "/sick", "port": 8080}}
 
-    def alive(name: str, script: str, check: Tree) -> Tree:
-        return pod(name, container(script, livenessProbe={**check, **brief}), restartPolicy="Always")
+    def lasting(name: str, script: str, check: Tree, started: Tree) -> Tree:
+        return pod(name, container(script, **alive(check, started)), restartPolicy="Always")
 
-    well = [alive("http-well", web, http), alive("exec-well", file, cat), alive("tcp-well", web, tcp)]
-    ill = [alive("http-ill", web, lost), alive("exec-ill", FOREVER, cat)]
-    late = {"exec": {"command": ["true"]}, "initialDelaySeconds": 6, "periodSeconds": 1}
+    well = [
+        lasting("http-well", web, http, tcp),
+        lasting("exec-well", file, cat, cat),
+        lasting("tcp-well", web, tcp, tcp),
+    ]
+    ill = [lasting("http-ill", web, lost, tcp), lasting("exec-ill", FOREVER, cat, {"exec": {"command": ["true"]}})]
+    late = {"exec": {"command": ["true"]}, "initialDelaySeconds": 6, "periodSeconds": 1, "timeoutSeconds": 30}
     never = {"exec": {"command": ["false"]}, "periodSeconds": 1}
     create(
         cluster, *well, *ill, grpc_pod("grpc-well", 5000), grpc_pod("grpc-ill", 5001),
         pod("late", container(readinessProbe=late)), pod("never", container(readinessProbe=never)),
     )  # fmt: skip
     for name in ("http-ill", "exec-ill", "grpc-ill"):
-        wait(cluster, "jsonpath={.status.containerStatuses[0].restartCount}=1", name)
+        cluster.until(f"a restart of {name}", lambda name=name: restarts(cluster, name) >= 1)
         cluster.until(f"the reason of {name}", lambda name=name: has_failed(cluster, name))
     wait(cluster, pods.READY, "late")
     found = status(cluster, "late")
     started = found["containerStatuses"][0]["state"]["running"]["startedAt"]
     (ready,) = [each["lastTransitionTime"] for each in found["conditions"] if each["type"] == "Ready"]
-    assert seconds(ready) - seconds(started) >= 5  # whole seconds, each cut off
-    wait(cluster, "jsonpath={.status.containerStatuses[0].restartCount}=2", "exec-ill", "http-ill")
+    assert (seconds(ready) - seconds(started)) % 86400 >= 5  # whole seconds, each cut off
+    for name in ("http-ill", "exec-ill"):
+        cluster.until(f"another restart of {name}", lambda name=name: restarts(cluster, name) >= 2)
+    wait(cluster, pods.READY, "http-well", "exec-well", "tcp-well", "grpc-well")
     for name in ("http-well", "exec-well", "tcp-well", "grpc-well", "late", "never"):
         found = status(cluster, name)["containerStatuses"][0]
         assert (found["restartCount"], found["ready"]) == (0, name != "never"), name
+
+
+def restarts(cluster: Cluster, name: str, kind: str = "containerStatuses") -> int:
+    """How often the pod's first container has been restarted: in the meantime perhaps once more than it was waited for."""
+    return max((int(each["restartCount"]) for each in status(cluster, name).get(kind, [])[:1]), default=0)
 
 
 def has_failed(cluster: Cluster, name: str) -> bool:

@@ -62,6 +62,12 @@ def restart_agent(cluster: Cluster, node: str) -> None:
     cluster.sampan("up", "--kubeconfig", str(cluster.kubeconfig), "--yes")
 
 
+def ended_at(status: dict[str, Any]) -> str:
+    """When the node had ended the pod."""
+    (found,) = (c["lastTransitionTime"] for c in status["conditions"] if c["type"] == "DisruptionTarget")
+    return str(found)
+
+
 def test_memory_pressure(cluster: Cluster, ns: str) -> None:
     """The least valued pod goes; the node says so and is tainted; best-effort pods are turned away until it is over."""
     lowly = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "lowly"}}
@@ -90,7 +96,8 @@ def test_memory_pressure(cluster: Cluster, ns: str) -> None:
         cluster.kubectl("wait", "pod/late", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s")
         rejected = "Pod was rejected: The node had condition: [MemoryPressure]. "
         assert why(cluster.get("pod", "late")["status"]) == ("Failed", "Evicted", rejected)
-        assert cluster.get("pod", "usual")["status"]["phase"] == "Running"
+        usual = cluster.get("pod", "usual")["status"]  # its turn comes too, but in a later round
+        assert usual["phase"] == "Running" or ended_at(status) < ended_at(usual)
     finally:
         config.unlink()
         restart_agent(cluster, node)

@@ -17,6 +17,7 @@ pytestmark = [needs_root, pytest.mark.root]
 
 Tree = dict[str, Any]
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+LISTENS = "trap 'exit 0' TERM; touch /tmp/hears; while :; do sleep 0.1; done"
 PHASE = "--for=jsonpath={.status.phase}="
 WAITING = "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}="
 
@@ -36,10 +37,15 @@ def apply(cluster: Cluster, *objects: Tree) -> None:
     cluster.kubectl("apply", "-f", "-", stdin="\n---\n".join(json.dumps(obj) for obj in objects))
 
 
+def once_it_hears(script: str) -> Tree:
+    """A handler that waits until what LISTENS would notice that it is told to end."""
+    return {"exec": {"command": ["sh", "-c", f"until test -e /tmp/hears; do sleep 0.1; done; {script}"]}}
+
+
 def wait(cluster: Cluster, name: str, condition: str) -> Tree:
-    """The pod's status, once the condition holds."""
-    cluster.kubectl("wait", f"pod/{name}", condition, "--timeout=60s")
-    status: Tree = cluster.get("pod", name)["status"]
+    """The pod's status as it was when the condition held."""
+    found = json.loads(cluster.kubectl("wait", f"pod/{name}", condition, "--timeout=60s", "-o", "json"))
+    status: Tree = found["status"]
     return status
 
 
@@ -83,11 +89,10 @@ def test_restart_policies(cluster: Cluster, ns: str) -> None:
     )
     status = wait(cluster, "always", WAITING + "CrashLoopBackOff")
     (first,) = status["containerStatuses"]
-    assert (status["phase"], first["restartCount"], first["ready"]) == ("Running", 1, False)
-    assert (
-        "back-off 10s restarting failed container=main pod=always_restart-policies("
-        in first["state"]["waiting"]["message"]
-    )
+    count = first["restartCount"]
+    assert (status["phase"], count >= 1, first["ready"]) == ("Running", True, False)
+    text = f"back-off {10 * 2 ** (count - 1)}s restarting failed container=main pod=always_restart-policies("
+    assert text in first["state"]["waiting"]["message"]
     assert (first["lastState"]["terminated"]["exitCode"], first["lastState"]["terminated"]["reason"]) == (3, "Error")
     assert wait(cluster, "onfailure", PHASE + "Succeeded")["containerStatuses"][0]["restartCount"] == 1
     status = wait(cluster, "never", PHASE + "Failed")
@@ -125,13 +130,15 @@ def test_last_words(cluster: Cluster, ns: str) -> None:
 
 
 def test_the_end_of_a_pod(cluster: Cluster, ns: str, tmp_path: Path) -> None:
-    """preStop, SIGTERM, SIGKILL after the grace; a deadline; force; hooks by HTTP are content with any answer."""
+    """preStop, SIGTERM, SIGKILL after the grace; deadlines; force; hooks by HTTP are content with any answer."""
     mount = {"volumeMounts": [{"name": "h", "mountPath": "/h"}]}
     hooks = {
-        "postStart": {"exec": {"command": ["sh", "-c", "echo post >> /h/log"]}},
+        "postStart": once_it_hears("echo post >> /h/log"),
         "preStop": {"exec": {"command": ["sh", "-c", "echo pre >> /h/log"]}},
     }
-    polite = container("trap 'echo term >> /h/log; exit 0' TERM; while :; do sleep 0.1; done", lifecycle=hooks, **mount)
+    polite = container(LISTENS.replace("exit", "echo term >> /h/log; exit"), lifecycle=hooks, **mount)
+    hears = {**once_it_hears("true"), "periodSeconds": 1, "timeoutSeconds": 30}
+    patient = {"terminationGracePeriodSeconds": 30}
     web = {"httpGet": {"path": "/absent", "port": 8080}}
     script = "sleep 0.3; mkdir /www; exec httpd -f -p 8080 -h /www"
     asked = container(
@@ -143,39 +150,53 @@ def test_the_end_of_a_pod(cluster: Cluster, ns: str, tmp_path: Path) -> None:
             "polite",
             polite,
             volumes=[{"name": "h", "hostPath": {"path": str(tmp_path)}}],
-            terminationGracePeriodSeconds=30,
+            **patient,
         ),
         pod("stubborn", container("trap '' TERM; while :; do sleep 0.1; done")),
-        pod("overdue", container(), activeDeadlineSeconds=1),
+        pod("overdue", container(LISTENS, readinessProbe=hears), activeDeadlineSeconds=3600, **patient),
+        pod(
+            "unstarted",
+            container(**mount),
+            volumes=[{"name": "h", "configMap": {"name": "absent"}}],
+            activeDeadlineSeconds=1,
+        ),
         pod("asked", asked),
-        pod("badhook", container(lifecycle={"postStart": {"exec": {"command": ["false"]}}})),
+        pod("badhook", container(LISTENS, lifecycle={"postStart": once_it_hears("false")}), **patient),
     )
-    for name in ("polite", "stubborn", "asked"):
+    for name in ("polite", "stubborn", "asked", "overdue"):
         wait(cluster, name, "--for=condition=Ready")
     began = time.monotonic()
     cluster.kubectl("delete", "pod", "polite", "stubborn", "asked")
     assert time.monotonic() - began > 1.5  # the stubborn one has its whole grace
     assert (tmp_path / "log").read_text() == "post\npre\nterm\n"
     assert not events(cluster, "asked", "FailedPreStopHook")
-    status = wait(cluster, "overdue", PHASE + "Failed")
-    assert (status["reason"], ended(status)["exitCode"]) == ("DeadlineExceeded", 0)
+    cluster.kubectl("patch", "pod", "overdue", "-p", json.dumps({"spec": {"activeDeadlineSeconds": 1}}))
+    for name, why in (("overdue", (0, "Completed")), ("unstarted", (137, "ContainerStatusUnknown"))):
+        status = wait(cluster, name, PHASE + "Failed")
+        assert status["reason"] == "DeadlineExceeded"
+        assert (ended(status)["exitCode"], ended(status)["reason"]) == why
     wait(cluster, "badhook", PHASE + "Succeeded")
     assert events(cluster, "badhook", "FailedPostStartHook") == ["PostStartHook failed"]
 
 
 def test_probes(cluster: Cluster, ns: str) -> None:
     """Liveness and readiness wait for the startup probe; readiness follows; a named port; a failing startup probe kills."""
-    script = "sleep 1; mkdir /www; touch /www/ok; exec httpd -f -p 8080 -h /www"
-    get = {"httpGet": {"path": "/ok", "port": "web"}, "periodSeconds": 1}
-    probes = {"startupProbe": {**get, "failureThreshold": 20}, "livenessProbe": {**get, "failureThreshold": 1}}
+    script = "until test -e /go; do sleep 0.1; done; mkdir /www; touch /www/ok; exec httpd -f -p 8080 -h /www"
+    often = {"periodSeconds": 1, "timeoutSeconds": 30}
+    get = {"httpGet": {"path": "/ok", "port": "web"}, **often}
+    probes = {"startupProbe": {**get, "failureThreshold": 60}, "livenessProbe": {**get, "failureThreshold": 1}}
     late = container(script, ports=[{"name": "web", "containerPort": 8080}], readinessProbe=get, **probes)
-    never = container(startupProbe={"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1})
-    apply(cluster, pod("late", late), pod("never", never))
+    never = container(LISTENS, startupProbe={**once_it_hears("false"), **often, "failureThreshold": 1})
+    apply(cluster, pod("late", late), pod("never", never, terminationGracePeriodSeconds=30))
+    cluster.until(
+        "its startup probe has failed",
+        lambda: any(text.startswith("Startup probe failed") for text in events(cluster, "late", "Unhealthy")),
+    )
+    cluster.kubectl("exec", "late", "--", "touch", "/go")
     status = wait(cluster, "late", "--for=condition=Ready")
     assert [(c["restartCount"], c["started"]) for c in status["containerStatuses"]] == [(0, True)]
     assert ended(wait(cluster, "never", PHASE + "Succeeded"))["exitCode"] == 0
     assert "Container main failed startup probe" in events(cluster, "never", "Killing")
-    assert any(text.startswith("Startup probe failed") for text in events(cluster, "late", "Unhealthy"))
     cluster.kubectl("exec", "late", "--", "rm", "/www/ok")
     wait(cluster, "late", "--for=condition=Ready=false")
 

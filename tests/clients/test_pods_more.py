@@ -107,21 +107,21 @@ def test_limits_of_a_whole_pod(cluster: Cluster, ns: str) -> None:
             container("tail /dev/zero"),
             **shared,
         ),
-        pod("sum", container(**limits("200m", "32Mi")), container(name="two", **limits("300m", "16Mi"))),
+        pod("sum", container(**limits("100m", "32Mi")), container(name="two", **limits("150m", "16Mi"))),
         pod("open", container(**limits("200m", "32Mi")), container(name="two")),
     )
     for name in ("sum", "open"):
         wait(cluster, name, "--for=condition=Ready")
     wait(cluster, "own", "--for=jsonpath={.status.containerStatuses[1].state.terminated.reason}=Completed")
     assert cgroup(cluster, "own") == (100_000, 48 << 20)
-    assert cgroup(cluster, "sum") == (50_000, 48 << 20)
+    assert cgroup(cluster, "sum") == (25_000, 48 << 20)
     assert cgroup(cluster, "open") == (0, 0)
     wait(
         cluster,
         "over",
         "--for=jsonpath={.status.containerStatuses[?(@.name=='main')].state.terminated.reason}=OOMKilled",
     )
-    for cpu, total in (("700m", 100_000), ("100m", 40_000)):
+    for cpu, total in (("250m", 40_000), ("50m", 20_000)):  # a node of one CPU has the room for it
         patch = {
             "spec": {"containers": [{"name": "main", "resources": {n: {"cpu": cpu} for n in ("limits", "requests")}}]}
         }

@@ -17,6 +17,7 @@ YEAR = 365 * 24 * 3600
 def expired(cluster: Settings) -> Settings:
     """Its node's certificate ended in 2024."""
     authority = certificates.new_authority("sampan-ca", NOW)
+    cluster.directory.mkdir(exist_ok=True)
     for name in cluster.node_names():
         certificates.issue(authority, Subject(f"system:node:{name}"), NOW).save(
             cluster.path("pki"), key_files.node(name)
@@ -82,7 +83,7 @@ def test_a_local_node_gets_new_keys(
             pass
 
     class Running:
-        pid = 1
+        name, pid = "running", 1
 
     monkeypatch.setattr(host, "_Start", Start)
     if plane_runs:

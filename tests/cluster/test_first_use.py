@@ -145,6 +145,7 @@ def test_processes_load_the_rest_when_they_have_started(monkeypatch: pytest.Monk
     threads = []
     monkeypatch.setattr(sys, "argv", ["sampan", "directory"])
     monkeypatch.setattr(control_plane, "load", lambda _: SimpleNamespace(rootless=True, log_format="text"))
+    monkeypatch.setattr(control_plane_process, "_make_keys", lambda directory: lambda: None)
     monkeypatch.setattr(control_plane, "_enter_sandbox", lambda _: threads.append(threading.active_count()))
     for name in ("_run", "ControlPlane"):
         monkeypatch.setattr(control_plane, name, lambda *_: None)
@@ -236,8 +237,11 @@ def test_a_dataclass_is_as_usual() -> None:
     ("process", "unneeded"),
     [
         ("sampan.cli.up", "sampan.cluster.pki sampan.control.plan asyncio ssl yaml cryptography aiohttp"),
-        ("sampan.node.process", "yaml grpclib sampan.node.registry.session zoneinfo"),
-        ("sampan.cluster.control_plane", "grpc sampan.store.etcd_client sampan.gateway.service sampan.cel.interpreter"),
+        ("sampan.node.process", "yaml grpclib sampan.node.registry.session zoneinfo cryptography aiohttp.web_app"),
+        (
+            "sampan.cluster.control_plane",
+            "grpc yaml aiohttp.web_app sampan.store.etcd_client sampan.gateway.service sampan.cel.interpreter",
+        ),
     ],
 )
 def test_starting_loads_nothing_that_it_does_not_need(process: str, unneeded: str) -> None:

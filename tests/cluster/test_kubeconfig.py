@@ -1,6 +1,7 @@
 """The user's kubeconfig: a context put in and taken out, and all else left as it was."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,18 @@ def test_a_chosen_namespace_stays(path: Path) -> None:
         "name": "sampan",
         "context": {"cluster": "sampan", "user": "sampan", "namespace": "mine"},
     }
+
+
+def test_a_new_file_is_written_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes long to load, and says the same."""
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "yaml", None)
+        assert kubeconfig.merge(tmp_path / "config", addition("1e3"), switch=True) == ""
+        kubeconfig.write(tmp_path / "own", addition("on"), is_ours=True)
+    assert yaml.safe_load((tmp_path / "own").read_text()) == addition("on")
+    whole = {"apiVersion": "v1", "kind": "Config", "preferences": {}, **addition("1e3")}
+    assert yaml.safe_load((tmp_path / "config").read_text()) == whole
+    assert kubeconfig.merge(tmp_path / "config", addition("other"), switch=False) == "1e3"
+    odd = {"kind": '\U0001f680 \x7f \x85 \u2028 \n \t " \\ \xe4 \x00 \ufeff'}
+    kubeconfig.write(tmp_path / "odd", odd, is_ours=True)
+    assert yaml.safe_load((tmp_path / "odd").read_text()) == odd

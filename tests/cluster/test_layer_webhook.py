@@ -4,8 +4,10 @@ import asyncio
 from typing import Any
 
 import orjson
+import pytest
 
 from sampan.client.api import Client
+from sampan.cluster import layer_rights, layers
 from sampan.cluster.layer_webhook import Webhook
 from sampan.control.plan import Ask, Key
 from sampan.control.view import Snapshot, View
@@ -13,6 +15,7 @@ from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.kind import Kind
 from sampan.kit.clock import SystemClock
 from sampan.meta import status
+from sampan.platform import rights
 from sampan.platform.protection import budget_review
 from sampan.platform.review import Attempt, Refusal, Review, Reviewer
 from sampan.web.message import Request, Response
@@ -28,9 +31,17 @@ class FakeClient(Client):
     def __init__(self, *held: Tree) -> None:
         self.held = {world_key(obj): obj for obj in held}
         self.always_late = False
+        self.rights: list[Tree] | None = None
+        """What it may do; None: all."""
+
+    def _check(self, kind: Kind, verb: str, subresource: str = "") -> None:
+        asked = rights.rule(kind.group, ("/".join(filter(None, (kind.plural, subresource))),), (verb,))
+        if self.rights is not None and not any(rights.covers(one, asked) for one in self.rights):
+            raise status.failure(403, "Forbidden", f"cannot {verb} {kind.plural}")
 
     async def get(self, kind: Kind, name: str, namespace: str = "", **_: Any) -> Tree:
         await asyncio.sleep(0)
+        self._check(kind, "get")
         found = self.held.get((namespace, name))
         if found is None:
             raise status.not_found(kind.group, kind.plural, name)
@@ -38,11 +49,14 @@ class FakeClient(Client):
 
     async def update(self, kind: Kind, obj: Tree, subresource: str = "", **_: Any) -> Tree:
         await asyncio.sleep(0)
+        self._check(kind, "update", subresource)
         held = self.held[world_key(obj)]
-        if self.always_late or obj["metadata"]["resourceVersion"] != held["metadata"]["resourceVersion"]:
+        version = held["metadata"]["resourceVersion"]
+        if self.always_late or obj["metadata"]["resourceVersion"] != version:
             raise status.conflict(kind.group, kind.plural, obj["metadata"]["name"])
-        self.held[world_key(obj)] = obj
-        return obj
+        written = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(int(version) + 1)}}
+        self.held[world_key(obj)] = written
+        return written
 
 
 def world_key(obj: Tree) -> Key:
@@ -105,6 +119,33 @@ async def test_who_always_comes_too_late_is_refused() -> None:
     hook = _hook(budget_review.REVIEWER, client, pod, budget)
     answer = _answer(await hook.handle(_request(hook, budget_review.REVIEWER.name, pod)))
     assert (answer["allowed"], answer["status"]["code"]) == (False, 429)
+
+
+async def test_of_many_disruptions_at_once_the_budget_bears_one() -> None:
+    """With the rights that the layer has beside a cluster and no others: who comes too late reads it again."""
+    pods, budget = [world.pod(f"p{i}") for i in range(10)], world.budget(unavailableAllowed=1)
+    client = FakeClient(budget)
+    client.rights = layer_rights.everywhere(layers.load("protection"))
+    hook = _hook(budget_review.REVIEWER, client, *pods, budget)
+    calls = (hook.handle(_request(hook, budget_review.REVIEWER.name, pod)) for pod in pods)
+    answers = [_answer(response) for response in await asyncio.gather(*calls)]
+    assert sum(answer["allowed"] for answer in answers) == 1
+    assert {answer["status"]["code"] for answer in answers if not answer["allowed"]} == {403}
+    assert client.held["shop", "web"]["status"]["unavailableAllowed"] == 0
+
+
+@pytest.mark.parametrize("verbs", [(), ("update",)])
+async def test_what_cannot_be_counted_is_refused(verbs: tuple[str, ...]) -> None:
+    """It would be one more than the budget bears, and nobody would know of it."""
+    pod, old = world.pod("a"), world.budget(unavailableAllowed=1)
+    client = FakeClient({**old, "metadata": {**old["metadata"], "resourceVersion": "8"}})
+    of = budget_review.PODUNAVAILABLEBUDGET
+    client.rights = [rights.rule(of.group, (f"{of.plural}/status",), verbs)]
+    hook = _hook(budget_review.REVIEWER, client, pod, old)
+    answer = _answer(await hook.handle(_request(hook, budget_review.REVIEWER.name, pod)))
+    assert not answer["allowed"]
+    assert answer["status"]["code"] == 500
+    assert answer["status"]["message"].startswith("what this takes can't be written down: cannot ")
 
 
 async def test_only_the_cluster_is_answered() -> None:

@@ -184,7 +184,7 @@ def test_no_layer_is_loaded_before_it_is_enabled() -> None:
         "print([n for n in sys.modules if n.startswith(('sampan.platform.', 'sampan.gateway'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['sampan.platform.review', 'sampan.platform.layer']"
+    assert done.stdout.strip() == "['sampan.platform.review', 'sampan.platform.rights', 'sampan.platform.layer']"
 
 
 def test_by_the_marker(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_json_log_has_one_object_a_line() -> None:
 AGENT = """
 import logging, sys
 from sampan.node import process
-def run(arguments):
+def run(arguments, *others):
     logging.basicConfig(level="INFO", format="%(message)s")
     logging.getLogger("sampan.node").info("told %s", arguments)
     return 0

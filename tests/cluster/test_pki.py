@@ -191,3 +191,33 @@ def test_half_a_pair_is_made_anew(tmp_path: Path) -> None:
     (keys / "admin.crt").unlink()
     pki.ensure(cluster, NOW)
     assert Pair.load(keys, key_files.ADMIN) is not None
+
+
+def test_leaves_of_another_authority_are_made_anew(tmp_path: Path) -> None:
+    """As a loss of the authority's own files leaves them, or one that is put in its place; one that stays beside holds on."""
+    cluster = Settings("tide", tmp_path)
+    keys = pki.ensure(cluster, NOW)
+    before = contents(keys)
+    (keys / "ca.key").unlink()
+    pki.ensure(cluster, NOW)
+    fresh = contents(keys)
+    leaves = {name for name in fresh if name.endswith(".crt")} - {
+        "ca.crt",
+        "front-proxy-ca.crt",
+        "front-proxy-client.crt",
+    }
+    assert {name for name in fresh if fresh[name] != before[name]} == leaves | {
+        "ca.crt", "ca.key", *(name.replace(".crt", ".key") for name in leaves if name != "client-ca.crt")
+    }  # fmt: skip
+    assert all(certificates.is_signed_by(fresh[name], fresh["ca.crt"]) for name in leaves - {"client-ca.crt"})
+    other = certificates.new_authority("other", NOW)
+    Pair(other.certificate + fresh["ca.crt"], other.key).save(keys, key_files.AUTHORITY)
+    pki.ensure(cluster, NOW)
+    assert contents(keys)["apiserver.crt"] == fresh["apiserver.crt"]
+
+
+def test_no_keys_where_all_was_removed(tmp_path: Path) -> None:
+    """Who was still at it does not make the cluster's folder again."""
+    with pytest.raises(FileNotFoundError):
+        certificates.new_authority("late", NOW).save(tmp_path / "tide" / "pki", key_files.AUTHORITY)
+    assert not (tmp_path / "tide").exists()

@@ -1,6 +1,7 @@
 """Processes are found again by their pid files, never mistaken, and ended."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -139,13 +140,71 @@ def test_one_that_has_ended_is_not_one_to_come(process: Process) -> None:
 
 
 def test_what_the_starter_ignores_is_heeded() -> None:
-    """A shell has the commands that it starts in the background ignore SIGINT and SIGQUIT; nohup has them ignore SIGHUP."""
+    """A shell has the commands that it starts in the background ignore SIGINT and SIGQUIT; nohup has them ignore SIGHUP.
+
+    Some service managers ignore SIGCHLD, so as not to be told of their children, and forget to undo that.
+    """
     code = (
         "import signal, subprocess\n"
         "from sampan.cluster import processes\n"
-        "for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT): signal.signal(number, signal.SIG_IGN)\n"
+        "for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD): signal.signal(number, signal.SIG_IGN)\n"
         "processes.heed_signals()\n"
         "print(subprocess.run(['grep', 'SigIgn', '/proc/self/status'], capture_output=True, text=True).stdout.split()[1])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(told, 16) == 0
+
+
+def test_only_its_last_words_of_this_time(tmp_path: Path) -> None:
+    """What an earlier process left in the log is not taken for them, unless the log was put aside meanwhile."""
+    log = tmp_path / "p.log"
+    log.write_text("earlier\n")
+    since = log.stat().st_size
+    assert processes.tail(log, 1, since) == ""
+    log.write_text("earlier\nnow\n")
+    assert processes.tail(log, 1, since) == "now"
+    log.write_text("new\n")
+    assert processes.tail(log, 1, since) == "new"
+
+
+def test_what_ended_it(process: Process) -> None:
+    """The signal that killed it; nothing of one that ended by itself."""
+    kill = "import os; os.kill(os.getpid(), {})".format
+    for code, how in ((kill(9), "SIGKILL"), (kill(40), "signal 40"), ("raise SystemExit(1)", "")):
+        child = processes.start(process, [sys.executable, "-c", code])
+        handle = os.pidfd_open(child.pid)
+        assert select.select([handle], [], [], 60)[0]
+        assert processes.killed_by(handle) == how
+        os.close(handle)
+        child.wait()
+
+
+def test_one_is_found_by_its_words(process: Process) -> None:
+    """All of them must be there, each as a whole."""
+    code = "import time; time.sleep(60)  # of a test"
+    pid = run(process, code)
+    assert pid in processes.with_words(sys.executable, code)
+    assert pid not in processes.with_words(sys.executable, code, "--more")
+    assert pid not in processes.with_words(code[:-1])
+
+
+def test_one_that_ended_before_it_was_noted_has_ended(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for one that was never started, and waited for."""
+    monkeypatch.setattr(processes, "start_time", lambda pid: "")
+    processes.start(process, [sys.executable, "-c", ""]).wait()
+    assert process.pid == 0
+    assert process.has_ended
+
+
+def test_one_that_cannot_be_noted_is_not_left_behind(process: Process) -> None:
+    """Nobody would find it again."""
+    code = f"import time; print('here', flush=True); time.sleep(600)  # {process.log}"
+    process.pid_file.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        processes.start(process, [sys.executable, "-c", code])
+    assert not processes.with_words(code)
+    code = DETACHED.format(log=str(process.log))
+    with pytest.raises(IsADirectoryError):
+        processes.start_detached(process, [sys.executable, "-c", code])
+    assert not processes.with_words(code)
+    process.pid_file.rmdir()

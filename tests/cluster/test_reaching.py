@@ -43,6 +43,7 @@ class Server:
 @pytest.fixture
 def pki(tmp_path: Path) -> Path:
     now = time.time()
+    (tmp_path / "pki").mkdir()
     authority = certificates.new_authority("ca", now)
     authority.save(tmp_path / "pki", key_files.AUTHORITY)
     certificates.issue(authority, Subject("n"), now).save(tmp_path / "pki", key_files.node("n"))
@@ -157,6 +158,15 @@ def slice_of(port: int, *addresses: str) -> dict[str, Any]:
     metadata = {"name": name, "namespace": "default", "labels": {SERVICE_NAME_LABEL: "kubernetes"}}
     endpoints = [{"addresses": [address], "conditions": {"ready": True}} for address in addresses]
     return {"metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": port}]}
+
+
+def test_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's owner's, though root's agent writes it; a link there leads nobody's file away."""
+    cluster, given = joined(tmp_path, "https://192.0.2.7:6443"), []
+    monkeypatch.setattr(reaching.os, "chown", lambda path, *owner, **how: given.append((path, owner, how)))
+    reaching.note(cluster, ["https://192.0.2.8:6443"])
+    owner = tmp_path.stat().st_uid, tmp_path.stat().st_gid
+    assert given == [(cluster.path("kubeconfig"), owner, {"follow_symlinks": False})]
 
 
 def test_what_is_noted(tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -22,7 +22,7 @@ from tests.gateway.world import World
 class Lone:
     """An Envoy that takes its configuration from Envoy.SOCKET in its directory, and stands still while nobody offers any.
 
-    Otherwise it would look for one all the time, and write down that there is none.
+    Otherwise it would look for one ever more seldom, and the next test would wait for that.
     """
 
     directory: Path
@@ -52,7 +52,7 @@ def lone_envoy(envoy_program: str) -> Iterator[Lone]:
         directory = Path(name)
         config = envoy_resources.bootstrap(Envoy.SOCKET, Envoy.ADMIN, "test")
         (directory / Envoy.CONFIG).write_bytes(orjson.dumps(config))
-        command = [envoy_program, "--config-path", Envoy.CONFIG, "--disable-hot-restart", "--log-level", "warning"]
+        command = [envoy_program, "--config-path", Envoy.CONFIG, *envoy_process.OPTIONS]
         with (directory / "envoy.log").open("wb") as log:
             child = subprocess.Popen([*command, "--concurrency", "1"], cwd=directory, stdout=log, stderr=log)
         try:

@@ -11,8 +11,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
-from sampan.gateway import envoy_process, service
+from sampan.gateway import envoy_process, service, xds
 from sampan.gateway.envoy_process import Envoy
 from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
@@ -64,13 +65,17 @@ async def test_envoy_is_started_again_and_taken_over(directory: Path, envoy_prog
 async def test_its_log_does_not_grow_for_ever(
     directory: Path, envoy_program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it says while nobody gives it a configuration stops at a size, and is put aside by whoever comes; it serves as before."""
+    """What it says while it is refused a configuration stops at a size, and is put aside by whoever comes; it serves as before."""
     monkeypatch.setattr(envoy_process, "FULL_LOG_BYTES", 8192)
     monkeypatch.setattr(envoy_process, "MAX_LOG_BYTES", 4000)
     tasks, envoy = Tasks("test"), Envoy(directory, SystemClock())
     path = directory / Envoy.LOG
+    refusing = web.AppRunner(web.Application(), access_log=None)  # which knows no path, so that each question fails
+    await refusing.setup()
+    await xds.listen(refusing, directory / Envoy.SOCKET)
     tasks.spawn(envoy.run(envoy_program), "envoy")
     await world.until(lambda: path.exists() and path.stat().st_size == 8192)
+    await refusing.cleanup()
     pid = envoy.pid
     async with world.of(directory / Envoy.SOCKET) as made:
         await made.publish(gateway(), route({"backendRefs": [to("a")]}), *await made.serving("a"))

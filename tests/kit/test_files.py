@@ -76,3 +76,23 @@ def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
     files.remove(tmp_path / "file")
     files.remove(tmp_path / "none" / "file")
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_of_several_files_none_comes_before_all_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have the modes that were asked for; when there is no room for the last one, the old ones stay."""
+    files.write_together(tmp_path, {"a": (b"1", 0o600), "b": (b"2", 0o644)})
+    assert {path.name: (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()} == {
+        "a": (b"1", 0o600),
+        "b": (b"2", 0o644),
+    }
+    synced = []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_together(tmp_path, {"a": (b"3", 0o600), "b": (b"4", 0o644)})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}

@@ -5,7 +5,7 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -308,6 +308,32 @@ async def test_it_starts_with_what_it_knew(world: World) -> None:
     ):
         (world.folder / FILE).write_text(rubbish)
         assert world.agent()[0].known == (world.home.url,)
+
+
+async def test_others_are_told_which_there_are(world: World) -> None:
+    """As soon as it knows, though it knew before; each time that it changes; and again where they could not take it."""
+    told: list[set[str]] = []
+
+    def tell(servers: Sequence[str]) -> None:
+        told.append(set(servers))
+        assert set(agent.known) - {world.home.url} == set(servers) - {world.home.url}  # it uses them before others do
+        if len(told) == 2:
+            raise OSError("just now")
+
+    both = {world.home.url, world.other.url}
+    (world.folder / FILE).write_text(json.dumps(sorted(both)))
+    agent, transport = world.agent()
+    agent._start = replace(agent._start, tell=tell)
+    await world.tell(agent, world.home, world.other)
+    await agent.apply({})
+    assert told == [both]
+    gone: Any = slice(f"kubernetes-{world.other.port}", ["10.244.0.1"], world.other.port)
+    agent.changed("endpointslices", gone, None)
+    await agent.apply({})
+    await agent.apply({})
+    assert told[1:] == [{world.home.url}, {world.home.url}]
+    assert json.loads((world.folder / FILE).read_text()) == [world.home.url]
+    await transport.close()
 
 
 async def test_with_one_server_nothing_is_done(world: World) -> None:

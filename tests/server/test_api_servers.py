@@ -11,6 +11,7 @@ from sampan.server import bootstrap
 from sampan.server.api_servers import PLACE, ApiServers
 from sampan.server.app import App
 from sampan.server.bootstrap import Endpoints
+from sampan.server.keeper import Unmended
 from sampan.store.memory import MemoryStore
 from sampan.store.protocol import Delete, Put, StoreError
 from tests.server.configured import configured
@@ -101,3 +102,23 @@ async def test_each_notes_itself_again_and_again() -> None:
     await tasks.close()
     await servers.leave(tell)
     assert "10.0.0.1:6443" not in told[-1]
+
+
+async def test_what_could_not_be_told_is_told_again() -> None:
+    """Though nobody has come or gone since: the endpoints would stay as they were."""
+    store, clock, told = MemoryStore(), Clock(), []
+
+    async def tell() -> None:
+        told.append(True)
+        if len(told) == 1:
+            raise Unmended("just now")
+
+    servers, tasks = ApiServers(store, clock, OWN), Tasks("test")  # type: ignore[arg-type]
+    await servers.find()
+    tasks.spawn(servers.run(tell), "run")
+    for count in (1, 2):
+        clock.goes.release()
+        async with asyncio.timeout(60):
+            while len(told) < count:
+                await asyncio.sleep(0)
+    await tasks.close()

@@ -42,6 +42,18 @@ async def test_replicas_are_judged_as_the_objects(api: Api) -> None:
     assert told(refused) == (422, why)
 
 
+async def test_a_count_that_is_no_number_is_shown(api: Api) -> None:
+    """As clients know it, with its type."""
+    await scalable(api, {"replicas": 1})
+    for value, shown in (
+        ([True, None], "[true <nil>] is of the type []interface {}"),
+        (True, "true is of the type bool"),
+    ):
+        refused = await api.patch(f"{WIDGETS}/w", {"spec": {"replicas": value}})
+        assert told(refused)[0] == 422
+        assert f".spec.replicas accessor error: {shown}, expected int64" in told(refused)[1]
+
+
 async def test_a_status_tells_the_count_and_the_selector(api: Api) -> None:
     """The status's own door fills them in, and counts as no change of the object."""
     await scalable(api, {"replicas": 1})

@@ -89,11 +89,21 @@ async def test_tables_have_the_kinds_columns(api: Api) -> None:
     assert partial["kind"] == "PartialObjectMetadataList"
 
 
-async def watched(api: Api, path: str, count: int) -> list[dict[str, Any]]:
+async def test_a_table_of_one_object_has_its_version(api: Api) -> None:
+    """Whether it is asked for by name or comes from a watch."""
+    made = (await api.create(MAPS, config_map("a")))["metadata"]["resourceVersion"]
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    table = await api.get(f"{MAPS}/a", accept=accept)
+    (event,) = await watched(api, f"{MAPS}?fieldSelector=metadata.name=a", 1, accept)
+    assert table["metadata"] == event["object"]["metadata"] == {"resourceVersion": made}
+
+
+async def watched(api: Api, path: str, count: int, accept: str = "*/*") -> list[dict[str, Any]]:
     """The first events of a watch, over the in-process door (the stream is the same bytes)."""
     path, _, query = path.partition("?")
     pairs = tuple(tuple(part.partition("=")[::2]) for part in query.split("&") if part)
-    response = await api.app.handle(Request("GET", path, (("watch", "true"), *pairs), {}, b"", ADMIN))
+    headers = {"accept": accept}
+    response = await api.app.handle(Request("GET", path, (("watch", "true"), *pairs), headers, b"", ADMIN))
     events: list[dict[str, Any]] = []
     if isinstance(response.body, bytes):
         return [orjson.loads(response.body)]

@@ -88,3 +88,24 @@ def test_forgeries_refused(tokens: Tokens) -> None:
             tokens.verify(token, (), NOW)
     with pytest.raises(TokenError):
         tokens.verify(Tokens(RSA_KEY.private_bytes(*FORMATS), "https://else").issue(grant(), NOW), (), NOW)
+
+
+def test_why_a_token_does_not_hold(tokens: Tokens) -> None:
+    """Of a token that says it is ours, what is wrong with it; of any other nothing."""
+    own = KEYS["RS256"].private_bytes(*FORMATS)
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(*FORMATS)
+    good = tokens.issue(grant(), NOW)
+    ours = [Tokens(other).issue(grant(), NOW), f"{good.rpartition('.')[0]}.AAAA"]
+    others = [Tokens(own, "https://else").issue(grant(), NOW), Tokens(other, "https://else").issue(grant(), NOW), "x"]
+    told = []
+    for token in (*ours, *others):
+        with pytest.raises(TokenError) as refused:
+            tokens.verify(token, (), NOW)
+        told.append(str(refused.value))
+    assert told == [
+        "invalid signature, no keys found",
+        "go-jose/go-jose: error in cryptographic primitive",
+        "",
+        "",
+        "",
+    ]

@@ -1,5 +1,8 @@
 """Paths that lead nowhere and methods that nobody takes, as the reference server answers them."""
 
+import asyncio
+
+import orjson
 import pytest
 
 from sampan.web.message import Peer
@@ -96,6 +99,45 @@ async def test_custom_resources_take_what_the_verb_allows(api: Api) -> None:
     answer = await api.send("OPTIONS", custom.WIDGETS)
     assert answer.status == 405
     assert answer.tree["message"] == ' is not supported on resources of kind "widgets.example.com"'
+
+
+@pytest.mark.slow
+async def test_the_older_paths_of_watches(api: Api) -> None:
+    """/watch/ before a collection or an object is ?watch=1, of custom resources too."""
+    await custom.establish(api, custom.crd())
+    await api.create(custom.WIDGETS, custom.widget("w"))
+    await api.create(MAPS, config_map("a"))
+    await api.create(MAPS, config_map("b"))
+    paths = {
+        "/api/v1/watch/namespaces/default/configmaps": {"a", "b"},
+        "/api/v1/watch/namespaces/default/configmaps/a": {"a"},
+        "/api/v1/watch/configmaps": {"a", "b"},
+        "/api/v1/watch/namespaces/default": {"default"},
+        "/api/v1/watch/namespaces": {"default"},
+        "/apis/example.com/v1/watch/namespaces/default/widgets": {"w"},
+    }
+    answers = await asyncio.gather(*(api.send("GET", f"{path}?timeoutSeconds=1") for path in paths))
+    for (path, names), answer in zip(paths.items(), answers, strict=True):
+        assert answer.status == 200, (path, answer.body)
+        events = [orjson.loads(line) for line in answer.body.splitlines()]
+        assert {event["type"] for event in events} == {"ADDED"}, path
+        assert names <= {event["object"]["metadata"]["name"] for event in events}, path
+        assert not path.endswith(("/a", "/default")) or len(events) == 1, path
+
+
+async def test_the_older_paths_of_watches_need_the_same_rights(api: Api) -> None:
+    """The verb is watch, whatever the method, and there is nothing below an object."""
+    path = "/api/v1/watch/namespaces/default/configmaps"
+    refused = await api.send("GET", f"{path}/a", peer=Peer("mary"))
+    text = (
+        'configmaps "a" is forbidden: User "mary" cannot watch resource "configmaps" in API group "" in the namespace '
+    )
+    assert (refused.status, refused.tree["message"]) == (403, f'{text}"default"')
+    for method in ("POST", "PUT", "DELETE", "HEAD"):
+        assert (await api.send(method, path, config_map("a"))).status == 405, method
+    for missing in ("pods/p/log", "pods/p/proxy", "pods/p/proxy/x", "nonsense"):
+        assert (await api.send("GET", f"/api/v1/watch/namespaces/default/{missing}")).status == 404, missing
+    assert (await api.send("GET", "/api/v1/watch")).status == 404
 
 
 async def test_documents_of_the_outer_handlers_do_not_look_at_the_method(api: Api) -> None:

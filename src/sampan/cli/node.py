@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -88,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         "leave": _leave,
     }
     try:
-        return verbs[arguments.verb](arguments)
+        with settings.locked() if arguments.verb in ("join", "start") else contextlib.nullcontext():
+            return verbs[arguments.verb](arguments)
     except (
         agents.AgentConfigError,
         container_runtime.ContainerRuntimeError,
@@ -214,8 +216,7 @@ def _note_servers(cluster: Settings) -> None:
     except CommandError as error:
         print(f"  {error}")
         return
-    if found:
-        reaching.write_kubeconfig(cluster, found)
+    reaching.note(cluster, found)
 
 
 def _leave(arguments: argparse.Namespace) -> int:

@@ -1,12 +1,19 @@
-"""Run a layer beside any cluster that a kubeconfig leads to, until it is interrupted."""
+"""Run a layer beside any cluster that a kubeconfig leads to, until it is interrupted; or print the rights that it needs there."""
 
 import argparse
 import asyncio
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampan.cli import asking
 from sampan.cli.main import CommandError
+
+if TYPE_CHECKING:
+    from sampan.platform.layer import Layer
+
+
+_OF_RUNNING = ("kubeconfig", "context", "webhook_address", "open_services", "data_dir")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="have analyses of every namespace also reach the Services of this one ('*': of all); may be repeated",
     )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where a layer's service keeps its files")
+    parser.add_argument(
+        "--rbac",
+        action="store_true",
+        help="run nothing: print a ServiceAccount with the rights that the layer needs, to be applied to the cluster;"
+        " goes with no other option",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         layer = layers.load(arguments.layer)
     except LookupError as error:
         raise CommandError(str(error.args[0])) from error
+    if arguments.rbac:
+        _refuse_others(arguments)
+        return _print_rights(layer)
     host, port = _address(arguments.webhook_address)
     if layer.reviewers and not host:
         raise CommandError(f"{layer.name} has admission rules: say where they are asked, with --webhook-address")
@@ -54,6 +70,23 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     except (ApiError, TransportError) as error:
         raise CommandError(f"the API refuses, or does not answer: {error}") from error
+    return 0
+
+
+def _refuse_others(arguments: argparse.Namespace) -> None:
+    """What would have no effect. Raises CommandError."""
+    given = [name for name in _OF_RUNNING if getattr(arguments, name)]
+    if given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise CommandError(f"--rbac asks no cluster and runs nothing: leave out {named}, and give it to the run itself")
+
+
+def _print_rights(layer: "Layer") -> int:
+    import yaml
+
+    from sampan.cluster import layer_rights
+
+    print(yaml.safe_dump_all(layer_rights.manifest(layer), sort_keys=False), end="")
     return 0
 
 

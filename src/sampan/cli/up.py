@@ -382,7 +382,7 @@ def _merge(cluster: Settings, before: Settings | None, *, switch: bool) -> None:
         kubeconfig.remove(Path(before.kubeconfig), cluster.context, before.previous_context)
     content = kubeconfig.build(cluster)
     if not cluster.path("kubeconfig").exists():
-        kubeconfig.write(cluster.path("kubeconfig"), content)
+        kubeconfig.write(cluster.path("kubeconfig"), content, is_ours=True)
     previous = kubeconfig.merge(path, content, switch=switch)
     if previous != cluster.context:
         dataclasses.replace(cluster, previous_context=previous).save()

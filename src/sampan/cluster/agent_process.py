@@ -1,6 +1,7 @@
 """The node agents' processes as `sampan up` starts them: at the same time as the control plane, which makes their keys.
 
     python -m sampan.cluster.agent_process --config FILE [--also FILE LOG PID_FILE]... [--teardown] [--detach LOG]
+        [--begun-by START]
 
 The code is loaded meanwhile, once for all: what --also names are further nodes' agents, processes of their own that
 share what was loaded. The agent proper starts when the keys are there. Where its node is one of several on this host,
@@ -11,10 +12,12 @@ nothing of the node is left.
 
 import argparse
 import contextlib
+import functools
 import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--teardown", action="store_true")
     parser.add_argument("--log-format", choices=log_format.FORMATS)
     parser.add_argument("--detach", metavar="LOG")
+    parser.add_argument("--begun-by", metavar="START", help="only to be seen by who lists processes")
     return parser
 
 
@@ -78,7 +82,23 @@ def _run(file: str) -> int:
         from sampan.node.network import lan
 
         told += ["--host-namespace", str(lan.enter(lan.read(config["lan"])))]
-    return process.main(told) if _has_keys(config) else 1
+    if not _has_keys(config):
+        return 1
+    if config.get("api_address"):
+        return process.main(told)
+    return process.main(told, functools.partial(_note_servers, Path(file).parent.parent))
+
+
+def _note_servers(directory: Path, found: Sequence[str]) -> None:
+    """Commands on a machine that joined know the servers that its agent knows. Raises OSError."""
+    from sampan.cluster import reaching, settings
+
+    try:
+        cluster = settings.load(directory)
+    except settings.SettingsError as error:
+        raise OSError(str(error)) from error
+    if cluster is not None and cluster.joined_to:
+        reaching.note(cluster, found)
 
 
 def _has_keys(config: dict[str, Any]) -> bool:

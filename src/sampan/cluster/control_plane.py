@@ -10,6 +10,7 @@ acknowledged write.
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import functools
 import gc
 import logging
@@ -18,12 +19,11 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from sampan.cluster import (
     candidate,
-    descriptors,
     first_use,
     key_files,
     key_renewal,
@@ -44,7 +44,7 @@ from sampan.cluster.settings import Settings, load
 from sampan.control.election import Terms
 from sampan.kinds import builtin
 from sampan.kinds.core.node import NODE
-from sampan.kit import threads
+from sampan.kit import descriptors, heap, threads
 from sampan.kit.clock import SystemClock, wait_jump
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
@@ -65,6 +65,10 @@ from sampan.web.listener import Address, Listener, bind, client_context, server_
 
 LOG = logging.getLogger("sampan")
 GC_YOUNG_OBJECTS = 50_000
+
+
+class ListenError(Exception):
+    """The API can't be served where it is to be: where, why, and what to do."""
 
 
 class Notifier:
@@ -125,7 +129,7 @@ class ControlPlane:
         """Everything in its order; what has started is noted for `_stop`."""
         settings = self._settings
         keys = pki.ensure(settings, self._clock.now())
-        kubeconfig.write(settings.path("kubeconfig"), kubeconfig.build(settings))
+        kubeconfig.write(settings.path("kubeconfig"), kubeconfig.build(settings), is_ours=True)
         self._notifier.tell("keys")
         store = await self._store()
         self._closers.append(store.close)
@@ -148,6 +152,7 @@ class ControlPlane:
         self._tasks.spawn(key_renewal.run(settings, self._clock, shown), "certificates")
         process_metrics.add(app.metrics)
         self._tasks.spawn(process_metrics.LoopLag(app.metrics, self._clock).run(), "loop lag")
+        self._tasks.spawn(heap.run(self._clock), "heap", critical=False)
         listener = Listener(app.handle, on_error, tls[key_files.SERVER], request_info.is_proxied)
         server_metrics.handshakes(app.metrics, listener.handshakes)
         self._closers.append(listener.close)
@@ -255,11 +260,14 @@ class ControlPlane:
     async def _listen(self, listener: Listener) -> None:
         """On the address asked for, and on one of this host's that nodes and pods reach."""
         settings = self._settings
-        await listener.listen(Address(settings.listen, settings.api_port), self._bound)
+        places = [Address(settings.listen, settings.api_port)]
         if settings.rootless:
-            await listener.listen(Address("127.0.0.1", settings.api_port))
+            places.append(Address("127.0.0.1", settings.api_port))
         if settings.runtime != "simulated" and settings.listen not in ("0.0.0.0", "::", settings.api_address):
-            await listener.listen(Address(settings.api_address, settings.api_port, free_bind=True))
+            places.append(Address(settings.api_address, settings.api_port, free_bind=True))
+        for place in places:
+            with _listening_at(place):
+                await listener.listen(place, self._bound if place is places[0] else None)
 
     def _announce_nodes(self, app: App) -> None:
         """Tells of each node once, when it is Ready."""
@@ -291,22 +299,39 @@ def main() -> None:
         sys.exit(f"{directory} holds no cluster")
     log_format.configure(settings.log_format)
     descriptors.take_all()
-    bound = _enter_sandbox(settings) if settings.rootless else None
-    first_use.rest_soon()  # not before: a process with several threads can't enter a user namespace
     try:
+        bound = _enter_sandbox(settings) if settings.rootless else None
+        first_use.rest_soon()  # not before: a process with several threads can't enter a user namespace
         with contextlib.suppress(KeyboardInterrupt):
             _run(ControlPlane(settings, notifier, bound))
     except StoreError as error:
-        sys.exit(f"the store: {error}")
+        sys.exit(f"the store: {error}{stores.mend(settings, error)}")
     except pki.AuthorityError as error:
         sys.exit(f"{settings.path('pki')}: {error}")
+    except ListenError as error:
+        sys.exit(str(error))
+
+
+@contextlib.contextmanager
+def _listening_at(place: Address) -> Iterator[None]:
+    """Raises ListenError where the block can't have the address."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            text = f"port {place.port} on {place.host} is taken by another process; choose another with --api-port"
+        else:
+            text = f"{place.host}:{place.port} can't be listened on: {error.strerror}; choose another with --listen or --api-port"
+        raise ListenError(text) from error
 
 
 def _enter_sandbox(settings: Settings) -> socket.socket:
     """The port is taken on the host, and everything else is done where the nodes are."""
     from sampan.cluster import sandbox
 
-    bound = bind(Address(settings.listen, settings.api_port))
+    place = Address(settings.listen, settings.api_port)
+    with _listening_at(place):
+        bound = bind(place)
     sandbox.enter(settings.path("run"))
     return bound
 

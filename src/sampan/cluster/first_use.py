@@ -12,7 +12,7 @@ Both are as they would be otherwise, only later ([decision 25](../../../docs/dec
 
 import dataclasses
 import importlib.machinery
-import logging
+import os
 import sys
 import threading
 import time
@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-LOG = logging.getLogger(__name__)
 OURS = "sampan."
 REST_SECONDS = 10.0
 _PAUSE_SECONDS = 0.005
@@ -52,7 +51,9 @@ def rest(pause: float = 0.0) -> None:
             try:
                 _execute(sys.modules[name])
             except Exception:
-                LOG.exception("%s can't be loaded", name)
+                import logging
+
+                logging.getLogger(__name__).exception("%s can't be loaded", name)
                 failed.add(name)
             time.sleep(pause)
 
@@ -140,10 +141,14 @@ class _Finder:
     ) -> importlib.machinery.ModuleSpec | None:
         if not name.startswith(OURS):
             return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None and spec.submodule_search_locations is None:
-            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
-        return spec
+        for folder in path or ():
+            file = f"{folder}/{name.rpartition('.')[2]}.py"
+            if os.path.exists(file):
+                loader: Any = _Loader(importlib.machinery.SourceFileLoader(name, file))
+                spec = importlib.machinery.ModuleSpec(name, loader, origin=file)
+                spec.has_location = True
+                return spec
+        return None
 
 
 def _method(compiled: Callable[..., Any], texts: tuple[Any, ...], names: dict[str, Any]) -> Callable[..., Any]:

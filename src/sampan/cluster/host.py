@@ -1,24 +1,26 @@
 """A cluster on this host: its processes started in order, watched until Ready, and taken down without a trace.
 
 The control plane runs as the invoking user; each node agent runs as root (through sudo for others),
-or as the invoking user when its containers are simulated.
+or as the invoking user when its containers are simulated. Where one of them ends while it starts, what was started
+with it is taken back, and what ran before goes on.
 """
 
 import contextlib
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, monotonic_ns
 
 from sampan.cluster import agents, key_files, processes, rootless, sandbox, settings
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
-from sampan.kit import wall
+from sampan.kit import files, wall
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -27,12 +29,17 @@ LAST_WORDS = 300
 FULL_DISK_BYTES = 1 << 20
 READY_POLL_SECONDS = 0.01
 
-
 _LINKS = Path("/sys/class/net")
+_AGENT = "sampan.cluster.agent_process"
+_PLANE = "sampan.cluster.control_plane_process"
 
 
 class HostError(Exception):
     """It could not be done: one line that says what, why and how to mend it."""
+
+
+class NotReadyYet(HostError):
+    """Everything runs, and needs longer than anybody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,33 +172,146 @@ def is_free(host: str, port: int) -> bool:
 
 
 def start(cluster: Settings, report: Report) -> None:
-    """Starts what does not run yet, and returns when the API answers and every node is Ready. HostError."""
+    """Starts what does not run yet, and returns when the API answers and every node is Ready.
+
+    HostError: then what it has started is taken back, unless that only needs longer (NotReadyYet).
+    """
     began = monotonic()
     _check_expired(cluster)
+    before = _Before.of(cluster)
     cluster.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     cluster.save()
     settings.note(cluster.directory)
-    start = _Start(lambda text: report(Step(text, monotonic() - began)))
+    cluster.path("run").mkdir(parents=True, exist_ok=True)
+    start, room = _Start(lambda text: report(Step(text, monotonic() - began))), files.Room(cluster.path("run"))
+    try:
+        _begin(cluster, start)
+    except NotReadyYet:
+        raise
+    except Exception as error:
+        if not room.take():
+            raise HostError(f"{error}; another command stops the cluster: nothing is taken back") from error
+        if left := _take_back(cluster, start, before):
+            raise HostError("; ".join([str(error), *left])) from error
+        raise
+    finally:
+        room.leave()
+        start.close()
+
+
+def _begin(cluster: Settings, start: "_Start") -> None:
     if cluster.rootless:
         _ensure_sandbox(cluster)
+    plane = control_plane(cluster)
+    is_new = not plane.pid and not cluster.joined_to
+    if is_new:
+        start.control_plane(cluster, plane)
+    elif not cluster.joined_to:
+        start.await_running(plane, "api", lambda: answers(cluster))
+    missing = []
+    for number, name in enumerate(cluster.node_names()):
+        agent = node_agent(cluster, name)
+        if agent.pid:
+            start.await_running(agent, f"agent {name}", agents.ready_file(cluster, name).exists)
+        else:
+            missing.append(number)
+    _start_agents(cluster, start, missing, is_new=is_new)
+    start.wait(cluster)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What was there before a start: processes that ran, noted or not, nodes of which something is there, and the settings, if any."""
+
+    running: frozenset[str]
+    unnoted: frozenset[int]
+    nodes: frozenset[str]
+    known: Settings | None
+
+    @classmethod
+    def of(cls, cluster: Settings) -> "_Before":
+        names, lines = cluster.node_names(), processes.command_lines()
+        words = {control_plane(cluster): {_PLANE, str(cluster.directory)}}
+        words |= {node_agent(cluster, name): {_AGENT, str(agents.config_path(cluster, name))} for name in names}
+        found = {process: {pid for pid, line in lines.items() if words[process] <= line} for process in words}
+        found[gateway_proxy(cluster)] = set()  # no words tell whose Envoy one is
+        return cls(
+            frozenset(process.name for process in found if process.pid or found[process]),
+            frozenset(set().union(*found.values()) - {process.pid for process in found}),
+            frozenset(name for name in names if _has_anything(cluster, name)),
+            settings.load(cluster.directory),
+        )
+
+
+def _has_anything(cluster: Settings, name: str) -> bool:
+    """Whether something of this node may be on this host; a simulated one has nothing but its configuration."""
+    is_real = cluster.runtime != "simulated"
+    return agents.config_path(cluster, name).exists() or (is_real and cluster.path(f"node-{name}").exists())
+
+
+def _take_back(cluster: Settings, start: "_Start", before: _Before) -> list[str]:
+    """Ends what this start began, nothing else, and undoes it; returns what stays, and what went wrong."""
+    told: list[str] = []
+    with _guarded(told):
+        start.end(_kill(cluster))
+    with _guarded(told):
+        if start.has_plane and not before.running & {control_plane(cluster).name, gateway_proxy(cluster).name}:
+            processes.stop(gateway_proxy(cluster), STOP_SECONDS)
+    for process in (control_plane(cluster), *(node_agent(cluster, name) for name in cluster.node_names())):
+        with _guarded(told):
+            if process.pid and process.name not in before.running:
+                told.append(f"{process.name} (pid {process.pid}) goes on; to end it: sampan down")
+            elif not process.pid:
+                process.forget()
+    with _guarded(told):
+        if before.known is not None:
+            before.known.save()
+    if not told:
+        told += _take_back_nodes(cluster, before)
+    if going := sorted(pid for pid in before.unnoted if processes.start_time(pid)):
+        told.append(f"what ran before and is not noted in {cluster.path('run')} goes on: {', '.join(map(str, going))}")
+    return told
+
+
+def _take_back_nodes(cluster: Settings, before: _Before) -> list[str]:
+    """Undoes nodes that surely were not there before this start; returns what stays, and what went wrong."""
+    told: list[str] = []
+    begun = {
+        name: number
+        for number, name in enumerate(cluster.node_names())
+        if node_agent(cluster, name).name not in before.running and agents.config_path(cluster, name).exists()
+    }
+    fresh = [] if before.unnoted else [name for name in begun if name not in before.nodes]
+    with _guarded(told):
+        if cluster.runtime == "simulated":
+            for name in fresh:
+                agents.config_path(cluster, name).unlink()
+        elif fresh:
+            told += _tear_down(cluster, [begun[name] for name in fresh], lambda name: None)
+    if stays := [name for name in begun if name not in fresh]:
+        told.append(f"what {', '.join(stays)} had on this host stays; to take it away: sampan down")
+    with _guarded(told):
+        is_used = before.running or before.unnoted or (cluster.rootless and before.known is not None)
+        if not (told or is_used or any(cluster.path("run").glob("node-*.json"))):
+            if cluster.rootless:
+                rootless.stop(cluster)
+            shutil.rmtree(cluster.path("run"), ignore_errors=True)
+    return told
+
+
+@contextlib.contextmanager
+def _guarded(told: list[str]) -> Iterator[None]:
+    """What goes wrong is told, and the next step is taken all the same."""
     try:
-        plane = control_plane(cluster)
-        is_new = not plane.pid and not cluster.joined_to
-        if is_new:
-            start.control_plane(cluster, plane)
-        elif not cluster.joined_to:
-            start.await_running(plane, "api", lambda: answers(cluster))
-        missing = []
-        for number, name in enumerate(cluster.node_names()):
-            agent = node_agent(cluster, name)
-            if agent.pid:
-                start.await_running(agent, f"agent {name}", agents.ready_file(cluster, name).exists)
-            else:
-                missing.append(number)
-        _start_agents(cluster, start, missing, is_new=is_new)
-        start.wait(cluster)
-    finally:
-        start.close()
+        yield
+    except Exception as error:  # noqa: BLE001 (whatever it was)
+        told.append(f"what was begun could not be taken back wholly: {error}; to end what is left: sampan down")
+
+
+def _kill(cluster: Settings) -> list[str]:
+    """The command that signals agents for us, where we may not."""
+    elevated = elevation(cluster)
+    return [*elevated, "kill"] if elevated else []
 
 
 def _check_expired(cluster: Settings) -> None:
@@ -211,22 +331,19 @@ def _expired(cluster: Settings) -> dict[str, str]:
 
 
 def _start_agents(cluster: Settings, start: "_Start", missing: Sequence[int], *, is_new: bool) -> None:
-    """An agent waits for keys that are not there yet; those that have expired are made anew before it reads them.
+    """A control plane that starts makes the keys for which its agents wait. Those that have expired are made anew before.
 
-    One that runs takes them up.
+    An agent that runs takes them up.
     """
     has_expired = not cluster.joined_to and bool(_expired(cluster))
-    is_early = not is_new or has_expired
-    if has_expired or (is_early and missing and not cluster.joined_to):
+    if has_expired or (missing and not is_new and not cluster.joined_to):
         _make_keys(cluster)
     if missing:
         start.agents(cluster, missing)
-    if is_new and not is_early:
-        _make_keys(cluster)
 
 
 def _make_keys(cluster: Settings) -> None:
-    """Makes them while the processes that need them still load their code. What goes wrong the control plane tells."""
+    """What goes wrong the control plane tells."""
     from sampan.cluster import pki
 
     with contextlib.suppress(OSError, ValueError):
@@ -239,35 +356,45 @@ class _Start:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._children: dict[int, Process] = {}
+        self._own: list[subprocess.Popen[bytes]] = []  # kept, for how one ended is told only once
+        self._said: dict[str, int] = {}
         self._probes: dict[str, Callable[[], bool]] = {}
         self._waiting: set[str] = set()
         self._coming: list[Process] = []
         self._reader = -1
         self._rest = b""
+        self._mark = f"{os.getpid()}-{processes.start_time(os.getpid())}-{monotonic_ns()}"
+        self.has_plane = False
 
     def control_plane(self, cluster: Settings, plane: Process) -> None:
         """Starts it with a pipe on which it tells how far it is."""
         self._reader, writer = os.pipe()
         os.set_inheritable(writer, True)
-        command = [sys.executable, "-m", "sampan.cluster.control_plane_process", str(cluster.directory), str(writer)]
-        processes.start(plane, command, (writer,))
-        self._watch(plane)
-        os.close(writer)
+        command = [sys.executable, "-m", _PLANE, str(cluster.directory), str(writer)]
+        self._note_log(plane)
+        try:
+            self._own.append(processes.start(plane, command, (writer,)))
+        finally:
+            os.close(writer)
+        self.has_plane = True
+        self._watch(plane, self._own[-1].pid)
         self._waiting |= {"api", "controllers", *(f"node {name}" for name in cluster.node_names())}
 
     def agents(self, cluster: Settings, numbers: Sequence[int]) -> None:
         """Starts those of these nodes, the first of which brings forth the others; each makes a file when it is Ready."""
         found = [node_agent(cluster, cluster.node_names()[number]) for number in numbers]
+        for agent in found:
+            self._note_log(agent)
         for number in numbers:
             agents.write_config(cluster, number)
             agents.ready_file(cluster, cluster.node_names()[number]).unlink(missing_ok=True)
         for agent in found[1:]:
             agent.forget()
             agent.log.touch(0o600)
-        command = [*_python(cluster), *_agent_command(cluster, numbers)]
+        command = [*_python(cluster), *_agent_command(cluster, numbers), "--begun-by", self._mark]
         if not elevation(cluster):
-            processes.start(found[0], command)
-        elif not processes.start_detached(found[0], [*command, "--detach", str(found[0].log)]):
+            self._own.append(processes.start(found[0], command))
+        elif not processes.start_detached(found[0], [*command, "--detach", str(found[0].log)], _kill(cluster)):
             raise HostError(f"{found[0].name} could not be started as root; a cluster without: --runtime simulated")
         for number, agent in zip(numbers, found, strict=True):
             name = cluster.node_names()[number]
@@ -275,8 +402,8 @@ class _Start:
 
     def await_running(self, process: Process, name: str, probe: Callable[[], bool]) -> None:
         """Waits for the probe of a process that runs already, or that one which runs is about to start."""
-        if process.pid:
-            self._watch(process)
+        if pid := process.pid:
+            self._watch(process, pid)
         else:
             self._coming.append(process)
         self._probes[name] = probe
@@ -293,31 +420,62 @@ class _Start:
         while self._waiting:
             if monotonic() > deadline:
                 rest = ", ".join(sorted(self._waiting))
-                raise HostError(f"not ready after {READY_SECONDS:.0f} s: still waiting for {rest}; see: sampan logs")
+                raise NotReadyYet(
+                    f"not ready after {READY_SECONDS:.0f} s: still waiting for {rest}; what has started goes on: "
+                    "sampan up waits for it, sampan logs tells more, sampan down stops it"
+                )
             for line in self._news():
                 if not line.startswith("node "):
                     self._tell(texts.get(line, f"node {line.removeprefix('agent ')} is Ready"))
                 self._waiting.discard(line)
 
+    def end(self, kill: Sequence[str]) -> None:
+        """Ends the processes that it began, also agents that were just being brought forth: the mark tells them."""
+        for child in self._own:
+            if child.poll() is None:
+                processes.end(child.pid, STOP_SECONDS)
+        while found := processes.with_words(_AGENT, self._mark):
+            for pid in found:
+                if not processes.end(pid, STOP_SECONDS, kill):
+                    return
+
     def close(self) -> None:
         for handle in (*self._children, *((self._reader,) if self._reader >= 0 else ())):
             os.close(handle)
 
-    def _watch(self, process: Process) -> None:
-        pid = process.pid
+    def _watch(self, process: Process, pid: int) -> None:
         try:
             self._children[os.pidfd_open(pid)] = process
         except (ProcessLookupError, ValueError, OSError) as error:
-            raise _ended(process) from error
+            raise self._ended(process) from error
+
+    def _note_log(self, process: Process) -> None:
+        """What it says from now on is what it says of this start."""
+        with contextlib.suppress(OSError):
+            self._said[process.name] = process.log.stat().st_size
+
+    def _ended(self, process: Process, handle: int = -1) -> HostError:
+        """Why, as far as its last words tell."""
+        last = processes.tail(process.log, 1, self._said.get(process.name, 0)).strip()[:LAST_WORDS]
+        by = processes.killed_by(handle) if handle >= 0 else ""
+        what = f"{process.name} was killed by {by}" if by else f"{process.name} ended at once"
+        why = f": {last}" if last and not by else ""
+        if shutil.disk_usage(process.log.parent).free < FULL_DISK_BYTES:
+            return HostError(f"{what}{why}; the disk is full: free some, or choose another --data-dir")
+        if by == signal.SIGKILL.name:
+            return HostError(
+                f"{what}, as the kernel does where memory runs out (see dmesg): free some, and start it again"
+            )
+        return HostError(f"{what}{why}; all of it is in {process.log}")
 
     def _news(self) -> Iterator[str]:
         """What happened since: lines of the pipe, ready files that came. HostError when a process ended."""
         for process in tuple(self._coming):
-            if process.pid:
+            if pid := process.pid:
                 self._coming.remove(process)
-                self._watch(process)
+                self._watch(process, pid)
             elif process.has_ended:
-                raise _ended(process)
+                raise self._ended(process)
         sources = [*self._children, *((self._reader,) if self._reader >= 0 else ())]
         ready, _, _ = select.select(sources, [], [], READY_POLL_SECONDS)
         if self._reader in ready:
@@ -326,34 +484,29 @@ class _Start:
             yield from (line.decode() for line in lines)
         for handle in ready:
             if handle in self._children:
-                raise _ended(self._children[handle])
+                raise self._ended(self._children[handle], handle)
         for name in [name for name, probe in self._probes.items() if probe()]:
             del self._probes[name]
             yield name
 
 
-def _ended(process: Process) -> HostError:
-    """Why, as far as its last words tell."""
-    last = processes.tail(process.log, 1).strip()[:LAST_WORDS]
-    why = f": {last}" if last else ""
-    if shutil.disk_usage(process.log.parent).free < FULL_DISK_BYTES:
-        return HostError(
-            f"{process.name} ended at once{why}; the disk is full: free some, or choose another --data-dir"
-        )
-    return HostError(f"{process.name} ended at once{why}; all of it is in {process.log}")
-
-
 def stop(cluster: Settings, report: Report) -> None:
     """Ends every process, and takes back all that the agents did to the host. HostError, when all is tried."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.enter_context(files.alone(cluster.path("run")))  # a start that fails just now has taken back first
+        _stop(cluster, report)
+
+
+def _stop(cluster: Settings, report: Report) -> None:
     began = monotonic()
-    elevated = elevation(cluster)
     failures = []
     if is_left(cluster):
         check_elevation(cluster)
     ended = []
     for number, name in enumerate(cluster.node_names()):
         agent = node_agent(cluster, name)
-        if not processes.stop(agent, STOP_SECONDS, [*elevated, "kill"] if elevated else ()):
+        if not processes.stop(agent, STOP_SECONDS, _kill(cluster)):
             failures.append(f"{agent.name} (pid {agent.pid}) could not be ended")
         elif agents.config_path(cluster, name).exists():
             ended.append(number)
@@ -388,7 +541,7 @@ def _python(cluster: Settings) -> list[str]:
 def _agent_command(cluster: Settings, numbers: Sequence[int]) -> list[str]:
     """What starts the agents of these nodes, or takes the nodes down."""
     names = [cluster.node_names()[number] for number in numbers]
-    command = ["-m", "sampan.cluster.agent_process"]
+    command = ["-m", _AGENT]
     command += agents.arguments(cluster, agents.config_path(cluster, names[0]))
     for name in names[1:]:
         agent = node_agent(cluster, name)

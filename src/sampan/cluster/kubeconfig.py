@@ -5,7 +5,10 @@ https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeco
 
 import base64
 import contextlib
+import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ Tree = dict[str, Any]
 
 
 SECTIONS = ("clusters", "users", "contexts")
+_ESCAPED = re.compile("[^ -~]")
 
 
 class KubeconfigError(Exception):
@@ -54,7 +58,7 @@ def default_path() -> Path:
 
 def merge(path: Path, addition: Tree, *, switch: bool) -> str:
     """Puts the cluster's entries into the user's file; returns the context that was current before."""
-    config = read(path)
+    is_new, config = not path.exists(), read(path)
     previous = str(config.get("current-context") or "")
     chosen = {e.get("name"): (e.get("context") or {}).get("namespace") for e in config.get("contexts") or []}
     for section in SECTIONS:
@@ -67,7 +71,7 @@ def merge(path: Path, addition: Tree, *, switch: bool) -> str:
         config[section] = [e for e in config.get(section) or [] if e.get("name") not in names] + added
     if switch or not previous:
         config["current-context"] = addition["current-context"]
-    write(path, config)
+    write(path, config, is_ours=is_new)
     return previous
 
 
@@ -133,15 +137,16 @@ def _empty() -> Tree:
     return {"apiVersion": "v1", "kind": "Config", "preferences": {}}
 
 
-def write(path: Path, config: Tree, mode: int = 0o600) -> None:
-    """Replaces the file in one step. Its owner stays, and a link stays a link."""
-    import yaml
+def write(path: Path, config: Tree, mode: int = 0o600, *, is_ours: bool = False) -> None:
+    """Replaces the file in one step. Its owner stays, and a link stays a link.
 
+    What `is_ours` alone has nothing but texts in it, and needs no library to be written: that takes long to load.
+    """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.sampan")
     temporary.unlink(missing_ok=True)
-    text = yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    text = "".join(f"{line}\n" for line in _lines(config)) if is_ours else _dumped(config)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
         with contextlib.suppress(FileNotFoundError, PermissionError):  # it is new, or another user's: ours alone then
@@ -151,3 +156,32 @@ def write(path: Path, config: Tree, mode: int = 0o600) -> None:
         file.flush()
         os.fsync(file.fileno())
     files.put_in_place(temporary, path)
+
+
+def _dumped(config: Tree) -> str:
+    import yaml
+
+    text: str = yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    return text
+
+
+def _lines(value: Tree | list[Tree]) -> Iterator[str]:
+    """The YAML of mappings and lists of texts, which are written nearly as in JSON."""
+    if isinstance(value, list):
+        for entry in value:
+            first, *rest = _lines(entry)
+            yield f"- {first}"
+            yield from (f"  {line}" for line in rest)
+        return
+    for key, below in value.items():
+        if not below or isinstance(below, str):
+            yield f"{key}: {_ESCAPED.sub(_escape, json.dumps(below, ensure_ascii=False))}"
+        else:
+            yield f"{key}:"
+            yield from (f"  {line}" for line in _lines(below))
+
+
+def _escape(found: re.Match[str]) -> str:
+    """JSON would have two escapes for what is beyond U+FFFF, and YAML has one."""
+    number = ord(found[0])
+    return f"\\U{number:08x}" if number > 0xFFFF else f"\\u{number:04x}"

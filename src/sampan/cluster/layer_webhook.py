@@ -41,6 +41,7 @@ ROUNDS = 5
 SECONDS = 10
 SECRET_BYTES = 32
 CONTESTED = Refusal("others change what this depends on at the same time; try again", 429, "TooManyRequests", 1)
+UNCOUNTED = "what this takes can't be written down"
 
 
 class Webhook:
@@ -102,7 +103,7 @@ class Webhook:
 
     async def _review(self, reviewer: Reviewer, memory: Memory, tried: Attempt) -> Review:
         """What the rule says, and done what it says. What somebody else was faster to change is asked of the cluster:
-        the caches may not know for a while.
+        the caches may not know for a while. What can't be written down is refused, since it would not be counted.
         """
         caches: Mapping[str, Source] = self._caches
         for _ in range(ROUNDS):
@@ -110,16 +111,25 @@ class Webhook:
             if tried.is_dry_run:
                 return review
             try:
-                for write in review.writes:
-                    await self._client.update(write.kind, write.obj, write.subresource)
-            except ApiError as error:
-                if error.code not in (404, 409):
-                    raise
+                if await self._is_written(review):
+                    return review
                 for write in review.writes:
                     caches = {**caches, write.kind.resource: await self._live(write, caches)}
-            else:
-                return review
+            except (ApiError, TransportError) as error:
+                LOG.warning("%s refuses, as it can't write down what it lets through: %s", reviewer.name, error)
+                return Review(Refusal(f"{UNCOUNTED}: {error}", 500, "InternalError"))
         return Review(CONTESTED)
+
+    async def _is_written(self, review: Review) -> bool:
+        """False where somebody else was faster."""
+        try:
+            for write in review.writes:
+                await self._client.update(write.kind, write.obj, write.subresource)
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+            return False
+        return True
 
     async def _asked(self, reviewer: Reviewer, memory: Memory, tried: Attempt, caches: Mapping[str, Source]) -> Review:
         """What the rule says when all its questions are answered. Nothing is awaited between what it remembers, what it

@@ -78,16 +78,16 @@ def _authority(directory: Path, file: str, name: str, now: float) -> Pair:
 
 def _issue(directory: Path, authority: Pair, wanted: Mapping[str, Subject], now: float) -> list[str]:
     """Makes those that are missing or stale; returns which. Raises AuthorityError."""
-    made = []
+    made: dict[str, Pair] = {}
     # Nothing outlives the authority: what ends with it is not made anew again and again.
     needed_until = min(now + RENEW_BEFORE_SECONDS, certificates.expires_at(authority) - DAY_SECONDS)
     for name, subject in wanted.items():
         pair = Pair.load(directory, name)
-        if pair is None or not certificates.holds(pair.certificate, now) or _is_stale(pair, subject, needed_until):
+        if pair is None or not _is_of(authority, pair, now) or _is_stale(pair, subject, needed_until):
             _check_holds(authority, now)
-            certificates.issue(authority, subject, now).save(directory, name)
-            made.append(name)
-    return made
+            made[name] = certificates.issue(authority, subject, now)
+    certificates.save(directory, made)
+    return list(made)
 
 
 def _check_holds(authority: Pair, now: float) -> None:
@@ -198,6 +198,13 @@ def _own_names() -> list[str]:
     except OSError:
         return [name]
     return [name, *(str(address[0]).partition("%")[0] for *_, address in found)]
+
+
+def _is_of(authority: Pair, pair: Pair, now: float) -> bool:
+    """Whether it holds, and is of this authority: one may be put in the place of another, or have been lost."""
+    return certificates.holds(pair.certificate, now) and certificates.is_signed_by(
+        pair.certificate, authority.certificate
+    )
 
 
 def _is_stale(pair: Pair, subject: Subject, needed_until: float) -> bool:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POLL_SECONDS = 0.01
+END_SECONDS = 10.0
+_ENDED = "-"
+"""In the place of the start time of one that has ended before anybody could look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,20 @@ def start(process: Process, command: Sequence[str], pass_fds: Sequence[int] = ()
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=pass_fds
         )
-    process.pid_file.write_text(f"{child.pid} {start_time(child.pid)}\n")
+    try:
+        process.pid_file.write_text(f"{child.pid} {start_time(child.pid) or _ENDED}\n")
+    except OSError:  # nobody would find it again
+        child.kill()
+        child.wait()
+        raise
     return child
 
 
-def start_detached(process: Process, command: Sequence[str]) -> bool:
-    """Runs a command that leaves the process behind and prints its pid. False when the command was refused."""
+def start_detached(process: Process, command: Sequence[str], kill: Sequence[str] = ()) -> bool:
+    """Runs a command that leaves the process behind and prints its pid. False when the command was refused.
+
+    `kill` signals for us (sudo kill), where it can't be noted.
+    """
     process.log.parent.mkdir(parents=True, exist_ok=True)
     process.log.touch()
     process.pid_file.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +79,12 @@ def start_detached(process: Process, command: Sequence[str]) -> bool:
     if done.returncode or not done.stdout.strip().isdigit():
         return False
     pid = int(done.stdout)
-    process.pid_file.write_text(f"{pid} {start_time(pid)}\n")
+    try:
+        process.pid_file.write_text(f"{pid} {start_time(pid) or _ENDED}\n")
+    except OSError:  # nobody would find it again
+        _signal(pid, signal.SIGKILL, kill)
+        wait_gone(pid, END_SECONDS)
+        raise
     return True
 
 
@@ -82,23 +98,69 @@ def start_time(pid: int) -> str:
 
 
 def heed_signals() -> None:
-    """What whoever started this process ignored, it and what it starts would ignore as well: containers, in the end."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    """What whoever started this process ignored, it and what it starts would ignore as well: containers, in the end.
+
+    Who ignores SIGCHLD is never told how its children ended.
+    """
+    heeded = (
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGCHLD,
+    )
+    for number in heeded:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
 
 def stop(process: Process, grace_seconds: float, command: Sequence[str] = ()) -> bool:
-    """SIGTERM, then SIGKILL after the grace; whether it is gone then. `command` signals for us (sudo kill)."""
+    """As `end`, and forgets it when it is gone."""
     pid = process.pid
-    if pid:
-        _signal(pid, signal.SIGTERM, command)
-        if not wait_gone(pid, grace_seconds):
-            _signal(pid, signal.SIGKILL, command)
-            if not wait_gone(pid, grace_seconds):
-                return False
+    if pid and not end(pid, grace_seconds, command):
+        return False
     process.forget()
     return True
+
+
+def end(pid: int, grace_seconds: float, command: Sequence[str] = ()) -> bool:
+    """SIGTERM, then SIGKILL after the grace; whether it is gone then. `command` signals for us (sudo kill)."""
+    _signal(pid, signal.SIGTERM, command)
+    if wait_gone(pid, grace_seconds):
+        return True
+    _signal(pid, signal.SIGKILL, command)
+    return wait_gone(pid, grace_seconds)
+
+
+def with_words(*words: str) -> set[int]:
+    """The processes that all of these are words of the command lines of."""
+    return {pid for pid, line in command_lines().items() if line.issuperset(words)}
+
+
+def command_lines() -> dict[int, frozenset[str]]:
+    """The words of the command line of each process that has one."""
+    found = {}
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            if line := Path(f"/proc/{pid}/cmdline").read_bytes():
+                found[pid] = frozenset(map(os.fsdecode, line.split(b"\0")))
+    return found
+
+
+def killed_by(handle: int) -> str:
+    """The signal that ended the process of a pidfd, such as SIGKILL; "" where it was none, or it is not our child."""
+    try:
+        how = os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (AttributeError, OSError):
+        return ""
+    if how is None or how.si_code not in (os.CLD_KILLED, os.CLD_DUMPED):
+        return ""
+    try:
+        return signal.Signals(how.si_status).name
+    except ValueError:  # a real-time signal, which has no name
+        return f"signal {how.si_status}"
 
 
 def wait_gone(pid: int, seconds: float) -> bool:
@@ -134,12 +196,13 @@ def _signal(pid: int, number: int, command: Sequence[str]) -> None:
         os.kill(pid, number)
 
 
-def tail(path: Path, lines: int) -> str:
-    """The last lines of a log, for an error message."""
+def tail(path: Path, lines: int, since: int = 0) -> str:
+    """The last lines of a log, for an error message; only of what comes after so many bytes, unless it was put aside since."""
     try:
-        content = path.read_bytes()[-65536:]
+        content = path.read_bytes()
     except OSError:
         return ""
+    content = content[since if since <= len(content) else 0 :][-65536:]
     return "\n".join(content.decode("utf-8", "replace").splitlines()[-lines:])
 
 

@@ -1,10 +1,12 @@
 """Reaching: which API server a command of a joined machine talks to, where the cluster has several.
 
 Its kubeconfig has a context for each: `joined` for the one that it joined by, `joined-2` and so on for the others that
-the cluster told of. The first that is ready is used.
+the cluster told of: when the machine joined or was started, and its agent each time that one has come or gone. The first
+that is ready is used.
 """
 
 import contextlib
+import os
 import re
 import socket
 from collections.abc import Iterable, Sequence
@@ -57,8 +59,13 @@ def is_ready(asked: Access) -> bool:
 async def ask_servers(api: Client, cluster: Settings) -> tuple[str, ...]:
     """The URLs of all API servers of the cluster, as it tells them; ApiError, TransportError."""
     slices = (await api.list(ENDPOINTSLICE, servers.NAMESPACE)).items
-    found = (servers.url(cluster.joined_to, "", *server) for server in servers.listed(slices))
-    return servers.order(found, "", cluster.joined_as)
+    return tuple(servers.url(cluster.joined_to, "", *server) for server in servers.listed(slices))
+
+
+def note(cluster: Settings, found: Iterable[str]) -> None:
+    """The cluster told of these; of none at all, it is not believed. Raises OSError."""
+    if known := servers.order(found, "", cluster.joined_as):
+        write_kubeconfig(cluster, known)
 
 
 def write_kubeconfig(cluster: Settings, others: Iterable[str] = ()) -> None:
@@ -88,6 +95,9 @@ def write_kubeconfig(cluster: Settings, others: Iterable[str] = ()) -> None:
         if path.read_bytes() == text:
             return
     files.write_whole(path, text, 0o644)
+    with contextlib.suppress(OSError):  # root's agent writes it too, into what may be another user's folder
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
 
 
 def _others(kubeconfig: Path) -> Sequence[str]:

@@ -11,7 +11,7 @@ from sampan.cluster.settings import Settings
 from sampan.kit.clock import Clock, SystemClock
 from sampan.store import shifted
 from sampan.store.etcd_address import is_etcd
-from sampan.store.protocol import Store
+from sampan.store.protocol import Store, StoreError
 
 SQLITE, MEMORY = "sqlite", "memory"
 _NEW = "state.new"
@@ -44,6 +44,17 @@ async def _opened(cluster: Settings, clock: Clock) -> Store:
     from sampan.store.sqlite import SqliteStore
 
     return SqliteStore.open(file(cluster))
+
+
+def mend(cluster: Settings, error: StoreError) -> str:
+    """What to do about a store that can't be used, as the end of a sentence, where the error does not say so itself."""
+    if is_etcd(cluster.store):
+        return "; see that it runs, and that --store names what it listens on: sampan doctor --store etcd://..."
+    from sampan.store import checksums
+
+    if cluster.store == SQLITE and error.__cause__ is not None and checksums.is_damage(error.__cause__):
+        return "; put back a snapshot, see sampan snapshot list; or put the file away, to begin with nothing"
+    return ""
 
 
 @contextlib.contextmanager

@@ -5,11 +5,16 @@ The kind is known by what an owner reference says; discovery tells its plural, a
 https://kubernetes.io/docs/reference/kubernetes-api/autoscaling-resources/scale-v1/
 """
 
+import logging
+from functools import lru_cache
+
 from sampan.client.api import Client
 from sampan.client.transport import TransportError
 from sampan.control.plan import AskScale, AskTarget, Target
 from sampan.kinds.kind import Kind, Object
 from sampan.meta.status import ApiError, not_found
+
+log = logging.getLogger(__name__)
 
 
 async def read(client: Client, question: AskScale) -> Object | str | None:
@@ -67,9 +72,17 @@ async def _read(client: Client, question: AskScale) -> Object | str | None:
         return scale
     try:
         whole = await _found(client.metadata_only(), path)
-    except ApiError:
+    except ApiError as error:
+        if error.code == 403:
+            _tell_unread(f"{plural} in version {version}")
         return scale
     return {**scale, "metadata": {**scale["metadata"], **_deletion(whole)}} if whole is not None else None
+
+
+@lru_cache(maxsize=256)
+def _tell_unread(what: str) -> None:
+    """Once for each kind."""
+    log.warning("%s may not be read (get), only their scales: one that is being deleted counts until it is gone", what)
 
 
 def _deletion(obj: Object) -> Object:

@@ -22,6 +22,8 @@ from sampan.kit.clock import Clock
 log = logging.getLogger(__name__)
 
 MODULE = "envoy"
+OPTIONS = ("--disable-hot-restart", "--allow-unknown-static-fields", "--log-level", "warning")
+"""An older Envoy passes over what it doesn't know of its configuration."""
 END_SECONDS = 10.0
 WATCH_SECONDS = 0.5
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 10.0
@@ -30,7 +32,7 @@ LOG_SECONDS = 60.0
 MAX_LOG_BYTES = 16 << 20
 """A longer log is put aside as envoy.log.1, while we are there to see it."""
 FULL_LOG_BYTES = 64 << 20
-"""While we are away, it writes down again and again that we are: no more than this. Then it is silent until it is started again."""
+"""What it writes down while we are away is no more than this; then it is silent until it is started again."""
 _WITH_A_FULL_LOG = 'trap "" XFSZ; ulimit -f "$1"; shift; exec "$0" "$@"'
 """Has its log end there, and has it go on when it is full, which would end it otherwise."""
 _BLOCK_BYTES = 512
@@ -146,7 +148,7 @@ class Envoy:
         config = envoy_resources.bootstrap(self.SOCKET, self.ADMIN, str(self.directory), files)
         (self.directory / self.CONFIG).write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
         (self.directory / self.ADMIN).unlink(missing_ok=True)
-        options = ["--config-path", self.CONFIG, "--disable-hot-restart", "--log-level", "warning"]
+        options = [*OPTIONS, "--config-path", self.CONFIG]
         with (self.directory / self.LOG).open("ab") as output:
             child = await asyncio.create_subprocess_exec(
                 *("/bin/sh", "-c", _WITH_A_FULL_LOG, program, str(FULL_LOG_BYTES // _BLOCK_BYTES)),

@@ -18,6 +18,9 @@ SECRETS = f"{TYPE}envoy.extensions.transport_sockets.tls.v3.Secret"
 TYPES = (CLUSTERS, ENDPOINTS, SECRETS, ROUTES, LISTENERS)
 
 _HOLD_SECONDS = 310
+_PATIENCE_SECONDS = 3600
+"""An Envoy of before 1.37 has no other bound for a question: no longer than it may go on with what is old."""
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 2.0
 _MANY = 1_000_000
 _HEADERS_SECONDS = 60
 _MOST_CONNECTIONS = 50_000
@@ -26,13 +29,17 @@ _IDLE_UPSTREAM_SECONDS = 4
 
 
 def source(refresh_seconds: float = 0.1) -> Tree:
-    """Where Envoy asks for a resource: our server, which holds the question until there is news."""
+    """Where Envoy asks for a resource: our server, which holds the question until there is news.
+
+    When a question fails, Envoy asks the next one after the same short time for ever, and writes that down. So hardly one
+    fails where we are away: it is tried again, see `bootstrap`.
+    """
     api = {
         "api_type": "REST",
         "transport_api_version": "V3",
         "cluster_names": ["xds"],
         "refresh_delay": envoy_routes.duration(refresh_seconds),
-        "request_timeout": f"{_HOLD_SECONDS}s",
+        "request_timeout": f"{_PATIENCE_SECONDS}s",
     }
     return {"api_config_source": api, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
@@ -166,15 +173,31 @@ _RUNTIME = {"re2.max_program_size.error_level": _MANY, "re2.max_program_size.war
 def bootstrap(socket: str, admin: str, node: str, files: int = _MOST_CONNECTIONS) -> Tree:
     """What Envoy starts with: where our server is, and where it may be asked how it is; both unix sockets.
 
-    `files` is how many it may open: a client's connection needs one, and as a rule one more to a backend.
+    `files` is how many it may open: a client's connection needs one, and as a rule one more to a backend. While our server
+    is away, each question is tried again ever more seldom, up to two seconds: an Envoy of before 1.37 leaves that out.
     """
     endpoint = {"endpoint": {"address": {"pipe": {"path": socket, "mode": 0o600}}}}
     limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), _MANY)
+    retries = {
+        "retry_on": "connect-failure,refused-stream,reset",
+        "num_retries": _MANY,
+        "per_try_timeout": f"{_HOLD_SECONDS}s",
+        "retry_back_off": {
+            "base_interval": envoy_routes.duration(FIRST_RETRY_SECONDS),
+            "max_interval": envoy_routes.duration(LAST_RETRY_SECONDS),
+        },
+    }
+    options = typed(
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        explicit_http_config={"http_protocol_options": {}},
+        retry_policy=retries,
+    )
     server = {
         "name": "xds",
         "type": "STATIC",
         "connect_timeout": "1s",
         "circuit_breakers": {"thresholds": [limits]},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
         "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
     most = max(1, min(files // 3, _MOST_CONNECTIONS))

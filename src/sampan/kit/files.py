@@ -10,7 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
@@ -21,22 +21,42 @@ _LEFT_SECONDS = 3600.0
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Puts it in the place of what was there. Of several writers at once the last one's stays."""
-    fresh = path.with_name(f".{path.name}-{os.urandom(8).hex()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    write_together(path.parent, {path.name: (data, mode)})
+
+
+def write_together(folder: Path, contents: Mapping[str, tuple[bytes, int]]) -> None:
+    """The same for several files, data and mode by name, one after the other; after a loss of power any of them may be missing.
+
+    The folder is put onto the disk once for all of them.
+    """
+    fresh: dict[str, Path] = {}
+    now = 0.0
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-            now = os.fstat(descriptor).st_mtime
-        put_in_place(fresh, path)
+        for name, (data, mode) in contents.items():
+            fresh[name] = folder / f".{name}-{os.urandom(8).hex()}.new"
+            now = _write(fresh[name], data, mode)
+        for name, path in fresh.items():
+            os.replace(path, folder / name)
+        sync_folder(folder)
     except BaseException:
-        fresh.unlink(missing_ok=True)
+        for path in fresh.values():
+            path.unlink(missing_ok=True)
         raise
-    for left in _beside(path):
-        with contextlib.suppress(OSError):
-            if now - left.stat().st_mtime > _LEFT_SECONDS:
-                left.unlink()
+    for name in contents:
+        for left in _beside(folder / name):
+            with contextlib.suppress(OSError):
+                if now - left.stat().st_mtime > _LEFT_SECONDS:
+                    left.unlink()
+
+
+def _write(fresh: Path, data: bytes, mode: int) -> float:
+    """Returns when that was, by the file system's clock."""
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_mtime
 
 
 def remove(path: Path) -> None:
@@ -65,6 +85,25 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+class Room:
+    """A folder in which one may want to be alone later, unless somebody is by then, or has removed it meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def take(self) -> bool:
+        """As `alone`, without waiting, until `leave`; whether that was possible."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(self._descriptor), self._folder.stat())
+        except OSError:
+            return False
+
+    def leave(self) -> None:
+        os.close(self._descriptor)
 
 
 def sync_folder(folder: Path) -> None:

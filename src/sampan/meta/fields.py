@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sampan.meta import keeping, quantity, status, timestamps
+from sampan.meta import go_text, keeping, quantity, status, timestamps
 from sampan.meta.schema import Type
 
 Tree = Any
@@ -72,15 +72,28 @@ def prune(tree: Tree, kind: Type) -> Tree:
 
 
 class Mismatch(ValueError):
-    """A value of a type that its field cannot hold; the text is Go's decoder's."""
+    """A value of a type that its field cannot hold; the text is Go's decoder's, `unfit` what its converter would say."""
+
+    def __init__(self, text: str, unfit: str = "") -> None:
+        super().__init__(text)
+        self.unfit = unfit or text
 
 
-def mismatch_error(error: Mismatch, kind: str, version: str) -> status.ApiError:
+class Undecodable(status.ApiError):
+    """The 400 for a body that its type cannot hold; `why` is told otherwise of a patch."""
+
+    def __init__(self, why: Mismatch, kind: str, version: str) -> None:
+        text = f'{kind} in version "{version}" cannot be handled as a {kind}: {why}'
+        super().__init__(status.bad_request(text).status)
+        self.why = why
+
+
+def mismatch_error(error: Mismatch, kind: str, version: str) -> Undecodable:
     """The 400 for it; `version` is the bare version, v1."""
-    return status.bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}')
+    return Undecodable(error, kind, version)
 
 
-def strict_error(texts: Iterable[str], kind: str, version: str) -> status.ApiError:
+def strict_error(texts: Iterable[str], kind: str, version: str) -> Undecodable:
     """The 400 of fieldValidation=Strict for unknown and duplicate fields."""
     return mismatch_error(Mismatch("strict decoding error: " + ", ".join(texts)), kind, version)
 
@@ -133,7 +146,8 @@ class _Place(NamedTuple):
 
     def refuse(self, value: Any, go_type: str) -> Mismatch:
         where = f"Go struct field {self.struct}.{self.field}" if self.struct else "Go value"
-        return Mismatch(f"json: cannot unmarshal {_go_value(value, go_type)} into {where} of type {go_type}")
+        text = f"json: cannot unmarshal {go_value(value, go_type)} into {where} of type {go_type}"
+        return Mismatch(text, go_text.unfit(value, go_type) if self.struct else text)
 
 
 def _conform(value: Any, kind: Type, place: _Place) -> Any:
@@ -190,7 +204,8 @@ def _mend(value: Any, kind: Type, place: _Place) -> Any:
     if kind.kind == "time" and isinstance(value, str):
         return _canonical_time(value, kind)
     if kind.format == "byte" and isinstance(value, str):
-        raise Mismatch(f"illegal base64 data at input byte {keeping.base64_fault(value)}")
+        text = f"illegal base64 data at input byte {keeping.base64_fault(value)}"
+        raise Mismatch(text, f"error decoding from json: {text}")
     if kind.kind in ("time", "int-or-string"):
         raise _Place({}).refuse(value, "string" if kind.kind == "time" else "int32")
     raise place.refuse(value, go_type(kind))
@@ -229,7 +244,8 @@ def _time_fault(text: str) -> str:
     return f'parsing time "{text}": extra text: "{rest}"' if rest else f'parsing time "{text}": day out of range'
 
 
-def _go_value(value: Any, wanted: str) -> str:
+def go_value(value: Any, wanted: str = "") -> str:
+    """What a value is in a JSON text, as Go's decoder names it."""
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):

@@ -54,7 +54,7 @@ def is_dropped(kind: Type, key: str, item: Any) -> bool:
 def is_nothing(kind: Type, key: str, item: Any) -> bool:
     """Whether an empty or zero value in this field is the same as none."""
     if item.__class__ in _CONTAINERS:
-        return drops_empty(kind, key)
+        return item.__class__ is _EMPTY.get(kind.fields[key].kind) and drops_empty(kind, key)
     zero = ZEROS.get(kind.fields[key].kind)
     return item == zero and item.__class__ is zero.__class__ and key in protobuf_table.plain_fields(kind.name)
 
@@ -67,6 +67,7 @@ def drops_empty(kind: Type, key: str) -> bool:
 
 
 _CONTAINERS = (list, dict)
+_EMPTY = {"array": list, "map": dict}
 ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "quantity": "0"}
 # Lists that mean something when they are empty.
 _KEPT_EMPTY = frozenset({("EndpointSlice", "ports"), ("EndpointSlice", "endpoints"), ("PodList", "items")})

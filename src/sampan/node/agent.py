@@ -7,6 +7,7 @@ a new one adopts what it finds and ends what nobody wants any more.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -86,6 +87,7 @@ class Agent:
         self._plugged = Plugged(parts.plugins, self) if parts.plugins is not None else None
         self._queue: WorkQueue[str] = WorkQueue(clock)
         self._workers = 0
+        self._has_contact = asyncio.Event()
 
     async def start(self, before: "Agent | None" = None) -> None:
         """Takes over the node, then says that it is Ready; which another agent said `before`, if there was one."""
@@ -94,8 +96,10 @@ class Agent:
             self.pods.continue_from(before.pods)
             self.networking.continue_from(before.networking)
         await asyncio.gather(self.parts.network.setup(), self.parts.runtime.open())
-        for cache in self._first_caches():
-            cache.start()
+        if self.parts.contact is None:
+            self._begin_to_follow()
+        else:
+            self._tasks.spawn(self._follow_after(self.parts.contact), "first contact")
         self._tasks.spawn(self._follow_exits(), "exits")
         self._queue.hire(self._hire)
         if self._plugged is not None:
@@ -119,6 +123,19 @@ class Agent:
 
     def _first_caches(self) -> tuple[Cache, ...]:
         return self.pods, *self.networking.first()
+
+    async def _follow_after(self, contact: Callable[[], Awaitable[None]]) -> None:
+        await contact()
+        self._begin_to_follow()
+
+    def _begin_to_follow(self) -> None:
+        for cache in self._first_caches():
+            cache.start()
+        self._has_contact.set()
+
+    async def _first_look(self, cache: Cache) -> None:
+        await self._has_contact.wait()
+        await cache.wait_synced()
 
     async def stop(self) -> None:
         """Lets go of everything; containers go on running."""
@@ -149,7 +166,7 @@ class Agent:
 
     async def _wait_for_api(self) -> None:
         """Returns once all is known that the API has; pods of files begin without it when that takes long."""
-        synced = [self._tasks.spawn(cache.wait_synced(), "first look") for cache in self._first_caches()]
+        synced = [self._tasks.spawn(self._first_look(cache), "first look") for cache in self._first_caches()]
         if self.static.pods:
             patience = self._tasks.spawn(self.parts.clock.sleep(STATIC_WAIT_SECONDS), "patience", critical=False)
             await asyncio.wait((patience, asyncio.gather(*synced)), return_when=asyncio.FIRST_COMPLETED)

@@ -8,7 +8,7 @@ endpoints of the Service kubernetes, and notes them in a file, so that it finds 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,15 @@ Object = dict[str, Any]
 class Start:
     """Where the agent begins: the node's name, the way to its own control plane, and that one's address as others know it.
 
-    The address is "" where the control plane is another machine's.
+    The address is "" where the control plane is another machine's. `tell` hears of the servers' URLs, each time that
+    there are others; what it can't keep is its own concern (OSError).
     """
 
     node: str
     server: str
     own_address: str
     root: Path
+    tell: Callable[[Sequence[str]], None] | None = None
 
     @property
     def file(self) -> Path:
@@ -67,6 +69,7 @@ class ApiServers:
         self._every_seconds = min(lease_seconds / LOOKS, LONGEST_EVERY_SECONDS)
         self._doubt = asyncio.Event()
         self._listed = _noted(start.file)
+        self._told: tuple[str, ...] = ()
         self._slices: dict[str, Object] = {}
         self._ready_since: float | None = None
         self._drop_at: float | None = None
@@ -110,13 +113,24 @@ class ApiServers:
         """Notes which there are; a list without any is of no use to anybody."""
         start, found = self._start, servers.listed(self._slices.values())
         listed = tuple(servers.url(start.server, start.own_address, *server) for server in found)
-        if not listed or listed == self._listed:
+        is_one = len(listed) < 2 and not self._listed
+        if listed and listed != self._listed:
+            if not is_one:
+                content = orjson.dumps(listed, option=orjson.OPT_INDENT_2)
+                await asyncio.to_thread(files.write_whole, start.file, content)
+            self._listed = listed
+            self._doubt.set()
+        if listed and not is_one:
+            await self._tell(listed)
+
+    async def _tell(self, listed: tuple[str, ...]) -> None:
+        if self._start.tell is None or listed == self._told:
             return
-        if len(listed) > 1 or self._listed:
-            content = orjson.dumps(listed, option=orjson.OPT_INDENT_2)
-            await asyncio.to_thread(files.write_whole, start.file, content)
-        self._listed = listed
-        self._doubt.set()
+        try:
+            await asyncio.to_thread(self._start.tell, listed)
+            self._told = listed
+        except OSError as error:
+            log.warning("which API servers there are could not be noted for commands: %s", error)
 
     async def run(self) -> None:
         """For ever. As long as there is one server only, nothing is done; if it has two names, only when it fails."""

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from sampan.meta import timestamps
 from sampan.node.log_notices import Watch
+from sampan.web.message import grouped
 
 CHUNK = 64 * 1024
 LINE_BYTES = 256 * 1024
@@ -61,8 +62,8 @@ async def _read(reader: "_Reader | None", options: Options, is_over: Callable[[]
         existing = reader.lines() if options.tail_lines is None else _tail_of(reader.path, reader, options.tail_lines)
         while True:
             ended = is_over()
-            wanted = _wanted(existing, options)
-            while left and (text := await _some(wanted)):
+            wanted = grouped(_wanted(existing, options), CHUNK)
+            while left and (text := await _next(wanted)):
                 yield (piece := _cut(text, left))
                 left = left - len(piece) if left >= 0 else left
             if left == 0 or not options.follow or ended:
@@ -73,18 +74,12 @@ async def _read(reader: "_Reader | None", options: Options, is_over: Callable[[]
         reader.close()
 
 
-async def _some(wanted: Iterator[bytes]) -> bytes:
+async def _next(wanted: Iterator[bytes]) -> bytes:
     """The next lines. One reader has its turn in a round of the loop: a crowd of them makes no probe late."""
     async with _turns():
-        batch: list[bytes] = []
-        size = 0
-        for text in wanted:
-            batch.append(text)
-            size += len(text)
-            if size >= CHUNK:
-                break
+        text = next(wanted, b"")
         await asyncio.sleep(0)
-    return b"".join(batch)
+    return text
 
 
 def _turns() -> asyncio.Lock:

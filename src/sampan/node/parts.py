@@ -1,7 +1,7 @@
 """What a node agent is made of: its settings, and the parts that it is handed."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -170,7 +170,7 @@ class Parts:
     """Everything that touches the world. Facts, files and handlers are this machine's where none are given.
 
     Without a puller, only images that are there already can be run. `has_driver`: whether a driver of devices, by its
-    name, is on the node.
+    name, is on the node. `contact` returns when the API server answers, where it may still be starting.
     """
 
     client: Client
@@ -194,3 +194,4 @@ class Parts:
     has_driver: Callable[[str], bool] = lambda name: False
     followers: tuple[Follower, ...] = ()
     guard: Guard | None = None
+    contact: Callable[[], Awaitable[None]] | None = None

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,12 @@ import orjson
 from sampan.client.api import Client
 from sampan.client.http import PATIENCE_SECONDS, HttpTransport
 from sampan.client.kubeconfig import Access
-from sampan.kit import threads
+from sampan.kit import descriptors, heap, threads
 from sampan.kit.clock import SystemClock, wait_jump
+from sampan.kit.dice import Dice
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
-from sampan.node import facts, kubelet_config
+from sampan.node import facts, first_contact, kubelet_config
 from sampan.node.agent import Agent
 from sampan.node.api_servers import ApiServers, Start
 from sampan.node.housekeeping import Housekeeping
@@ -59,7 +60,8 @@ class Config:
     port's, where `client_ca` signs callers. `network` has NetworkSettings' bridge, pod_cidr,
     cluster_pod_cidr, service_cidr and table. `ready_file` is written once the node is Ready. `cgroup` is where pods'
     cgroups are; `lease_seconds` the longest that the node's lease may be, 0 for any. `lan` is the node's place among several on this host, whose network namespace is then `host_namespace`.
-    `server` is where the agent finds the API; if that is on this machine, others find it at `api_address`.
+    `server` is where the agent finds the API; if that is on this machine, others find it at `api_address`. `on_servers`
+    is none of the file's: it hears which API servers there are.
     """
 
     cluster: str
@@ -97,6 +99,7 @@ class Config:
     lan: dict[str, Any] = field(default_factory=dict)
     host_namespace: int = -1
     api_address: str = ""
+    on_servers: Callable[[Sequence[str]], None] | None = None
 
     @property
     def has_cri(self) -> bool:
@@ -121,8 +124,8 @@ def load() -> None:
             importlib.import_module(name)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the agent until it is told to end, or the teardown."""
+def main(arguments: list[str] | None = None, on_servers: Callable[[Sequence[str]], None] | None = None) -> int:
+    """Runs the agent until it is told to end, or the teardown. `on_servers` hears which API servers there are."""
     parser = argparse.ArgumentParser(prog="sampan-node", description=__doc__)
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--teardown", action="store_true")
@@ -130,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         given = orjson.loads(chosen.config.read_bytes())
-        config = Config(**given, host_namespace=chosen.host_namespace)
+        config = Config(**given, host_namespace=chosen.host_namespace, on_servers=on_servers)
         kubelet = kubelet_config.DEFAULTS if chosen.teardown else _kubelet(config)
     except (OSError, TypeError, orjson.JSONDecodeError) as error:
         print(f"{chosen.config}: {error}", file=sys.stderr)
@@ -139,6 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if not chosen.teardown:
+        descriptors.take_all()
     work = tear_down(config) if chosen.teardown else run(config, kubelet)
     try:
         return _run(work)
@@ -168,6 +173,8 @@ async def run(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) 
     tasks = Tasks("node")
     _settle_pairs(config)
     parts = build(config, tasks, kubelet)
+    dice = Dice(int(parts.ids.uid().replace("-", ""), 16)).of("first contact")
+    parts = dataclasses.replace(parts, contact=partial(first_contact.made, parts.client.transport, parts.clock, dice))
     agent = Agent(settings(config, kubelet), parts, tasks)
     housekeeping = _housekeeping(config, agent)
     server = NodeServer(agent, housekeeping)
@@ -182,6 +189,7 @@ async def run(config: Config, kubelet: KubeletConfig = kubelet_config.DEFAULTS) 
         tasks.spawn(_ready(config, agent, partial(housekeeping.start, tasks) if housekeeping else None), "start")
         tasks.spawn(_renew(config, agent, server, tasks), "renewal of certificates")
         tasks.spawn(_follow_clock(agent), "jumps of the clock")
+        tasks.spawn(heap.run(agent.parts.clock), "heap", critical=False)
         stopping = asyncio.ensure_future(ended.wait())
         failing = asyncio.ensure_future(tasks.wait())
         await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
@@ -419,7 +427,7 @@ def _way(config: Config, clock: SystemClock, kubelet: KubeletConfig) -> tuple[Cl
     )
     lease_seconds = kubelet.node_lease_duration_seconds
     transport = HttpTransport(access, min(lease_seconds / 2, PATIENCE_SECONDS))  # time is left to try again
-    start = Start(config.node, config.server, config.api_address, Path(config.root))
+    start = Start(config.node, config.server, config.api_address, Path(config.root), config.on_servers)
     return Client(transport, USER_AGENT), ApiServers(start, transport, clock, lease_seconds)
 
 

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#P
 from typing import Any
 
 from sampan.meta import conditions, objects, timestamps
-from sampan.node import container_status, podspec, resize, restart_all
+from sampan.node import container_status, final_states, podspec, resize, restart_all
 from sampan.node.snapshot import RESTARTING, TERMINAL, Snapshot
 
 Status = dict[str, Any]
@@ -27,9 +27,11 @@ def status(seen: Snapshot) -> Status:
         return {**new, **{k: seen.old[k] for k in ("phase", "conditions", "reason", "message") if k in seen.old}}
     inits, apps = podspec.init_containers(seen.pod), podspec.app_containers(seen.pod)
     init_statuses = [container_status.of(seen, c, init=True) for c in inits]
+    app_statuses = [container_status.of(seen, c) for c in apps]
+    final_states.settle(seen, init_statuses, app_statuses)
     if inits:
         new["initContainerStatuses"] = init_statuses
-    new["containerStatuses"] = [container_status.of(seen, c) for c in apps]
+    new["containerStatuses"] = app_statuses
     if guests := podspec.guests(seen.pod):
         new["ephemeralContainerStatuses"] = [container_status.of_guest(seen, c) for c in guests]
     new |= _addresses(seen)
@@ -81,7 +83,7 @@ def _phase(seen: Snapshot, inits: list[Status], apps: list[Status]) -> str:
     if seen.is_quiet and (seen.is_overdue or seen.failed_init or _is_ended_by_node(seen)):
         return "Failed"
     if not seen.is_initialized:
-        return "Pending"
+        return "Failed" if objects.is_deleting(seen.pod) and seen.is_quiet else "Pending"
     states = [s["state"] for s in apps]
     running = sum("running" in s for s in states)
     fresh = sum(

@@ -17,6 +17,7 @@ from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.platform.review import Reviewer
+from sampan.platform.rights import Rights
 from sampan.web.message import Request, Response
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -51,13 +52,15 @@ class Around:
 
 
 Service = Callable[[Around], Coroutine[Any, Any, None]]
+NO_RIGHTS = Rights()
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """`definitions` are CustomResourceDefinitions as trees; `objects` are applied after them, in their order.
 
-    `service` runs until it is cancelled; its failure is that of the layer. `summary` is one line for people.
+    `service` runs until it is cancelled; its failure is that of the layer. `summary` is one line for people. `rights` are
+    those that it needs beside what follows from all this, where it runs as somebody who has no others.
     """
 
     name: str
@@ -67,3 +70,4 @@ class Layer:
     objects: tuple[Object, ...] = ()
     reviewers: tuple[Reviewer, ...] = ()
     service: Service | None = None
+    rights: Rights = NO_RIGHTS

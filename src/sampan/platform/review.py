@@ -79,7 +79,8 @@ class Reviewer:
     """A rule and what it is asked about.
 
     `rules` are those of a ValidatingWebhookConfiguration: trees with operations, apiGroups, apiVersions, resources, scope.
-    `reads` are the kinds that its view shows; `term` says under what its memory is kept (one for each user, one for all).
+    `reads` are the kinds that its view shows, `writes` those whose status it replaces; `term` says under what its memory
+    is kept (one for each user, one for all).
     Where the rule can't be asked, as behind a webhook that is down, a write is let through if `fails_open`.
     `name` is lower-case with dashes.
     """
@@ -88,5 +89,6 @@ class Reviewer:
     rules: tuple[Object, ...]
     review: Callable[[Attempt, View], Review]
     reads: tuple[Kind, ...] = ()
+    writes: tuple[Kind, ...] = ()
     term: Callable[[Attempt], Hashable] = _one_term
     fails_open: bool = True

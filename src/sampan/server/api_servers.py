@@ -49,7 +49,7 @@ class ApiServers:
         return self._known
 
     async def run(self, told: Told) -> None:
-        """For ever; `told` is called when one has come or gone."""
+        """For ever; `told` is called when one has come or gone, and again where that failed."""
         while True:
             await self._clock.sleep(AGAIN_SECONDS)
             known = self._known
@@ -58,6 +58,7 @@ class ApiServers:
                 if await self.find() != known:
                     await told()
             except (StoreError, ApiError, Unmended) as error:
+                self._known = ()
                 LOG.warning("which API servers there are could not be brought up to date: %s", error)
 
     async def leave(self, told: Told) -> None:

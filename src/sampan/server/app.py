@@ -131,7 +131,7 @@ class App:
         self._reads = Reads(self.cache, parts.store, parts.token_key, self.versions)
         self._watching = Watching(self.cache, parts.ids, parts.clock.now, self.versions)
         self._deletes = Deletes(self.registry, self._reads)
-        self._patching = Patching(self.registry)
+        self._patching = Patching(self.registry, self.served)
         self._reviews = Reviews(self._guards.authenticator, self._authorizer, self.registry)
         self.aggregator = Aggregator(
             aggregator.Parts(
@@ -346,17 +346,13 @@ class App:
         body = await codec.replacement(call, None if found is None else found.tree)
         if not call.kind.unconditional and not objects.resource_version(body):
             raise status.no_version(call.kind.group, call.kind.plural, call.name)
-
-        async def change(item: Any) -> Any:
-            return body
-
-        return await codec.answer(call, await self.registry.update(call, change))
+        return await codec.answer(call, await self.registry.replace(call, body))
 
     def _handlers(self, parts: Parts) -> dict[str, Handler]:
         streams = Streams(self.registry, parts.dialer, parts.near_logs)
         own_part = OwnPartHandler(self.registry, self._reads, self._patching)
         return {
-            "scale": ScaleHandler(self.registry).handle,
+            "scale": ScaleHandler(self.registry, self.served).handle,
             "binding": BindingHandler(self.registry).handle,
             "eviction": EvictionHandler(self.registry).handle,
             "finalize": FinalizeHandler(self.registry).handle,

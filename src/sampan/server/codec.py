@@ -16,7 +16,7 @@ import orjson
 
 from sampan.kinds.autoscaling.scale import SCALE
 from sampan.kinds.kind import Kind
-from sampan.meta import fields, status
+from sampan.meta import fields, objects, status
 from sampan.meta.wire import json, protobuf, table, yaml
 from sampan.server import aside, custom_bodies
 from sampan.server.cache import Item
@@ -37,6 +37,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Tree = dict[str, Any]
 Conformed = Callable[[Tree, Kind], tuple[Tree, list[str]]]
+Told = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,13 @@ def check_change(call: Call, tree: Tree, known: Tree | None) -> Tree:
     return _checked(call, tree, call.kind, (), partial(_conformed, known=known))
 
 
+def check_patched(call: Call, tree: Tree, kind: Kind, told: Told, known: Tree | None = None) -> Tree:
+    """The same for what a patch made; `told` says what is told of it, given its unknown fields."""
+    kept, unknown = _kept(tree, kind, partial(_conformed, known=known))
+    _tell(call, kind, told(unknown))
+    return kept
+
+
 def _conformed(tree: Tree, kind: Kind, *, applied: bool = False, known: Tree | None = None) -> tuple[Tree, list[str]]:
     if kind.custom:
         return custom_bodies.conform(tree, kind)
@@ -198,19 +206,28 @@ def _conformed(tree: Tree, kind: Kind, *, applied: bool = False, known: Tree | N
 
 
 def _checked(call: Call, tree: Tree, kind: Kind, problems: Sequence[str], conformed: Conformed) -> Tree:
-    mode = call.field_validation
+    kept, unknown = _kept(tree, kind, conformed)
+    _tell(call, kind, fields.in_document_order(tree, unknown, list(problems)) if unknown or problems else ())
+    return kept
+
+
+def _kept(tree: Tree, kind: Kind, conformed: Conformed) -> tuple[Tree, list[str]]:
+    """The tree as its type keeps it, and what that does not know. Raises Undecodable."""
     if not kind.schema and kind.own_type is None:
-        return tree
+        return tree, []
     try:
-        kept, unknown = conformed(tree, kind)
+        return conformed(tree, kind)
     except fields.Mismatch as error:
         raise fields.mismatch_error(error, kind.name, kind.version) from error
-    texts = fields.in_document_order(tree, unknown, list(problems))[:MAX_STRICT] if unknown or problems else []
+
+
+def _tell(call: Call, kind: Kind, texts: Sequence[str]) -> None:
+    """Refuses what is told, warns of it or ignores it, as ?fieldValidation= says. Raises Undecodable."""
+    mode, texts = call.field_validation, texts[:MAX_STRICT]
     if texts and mode == "Strict":
         raise fields.strict_error(texts, kind.name, kind.version)
     if mode == "Warn":
         call.warnings.extend(line for text in texts for line in _warning_lines(text))
-    return kept
 
 
 def _warning_lines(text: str) -> list[str]:
@@ -246,7 +263,8 @@ def respond_tree(call: Call, tree: Tree, code: int = 200, form: Form | None = No
     if form.shape == "Table":
         options = table_options(call)
         columns = SCALE.columns if tree.get("kind") == SCALE.name else call.kind.columns
-        made = table.in_version(table.table(columns, [tree], call.now, options), form.shape_version)
+        version = objects.resource_version(tree)
+        made = table.in_version(table.table(columns, [tree], call.now, options, version), form.shape_version)
         return Response(code, json.encode(made), headers, form.content_type)
     if form.shape:
         made = table.in_version(table.partial_metadata(tree), form.shape_version)

@@ -6,21 +6,17 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply
 from typing import Any
 
 from sampan.kinds.kind import Kind
-from sampan.meta import objects, status
+from sampan.meta import fields, objects, status
 from sampan.meta.apply import checking, managed
 from sampan.meta.patch import json_patch, merge, strategic
-from sampan.meta.wire import json, yaml
-from sampan.server import aside, codec, custom_bodies
+from sampan.meta.wire import yaml
+from sampan.server import aside, codec, custom_bodies, patch_reading
 from sampan.server.cache import Item
 from sampan.server.call import Call
+from sampan.server.patch_reading import ACCEPTED, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Patch, read
 from sampan.server.registry import Registry, is_apply
 from sampan.server.request_info import is_true
-
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
-ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+from sampan.server.served import Served
 
 Tree = dict[str, Any]
 
@@ -28,8 +24,8 @@ Tree = dict[str, Any]
 class Patching:
     """PATCH on an object or on its status."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, served: Served) -> None:
+        self._registry, self._served = registry, served
 
     async def patch(self, call: Call) -> tuple[Item, bool]:
         """The object as written, and whether it was created. Raises ApiError."""
@@ -43,9 +39,12 @@ class Patching:
         patch = await aside.run(read, call, media, size=size)
 
         def made(item: Item) -> Tree:
-            new = patched(call, item.tree, patch, media)
-            codec.check_type(new, call.kind, call.info.version)
-            return codec.check_change(call, new, item.tree)
+            new = patched(call.kind, item.tree, patch)
+            if call.kind.custom:
+                custom_bodies.check_type(new, call.kind)
+            else:
+                new = patch_reading.typed(patch, new, call.kind, call.info.version, self._served)
+            return checked(call, new, patch, call.kind, item.tree)
 
         async def change(item: Item) -> Tree:
             return await aside.run(made, item, size=max(size, len(item.stored)))
@@ -76,37 +75,27 @@ class Patching:
         raise status.conflict(call.kind.group, call.kind.plural, call.name)
 
 
-def read(call: Call, media: str) -> Any:
-    """A patch document. Raises ApiError 400."""
-    body = call.request.body
-    if not isinstance(body, bytes):
-        return body
-    document, problems = json.decode_strict(body)
-    if media == JSON_PATCH:
-        if not isinstance(document, list):
-            raise status.bad_request(
-                "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
-            )
-    elif not isinstance(document, dict):
-        raise status.bad_request("error decoding patch: the patch must be an object")
-    if problems and call.field_validation == "Strict":
-        raise status.bad_request(f"strict decoding error: {', '.join(problems)}")
-    return document
-
-
-def patched(call: Call, old: Tree, patch: Any, media: str) -> Tree:
+def patched(kind: Kind, old: Tree, patch: Patch) -> Tree:
     """The patched object, which shares what it can with `old` and the patch."""
-    if media == JSON_PATCH:
-        new = json_patch.apply(old, patch)
-    elif media == MERGE_PATCH:
-        new = merge.apply(old, patch)
+    if patch.media == JSON_PATCH:
+        new = json_patch.apply(old, patch.document)
+    elif patch.media == MERGE_PATCH:
+        new = merge.apply(old, patch.document)
     else:
-        new = strategic.apply(old, patch, call.kind.type)
+        new = strategic.apply(old, patch.document, kind.type)
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise status.bad_request("the patched object is not an object")
     for name in ("kind", "apiVersion"):  # a patch cannot make a thing nameless
         new.setdefault(name, old[name])
     return new
+
+
+def checked(call: Call, made: Tree, patch: Patch, kind: Kind, known: Tree | None = None) -> Tree:
+    """What a patch made, as its type keeps it; for `known` see `fields.conform`. Raises ApiError 422."""
+    try:
+        return codec.check_patched(call, made, kind, patch.told, known)
+    except fields.Undecodable as error:
+        raise patch.unfit(made, kind, error) from error
 
 
 def applied(call: Call, kind: Kind) -> Tree:

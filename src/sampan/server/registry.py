@@ -184,6 +184,7 @@ class Registry:
         if metadata.get("resourceVersion"):
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         check_namespace(call, metadata)
+        _set_namespace(call, metadata)
         for name in (*SYSTEM_FIELDS, "resourceVersion", "selfLink"):
             metadata.pop(name, None)
         _drop_empty(metadata)
@@ -224,6 +225,15 @@ class Registry:
         return kind.hooks.warn(obj, None)
 
     # Update
+
+    async def replace(self, call: Call, body: Tree) -> Item:
+        """The object that a call names becomes what `body` says, which is about no other."""
+        check_identity(call, body["metadata"])
+
+        async def change(item: Item) -> Tree:
+            return body
+
+        return await self.update(call, change)
 
     async def update(self, call: Call, change: Change) -> Item:
         """Replaces the object that a call names by what `change` makes of it; deletes it when nothing holds it.
@@ -370,11 +380,8 @@ class Registry:
     def _keep_identity(self, call: Call, new: Tree, old: Tree) -> None:
         """Refuses another name, namespace or uid, and puts back what only the server writes."""
         kind, metadata, before = call.kind, new["metadata"], old["metadata"]
-        check_namespace(call, metadata)
-        if metadata.setdefault("name", before["name"]) != before["name"]:
-            raise status.bad_request(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({before['name']})"
-            )
+        check_identity(call, metadata)
+        _set_namespace(call, metadata)
         if metadata.get("uid", before["uid"]) != before["uid"]:
             why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
             raise status.conflict(kind.group, kind.plural, before["name"], why)
@@ -482,17 +489,30 @@ def is_apply(call: Call) -> bool:
     return call.request.method == "PATCH" and content_type.startswith("application/apply-patch")
 
 
+def check_identity(call: Call, metadata: Tree) -> None:
+    """A body is about the object that its path names. Raises ApiError 400."""
+    check_namespace(call, metadata)
+    name = metadata.get("name")
+    if not name:
+        text = f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
+        raise status.bad_request(text)
+    if name != call.name:
+        raise status.bad_request(f"the name of the object ({name}) does not match the name on the URL ({call.name})")
+
+
 def check_namespace(call: Call, metadata: Tree) -> None:
-    """The object's namespace is the request's. Raises ApiError 400."""
-    if not call.kind.namespaced:
-        metadata.pop("namespace", None)
-        return
-    given = metadata.get("namespace") or call.namespace
-    if given != call.namespace:
+    """The object's namespace, if it says one, is the request's. Raises ApiError 400."""
+    if call.kind.namespaced and (metadata.get("namespace") or call.namespace) != call.namespace:
         raise status.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    metadata["namespace"] = given
+
+
+def _set_namespace(call: Call, metadata: Tree) -> None:
+    if call.kind.namespaced:
+        metadata["namespace"] = call.namespace
+    else:
+        metadata.pop("namespace", None)
 
 
 def scope_write(call: Call, new: Tree, old: Tree) -> None:

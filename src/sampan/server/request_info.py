@@ -57,11 +57,11 @@ def parse(request: Request) -> RequestInfo:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return _plain(request)
-    namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 1:
-        namespace = rest[1]
-        if len(rest) > 2 and not (len(rest) == 3 and rest[2] in ("status", "finalize")):
-            rest = rest[2:]
+    if rest[0] == "watch" and len(rest) > 1:
+        watched = _watched(request, group, version, rest[1:])
+        if watched is not None:
+            return watched
+    namespace, rest = _placed(rest)
     if len(rest) > 3:
         return _with_path(_plain(request), group, version, namespace, rest)
     return _resource(request, (group, version, namespace), rest)
@@ -74,6 +74,25 @@ def is_proxied(request: Request) -> bool:
 
 def _plain(request: Request) -> RequestInfo:
     return RequestInfo(request.path, request.method.lower())
+
+
+def _placed(rest: list[str]) -> tuple[str, list[str]]:
+    """The namespace, and what is behind it; a Namespace's own path keeps both."""
+    if rest[0] != "namespaces" or len(rest) == 1:
+        return "", rest
+    if len(rest) > 2 and not (len(rest) == 3 and rest[2] in ("status", "finalize")):
+        return rest[1], rest[2:]
+    return rest[1], rest
+
+
+def _watched(request: Request, group: str, version: str, rest: list[str]) -> RequestInfo | None:
+    """watch/[namespaces/NAMESPACE/]RESOURCE[/NAME], the older way to ask for a watch; None for anything below an object."""
+    namespace, rest = _placed(rest)
+    if len(rest) > 2:
+        return None
+    fields = request.param("fieldSelector")
+    name = rest[1] if len(rest) == 2 else _named_by_selector(fields)
+    return RequestInfo(request.path, "watch", True, group, version, rest[0], namespace, name, fields=fields)
 
 
 def _proxied(plain: RequestInfo, parts: list[str]) -> RequestInfo | None:

@@ -56,7 +56,8 @@ class Reviews:
             verified = await self._authenticator.token(spec.get("token") or "", tuple(spec.get("audiences") or ()))
         except TokenError as error:
             call.audit.update(error.notes)
-            return {"user": {}, "error": f"[invalid bearer token, {error}]"}
+            told = str(error)
+            return {"user": {}, "error": f"[invalid bearer token, {told}]" if told else "invalid bearer token"}
         call.audit.update(verified.notes)
         call.warnings.extend(verified.warnings)
         shown: Tree = {"authenticated": True, "user": authn.user_info(verified.user)}

@@ -60,9 +60,11 @@ def check_method(kind: Kind, info: RequestInfo, method: str) -> None:
     if kind.custom:
         if info.verb in ("update", "patch") and not info.name:
             raise status.bad_request("name must be provided")
-    elif method == "HEAD" or (not info.subresource and (info.verb == "create") is bool(info.name) and _is_write(info)):
+    elif method == "HEAD" or info.verb == "watch" or _is_amiss(info):
         raise status.method_not_allowed()
 
 
-def _is_write(info: RequestInfo) -> bool:
-    return info.verb in ("create", "update", "patch")
+def _is_amiss(info: RequestInfo) -> bool:
+    """Whether it creates at a name, or changes where there is none."""
+    is_write = info.verb in ("create", "update", "patch")
+    return is_write and not info.subresource and (info.verb == "create") is bool(info.name)

@@ -31,6 +31,10 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
+NOBODYS = ""
+"""Why a token does not hold that nobody here has made: nothing more is said of it."""
+
+
 class TokenError(Exception):
     """A token that does not hold, and why. `notes` are annotations for the audit log."""
 
@@ -189,8 +193,8 @@ class Tokens:
             except jwt.InvalidSignatureError:
                 continue
             except jwt.InvalidTokenError as error:
-                raise TokenError(str(error)) from error
-        raise TokenError("Signature verification failed")
+                raise TokenError(NOBODYS) from error
+        raise TokenError("go-jose/go-jose: error in cryptographic primitive" if self._is_ours(token) else NOBODYS)
 
     def _candidates(self, token: str) -> list[PublicKey]:
         """The keys that may have signed it: the one it names, or all of the algorithm when it names none."""
@@ -199,11 +203,17 @@ class Tokens:
         try:
             header = jwt.get_unverified_header(token)
         except jwt.InvalidTokenError as error:
-            raise TokenError(str(error)) from error
+            raise TokenError(NOBODYS) from error
         named = header.get("kid")
         if named in self._ids:
             return [self._public[self._ids.index(named)]]
-        return [key for key in self._public if _algorithm(key) == header.get("alg")] if not named else []
+        if named:
+            raise TokenError("invalid signature, no keys found" if self._is_ours(token) else NOBODYS)
+        return [key for key in self._public if _algorithm(key) == header.get("alg")]
+
+    def _is_ours(self, token: str) -> bool:
+        """Whether it says that we have made it."""
+        return issuer_of(token) in (self.issuer, LEGACY_ISSUER)
 
 
 def _base64(data: bytes) -> bytes:

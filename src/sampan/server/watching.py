@@ -63,7 +63,7 @@ class Subscription:
         self.bookmark_due = False
         self.kind: Kind | None = None
         self.revision = 0
-        self.begun: Callable[[], None] = lambda: None
+        self.begun: Callable[[], None] = _nothing
 
     def offer(self, change: Change) -> None:
         """Called by the cache for each change of the kind."""
@@ -207,14 +207,15 @@ class Watching:
         cache = self._cache.of(call.kind)
         cache.is_held |= call.request.takes_trees
         about = reads.narrowed(call)
-        subscription = Subscription(self._rounds[cache.prefix], call.namespace, match, about)
+        namespace = call.namespace if call.kind.namespaced else ""  # a Namespace's own path has one
+        subscription = Subscription(self._rounds[cache.prefix], namespace, match, about)
         subscription.kind, subscription.revision = call.kind, self._cache.revision
         initial: Sequence[Item] = ()
         if start:
             for change in cache.since(start):
                 subscription.keep(change)
         elif options.sends_initial is not False:
-            initial = cache.range(call.namespace, about)
+            initial = cache.range(namespace, about)
         frames = self._stream(call, options, subscription, initial, _framer(call, form, self._now))
         cache.listen(subscription.offer, about)
         self._open[subscription] = call.info
@@ -276,12 +277,17 @@ class Watching:
     def _forget(self, kind: Kind, subscription: Subscription) -> None:
         self._cache.of(kind).unlisten(subscription.offer, subscription.about)
         self._open.pop(subscription, None)
+        subscription.begun = _nothing  # which the stream knows that knows this one: no circle is left
 
     def _timeout(self, options: ListOptions) -> float:
         if options.timeout_seconds > 0:
             return float(options.timeout_seconds)
         spread = int(self._ids.uid().replace("-", "")[:4], 16) / 65536
         return MIN_TIMEOUT_SECONDS * (1 + spread)
+
+
+def _nothing() -> None:
+    """What is called when nobody waits for a stream's beginning any more."""
 
 
 def _bookmark(call: Call, revision: int, annotation: str = "") -> Item:
@@ -376,7 +382,7 @@ class _TableFramer:
     def __call__(self, kind: str, item: Item) -> bytes:
         if kind in ("BOOKMARK", "ERROR"):
             return _line(kind, item.tree)
-        rows = table.table(self._kind.columns, [item.tree], self._now(), self._include)
+        rows = table.table(self._kind.columns, [item.tree], self._now(), self._include, str(item.revision))
         if self._told:
             rows = table.without_columns(rows)
         self._told = True

@@ -125,13 +125,20 @@ class EtcdStore:
         raise StoreError("etcd did not answer, and whether the write was done is not known")
 
     async def _events(self, after: int, upto: int) -> list[Event]:
-        """All that happened after one revision, up to another. Raises StoreError."""
+        """All that happened after one revision, up to another; asked again when a member is left meanwhile. Raises StoreError."""
         found: list[Event] = []
+        failures = 0
         while after < upto:
             try:
                 batch = await self._past("", after, upto)
             except Compacted as error:
                 raise StoreError("what became of a write is not known: etcd has forgotten it") from error
+            except StoreError:
+                failures += 1
+                if failures == TRIES or self._closed:
+                    raise
+                await self._clock.sleep(AGAIN_SECONDS)
+                continue
             found += batch.events
             after = batch.revision
         return found

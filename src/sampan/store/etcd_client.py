@@ -141,7 +141,7 @@ class Client:
             member = self._members[self._current]  # meanwhile there may be new ones
             stream = member.watch(metadata=metadata)
             member.streams[stream] = None
-            await stream.write(etcd_wire.make("WatchRequest")(create=create))
+            await _begin(stream, etcd_wire.make("WatchRequest")(create=create))
             async for response in stream:
                 if response.compact_revision:
                     raise Gone(response.compact_revision)
@@ -250,6 +250,23 @@ class Client:
             answer = await self._members[self._current].calls["login"](login, timeout=TRY_SECONDS)
             self._token = answer.token
         return (_WITH_LEADER, ("token", self._token))
+
+
+async def _begin(stream: Any, request: Any) -> None:
+    """Sends a stream's first message; who reads from it then is told when it has ended.
+
+    Of a stream that is cancelled before it has a connection `write` never returns.
+    """
+    writing, ended = asyncio.ensure_future(stream.write(request)), asyncio.Event()
+    stream.add_done_callback(lambda _: ended.set())
+    ending = asyncio.ensure_future(ended.wait())
+    try:
+        await asyncio.wait((writing, ending), return_when=asyncio.FIRST_COMPLETED)
+        if writing.done():
+            await writing
+    finally:
+        writing.cancel()
+        ending.cancel()
 
 
 def failure(error: grpc.aio.AioRpcError) -> Exception:

@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from http import HTTPStatus
 
-from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 
+from sampan.web import serving
 from sampan.web.message import CHUNK_BYTES, Pieces, Response
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -18,10 +18,12 @@ _LARGE_BYTES = 64 * 1024
 WRITE_SECONDS = 60.0
 
 
-class Answer(web.StreamResponse):
+class Answer(serving.StreamResponse):
     """What aiohttp's connection calls: `prepare`, `write_eof`, `keep_alive`."""
 
-    def __init__(self, incoming: web.BaseRequest, response: Response, body: bytes) -> None:  # all that is needed of it
+    def __init__(
+        self, incoming: serving.BaseRequest, response: Response, body: bytes
+    ) -> None:  # all that is needed of it
         headers = response.headers
         self._keep_alive = incoming.keep_alive and headers.get("Connection") != "close"
         self._status = response.status
@@ -34,7 +36,7 @@ class Answer(web.StreamResponse):
             else:
                 self._rest = body
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: serving.BaseRequest) -> None:
         """There is nothing to prepare."""
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -49,20 +51,20 @@ class Answer(web.StreamResponse):
             await self._incoming.writer.drain()
 
 
-class Written(web.StreamResponse):
+class Written(serving.StreamResponse):
     """An answer that was given already."""
 
     def __init__(self, status: int = 200, *, keeps_alive: bool = False) -> None:
         self._keep_alive, self._status = keeps_alive, status
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: serving.BaseRequest) -> None:
         """There is nothing to prepare."""
 
     async def write_eof(self, data: bytes = b"") -> None:
         """There is nothing left."""
 
 
-async def give(incoming: web.BaseRequest, response: Response, body: Pieces) -> web.StreamResponse:
+async def give(incoming: serving.BaseRequest, response: Response, body: Pieces) -> serving.StreamResponse:
     """Gives an answer whose body comes in pieces. Raises ConnectionResetError when the client has gone."""
     try:
         transport = incoming.transport
@@ -77,7 +79,7 @@ async def give(incoming: web.BaseRequest, response: Response, body: Pieces) -> w
         await body.aclose()
 
 
-async def write(incoming: web.BaseRequest, chunks: AsyncIterable[bytes]) -> None:
+async def write(incoming: serving.BaseRequest, chunks: AsyncIterable[bytes]) -> None:
     """Writes what is long, as fast as the client reads; others have their turn in between.
 
     One that does not read it in WRITE_SECONDS is cut off: ConnectionResetError.
@@ -102,7 +104,7 @@ async def _slices(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + CHUNK_BYTES]
 
 
-def _head(incoming: web.BaseRequest, response: Response, length: int, *, keeps_alive: bool) -> bytes:
+def _head(incoming: serving.BaseRequest, response: Response, length: int, *, keeps_alive: bool) -> bytes:
     """Raises ValueError for a line break in a header."""
     minor, status = incoming.version[1], response.status
     headers = response.headers

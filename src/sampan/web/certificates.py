@@ -6,14 +6,17 @@ CN is the user, each O a group. All times are unix seconds, given by the caller.
 https://kubernetes.io/docs/setup/best-practices/certificates/
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -35,9 +38,7 @@ class Pair:
 
     def save(self, directory: Path, name: str) -> None:
         """Writes NAME.crt and NAME.key (0600)."""
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(directory / f"{name}.key", self.key)
-        files.write_whole(directory / f"{name}.crt", self.certificate, 0o644)  # last: whoever waits for it finds both
+        save(directory, {name: self})
 
     @staticmethod
     def load(directory: Path, name: str) -> "Pair | None":
@@ -46,6 +47,17 @@ class Pair:
         if not (certificate.exists() and key.exists()):
             return None
         return Pair(certificate.read_bytes(), key.read_bytes())
+
+
+def save(directory: Path, pairs: Mapping[str, Pair]) -> None:
+    """Writes NAME.crt and NAME.key (0600) of each. What the directory is in is there: keys don't come back where all was removed."""
+    directory.mkdir(exist_ok=True, mode=0o700)
+    contents = {}
+    for name, pair in pairs.items():
+        contents[f"{name}.key"] = (pair.key, 0o600)
+        contents[f"{name}.crt"] = (pair.certificate, 0o644)  # last: whoever waits for it finds both
+    if contents:
+        files.write_together(directory, contents)
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -270,6 +282,16 @@ def is_of_key(certificate: bytes, key: bytes) -> bool:
         return public == serialization.load_pem_private_key(key, None).public_key()
     except ValueError:
         return False
+
+
+def is_signed_by(certificate: bytes, authorities: bytes) -> bool:
+    """Whether one of these certificates (PEM) has signed it."""
+    read = x509.load_pem_x509_certificate(certificate)
+    for authority in x509.load_pem_x509_certificates(authorities):
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            read.verify_directly_issued_by(authority)
+            return True
+    return False
 
 
 def serves(pair: Pair, hosts: tuple[str, ...]) -> bool:

@@ -9,9 +9,10 @@ import asyncio
 import logging
 from typing import Any
 
-from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
+
+from sampan.web import serving
 
 LOG = logging.getLogger(__name__)
 MAX_HEAD_BYTES = (1 << 20) + 4096
@@ -26,12 +27,12 @@ _WORDS = (  # of the parser, and what clients are told
 )
 
 
-class Connection(web.RequestHandler):
+class Connection(serving.RequestHandler):
     """aiohttp's connection, whose parser bounds each header and not all of them together."""
 
     __slots__ = ("_head_bytes", "_last_body")
 
-    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, keepalive_seconds: float) -> None:
+    def __init__(self, server: serving.Server, loop: asyncio.AbstractEventLoop, keepalive_seconds: float) -> None:
         super().__init__(
             server,
             loop=loop,
@@ -67,8 +68,12 @@ class Connection(web.RequestHandler):
             transport.abort()  # in the middle of an answer nothing can be said
 
     def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
+        self,
+        request: serving.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> serving.StreamResponse:
         """The answer to what could not be read, or to what broke where nobody is left to answer."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way")
@@ -82,16 +87,16 @@ class Connection(web.RequestHandler):
         return _Refusal(request, next(found, "400 Bad Request"))
 
 
-class _Refusal(web.StreamResponse):
+class _Refusal(serving.StreamResponse):
     """What aiohttp's connection calls: `prepare`, `write_eof`, `keep_alive`."""
 
-    def __init__(self, incoming: web.BaseRequest, text: str) -> None:
+    def __init__(self, incoming: serving.BaseRequest, text: str) -> None:
         self._keep_alive = False
         self._status = int(text[:3])
         self._incoming = incoming
         self._bytes = _line(text)
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: serving.BaseRequest) -> None:
         """There is nothing to prepare."""
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -16,13 +16,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp import WSMsgType, hdrs, web
+from aiohttp import WSMsgType, hdrs
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
-from sampan.web import gone, keepalive
+from sampan.web import certified, gone, keepalive, serving
 from sampan.web.accepting import Accepting, most_connections
 from sampan.web.answer import Answer, Written, give
 from sampan.web.connection import Connection
@@ -48,7 +46,7 @@ class Upgrade:
     """
 
     protocols: tuple[str, ...]
-    serve: Callable[["web.WebSocketResponse"], Awaitable[None]]
+    serve: Callable[["serving.WebSocketResponse"], Awaitable[None]]
     close: Callable[[], Awaitable[object]] | None = None
 
 
@@ -81,7 +79,7 @@ class Listener:
         self.handshakes = Handshakes()
         if tls is not None:
             self.handshakes.watch(tls)
-        self._server = web.Server(self._serve, request_factory=_request_factory)
+        self._server = serving.Server(self._serve, request_factory=_request_factory)
         self._listening: list[Accepting] = []
         self._guests: OrderedDict[_Connection, None] = OrderedDict()  # who asked longest ago is first
         self._entering: set[asyncio.Future[None]] = set()
@@ -145,7 +143,7 @@ class Listener:
     def _left(self, guest: "_Connection") -> None:
         self._guests.pop(guest, None)
 
-    async def _serve(self, incoming: web.BaseRequest) -> web.StreamResponse:
+    async def _serve(self, incoming: serving.BaseRequest) -> serving.StreamResponse:
         guest: Any = incoming.protocol
         if guest.deadline is not None:
             guest.deadline.cancel()
@@ -234,12 +232,12 @@ def bind(address: Address) -> socket.socket:
 _IP_FREEBIND = 15
 
 
-def _request_factory(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+def _request_factory(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> serving.BaseRequest:
     loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES + 1)
+    return serving.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES + 1)
 
 
-def _incoming(incoming: web.BaseRequest) -> Request:
+def _incoming(incoming: serving.BaseRequest) -> Request:
     raw_path = incoming.raw_path if incoming.raw_path.startswith("/") else _relative(incoming.raw_path)
     path, _, query = _text(raw_path).partition("?")
     if "%" in path:
@@ -292,7 +290,7 @@ class _Connection(Connection):
 
     __slots__ = ("_known", "_left", "_sock", "deadline", "gone")
 
-    def __init__(self, server: web.Server, sock: socket.socket, left: Callable[["_Connection"], None]) -> None:
+    def __init__(self, server: serving.Server, sock: socket.socket, left: Callable[["_Connection"], None]) -> None:
         super().__init__(server, asyncio.get_running_loop(), IDLE_SECONDS)
         self._known: Peer | None = None
         self._sock, self._left = sock, left
@@ -339,7 +337,7 @@ def _peer(transport: asyncio.BaseTransport | None) -> Peer:
     certificate = tls.getpeercert(True) if tls is not None else None
     peername = transport.get_extra_info("peername")
     address = peername[0] if isinstance(peername, tuple) else ""
-    return _certified(certificate, address) if certificate else _anonymous(address)
+    return certified.peer(certificate, address) if certificate else _anonymous(address)
 
 
 @lru_cache(maxsize=1024)
@@ -347,42 +345,30 @@ def _anonymous(address: str) -> Peer:
     return Peer(address=address)
 
 
-@lru_cache(maxsize=1024)
-def _certified(certificate: bytes, address: str) -> Peer:
-    subject = x509.load_der_x509_certificate(certificate).subject
-    names = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    groups = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
-    uids = [str(a.value) for a in subject.get_attributes_for_oid(_UID)]
-    return Peer(names[0] if names else "", tuple(groups), address, certificate, uids[0] if len(uids) == 1 else "")
-
-
-_UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
-
-
-def _let_go_on(incoming: web.BaseRequest, request: Request) -> None:
+def _let_go_on(incoming: serving.BaseRequest, request: Request) -> None:
     """Tells a client that waits for it to send the body (RFC 9110, 10.1.1)."""
     waits = request.headers.get("expect", "").lower() == "100-continue" and incoming.version >= HttpVersion11
     if waits and incoming.transport is not None:
         incoming.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def _read_body(incoming: web.BaseRequest) -> bytes:
+async def _read_body(incoming: serving.BaseRequest) -> bytes:
     try:
         if incoming.content.is_eof():  # it is all here: nothing is waited for
             body = await incoming.read()
         else:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await incoming.read()
-    except web.HTTPRequestEntityTooLarge as error:
+    except serving.HTTPRequestEntityTooLarge as error:
         raise BodyTooLarge from error
-    except (TimeoutError, web.RequestPayloadError, web.HTTPException, HttpProcessingError) as error:
+    except (TimeoutError, serving.RequestPayloadError, serving.HTTPException, HttpProcessingError) as error:
         raise BodyBroken from error
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge
     return body
 
 
-async def _answer(incoming: web.BaseRequest, response: Response) -> web.StreamResponse:
+async def _answer(incoming: serving.BaseRequest, response: Response) -> serving.StreamResponse:
     body = response.body
     if isinstance(body, dict):
         body = orjson.dumps(body)
@@ -395,7 +381,9 @@ async def _answer(incoming: web.BaseRequest, response: Response) -> web.StreamRe
     return await _stream(incoming, response, body)
 
 
-async def _stream(incoming: web.BaseRequest, response: Response, chunks: AsyncIterator[Any]) -> web.StreamResponse:
+async def _stream(
+    incoming: serving.BaseRequest, response: Response, chunks: AsyncIterator[Any]
+) -> serving.StreamResponse:
     answer = _Stream(status=response.status, headers=response.headers)
     if hdrs.CONTENT_LENGTH not in response.headers and incoming.version >= HttpVersion11:
         answer.enable_chunked_encoding()
@@ -424,7 +412,7 @@ async def _stream(incoming: web.BaseRequest, response: Response, chunks: AsyncIt
 class _Patience:
     """With a client that takes nothing of what is written `since`: after so many seconds it is cut off; 0 is for ever."""
 
-    def __init__(self, incoming: web.BaseRequest, seconds: float) -> None:
+    def __init__(self, incoming: serving.BaseRequest, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self.now, self._later = loop.time, loop.call_later
         self.since = 0.0
@@ -443,7 +431,7 @@ class _Patience:
         self._timer = self._later(self._seconds, self._look)
 
 
-async def _while_wanted(incoming: web.BaseRequest, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _while_wanted(incoming: serving.BaseRequest, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """An answer as long as the client is there: it may be silent for ever, and nobody else would know."""
     guest: Any = incoming.protocol
     while True:
@@ -462,7 +450,7 @@ async def _while_wanted(incoming: web.BaseRequest, chunks: AsyncIterator[Any]) -
         yield chunk
 
 
-async def _join(incoming: web.BaseRequest, response: Response, tunnel: Tunnel) -> web.StreamResponse:
+async def _join(incoming: serving.BaseRequest, response: Response, tunnel: Tunnel) -> serving.StreamResponse:
     """Passes on a backend's 101 as it was, then joins both connections until they end."""
     transport = incoming.transport
     if transport is None:
@@ -474,7 +462,7 @@ async def _join(incoming: web.BaseRequest, response: Response, tunnel: Tunnel) -
     return Written(101)
 
 
-class _Stream(web.StreamResponse):
+class _Stream(serving.StreamResponse):
     """An answer that does not say by itself which program it comes from."""
 
     async def _prepare_headers(self) -> None:
@@ -484,7 +472,7 @@ class _Stream(web.StreamResponse):
             del self.headers[hdrs.SERVER]
 
 
-class _Sockets(_Stream, web.WebSocketResponse):
+class _Sockets(_Stream, serving.WebSocketResponse):
     """The same for a WebSocket."""
 
     gone: asyncio.Future[None]
@@ -499,7 +487,7 @@ class _Sockets(_Stream, web.WebSocketResponse):
         self._reader = self._exception = None
 
 
-async def _upgrade(incoming: web.BaseRequest, upgrade: Upgrade) -> web.StreamResponse:
+async def _upgrade(incoming: serving.BaseRequest, upgrade: Upgrade) -> serving.StreamResponse:
     sockets = _Sockets(protocols=upgrade.protocols, max_msg_size=WEBSOCKET_MESSAGE_BYTES, heartbeat=30.0, timeout=1.0)
     guest: Any = incoming.protocol
     sockets.gone = guest.gone

@@ -106,14 +106,14 @@ class Pieces(AsyncIterator[bytes]):
             ended()
 
 
-def grouped(parts: Iterable[bytes]) -> Iterator[bytes]:
+def grouped(parts: Iterable[bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     """The same bytes, small parts joined to chunks that are worth a write."""
     some: list[bytes] = []
     size = 0
     for part in parts:
         some.append(part)
         size += len(part)
-        if size >= CHUNK_BYTES:
+        if size >= chunk_bytes:
             yield b"".join(some)
             some, size = [], 0
     if some:

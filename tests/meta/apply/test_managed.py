@@ -166,6 +166,20 @@ def test_unknown_field_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ([{"a": None, "b": True}], ".spec: expected map, got &{[map[a:<nil> b:true]]}"),
+        ({"replicas": [1, "x"]}, ".spec.replicas: expected numeric (int or float), got &{[1 x]}"),
+    ],
+)
+def test_a_value_of_another_type_is_shown(spec: Any, why: str) -> None:
+    """As clients know it."""
+    with pytest.raises(ApiError) as refused:
+        checking.check({**deployment(), "spec": spec}, DEPLOYMENT)
+    assert refused.value.message.endswith(f"Kind=Deployment): {why}")
+
+
 CONTAINERS = st.lists(st.sampled_from("abcd"), unique=True, min_size=1)
 
 

@@ -48,6 +48,15 @@ def test_duplicates_have_their_path() -> None:
     assert found == ['duplicate field "spec.replicas"', 'duplicate field "l[1].a.b"']
 
 
+def test_large_numbers_are_read_the_same_beside_duplicates() -> None:
+    """Beyond 64 bits they are floats."""
+    for number in (2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40):
+        tree, found = json.decode_strict(b'{"a":%d,"a":%d}' % (number, number))
+        assert found
+        alone = json.decode(b'{"a":%d}' % number)
+        assert (tree, type(tree["a"])) == (alone, type(alone["a"]))
+
+
 def test_duplicates_cannot_hide() -> None:
     """Neither behind escapes nor behind colons inside text."""
     for body in (rb'{"a":"\u003a","a":1}', rb'{"\u0061":1,"a":1}', rb'{"a" :"x:y","b":":","a"  :"::"}'):

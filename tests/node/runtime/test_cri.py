@@ -70,7 +70,7 @@ async def test_containerd_restarts(world: CriWorld) -> None:
     finally:
         world.server.restart()
     assert (await end_of(world, short.id)).exit_code == 7
-    assert await world.runtime.exec_sync(lasting.id, ("echo", "on"), 5) == (0, b"on\n")
+    assert await world.runtime.exec_sync(lasting.id, ("echo", "on"), 60) == (0, b"on\n")
     states = {state.name: state.state for state in await world.runtime.containers()}
     assert states == {"lasting": RUNNING, "short": EXITED}
 

@@ -135,3 +135,17 @@ async def test_handing_over_an_image_is_broken_off_at_once(
     await asyncio.wait([starting], timeout=60)
     assert starting.cancelled()
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_command_over_its_time(tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not given up before the runtime has ended it: a call that is broken off may leave it behind."""
+    link = Link("ExecSync", RpcError("DeadlineExceeded", "timeout 1s exceeded: context deadline exceeded"))
+    made = opened(link, tasks, tmp_path, monkeypatch)
+    monkeypatch.setattr(made, "_running", lambda container_id: None)
+    asking = asyncio.ensure_future(made.exec_sync("c", ("sleep", "9"), 0.01))
+    await link.reached.wait()
+    await asyncio.wait({asking}, timeout=0.1)
+    assert not asking.done()
+    link.go_on.set()
+    with pytest.raises(TimeoutError):
+        await asking

@@ -3,17 +3,20 @@
 import asyncio
 import errno
 import os
+import resource
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 
+from sampan.kit import descriptors
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.node import spawn
-from sampan.node.runtime import execs, programs
+from sampan.node.runtime import execs, programs, spec
 from sampan.node.runtime.container import Container
 from sampan.node.runtime.execs import OF_USERS, Execs, _LineEnds
 from sampan.node.runtime.programs import Programs
@@ -78,6 +81,30 @@ async def test_a_crowd_of_users_and_a_probe(runtime: Runtime) -> None:
         user.cancel()
     await asyncio.gather(*users, return_exceptions=True)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("said", "soft", "hard"),
+    [(None, 7, 9), ((5, 9), 5, 9), ((1024, 1 << 20), 1024, 4096), ((1 << 20, 1 << 20), 4096, 4096)],
+)
+async def test_open_files(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, said: tuple[int, int] | None, soft: int, hard: int
+) -> None:
+    """As the container's own process; as this agent was started, if the container's agent had not taken more for itself.
+
+    Never more than this agent may have: it may have been started with less than the one before.
+    """
+    process = {"env": []} | (spec.open_files(said) if said else {})
+    Path(runtime.container.folder, "config.json").write_bytes(orjson.dumps({"process": process}))
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 4096))
+    monkeypatch.setattr(descriptors, "given", lambda: (7, 9))
+    runtime.begin()
+    async with asyncio.timeout(60):
+        while not runtime.started:
+            await asyncio.sleep(0.01)
+    (told,) = Path(runtime.execs._folder).glob("*.json")
+    limits = orjson.loads(told.read_bytes())["rlimits"]
+    assert limits == [{"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}]
 
 
 @pytest.mark.parametrize("left", range(3))

@@ -52,7 +52,7 @@ async def test_a_working_directory_that_is_a_descriptor(world: Any, number: int)
 async def test_descriptors_that_a_container_has(world: Any) -> None:
     """Its three streams and what it opened itself, at the start and in an exec."""
     running = await world.runtime.start(world.config("ls /proc/self/fd | busybox wc -w; exec sleep 100"))
-    _, output = await world.runtime.exec_sync(running.id, ("sh", "-c", "ls /proc/self/fd; ls /proc/1/fd"), 10.0)
+    _, output = await world.runtime.exec_sync(running.id, ("sh", "-c", "ls /proc/self/fd; ls /proc/1/fd"), 60)
     assert output.split() == [b"0", b"1", b"2", b"3", b"0", b"1", b"2"]
 
 

@@ -69,6 +69,13 @@ def test_privileged() -> None:
     assert tree["linux"]["resources"]["devices"] == [{"allow": True, "access": "rwm"}]
 
 
+def test_open_files() -> None:
+    """As many as the agent was started with, if it has taken more for itself; else nothing is said, and they have its own."""
+    assert "rlimits" not in build()["process"]
+    tree = spec.build(config(), User(), spec.Place("id", "/merged"), replace(HOST, files=(1024, 4096)))
+    assert tree["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096}]
+
+
 def test_oom_score() -> None:
     """A score below what the host grants is raised to it; one above is kept."""
     assert build(oom_score_adj=-997)["process"]["oomScoreAdj"] == 0

@@ -21,7 +21,7 @@ from sampan.kinds.apiextensions import (
 from sampan.kinds.apiextensions.rules import Rules
 from sampan.kinds.kind import CLUSTER, METADATA, NAMESPACED, STATUS, Column, Hooks, Kind, Subresource
 from sampan.kinds.parts import cells, scale
-from sampan.meta import names, objects, validation
+from sampan.meta import go_text, names, objects, validation
 from sampan.meta.schema import Type
 from sampan.meta.status import Cause, invalid_value, required, type_invalid
 from sampan.meta.wire import table
@@ -295,7 +295,7 @@ class Behaviour:
         selector = self._scale.get("labelSelectorPath")
         value = objects.get_path(obj, _dotted(selector)) if selector else None
         if value is not None and not isinstance(value, str):
-            found.append(invalid_value(str(selector), "", f"{selector} accessor error: {value} is of the type "
+            found.append(invalid_value(str(selector), "", f"{selector} accessor error: {go_text.text(value)} is of the type "
                                        f"{_go_type(value)}, expected string"))  # fmt: skip
         return found
 
@@ -308,7 +308,7 @@ def _count_causes(obj: Node, path: str) -> list[Cause]:
     if value is None:
         return []
     if isinstance(value, bool) or not isinstance(value, int):
-        text = f"{path} accessor error: {value} is of the type {_go_type(value)}, expected int64"
+        text = f"{path} accessor error: {go_text.text(value)} is of the type {_go_type(value)}, expected int64"
         return [invalid_value(path, 0, text)]
     if value < 0:
         return [invalid_value(path, value, "should be a non-negative integer")]
@@ -324,7 +324,9 @@ def _go_type(value: Any) -> str:
         return "int64"
     if isinstance(value, float):
         return "float64"
-    return "string" if isinstance(value, str) else "map[string]interface {}"
+    if isinstance(value, str):
+        return "string"
+    return "[]interface {}" if isinstance(value, list) else "map[string]interface {}"
 
 
 def _embedded_causes(obj: Node, node: Node) -> list[Cause]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import cells, numbers, pod_rules, pod_template
+from sampan.kinds.parts import cells, numbers, pod_template, pod_warnings
 from sampan.meta import intstr, objects
 from sampan.meta.status import Cause, invalid_value, not_supported, required
 
@@ -112,7 +112,7 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
 
 def warn(new: Object, old: Object | None) -> Sequence[str]:
     """The template's warnings."""
-    return pod_rules.template_warnings(new, old)
+    return pod_warnings.template_warnings(new, old)
 
 
 def _strategy_causes(strategy: dict[str, Any]) -> list[Cause]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import numbers, pod_rules, pod_template, replica_counts, scale
+from sampan.kinds.parts import numbers, pod_template, pod_warnings, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
 from sampan.meta import objects
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
@@ -104,7 +104,7 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
 
 def warn(new: Object, old: Object | None) -> Sequence[str]:
     """The template's warnings."""
-    return pod_rules.template_warnings(new, old)
+    return pod_warnings.template_warnings(new, old)
 
 
 def _strategy_causes(strategy: dict[str, Any]) -> list[Cause]:

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/replica-s
 from collections.abc import Sequence
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import numbers, pod_rules, pod_template, replica_counts, scale
+from sampan.kinds.parts import numbers, pod_template, pod_warnings, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
 from sampan.meta.status import Cause, required
 
@@ -73,4 +73,4 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
 
 def warn(new: Object, old: Object | None) -> Sequence[str]:
     """The template's warnings."""
-    return pod_rules.template_warnings(new, old)
+    return pod_warnings.template_warnings(new, old)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sampan.kinds.feature_gates import MAX_UNAVAILABLE_STATEFUL_SET
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import numbers, pod_rules, pod_template, replica_counts, scale
+from sampan.kinds.parts import numbers, pod_template, pod_warnings, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
 from sampan.meta import intstr, names, validation
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
@@ -134,8 +134,11 @@ def _template_causes(metadata: dict[str, Any], path: str) -> list[Cause]:
 
 
 def warn(new: Object, old: Object | None) -> Sequence[str]:
-    """The template's warnings, and histories without end."""
-    found = pod_rules.template_warnings(new, old)
+    """The warnings of the template and of the claims, and histories without end."""
+    found = pod_warnings.template_warnings(new, old)
+    for index, claim in enumerate((new.get("spec") or {}).get("volumeClaimTemplates") or ()):
+        path = f"spec.volumeClaimTemplates[{index}]{'.Spec' if old else ''}"  # as the reference server writes it
+        found += pod_warnings.claim_warnings(claim.get("spec") or {}, path)
     if ((new.get("spec") or {}).get("revisionHistoryLimit") or 0) < 0:
         text = "a negative value retains all historical revisions; a value >= 0 is recommended"
         found.append(f"spec.revisionHistoryLimit: {text}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import cron_schedule, job_rules, numbers, pod_rules, pod_template
+from sampan.kinds.parts import cron_schedule, job_rules, numbers, pod_template, pod_warnings
 from sampan.kinds.parts.cells import AGE, NONE
 from sampan.meta import objects, selectors
 from sampan.meta.status import Cause, invalid_value, not_supported, required
@@ -115,9 +115,9 @@ def warn(new: Object, old: Object | None) -> Sequence[str]:
     if "TZ" in (spec.get("schedule") or ""):
         link = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/"
         found.append(f"CRON_TZ or TZ used in spec.schedule is not officially supported, see {link} for more details")
-    path = "spec.jobTemplate.spec.template.spec"
+    path = "spec.jobTemplate.spec.template"
     if old is None or objects.get_path(new, path) != objects.get_path(old, path):
-        found += pod_rules.warnings(objects.get_path(new, path) or {}, path)
+        found += pod_warnings.warnings(objects.get_path(new, path) or {}, path)
     return found
 
 

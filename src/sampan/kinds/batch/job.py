@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/
 from collections.abc import Sequence
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import job_rules, job_status, pod_rules, pod_template
+from sampan.kinds.parts import job_rules, job_status, pod_template, pod_warnings
 from sampan.kinds.parts.cells import AGE
 from sampan.meta import conditions, objects, timestamps
 from sampan.meta.status import Cause
@@ -144,4 +144,4 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
 
 def warn(new: Object, old: Object | None) -> Sequence[str]:
     """The template's warnings."""
-    return pod_rules.template_warnings(new, old)
+    return pod_warnings.template_warnings(new, old)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import cells, claim_rules, difference, storage_rules
+from sampan.kinds.parts import cells, claim_rules, difference, pod_warnings, storage_rules
 from sampan.meta import objects, quantity
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported
 
@@ -116,7 +116,7 @@ def warn(new: Object, old: Object | None) -> Sequence[str]:
     if storage_rules.CLASS_ANNOTATION in (new["metadata"].get("annotations") or {}):
         text = 'deprecated since v1.8; use "storageClassName" attribute instead'
         found.append(f"metadata.annotations[{storage_rules.CLASS_ANNOTATION}]: {text}")
-    return found
+    return [*found, *pod_warnings.claim_warnings(new.get("spec") or {}, "spec")]
 
 
 def _join_sources(spec: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from sampan.kinds.parts import (
     pod_rules,
     pod_status,
     pod_update,
+    pod_warnings,
 )
 from sampan.meta import conditions, objects
 from sampan.meta.quantity import Quantity
@@ -163,7 +164,7 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
 
 def warn(new: Object, old: Object | None) -> Sequence[str]:
     """What is likely a mistake but no error."""
-    return pod_rules.warnings(new.get("spec") or {}, "spec") if old is None else ()
+    return pod_warnings.warnings(new, "") if old is None else ()
 
 
 def grace_seconds(obj: Object, requested: int | None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.kinds.kind import Column, Kind, Object
-from sampan.kinds.parts import cells, pod_rules, pod_template
+from sampan.kinds.parts import cells, pod_template, pod_warnings
 from sampan.meta import objects
 from sampan.meta.status import Cause
 
@@ -46,4 +46,4 @@ def warn(new: Object, old: Object | None) -> Sequence[str]:
     """The template's warnings, when it is new."""
     if old is not None and new.get("template") == old.get("template"):
         return ()
-    return pod_rules.warnings(objects.get_path(new, "template.spec") or {}, "template.spec")
+    return pod_warnings.warnings(new.get("template") or {}, "template")

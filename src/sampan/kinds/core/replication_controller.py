@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/replicati
 from collections.abc import Sequence
 
 from sampan.kinds.kind import STATUS, Column, Kind, Object
-from sampan.kinds.parts import cells, numbers, pod_rules, pod_template, replica_counts, scale
+from sampan.kinds.parts import cells, numbers, pod_template, pod_warnings, replica_counts, scale
 from sampan.meta.status import Cause, invalid_value, required
 
 REPLICATIONCONTROLLER = Kind(
@@ -80,4 +80,4 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
 
 def warn(new: Object, old: Object | None) -> Sequence[str]:
     """The template's warnings."""
-    return pod_rules.template_warnings(new, old)
+    return pod_warnings.template_warnings(new, old)

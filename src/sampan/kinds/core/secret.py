@@ -3,14 +3,16 @@
 https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/
 """
 
-import json
 from collections.abc import Mapping, Sequence
+
+import orjson
 
 from sampan.kinds.kind import Column, Kind, Object
 from sampan.kinds.parts import keyed_data
 from sampan.kinds.parts.cells import AGE
-from sampan.meta import objects
+from sampan.meta import fields, objects
 from sampan.meta.status import Cause, invalid_value, required
+from sampan.meta.wire import json
 
 
 def count(obj: Object, now: float) -> int:
@@ -78,8 +80,16 @@ def _type_causes(new: Object, data: Mapping[str, str]) -> list[Cause]:
 def _json_causes(key: str, data: Mapping[str, str]) -> list[Cause]:
     if key not in data:
         return [required(f"data[{key}]")]
+    why = _no_json_object((keyed_data.decode(data[key]) or b"").decode(errors="replace").encode())
+    return [invalid_value(f"data[{key}]", "<secret contents redacted>", why)] if why else []
+
+
+def _no_json_object(text: bytes) -> str:
+    """Why this is not the JSON of an object, or of null; empty if it is."""
     try:
-        json.loads(keyed_data.decode(data[key]) or b"")
-    except ValueError:
-        return [invalid_value(f"data[{key}]", "<secret contents redacted>", "invalid character in JSON")]
-    return []
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return json.explain(text, error)
+    if value is None or isinstance(value, dict):
+        return ""
+    return f"json: cannot unmarshal {fields.go_value(value)} into Go value of type map[string]interface {{}}"

@@ -100,26 +100,6 @@ def restart_causes(container: Container, path: str) -> list[Cause]:
     return found
 
 
-def warnings(container: Container, path: str) -> list[str]:
-    """Environment variables that hide earlier ones, ports listed twice."""
-    found = []
-    seen: dict[str, str] = {}
-    for index, variable in enumerate(container.get("env") or ()):
-        name = variable.get("name") or ""
-        here = f"{path}.env[{index}]"
-        if name in seen and f"$({name})" not in (variable.get("value") or ""):
-            found.append(f'{here}: hides previous definition of "{name}", which may be dropped when using apply')
-        seen[name] = here
-    ports: dict[tuple[Any, Any], str] = {}
-    for index, port in enumerate(container.get("ports") or ()):
-        key = (port.get("containerPort"), port.get("protocol", "TCP"))
-        here = f"{path}.ports[{index}]"
-        if key in ports:
-            found.append(f"{here}: duplicate port definition with {ports[key]}")
-        ports.setdefault(key, here)
-    return found
-
-
 def host_port_causes(ports: Sequence[Mapping[str, Any]], path: str, seen: set[tuple[Any, ...]]) -> list[Cause]:
     """A host port is taken once a pod."""
     found = []

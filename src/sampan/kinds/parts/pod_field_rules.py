@@ -142,10 +142,6 @@ def _dns_causes(config: Spec | None, policy: str | None, path: str) -> list[Caus
     return found
 
 
-def _pull_secret_causes(secrets: Sequence[Spec], path: str) -> list[Cause]:
-    return [required(f"{path}[{index}].name") for index, secret in enumerate(secrets) if not secret.get("name")]
-
-
 def _alias_causes(aliases: Sequence[Spec], path: str) -> list[Cause]:
     found: list[Cause] = []
     for index, alias in enumerate(aliases):
@@ -229,7 +225,6 @@ _LINUX = (
     "readOnlyRootFilesystem", "privileged", "allowPrivilegeEscalation", "procMount",
 )  # fmt: skip
 _SELDOM: dict[str, Callable[[Any, str], list[Cause]]] = {
-    "imagePullSecrets": _pull_secret_causes,
     "hostAliases": _alias_causes,
     "readinessGates": _readiness_causes,
     "schedulingGates": _gate_causes,

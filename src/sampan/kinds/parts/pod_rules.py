@@ -66,46 +66,6 @@ def spec_causes(spec: Spec, path: str, *, created: bool = True, pod: Object | No
     return found + security_rules.pod_causes(spec, path)
 
 
-def warnings(spec: Spec, path: str) -> list[str]:
-    """Likely mistakes: doubled environment variables and ports, deprecated fields."""
-    found = []
-    for group in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(group) or ()):
-            found += container_rules.warnings(container, f"{path}.{group}[{index}]")
-    if spec.get("terminationGracePeriodSeconds", 0) < 0:
-        found.append(
-            f"{path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
-        )
-    for index, volume in enumerate(spec.get("volumes") or ()):
-        found += [
-            f"{path}.volumes[{index}].{kind}: {_DEPRECATED[kind]}"
-            for kind in volume
-            if kind in _DEPRECATED and volume[kind] is not None
-        ]
-    return found
-
-
-_DEPRECATED = {
-    "photonPersistentDisk": "deprecated in v1.11, non-functional in v1.16+",
-    "gitRepo": "deprecated in v1.11, and disabled by default in v1.33+",
-    "scaleIO": "deprecated in v1.16, non-functional in v1.22+",
-    "flocker": "deprecated in v1.22, non-functional in v1.25+",
-    "storageos": "deprecated in v1.22, non-functional in v1.25+",
-    "quobyte": "deprecated in v1.22, non-functional in v1.25+",
-    "glusterfs": "deprecated in v1.25, non-functional in v1.26+",
-    "cephfs": "deprecated in v1.28, non-functional in v1.31+",
-    "rbd": "deprecated in v1.28, non-functional in v1.31+",
-}
-
-
-def template_warnings(new: Object, old: Object | None) -> list[str]:
-    """The warnings of spec.template, when it is new."""
-    template = (new.get("spec") or {}).get("template") or {}
-    if old is not None and template == (old.get("spec") or {}).get("template"):
-        return []
-    return warnings(template.get("spec") or {}, "spec.template.spec")
-
-
 def _around(spec: Spec, volumes: Mapping[str, Any], *, created: bool) -> Around:
     return Around(
         volumes,

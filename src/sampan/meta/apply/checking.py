@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sampan.meta import objects, schema
+from sampan.meta import go_text, objects, schema
 from sampan.meta.apply import elements
 from sampan.meta.status import bad_request
 
@@ -64,16 +64,12 @@ def _list_problems(value: list[Any], type: schema.Type, path: str) -> list[str]:
 
 def _mismatch(value: Any, type: schema.Type) -> str:
     if type.kind in {"object", "map"}:
-        return f"expected map, got &{{{_plain(value)}}}"
+        return f"expected map, got &{{{go_text.text(value)}}}"
     if type.kind == "array":
-        return f"expected list, got &{{{_plain(value)}}}"
+        return f"expected list, got &{{{go_text.text(value)}}}"
     if isinstance(value, dict | list):
-        return f"expected {_EXPECTED.get(type.kind, type.kind)}, got &{{{_plain(value)}}}"
+        return f"expected {_EXPECTED.get(type.kind, type.kind)}, got &{{{go_text.text(value)}}}"
     return ""
 
 
 _EXPECTED = {"integer": "numeric (int or float)", "number": "numeric (int or float)", "time": "string"}
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,9 +6,10 @@ with 400, as upstream does. Copies are bounded, so that a small patch cannot mak
 https://www.rfc-editor.org/rfc/rfc6902
 """
 
-import json
 import re
 from typing import Any
+
+import orjson
 
 from sampan.meta import objects
 from sampan.meta.status import ApiError, bad_request, failure, show
@@ -55,6 +56,7 @@ def apply(old: Any, patch: Any) -> Any:
             raise Refused(_why(operation, absent)) from absent
         if copied > MAX_COPIED_BYTES:
             raise refused()
+    _size(work[""])
     return work[""]
 
 
@@ -159,10 +161,18 @@ def _copy(work: dict[str, Any], source: Any, path: str) -> int:
     if not isinstance(source, str):
         raise refused()
     value = _get(work, source)
-    size = len(json.dumps(value, separators=(",", ":")))
+    size = _size(value)
     if size <= MAX_COPIED_BYTES:
         _put(work, path, objects.copy(value))
     return size
+
+
+def _size(value: Any) -> int:
+    """The bytes of a value as JSON. Raises ApiError 400 when it is too deep to be written."""
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:
+        raise bad_request("couldn't get version/kind; json parse error: exceeded max depth") from None
 
 
 def _put(work: dict[str, Any], path: str, value: Any) -> None:

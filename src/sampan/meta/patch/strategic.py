@@ -12,9 +12,8 @@ from typing import Any
 
 import orjson
 
-from sampan.meta import schema
-from sampan.meta.patch import json_patch
-from sampan.meta.status import ApiError, bad_request
+from sampan.meta import go_text, schema
+from sampan.meta.status import ApiError, bad_request, failure
 
 _PATCH = "$patch"
 _RETAIN = "$retainKeys"
@@ -40,7 +39,7 @@ def _merge_map(old: Tree, patch: Tree, type: schema.Type) -> Tree:
     if directive == "delete":
         return {}
     if directive is not None:
-        raise json_patch.refused()
+        raise _broken(f"unknown patch type: {go_text.text(directive)} in map: {go_text.text(patch)}")
     fields, other = type.fields, type.items if type.kind == "map" else schema.ANY
     directives = [key for key in patch if key[:1] == "$"]
     if not directives:  # as mostly
@@ -103,9 +102,16 @@ def _merge_field(new: Tree, name: str, value: Any, type: schema.Type, order: _Or
         new[name] = _merge_map(old if isinstance(old, dict) and is_kept else {}, value, type)
     elif isinstance(value, list) and _is_merged(type):
         old = new.get(name)
-        new[name] = _merge_list(old if isinstance(old, list) else [], value, type, order)
+        new[name] = _merge_list(old, value, type, order) if isinstance(old, list) else _fresh(value, type, order)
     else:
         new[name] = value
+
+
+def _fresh(patch: list[Any], type: schema.Type, directives: "_Order") -> list[Any]:
+    """A list that was not there is taken as it is, whether or not its items have their key."""
+    items = [_clean(item) for item in patch if not (_is_directive(item, "delete") or _is_directive(item, "replace"))]
+    key = type.patch_merge_key
+    return _ordered(items, [], directives.order, lambda item: item.get(key) if isinstance(item, dict) else item)
 
 
 def _is_merged(type: schema.Type) -> bool:
@@ -113,8 +119,11 @@ def _is_merged(type: schema.Type) -> bool:
 
 
 def _merge_list(old: list[Any], patch: list[Any], type: schema.Type, directives: _Order) -> list[Any]:
-    is_maps = any(isinstance(item, dict) for item in [*old, *patch])
-    if not is_maps:
+    one_of_each = {item.__class__: item for item in (*old, *patch)}
+    kinds = {go_text.kind(item) for item in one_of_each.values()}
+    if len(kinds) > 1:
+        raise _broken(f"list element types are not identical: {go_text.text([old, patch])}")
+    if kinds != {"map"}:
         doomed = {_mark(item) for item in directives.doomed}
         left = [item for item in old if _mark(item) not in doomed]
         known = {_mark(item) for item in left}
@@ -122,7 +131,7 @@ def _merge_list(old: list[Any], patch: list[Any], type: schema.Type, directives:
         return _ordered(merged, old, directives.order, lambda item: item)
     key = type.patch_merge_key
     if not key:
-        raise json_patch.refused()
+        raise _broken(f"cannot merge lists without merge key for type {type.items.kind}")
     if any(_is_directive(item, "replace") for item in patch):
         return [_clean(item) for item in patch if not _is_directive(item, "replace")]
     merged = _merge_items(old, patch, key, type)
@@ -136,8 +145,8 @@ def _merge_items(old: list[Any], patch: list[Any], key: str, type: schema.Type) 
         if isinstance(item, dict):
             places.setdefault(_mark(item.get(key)), []).append(index)
     for item in patch:
-        if not isinstance(item, dict) or key not in item:
-            raise json_patch.refused()
+        if key not in item:
+            raise _broken(f"map: {go_text.text(item)} does not contain declared merge key: {key}")
         mark = _mark(item[key])
         here = places.get(mark)
         if _is_directive(item, "delete"):
@@ -198,6 +207,11 @@ def _directive(patch: Tree, name: str) -> list[Any] | None:
     if value is not None and not isinstance(value, list):
         raise _bad_list(name)
     return value
+
+
+def _broken(text: str) -> ApiError:
+    """500, as upstream answers what its own reading of a patch has no words for."""
+    return failure(500, "", text)
 
 
 def _bad_list(name: str) -> ApiError:

@@ -9,14 +9,18 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
 """
 
 import json
+import re
 from typing import Any
 
 import orjson
 
 from sampan.meta import status
 
+UNREADABLE = "couldn't get version/kind; json parse error: "
 _TOO_DEEP = "exceeded max depth"
 _ESCAPED_COLONS = (b"\\u003a", b"\\u003A")
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_NUMBER = re.compile(r"[-+.0-9eE]+")
 
 
 def decode(data: bytes) -> Any:
@@ -24,7 +28,7 @@ def decode(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise status.bad_request(f"couldn't get version/kind; json parse error: {explain(data, error)}") from None
+        raise status.bad_request(UNREADABLE + explain(data, error)) from None
 
 
 def decode_strict(data: bytes) -> tuple[Any, list[str]]:
@@ -36,7 +40,7 @@ def decode_strict(data: bytes) -> tuple[Any, list[str]]:
     try:
         again = orjson.dumps(tree)
     except TypeError:  # deeper than we can ever write
-        raise status.bad_request(f"couldn't get version/kind; json parse error: {_TOO_DEEP}") from None
+        raise status.bad_request(UNREADABLE + _TOO_DEEP) from None
     if data.count(b":") == again.count(b":") and not any(text in data for text in _ESCAPED_COLONS):
         return tree, []
     return _scan(data)
@@ -58,8 +62,14 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _scan(data: bytes) -> tuple[Any, list[str]]:
     found: dict[str, None] = {}
-    tree = _collect(json.loads(data, object_pairs_hook=_Pairs), "", found)
+    tree = _collect(json.loads(data, object_pairs_hook=_Pairs, parse_int=_integer), "", found)
     return tree, [f'duplicate field "{path}"' for path in found]
+
+
+def _integer(text: str) -> int | float:
+    """A number without a fraction, as the fast decoder reads it: beyond 64 bits it is a float."""
+    value = int(text)
+    return value if _SMALLEST <= value <= _LARGEST else float(text)
 
 
 def _collect(node: Any, path: str, found: dict[str, None]) -> Any:
@@ -94,7 +104,7 @@ def explain(data: bytes, error: orjson.JSONDecodeError) -> str:
     """What is wrong with a JSON text, as Go's decoder says it."""
     try:
         text = data.decode()
-        json.loads(text, parse_constant=_refuse)
+        json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
     except UnicodeDecodeError:
         return "invalid UTF-8 in string"
     except RecursionError:
@@ -105,6 +115,9 @@ def explain(data: bytes, error: orjson.JSONDecodeError) -> str:
         return str(found)
     if "ecursion" in error.msg:
         return "exceeded max depth"
+    number = _NUMBER.match(text, error.pos) if "infinity" in error.msg else None
+    if number is not None:
+        return f"json: cannot unmarshal number {number[0]} into Go value of type float64"
     return error.msg.partition(":")[0]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import orjson
 
+from sampan.kit import descriptors
 from sampan.node.images import holders, users
 from sampan.node.runtime import checks, devices, idmap, overlay, pod_limits, spec
 from sampan.node.runtime.container import Container
@@ -46,6 +47,8 @@ def write(container: Container, config: ContainerConfig, shared: Shared, host: s
             shared.first_id,
             shared.shm,
         )
+        if host.files is not None:
+            host = dataclasses.replace(host, files=descriptors.bounded(host.files))
         tree = spec.build(dataclasses.replace(config, mounts=mounts), _find_user(merged, config), place, host)
         devices.add(tree, config)
         Path(container.folder, "config.json").write_bytes(orjson.dumps(tree))

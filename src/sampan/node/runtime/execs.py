@@ -21,11 +21,12 @@ from typing import Any
 
 import orjson
 
+from sampan.kit import descriptors
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.node import spawn
 from sampan.node.runtime import container as containers
-from sampan.node.runtime import pipes, programs
+from sampan.node.runtime import pipes, programs, spec
 from sampan.node.runtime.container import Container
 from sampan.node.runtime.protocol import RuntimeFailure, Stream
 
@@ -328,5 +329,20 @@ def _write_process(path: str, container: Container, command: tuple[str, ...], *,
     process: dict[str, Any] = orjson.loads(Path(container.folder, "config.json").read_bytes())["process"]
     environment = [item for item in process["env"] if not (tty and item.startswith("TERM="))]
     extra = ["TERM=xterm"] if tty else []
-    tree = {**process, "args": list(command), "terminal": tty, "env": [*environment, *extra]}
+    limits = spec.open_files(descriptors.given())  # for a container of an agent that had not taken more for itself
+    tree = {
+        **limits,
+        **process,
+        **_open_files(process),
+        "args": list(command),
+        "terminal": tty,
+        "env": [*environment, *extra],
+    }
     Path(path).write_bytes(orjson.dumps(tree))
+
+
+def _open_files(process: dict[str, Any]) -> dict[str, Any]:
+    """As the container's own process may have open, unless this agent is allowed fewer than the one that started it."""
+    limits = process.get("rlimits") or ()
+    found = next((one for one in limits if one["type"] == "RLIMIT_NOFILE"), None)
+    return {} if found is None else spec.open_files(descriptors.bounded((found["soft"], found["hard"])))

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from sampan.kit import descriptors
 from sampan.node.runtime import apparmor, spec
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -32,6 +33,7 @@ def inspect() -> spec.Host:
         huge_pages=_huge(),
         has_cgroups=has_cgroups(),
         apparmor=profile,
+        files=descriptors.given(),
     )
 
 

@@ -68,6 +68,8 @@ class Host:
     """Whether containers can have cgroups of their own, and so limits."""
     apparmor: str = ""
     """The AppArmor profile of containers that name none."""
+    files: tuple[int, int] | None = None
+    """How many files a process of theirs may have open, soft and hard; None: as many as whoever runs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,15 @@ def _process(config: ContainerConfig, user: User, host: Host) -> Tree:
         "oomScoreAdj": max(config.oom_score_adj, host.lowest_oom_score_adj),
     }
     profile = _apparmor(config, host)
-    return {**tree, "apparmorProfile": profile} if profile else tree
+    return tree | ({"apparmorProfile": profile} if profile else {}) | open_files(host.files)
+
+
+def open_files(limits: tuple[int, int] | None) -> Tree:
+    """What a process' configuration says of how many files it may open: nothing where it has the limits of who runs it."""
+    if limits is None:
+        return {}
+    soft, hard = limits
+    return {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}]}
 
 
 def _apparmor(config: ContainerConfig, host: Host) -> str:

@@ -106,4 +106,5 @@ REVIEWER = Reviewer(
     rules=(_rule("CREATE", "pods/eviction"), _rule("DELETE", "pods"), _rule("UPDATE", "pods", "pods/resize")),
     review=review,
     reads=(PODUNAVAILABLEBUDGET, POD, REPLICASET, NAMESPACE),
+    writes=(PODUNAVAILABLEBUDGET,),
 )

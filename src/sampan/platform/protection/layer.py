@@ -3,6 +3,15 @@
 from sampan.platform.layer import Layer
 from sampan.platform.protection import budget, budget_review, budget_rules, delete_protection, fuse
 from sampan.platform.protection import pod_unavailable_budget as budgets
+from sampan.platform.rights import Rights, rule
+
+_RIGHTS = Rights(
+    everywhere=(
+        rule(budget.PODUNAVAILABLEBUDGET.group, (f"{budget.PODUNAVAILABLEBUDGET.plural}/status",), ("update",)),
+        rule("*", ("*/scale",), ("get",)),
+    ),
+    at_home=(rule("", ("configmaps",), ("get",), (fuse.CONFIG[1],)),),
+)
 
 LAYER = Layer(
     name="protection",
@@ -10,4 +19,5 @@ LAYER = Layer(
     definitions=budget.DEFINITIONS,
     controllers=(budgets.CONTROLLER,),
     reviewers=(fuse.REVIEWER, delete_protection.REVIEWER, budget_review.REVIEWER, budget_rules.REVIEWER),
+    rights=_RIGHTS,
 )

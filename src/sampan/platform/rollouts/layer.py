@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sampan.kinds.kind import Object
 from sampan.platform.layer import Layer
+from sampan.platform.rights import Rights, rule
 from sampan.platform.rollouts import analysis_run, rollout
 from sampan.platform.rollouts.kinds import DEFINITIONS
 
@@ -32,10 +33,24 @@ def _role(name: str, verbs: Sequence[str]) -> Object:
     }
 
 
+_RIGHTS = Rights(
+    everywhere=(
+        rule("apps", ("replicasets",), ("create", "delete", "patch", "update")),
+        rule("", ("pods",), ("delete",)),
+        rule("", ("services",), ("get", "patch")),
+        rule("", ("services/proxy",), ("create", "get", "update")),  # what analyses ask over HTTP
+        rule("", ("secrets",), ("get",)),
+        rule("batch", ("jobs",), ("create",)),
+        rule("gateway.networking.k8s.io", ("httproutes",), ("get", "update")),
+        rule("gateway.networking.k8s.io", ("gatewayclasses",), ("get",), ("sampan",)),
+    )
+)
+
 LAYER = Layer(
     name="rollouts",
     summary="canary and blue-green updates with analyses (argoproj.io/v1alpha1 Rollout)",
     definitions=DEFINITIONS,
     objects=(_role("admin", WRITE), _role("edit", WRITE), _role("view", READ)),
     controllers=(rollout.CONTROLLER, analysis_run.CONTROLLER),
+    rights=_RIGHTS,
 )

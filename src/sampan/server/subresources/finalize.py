@@ -3,15 +3,10 @@
 What else the namespace says beside its status is written as well.
 """
 
-from typing import Any
-
 from sampan.server import codec
-from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.server.registry import Registry
 from sampan.web.message import Response
-
-Tree = dict[str, Any]
 
 
 class FinalizeHandler:
@@ -24,8 +19,4 @@ class FinalizeHandler:
         """Raises ApiError."""
         body = await codec.body(call)
         body.setdefault("metadata", {})
-
-        async def change(item: Item) -> Tree:
-            return body
-
-        return await codec.answer(call, await self._registry.update(call, change))
+        return await codec.answer(call, await self._registry.replace(call, body))

@@ -3,17 +3,12 @@
 The kind's `prepare` keeps all that the part does not cover.
 """
 
-from typing import Any
-
 from sampan.server import codec
-from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.server.patching import Patching
 from sampan.server.reads import Reads
 from sampan.server.registry import Registry
 from sampan.web.message import Response
-
-Tree = dict[str, Any]
 
 
 class OwnPartHandler:
@@ -31,8 +26,4 @@ class OwnPartHandler:
             return await codec.answer(call, item)
         body = await codec.body(call)
         body.setdefault("metadata", {})
-
-        async def change(item: Item) -> Tree:
-            return body
-
-        return await codec.answer(call, await self._registry.update(call, change))
+        return await codec.answer(call, await self._registry.replace(call, body))

@@ -8,11 +8,12 @@ from typing import Any
 from sampan.kinds.autoscaling.scale import SCALE
 from sampan.meta import objects, schema, selectors, status
 from sampan.meta.apply import managed, scaled
-from sampan.server import aside, codec, patching
+from sampan.server import aside, codec, patch_reading, patching
 from sampan.server.cache import Item
 from sampan.server.call import Call
-from sampan.server.registry import Registry, is_apply
+from sampan.server.registry import Registry, check_identity, is_apply
 from sampan.server.request_info import is_true
+from sampan.server.served import Served
 from sampan.web.message import Response
 
 Tree = dict[str, Any]
@@ -23,8 +24,8 @@ _UNSAID = -(2**31)  # what stands in an old Scale for a custom object that does 
 class ScaleHandler:
     """GET, PUT and PATCH of OBJECT/scale, by the paths that the kind declares."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, served: Served) -> None:
+        self._registry, self._served = registry, served
 
     async def handle(self, call: Call) -> Response:
         """Raises ApiError."""
@@ -33,17 +34,23 @@ class ScaleHandler:
             if _is_unsaid(call, obj):
                 raise status.internal(f'the spec replicas field ".{_paths(call)[0]}" does not exist')
             return codec.respond_tree(call, shown(call, obj))
-        read = self._patched if call.info.verb == "patch" else self._put
+        size = len(call.request.body)
+        given = None
+        if call.info.verb != "patch":
+            given = await codec.body(call, SCALE)
+            check_identity(call, given.get("metadata") or {})
 
         async def change(item: Item) -> Tree:
             live = shown(call, item.tree)
             if _is_unsaid(call, item.tree):
                 live["spec"]["replicas"] = _UNSAID
-            size = len(call.request.body)
-            if is_apply(call):
+            owners = None
+            if given is not None:
+                wanted = objects.copy(given)
+            elif is_apply(call):
                 wanted, owners = await aside.run(_applied, call, live, item.tree, size=size)
             else:
-                wanted, owners = await aside.run(read, call, live, size=size), None
+                wanted = await aside.run(self._patched, call, live, size=size)
             call.admitted = False
             await self._registry.admit_body(call, SCALE, wanted, live)
             call.admitted = True
@@ -54,18 +61,16 @@ class ScaleHandler:
         written = await self._registry.update(call, change)
         return codec.respond_tree(call, shown(call, written.tree))
 
-    def _put(self, call: Call, live: Tree) -> Tree:
-        return codec.body_tree(call, SCALE)
-
     def _patched(self, call: Call, live: Tree) -> Tree:
         media = codec.media_type(call)
-        if media not in patching.ACCEPTED:
-            raise status.unsupported_media_type(patching.ACCEPTED)
-        patch = patching.read(call, media)
-        if media == patching.STRATEGIC_PATCH:
-            media = patching.MERGE_PATCH
-        new = patching.patched(call, live, patch, media)
-        return codec.check_fields(call, objects.copy(new), SCALE)
+        if media not in patch_reading.ACCEPTED:
+            raise status.unsupported_media_type(patch_reading.ACCEPTED)
+        patch = patch_reading.read(call, media)
+        new = patching.patched(SCALE, live, patch)
+        new = patch_reading.typed(patch, new, SCALE, SCALE.version, self._served)
+        made = patching.checked(call, objects.copy(new), patch, SCALE)
+        check_identity(call, made["metadata"])
+        return made
 
 
 def shown(call: Call, obj: Tree) -> Tree:
