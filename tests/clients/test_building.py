@@ -44,6 +44,11 @@ def page(url: str) -> str:
         return ""
 
 
+def until_page(cluster: Cluster, url: str, text: str) -> None:
+    """A pod without a probe is ready as soon as its process has begun; it listens a moment later."""
+    cluster.until(f"{url} shows {text!r}", lambda: page(url) == text)
+
+
 def url_of(output: str) -> str:
     assert " is up (" in output, output
     return output.strip().rpartition(" ")[2]
@@ -96,13 +101,13 @@ def test_images(cluster: Cluster, site: Path, tmp_path: Path) -> None:
 def test_a_folder(cluster: Cluster, ns: str, site: Path) -> None:
     """It answers where it is said; a change is rolled out; a dry run changes nothing; it goes again."""
     url = url_of(cluster.sampan("deploy", str(site), "-n", ns, "-e", "A=b"))
-    assert page(url) == "one\nbuilt\n"
+    until_page(cluster, url, "one\nbuilt\n")
     (site / "index.html").write_text("two\n")
     shown = list(yaml.safe_load_all(cluster.sampan("deploy", str(site), "-n", ns, "--dry-run")))
     assert [obj["kind"] for obj in shown] == ["Namespace", "Deployment", "Service"]
-    assert page(url) == "one\nbuilt\n"
+    until_page(cluster, url, "one\nbuilt\n")
     assert url_of(cluster.sampan("deploy", str(site), "-n", ns, "--replicas", "2")) == url
-    assert page(url) == "two\nbuilt\n"
+    until_page(cluster, url, "two\nbuilt\n")
     assert cluster.get("deployment", "site", "-n", ns)["spec"]["replicas"] == 2
     cluster.sampan("deploy", str(site), "-n", ns, "--remove")
     assert cluster.get("deployments,services", "-n", ns)["items"] == []
@@ -149,7 +154,7 @@ configs: {greeting: {content: "hello\\n"}}
 """)
     url = url_of(cluster.sampan("deploy", str(site.parent), "-n", ns))
     assert url.endswith(":8081/")
-    cluster.until("the page", lambda: page(url) == "hello\nfrom db\n")
+    until_page(cluster, url, "hello\nfrom db\n")
     jobs = cluster.get("jobs", "-n", ns)["items"]
     assert url_of(cluster.sampan("deploy", str(site.parent / "compose.yaml"), "-n", ns)) == url
     assert [job["metadata"]["uid"] for job in cluster.get("jobs", "-n", ns)["items"]] == [
@@ -191,10 +196,10 @@ def test_on_each_save(cluster: Cluster, ns: str, site: Path, tmp_path: Path) -> 
         url = next(line for line in output.read_text().splitlines() if " is up (" in line).rpartition(" ")[2]
         (site / "index.html").write_text("two\n")
         shown("site is up", 2)
-        assert page(url) == "two\nbuilt\n"
+        until_page(cluster, url, "two\nbuilt\n")
         (site / "Containerfile").write_text(CONTAINERFILE.replace("RUN", "RUM"))
         shown("it is tried again after the next save")
-        assert page(url) == "two\nbuilt\n"
+        until_page(cluster, url, "two\nbuilt\n")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
         assert cluster.get("deployments", "-n", ns)["items"] == []

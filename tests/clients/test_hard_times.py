@@ -193,6 +193,7 @@ def test_a_machine_that_slept_for_a_year(cluster: Cluster, machine: Machine) -> 
     assert not node["spec"].get("taints")
     machine.set_clock("+0")
     cluster.until("the API answers again", lambda: ask("GET", "/api/v1/nodes"))
+    cluster.until("kubectl is answered", lambda: cluster.run("kubectl", "get", "nodes", check=False).returncode == 0)
     new_pod(cluster, "back-in-the-present")
     assert cluster.kubectl("logs", "a-year-later") == "made\n"
     assert life(cluster, "steady") == before

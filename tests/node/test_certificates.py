@@ -7,6 +7,7 @@ import itertools
 import ssl
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from sampan.client.http import HttpTransport
 from sampan.client.kubeconfig import Access
 from sampan.kinds.parts import csr
 from sampan.kit.dice import Dice
+from sampan.kit.ids import SystemIds
+from sampan.kit.tasks import Tasks
 from sampan.meta.status import bad_request
-from sampan.node import certificates
+from sampan.node import certificates, renewal
 from sampan.node.certificates import Files, NotIssued, Rotation
 from sampan.node.server import NodeServer
 from sampan.web.certificates import Order, Pair, Subject, holds, issue, lifetime, new_authority, sign
@@ -370,6 +373,46 @@ async def test_a_client_changes_its_certificate(tmp_path: Path) -> None:
     finally:
         await transport.close()
         await listener.close()
+
+
+async def test_a_change_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is under way has a minute to end; in it the clock may be set again, and yet another certificate be due."""
+    used, dropped, asleep = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    pair = issue(AUTHORITY, Subject("system:node:n1"), NOW)
+
+    class Once:
+        def __init__(self, *_: Any) -> None: ...
+
+        async def run(self, _: Dice, use: Any) -> None:
+            await use(pair)
+            used.set()
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == renewal.REQUEST_SECONDS
+        await asleep.wait()
+
+    async def drop() -> None:
+        dropped.set()
+
+    transport, tasks = HttpTransport(Access("https://127.0.0.1:1", "", "", "")), Tasks("test")
+    monkeypatch.setattr(renewal, "Rotation", Once)
+    monkeypatch.setattr(transport, "drop_former", drop)
+    parts = SimpleNamespace(
+        client=SimpleNamespace(transport=transport), clock=SimpleNamespace(sleep=sleep), ids=SystemIds()
+    )
+    agent: Any = SimpleNamespace(parts=parts, settings=SimpleNamespace(node="n1", is_simulated=True))
+    server: Any = None
+    renewal.start(renewal.Pairs(files(tmp_path), files(tmp_path, "server"), ()), agent, server, tasks)
+    try:
+        async with asyncio.timeout(60):
+            await used.wait()
+            assert transport.access.certificate == pair.certificate.decode()
+            assert not dropped.is_set()
+            asleep.set()
+            await dropped.wait()
+    finally:
+        await tasks.close()
+        await transport.close()
 
 
 async def test_a_port_changes_its_certificate(tmp_path: Path, node: Any) -> None:

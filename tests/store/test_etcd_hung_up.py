@@ -82,6 +82,18 @@ def closing(client: socket.socket) -> None:
     client.recv(1)
 
 
+def refusing(client: socket.socket) -> None:
+    """Resets what does not begin as HTTP."""
+    client.recv(1)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+
+
+def answering(client: socket.socket) -> None:
+    """Tells its version."""
+    client.recv(1000)
+    client.sendall(b'HTTP/1.0 200 OK\r\n\r\n{"etcdserver":"3.5.0"}')
+
+
 async def told(port: int, keys: Path | None) -> etcd_diagnosis.Finding:
     address = Address.parse(f"etcd{'s' if keys else ''}://127.0.0.1:{port}")
     (found,) = await etcd_diagnosis.look(address.with_files(ca=str(keys / "ca.crt")) if keys else address)
@@ -110,3 +122,17 @@ async def test_without_tls_it_may_be_tls_that_is_wanted() -> None:
         "it hung up; if it wants TLS, say etcds:// and which authority signed it",
         False,
     )
+
+
+async def test_one_without_tls_may_reset_who_speaks_it(keys: Path) -> None:
+    """It is asked without, and then that is said."""
+    with server(refusing, refusing, answering) as port:
+        found = await told(port, keys)
+    assert (found.fault, found.is_passing) == ("it speaks no TLS: say etcd:// instead", False)
+
+
+async def test_one_that_only_resets_may_pass(keys: Path) -> None:
+    """Nor does it answer without TLS."""
+    with server(refusing, refusing, refusing) as port:
+        found = await told(port, keys)
+    assert (found.fault, found.is_passing) == ("it hung up", True)

@@ -33,6 +33,10 @@ def start(pairs: Pairs, agent: Agent, server: NodeServer, tasks: Tasks) -> None:
     async def use_as_client(pair: Pair) -> None:
         access = replace(transport.access, certificate=pair.certificate.decode(), key=pair.key.decode())
         transport.change(access)
+        tasks.spawn(drop_former(), "end of former connections", critical=False)
+
+    async def drop_former() -> None:
+        """Aside: meanwhile the clock may be set again, and with it the new pair be of no use."""
         await parts.clock.sleep(REQUEST_SECONDS)  # what was under way has its answer by then
         await transport.drop_former()
 

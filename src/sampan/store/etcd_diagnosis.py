@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from sampan.store.etcd_address import Address
 
 ASK_SECONDS = 3.0
+_NO_TLS = "it speaks no TLS: say etcd:// instead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +86,32 @@ def _hung_up(address: Address, number: int, shown: ssl.SSLContext | None) -> Fin
     (host, port), member = address.members[number], address.targets[number]
     if shown is None:
         return Finding(member, "it hung up; if it wants TLS, say etcds:// and which authority signed it")
+    is_tls = False
     try:
         with (
             socket.create_connection((host, port), ASK_SECONDS) as made,
             shown.wrap_socket(made, server_hostname=host) as heard,
         ):
+            is_tls = True
             heard.recv(1)
     except ssl.SSLError as error:
         return Finding(member, _tls_fault(address, error))
-    except OSError:
-        pass  # it says no more than before
+    except OSError:  # it says no more than before
+        if not is_tls and _speaks_plainly(host, port):
+            return Finding(member, _NO_TLS)
     return Finding(member, "it hung up", is_passing=True)
+
+
+def _speaks_plainly(host: str, port: int) -> bool:
+    """Whether it is an etcd without TLS, which may reset a connection that begins with it."""
+    connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
+    try:
+        connection.request("GET", "/version")
+        return _is_version(connection.getresponse().read())
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _is_version(answer: bytes) -> bool:
@@ -114,7 +130,7 @@ def _tls_fault(address: Address, error: ssl.SSLError) -> str:
             return f"its certificate is for another name: {error.verify_message}"
         return f"its certificate is not signed {signed}: {error.verify_message}"
     if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason or "EOF" in reason:
-        return "it speaks no TLS: say etcd:// instead"
+        return _NO_TLS
     if "ALERT" in reason and not address.certificate:
         return "it wants a client certificate: give cert and key"
     if "ALERT" in reason:
