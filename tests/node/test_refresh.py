@@ -2,6 +2,7 @@
 
 import pytest
 
+from sampan.client.transport import TransportError
 from sampan.kinds.core.config_map import CONFIGMAP
 from sampan.kinds.core.pod import POD
 from sampan.meta import timestamps
@@ -154,6 +155,28 @@ def test_a_token_that_is_asked_for_while_the_clock_is_set(node, written, monkeyp
     assert len(asked) == 2
     run(node, 3000)
     assert len(asked) == 3
+
+
+def test_a_token_that_is_refused_is_asked_for_again_soon(node, written, monkeypatch):
+    """As after a jump, which whoever gives it may not have noticed yet; where that lasts, more and more seldom."""
+    asked = []
+
+    async def token(kind, key, subresource, body):
+        asked.append(node.clock.now())
+        if 2 <= len(asked) <= 9:
+            raise TransportError("not yet")
+        return {"status": {"token": "t", "expirationTimestamp": timestamps.format(node.clock.now() + 3600)}}
+
+    monkeypatch.setattr(node.client, "create_subresource", token)
+    node.client.put(POD, pod("a", **TOKEN))
+    run(node, 60)
+    node.loop.call_soon(node.agent.hands.refresher.look_again)
+    run(node, 600)
+    pauses = [round(later - before) for before, later in zip(asked[1:], asked[2:], strict=False)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    node.loop.call_soon(node.agent.hands.refresher.look_again)
+    run(node, 60)
+    assert len(asked) == 11
 
 
 def test_tokens_are_renewed_before_they_expire(node, written, monkeypatch):

@@ -24,7 +24,8 @@ from sampan.node.volumes import sources
 
 LINGER_SECONDS = 300.0
 """How long an object is followed after its last pod: the next one of a CronJob comes soon."""
-RETRY_SECONDS = 60.0
+FIRST_RETRY_SECONDS, RETRY_SECONDS = 1.0, 60.0
+"""After a failure, and after many in a row."""
 
 Object = dict[str, Any]
 Place = tuple[str, str, str]  # plural, namespace, name
@@ -49,6 +50,7 @@ class Refresher:
         self._places: dict[str, set[Place]] = {}
         self._timers: dict[str, tuple[asyncio.TimerHandle, PodRecord]] = {}
         self._due: dict[str, PodRecord] = {}
+        self._pauses: dict[str, float] = {}
         self._is_busy = False
 
     def attend(self, record: PodRecord) -> None:
@@ -81,6 +83,7 @@ class Refresher:
     def let_go(self, uid: str) -> None:
         """The pod's volumes are no more."""
         self._due.pop(uid, None)
+        self._pauses.pop(uid, None)
         self._stop_timer(uid)
         for place in self._places.pop(uid, ()):
             self._leave(uid, place)
@@ -111,9 +114,11 @@ class Refresher:
                 if record.volumes is None or record.is_gone:
                     continue
                 if await self._refresh(record):
+                    self._pauses.pop(uid, None)
                     self.attend(record)
-                else:
-                    self._later(record, RETRY_SECONDS)
+                elif not record.is_gone:
+                    pause = self._pauses[uid] = min(2 * self._pauses.get(uid, FIRST_RETRY_SECONDS / 2), RETRY_SECONDS)
+                    self._later(record, pause)
         finally:
             self._is_busy = False
 
