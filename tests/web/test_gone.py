@@ -40,8 +40,6 @@ def vanish(writer: asyncio.StreamWriter) -> None:
 class Silent:
     """Says one thing, and then nothing for ever."""
 
-    is_foreign = True
-
     def __init__(self) -> None:
         self.ended, self._has_said = asyncio.Event(), False
 

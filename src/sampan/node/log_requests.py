@@ -53,8 +53,6 @@ def found(agent: Agent, request: Request, names: list[str]) -> Callable[[], Asyn
 class Followed:
     """A log as it is written, as long as its reader is there; it may be silent for ever. Ends the `hold` that it has."""
 
-    is_foreign = True
-
     def __init__(self, body: AsyncIterator[bytes], hold: AbstractAsyncContextManager[None]) -> None:
         self._body = body
         self._hold: AbstractAsyncContextManager[None] | None = hold

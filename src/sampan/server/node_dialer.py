@@ -128,8 +128,6 @@ def _without_redirects() -> aiohttp.TraceConfig:
 class _Body:
     """What an agent answers, as it comes: a log that is followed may be silent for ever."""
 
-    is_foreign = True
-
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
 

@@ -118,7 +118,10 @@ class HttpOutbound:
             except (aiohttp.ClientError, ValueError, OSError) as error:
                 raise OutboundError(_broken(error)) from error
         assert failure is not None  # there is at least one address
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # which knows the call that knows it: no circle is left
 
     async def _addresses(self, target: Target) -> list[str]:
         """The addresses that may be dialled, resolved once. Raises OutboundError when there is none."""
@@ -237,8 +240,6 @@ async def _whole(answer: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
 
 class _Stream:
     """The body as it comes. What breaks off is broken off for the reader too; `aclose` is due even when unread."""
-
-    is_foreign = True
 
     def __init__(self, answer: aiohttp.ClientResponse, hold: AbstractAsyncContextManager[_Pool]) -> None:
         self._answer = answer

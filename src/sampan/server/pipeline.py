@@ -129,7 +129,7 @@ class Pipeline:
         record = self._guards.counts.of(info)
         if not request.query and len(request.path) <= MAX_KNOWN_PATH and record.is_own:
             if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
+                del self._known[next(iter(self._known))]
             self._known[request.method, request.path] = info, record
         return info, record
 
@@ -236,7 +236,6 @@ class _UntilItsEnd:
     def __init__(self, body: AsyncIterator[Any], ended: Callable[[], None]) -> None:
         self._body, self._chunks = body, aiter(body)
         self._ended: Callable[[], None] | None = ended
-        self.is_foreign = getattr(body, "is_foreign", False)
         self.patience_seconds = getattr(body, "patience_seconds", None)
 
     def __aiter__(self) -> "_UntilItsEnd":

@@ -78,8 +78,6 @@ class Rewriter:
 class _Rewritten:
     """A page's bytes, rewritten as they pass."""
 
-    is_foreign = True
-
     def __init__(self, rewriter: Rewriter, body: AsyncIterator[Any], encoding: str) -> None:
         self._body = body
         self._chunks = _rewritten(_Page(rewriter), _unpacked(body, encoding))

@@ -392,10 +392,11 @@ async def _stream(
     patience = _Patience(incoming, getattr(chunks, "patience_seconds", 0.0))
     try:
         await answer.prepare(incoming)
-        async for chunk in _while_wanted(incoming, chunks) if getattr(chunks, "is_foreign", False) else chunks:
-            patience.since = patience.now()
-            await answer.write(chunk if isinstance(chunk, bytes) else orjson.dumps(chunk) + b"\n")
-            patience.since = 0.0
+        with gone.heard_of(incoming.protocol):
+            async for chunk in chunks:
+                patience.since = patience.now()
+                await answer.write(chunk if isinstance(chunk, bytes) else orjson.dumps(chunk) + b"\n")
+                patience.since = 0.0
         await answer.write_eof()
     except ConnectionError:
         if incoming.transport is not None:
@@ -429,25 +430,6 @@ class _Patience:
                 self._incoming.transport.abort()
             return
         self._timer = self._later(self._seconds, self._look)
-
-
-async def _while_wanted(incoming: serving.BaseRequest, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """An answer as long as the client is there: it may be silent for ever, and nobody else would know."""
-    guest: Any = incoming.protocol
-    while True:
-        coming = asyncio.ensure_future(anext(chunks, None))
-        try:
-            await asyncio.wait((coming, guest.gone), return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                raise ConnectionResetError("the client went away")
-            chunk = coming.result()
-        finally:
-            if not coming.done():
-                coming.cancel()
-                await asyncio.wait((coming,))
-        if chunk is None:
-            return
-        yield chunk
 
 
 async def _join(incoming: serving.BaseRequest, response: Response, tunnel: Tunnel) -> serving.StreamResponse:

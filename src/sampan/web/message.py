@@ -122,9 +122,8 @@ def grouped(parts: Iterable[bytes], chunk_bytes: int = CHUNK_BYTES) -> Iterator[
 
 @dataclass(slots=True)
 class Response:
-    """`body` is bytes, a tree (in process only), `Pieces` or a stream of chunks (watch, log follow). A stream that has
-    `is_foreign` set is another server's, which is let go as soon as the client is gone; with `patience_seconds`, a
-    client that takes nothing for so long is cut off.
+    """`body` is bytes, a tree (in process only), `Pieces` or a stream of chunks (watch, log follow). A stream is
+    let go as soon as the client is gone; with `patience_seconds`, a client that takes nothing for so long is cut off.
 
     `headers` may be a multi-dictionary, where a header is repeated (Set-Cookie). `hijack` is set for upgrades
     (exec, attach: the listener hands it the WebSocket; proxies: a `tunnel.Tunnel`, joined to the connection).
