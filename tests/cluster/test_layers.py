@@ -1,15 +1,18 @@
 """Layers: enabled and disabled live, kept over restarts and in forks, not loaded before; and run beside a cluster."""
 
+import contextlib
 import dataclasses
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from sampan.cluster import layers
+from sampan.cluster import layer_judges, layers
 from sampan.cluster.enabled_layers import EnabledLayers
 from sampan.cluster.layer_life import LayerLife
 from sampan.meta.status import ApiError
@@ -74,6 +77,21 @@ def test_a_rule_reads_what_is_stored() -> None:
     with Cluster(layers=["toys"]) as cluster:
         cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "taste"}})
         cluster.create(BLACK)
+
+
+def test_a_refusal_leaves_no_garbage() -> None:
+    """What a rule was called with, when it refuses, is freed with the request, not when garbage is looked for."""
+    with Cluster(layers=["toys"]) as cluster:
+        gc.collect()
+        gc.disable()
+        try:
+            with contextlib.suppress(ApiError):
+                cluster.create(BLACK)
+            cluster.advance(1)
+            calls = [each for each in gc.get_objects() if isinstance(each, FrameType)]
+            assert not [call for call in calls if call.f_code.co_filename == layer_judges.__file__]
+        finally:
+            gc.enable()
 
 
 def test_it_goes_on_after_the_control_plane_s_death_and_in_forks() -> None:

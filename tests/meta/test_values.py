@@ -177,3 +177,10 @@ def test_no_text_is_remembered_that_may_be_of_megabytes() -> None:
     assert quantity.validate("1" * 100_000)
     assert not timestamps.is_valid(long)
     assert max(len(text) for texts in remembered for text in texts) <= LONGEST
+
+
+def test_few_moments_are_remembered() -> None:
+    """One more comes with each second: what is remembered of them is full after minutes, not after hours."""
+    for second in range(3600):
+        timestamps.parse(f"2026-01-01T{second // 60 % 24:02}:{second // 1440:02}:{second % 60:02}Z")
+    assert len(timestamps._READ) <= 1024

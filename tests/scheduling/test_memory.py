@@ -47,3 +47,29 @@ def test_what_was_not_used_for_longest_goes_first(
     assert made.count("Ranking") == 3
     kept = memory.of(field.snapshot)
     assert len(kept._rankings) == len(kept._keys) == 2
+
+
+def test_what_was_known_of_controllers_that_are_gone_is_forgotten(field: Field) -> None:
+    """However many come and go, no more is kept than of some that are there."""
+    field.add(*(node(f"n{n}", cpu="64", pods="500") for n in range(3)))
+    kept = memory.of(field.snapshot)
+    for sort in range(300):
+        place(field, f"p-{sort}", sort)
+        if sort >= 5:
+            field.snapshot.displace(f"uid-p-{sort - 5}")
+        sizes = [len(each) for each in (kept._rankings, kept._keys, kept._known, kept._surveys)]
+        assert max(*sizes, len(field.snapshot.tallies)) <= 40
+
+
+def test_the_terms_of_a_pod_that_waits_for_room_are_kept(field: Field) -> None:
+    """While others come and go, it is still known that it wants no such neighbours."""
+    field.add(*(node(f"n{n}", cpu="64", pods="500") for n in range(3)))
+    selector = {"matchLabels": {"app": "web"}}
+    terms = [{"labelSelector": selector, "topologyKey": "kubernetes.io/hostname"}]
+    affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    field.snapshot.nominate(of(pod("waits", {"cpu": "1"}, affinity=affinity)), "n0")
+    assert len(field.snapshot.tallies.bearing) == 1
+    for sort in range(100):
+        place(field, f"p-{sort}", sort)
+        field.snapshot.displace(f"uid-p-{sort}")
+    assert len(field.snapshot.tallies.bearing) == 1

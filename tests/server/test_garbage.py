@@ -7,7 +7,10 @@ of the frame holds in which it was raised.
 import gc
 from typing import Any
 
+import pytest
+
 from sampan.meta.status import ApiError
+from sampan.server import pipeline
 from sampan.server.watching import Subscription
 from sampan.web.message import Peer, Request
 from tests.server.conftest import ADMIN, Api, config_map
@@ -71,3 +74,14 @@ async def test_a_watch_that_ended_leaves_no_garbage(api: Api) -> None:
         assert streams() == before
     finally:
         gc.enable()
+
+
+async def test_paths_are_remembered_in_turn(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of so many at most; for one more only the oldest is forgotten."""
+    monkeypatch.setattr(pipeline, "MAX_KNOWN", 20)
+    paths = [f"{MAPS.format('default')}/asked-{number}" for number in range(50)]
+    known = api.app._pipeline._known
+    for path in paths:
+        assert (await api.send("GET", path)).status == 404
+        assert len(known) <= 20
+    assert [path for _, path in known] == paths[-20:]

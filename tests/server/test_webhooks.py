@@ -1,13 +1,19 @@
 """Admission webhooks over HTTPS: conformance 2-14, 18-20, 23 (without a pod: the webhook runs on this machine)."""
 
+import asyncio
+import gc
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sampan.meta.status import ApiError
 from sampan.server.admission import terminating_definition
 from sampan.server.admission.chain import Attributes
+from sampan.server.admission.webhooks import CallingFailed
+from sampan.server.outbound import OutboundError
 from sampan.server.registry import Registry
 from sampan.store.protocol import Compare
 from sampan.web.message import Peer
@@ -260,6 +266,27 @@ async def test_what_cannot_be_called_refuses_unless_it_may_fail(api: Api, hook: 
     await validating(api, nowhere, "open", failurePolicy="Ignore")
     await mutating(api, nowhere, "open", failurePolicy="Ignore")
     await api.create(MAPS, config_map("one"))
+
+
+@pytest.mark.parametrize("where", ["deny", "nowhere"])
+@pytest.mark.parametrize("asks", [validating, mutating])
+async def test_a_refusal_leaves_no_garbage(
+    api: Api, hook: WebhookServer, asks: Any, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The errors that tell of it are freed with the request, not when garbage is looked for."""
+    caplog.set_level(logging.ERROR, "sampan.server.admission.webhooks")  # what is logged, tests keep
+    nowhere = {"url": "https://127.0.0.1:1/nowhere", "caBundle": hook.bundle}
+    await asks(api, hook.client("/deny") if where == "deny" else nowhere)
+    gc.collect()
+    gc.disable()
+    try:
+        before = [each for each in gc.get_objects() if isinstance(each, Exception)]
+        assert (await api.send("POST", MAPS, config_map("one"))).status == (400 if where == "deny" else 500)
+        await asyncio.sleep(0)  # the step that answered is over, and what it was called with is let go of
+        errors = (ApiError, CallingFailed, OutboundError)
+        assert not [each for each in gc.get_objects() if isinstance(each, errors) and each not in before]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 They read what the server has stored, so that a rule sees every write that was answered before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +50,7 @@ class Judge:
             for write in review.writes:
                 _join(attributes, write)
         if review.refusal is not None:
-            error = _refused(attempt, review.refusal)
-            error.headers.update(codec.warning_headers(attributes.call.warnings))
-            raise error
+            raise _refused(attempt, review.refusal, attributes.call.warnings)
 
     def _ask(self, attempt: Attempt, memory: Mapping[str, Any], lookup: Lookup) -> Review:
         """What the rule says when all its questions are answered."""
@@ -98,8 +96,8 @@ def _join(attributes: Attributes, write: Update) -> None:
     attributes.writes.append(Put(where, cache.encode(write.obj)))
 
 
-def _refused(attempt: Attempt, refusal: Refusal) -> ApiError:
-    """As an admission plugin refuses: the object by its name, then why."""
+def _refused(attempt: Attempt, refusal: Refusal, warnings: Sequence[str]) -> ApiError:
+    """As an admission plugin refuses: the object by its name, then why. A frame that raises it has no name for it."""
     group, plural = attempt.resource
     what = f"{plural}.{group}" if group else plural
     details: Object = {"name": attempt.name, "group": group, "kind": plural}
@@ -110,6 +108,7 @@ def _refused(attempt: Attempt, refusal: Refusal) -> ApiError:
     error = failure(refusal.code, refusal.reason, text, details)
     if refusal.retry_seconds is not None:
         error.headers["Retry-After"] = str(refusal.retry_seconds)
+    error.headers.update(codec.warning_headers(warnings))
     return error
 
 

@@ -48,7 +48,7 @@ def _read(text: str) -> float:
     return whole + int((found[7] or "0").ljust(9, "0")) / 1e9
 
 
-_READ = Texts(_read, 4096)
+_READ = Texts(_read, 1024)
 
 
 def is_valid(text: str) -> bool:

@@ -6,16 +6,20 @@ from sampan.scheduling.framework import Judge
 from sampan.scheduling.profile import Profile
 from sampan.scheduling.ranking import Ranking, Survey
 from sampan.scheduling.steps import Steps
+from sampan.scheduling.tallies import Tally, borne_by
 from sampan.scheduling.verdict import Demand, Snapshot
 
 MAX_ENTRIES = 2_000_000  # one for each node in each ranking
 FEWEST, MOST = 16, 512
 MAX_KNOWN = 1024
-MAX_TALLIES = 512
+MAX_TALLIES = 32
+"""So many are not looked through for what nobody needs any more; then twice as many as were needed the last time."""
 
 
 class Memory:
-    """Surveys by shape, rankings by shape and judges; rankings that were not used for longest go first."""
+    """Surveys by shape, rankings by shape and judges. Rankings that look for pods of which there are none go first, as
+    when their controller is gone; then those that were not used for longest.
+    """
 
     def __init__(self) -> None:
         self._surveys: dict[Any, Survey] = {}
@@ -54,11 +58,15 @@ class Memory:
         return found
 
     def _make_room(self, most: int) -> None:
-        """For one more ranking: what is forgotten is not held by those who know it."""
+        """For one more ranking."""
         while len(self._rankings) >= most:
-            gone = next(iter(self._keys))
-            del self._rankings[self._keys.pop(gone)]
-            self._known = {known: found for known, found in self._known.items() if found[1] is not gone}
+            self._forget({next(iter(self._keys))})
+
+    def _forget(self, gone: set[Ranking]) -> None:
+        """What is forgotten is not held by those who know it."""
+        for ranking in gone:
+            del self._rankings[self._keys.pop(ranking)]
+        self._known = {known: found for known, found in self._known.items() if found[1] not in gone}
 
     def _survey(self, pod: Demand, profile: Profile, most: int) -> Survey:
         key = (profile, pod.shape)
@@ -69,10 +77,21 @@ class Memory:
         return found
 
     def _prune(self, snapshot: Snapshot) -> None:
-        """Tallies that no ranking looks at are forgotten."""
-        rankings = [*self._rankings.values(), *(ranking for _, ranking in self._known.values())]
-        snapshot.tallies.prune({tally for each in rankings for facet in each.facets for tally, _ in facet.parts})
-        self._most_tallies = max(MAX_TALLIES, 2 * len(snapshot.tallies))
+        """Rankings whose tallies are all empty are forgotten, then surveys and tallies that no ranking looks at."""
+        self._forget(
+            {ranking for ranking in self._keys if ranking.facets and not any(t.counts for t in _seen(ranking))}
+        )
+        surveys = {ranking.survey for ranking in self._keys}
+        self._surveys = {key: survey for key, survey in self._surveys.items() if survey in surveys}
+        tallies, waiting = snapshot.tallies, [pod for pods in snapshot.nominated.values() for pod in pods.values()]
+        borne = {each for pod in waiting if pod.has_terms for each in borne_by(pod)}
+        needed = {tally for each, tally in tallies.bearing.items() if each in borne}
+        tallies.prune(needed.union(*map(_seen, self._keys)))
+        self._most_tallies = max(MAX_TALLIES, 2 * len(tallies))
+
+
+def _seen(ranking: Ranking) -> set[Tally]:
+    return {tally for facet in ranking.facets for tally, _ in facet.parts}
 
 
 def judges_of(pod: Demand, snapshot: Snapshot, profile: Profile) -> list[tuple[Judge, int]]:

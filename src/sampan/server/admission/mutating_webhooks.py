@@ -60,7 +60,10 @@ class MutatingWebhooks:
         except CallingFailed as error:
             refusal = webhooks.refused_by_failure(hook, error)
             if refusal is not None:
-                raise refusal from error
+                try:
+                    raise refusal from error
+                finally:
+                    del refusal  # which knows the call that knows it: no circle is left
             attributes.audit[f"failed-open.{_ANNOTATION}{where}"] = hook.name
         finally:
             noted = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}

@@ -33,9 +33,9 @@ class ValidatingWebhooks:
         if not concerned:
             return
         asked = (self._ask(hook, attributes, match, lookup) for hook, match in concerned)
-        for refusal in await asyncio.gather(*asked):
-            if refusal is not None:
-                raise refusal
+        refusals = [each for each in await asyncio.gather(*asked) if each is not None]
+        if refusals:
+            raise refusals.pop(0)  # an error that the call still had a name for would be a circle
 
     async def _ask(self, hook: Hook, attributes: Attributes, match: Match, lookup: Lookup) -> ApiError | None:
         try:
