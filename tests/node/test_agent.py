@@ -452,6 +452,26 @@ def test_pre_stop_counts_within_the_grace(node):
     assert 5.5 < node.runtime.stops[0][1] <= 6
 
 
+def test_who_is_deleted_while_a_container_is_made_does_not_wait_for_its_hook(node, monkeypatch):
+    """However slow the runtime, and however long postStart takes: the pod ends as soon as there is something to end."""
+    start = node.runtime.start
+
+    async def slow(config):
+        await node.clock.sleep(10)
+        return await start(config)
+
+    monkeypatch.setattr(node.runtime, "start", slow)
+    make_pod(node, container={"lifecycle": {"postStart": {"sleep": {"seconds": 500}}}})
+    node.loop.advance(5)
+    mark_deleted(node, 2)
+    node.loop.advance(4)
+    assert not node.runtime.configs
+    node.loop.advance(5)
+    assert node.runtime.configs
+    assert node.client.find("pods", "web") is None
+    assert not node.runtime.states
+
+
 def test_start_failure(node):
     """A container that can't be created says why, and is tried again."""
     node.runtime.failure = ("CreateContainerError", "no such file")

@@ -328,6 +328,7 @@ class Hands:
             return
         record.hooking.add(state.name)
         record.starting.discard(state.name)
+        self._wake(record.uid, 0.0)  # a pod that was deleted meanwhile does not wait for the hook
         try:
             target = self._target(record, container, state.id, "postStart")
             outcome = await self._handlers.run(hook, target, POST_START_SECONDS)

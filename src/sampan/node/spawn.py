@@ -5,6 +5,7 @@ A child is reaped when it ends, whether somebody waits for it or not.
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ class Child:
     def signal(self, number: int) -> None:
         """Nothing happens when it has ended. ProcessLookupError for one that nobody has noticed yet."""
         self._process.send_signal(number)
+
+    def kill_group(self) -> None:
+        """Kills it and what it has started, as far as that stayed with it: for one that has a session of its own."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _reap(self) -> None:
         code = self._process.wait()

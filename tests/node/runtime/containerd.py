@@ -19,6 +19,8 @@ version = 2
 root = "{folder}/root"
 state = "{folder}/state"
 disabled_plugins = [{disabled}]
+[timeouts]  # a shim of a busy machine may not answer within 2 s: containerd would then take a sandbox's process to be number 0
+  "io.containerd.timeout.task.state" = "60s"
 [grpc]
   address = "{folder}/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]

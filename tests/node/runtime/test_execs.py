@@ -1,12 +1,12 @@
 """Processes in containers: line ends of a terminal, crowds, and a machine that has no more descriptors."""
 
 import asyncio
+import dataclasses
 import errno
 import os
 import resource
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from sampan.kit import descriptors
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.node import spawn
-from sampan.node.runtime import execs, programs, spec
+from sampan.node.runtime import execs, programs, record, spec
 from sampan.node.runtime.container import Container
 from sampan.node.runtime.execs import OF_USERS, Execs, _LineEnds
 from sampan.node.runtime.programs import Programs
@@ -43,7 +43,7 @@ class Runtime:
         (folder / "execs").mkdir()
         tools = Programs("/bin/runc", "/bin/conmon", str(folder), str(folder))
         self.execs = Execs(lambda handler: tools, self.tasks, SystemIds(), str(folder / "execs"))
-        known: Any = SimpleNamespace(handler="", state=SimpleNamespace(id="c"))
+        known = dataclasses.replace(record.unknown("c"), cgroup_parent=f"none-{folder.name}")
         self.container = Container(str(folder / "c"), known)
         monkeypatch.setattr(programs, "started", self._start)
 
@@ -138,3 +138,69 @@ async def test_a_start_without_end(runtime: Runtime, monkeypatch: pytest.MonkeyP
         ends = await asyncio.gather(*(runtime.begin() for _ in range(OF_USERS + 1)), return_exceptions=True)
     assert all("it did not run within 0.05 s" in str(end) for end in ends)
     assert (runtime.started, len(os.listdir("/proc/self/fd"))) == (OF_USERS + 1, before)
+
+
+async def test_a_start_amid_the_containers_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a program that hangs once its container was killed; who waits for a turn is refused then.
+
+    Also while the container's end has not been seen yet.
+    """
+    monkeypatch.setattr(execs, "LAST_SECONDS", 0.01)
+    before = len(os.listdir("/proc/self/fd"))
+    users = [runtime.begin() for _ in range(OF_USERS + 2)]
+    async with asyncio.timeout(60):
+        while runtime.started < OF_USERS:
+            await asyncio.sleep(0.01)
+        await runtime.execs.end(runtime.container)
+        ends = await asyncio.gather(*users, return_exceptions=True)
+    assert all("OCI runtime exec failed" in str(end) for end in ends[:OF_USERS])
+    assert {str(end) for end in ends[OF_USERS:]} == {"NotRunning: container is in CONTAINER_EXITED state"}
+    assert (runtime.started, len(os.listdir("/proc/self/fd"))) == (OF_USERS, before)
+    assert not os.listdir(runtime.execs._folder)
+    await runtime.execs.end(runtime.container)
+
+
+async def test_given_up_while_it_starts(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the moment when the runtime writes down which process it is: that file is not left either."""
+
+    def start(command: Sequence[str], around: spawn.Surroundings, what: str) -> spawn.Child:
+        target = Path(command[command.index("--pid-file") + 1])
+        (target.parent / f".{target.name}").write_text("1")  # runc renames it once it is whole
+        return spawn.start(["sleep", "1000"], around)
+
+    monkeypatch.setattr(programs, "started", start)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60):
+            await runtime.execs.run(runtime.container, ("true",), 0.05)
+    assert not os.listdir(runtime.execs._folder)
+
+
+class Unkillable:
+    """A program in the midst of something that the kernel does not break off."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def wait(self) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    def kill_group(self) -> None:
+        self.asked += 1
+
+
+async def test_what_cannot_be_killed(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told to end and then left alone: whoever asked for it goes on."""
+    monkeypatch.setattr(execs, "END_SECONDS", 0.01)
+    made: list[Unkillable] = []
+
+    def start(*_: object) -> Any:
+        made.append(Unkillable())
+        return made[-1]
+
+    monkeypatch.setattr(programs, "started", start)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60):
+            await runtime.execs.run(runtime.container, ("true",), 0.05)
+    assert [each.asked for each in made] == [1]
+    assert not os.listdir(runtime.execs._folder)

@@ -1,14 +1,17 @@
 """How a made container is let go."""
 
 import asyncio
+import contextlib
 import errno
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sampan.node import spawn
-from sampan.node.runtime import pipes
+from sampan.node.runtime import pipes, programs
 from sampan.node.runtime.programs import Bundle, Programs
 from sampan.node.runtime.protocol import RuntimeFailure
 
@@ -84,3 +87,38 @@ async def test_a_runtime_that_can_not_read_its_state(tmp_path: Path, content: st
     (tmp_path / "state/c/state.json").write_text(content)
     await Programs(str(runc), "", str(tmp_path / "state"), "").delete("c")
     assert os.listdir(tmp_path / "state") == []
+
+
+async def test_a_runtime_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed with what it has started, and has failed."""
+    monkeypatch.setattr(programs, "START_TIMEOUT_SECONDS", 0.2)
+    slow, began = tmp_path / "runc", tmp_path / "began"
+    slow.write_text(f"#!/bin/sh\necho $$ >> {began}\nsleep 1000 & echo $! >> {began}\nwait\n")
+    slow.chmod(0o755)
+    tools = Programs(str(slow), "", str(tmp_path), str(tmp_path))
+    start, calls = programs.started, 0
+
+    def started(*arguments: Any) -> spawn.Child:
+        """The limit begins once the program has begun."""
+        nonlocal calls
+        calls, child, until = calls + 1, start(*arguments), time.monotonic() + 60
+        while not began.exists() or began.read_text().count("\n") < 2 * calls:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        return child
+
+    monkeypatch.setattr(programs, "started", started)
+    async with asyncio.timeout(150):
+        code, output = await tools.run_runc("delete", "c")
+        assert (code < 0, output) == (True, b"context deadline exceeded")
+        with pytest.raises(RuntimeFailure, match="context deadline exceeded"):
+            await tools.run_detached("c", str(tmp_path), "")
+        for pid in began.read_text().split():
+            while _runs(pid):
+                await asyncio.sleep(0.01)
+
+
+def _runs(pid: str) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False

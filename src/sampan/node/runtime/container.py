@@ -21,6 +21,8 @@ class Container:
     def __init__(self, folder: str, known: record.Record) -> None:
         self.folder = folder
         self.known = known
+        self.ending = False
+        """Whether it was killed or has ended, so that nothing more is to start in it."""
         self.ended = asyncio.Event()
         self.released = asyncio.Event()
         self.deleting = asyncio.Lock()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import os
 import re
@@ -28,13 +29,15 @@ from sampan.node import spawn
 from sampan.node.runtime import container as containers
 from sampan.node.runtime import pipes, programs, spec
 from sampan.node.runtime.container import Container
-from sampan.node.runtime.protocol import RuntimeFailure, Stream
+from sampan.node.runtime.protocol import EXITED, RuntimeFailure, Stream, not_running
 
 MAX_OUTPUT_BYTES = 16 << 20
 CONCURRENT_STARTS, OF_USERS = 8, 4
 """So many start at a time for probes and hooks, and so many for users: whose crowd does not make a probe late."""
 START_SECONDS = 120.0
 """A process that does not run by then is given up: others wait for its turn."""
+LAST_SECONDS, END_SECONDS = 1.0, 5.0
+"""What ends with its container has as long to tell of it; what was killed has as long to be gone."""
 _CHUNKS = 16
 _SAID_BYTES = 4096
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
@@ -51,6 +54,7 @@ class Execs:
         self._arrivals: pipes.Arrivals | None = None
         self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
         self._users_slots = asyncio.Semaphore(OF_USERS)
+        self._sessions: dict[str, set[OciExec]] = {}
 
     def open(self) -> None:
         """Clears what an earlier agent left and watches for pid files."""
@@ -70,7 +74,25 @@ class Execs:
         async with self._users_slots:
             return await self._start(container, command, tty=tty, stdin=stdin)
 
+    async def end(self, container: Container) -> None:
+        """Has all that runs in a container that was killed, or has ended, be over: what hangs is killed, whatever its time.
+
+        The container could not end before: a process is not gone until the runtime that started it has noticed. One
+        that has noticed may go on for whoever reads the output slowly. From now on nothing starts there any more.
+        """
+        container.ending = True
+        sessions = self._sessions.get(container.id, set())
+        if endings := {session.ended for session in sessions if session.holds_container}:
+            await asyncio.wait(endings, timeout=LAST_SECONDS)
+        if late := [session for session in sessions if session.holds_container]:
+            for session in late:
+                session.kill()
+            container.kill_all()
+            await asyncio.wait({session.ended for session in late}, timeout=END_SECONDS)
+
     async def _start(self, container: Container, command: tuple[str, ...], *, tty: bool, stdin: bool) -> OciExec:
+        if container.ended.is_set() or container.ending:  # while this one waited for its turn
+            raise not_running(dataclasses.replace(container.state, state=EXITED))
         try:
             return await self._started(container, command, tty=tty, stdin=stdin)
         except OSError as error:  # there are too many open files
@@ -93,6 +115,7 @@ class Execs:
             process = programs.started(command_line, streams.child(), what)
             streams.close_child()
             session = OciExec(process, streams, self._tasks)
+            self._remember(container.id, session)
             await self._wait_started(session, arrived, place, exec_id)
         except BaseException:
             streams.close()
@@ -101,10 +124,23 @@ class Execs:
             raise
         finally:
             arrived.cancel()
-            for suffix in (".json", ".log", ".pid"):
+            # The last one is the pid file while it is being written: a runtime that was killed may leave it.
+            for name in (f"{exec_id}.json", f"{exec_id}.log", f"{exec_id}.pid", f".{exec_id}.pid"):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(place + suffix)
+                    os.unlink(os.path.join(self._folder, name))
         return session
+
+    def _remember(self, container_id: str, session: OciExec) -> None:
+        """Until its end."""
+        sessions = self._sessions.setdefault(container_id, set())
+        sessions.add(session)
+
+        def forget(_: asyncio.Task[int]) -> None:
+            sessions.discard(session)
+            if not sessions and self._sessions.get(container_id) is sessions:
+                del self._sessions[container_id]
+
+        session.ended.add_done_callback(forget)
 
     async def run(self, container: Container, command: tuple[str, ...], timeout_seconds: float) -> tuple[int, bytes]:
         """Runs a process to its end, for at most so long (0: any time)."""
@@ -141,12 +177,30 @@ class OciExec:
         self._streams = streams
         self._tasks = tasks
         self._pid_fd = -1
+        self._is_gone = False
         self.ended: asyncio.Task[int] = tasks.spawn(process.wait(), "exec", critical=False)
 
     def hold(self, pid: int) -> None:
         """Takes hold of the process itself, so that it can be killed."""
-        with contextlib.suppress(OSError):
+        try:
             self._pid_fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._is_gone = True
+        except OSError:  # there are too many open files
+            pass
+
+    @property
+    def holds_container(self) -> bool:
+        """Whether the container can't end for it: the runtime has not noticed yet that the process has ended.
+
+        A process of which it has may be the end of the runtime's work, or there is output that nobody has read yet.
+        """
+        if self._pid_fd >= 0 and not self._is_gone:
+            try:
+                signal.pidfd_send_signal(self._pid_fd, 0)
+            except ProcessLookupError:
+                self._is_gone = True
+        return not (self._is_gone or self.ended.done())
 
     def said(self) -> bytes:
         """What is there to be read at the end of one that never ran: the runtime's own words."""
@@ -193,18 +247,24 @@ class OciExec:
         code = await asyncio.shield(self.ended)
         return code if code >= 0 else 128 - code
 
+    def kill(self) -> None:
+        """Kills the process if it still runs, and the runtime that waits for it or has not started it yet."""
+        self._kill_process()
+        self._process.kill_group()
+
+    def _kill_process(self) -> None:
+        if self._pid_fd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
+
     async def close(self) -> None:
-        """Kills the process if it still runs and closes the streams."""
+        """Kills the process if it still runs and closes the streams; does not wait for what can't be killed."""
         if not self.ended.done():
             if self._pid_fd >= 0:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1.0):
-                        await asyncio.shield(self.ended)
-            with contextlib.suppress(ProcessLookupError):
-                self._process.signal(signal.SIGKILL)
-            await asyncio.shield(self.ended)
+                self._kill_process()
+                await asyncio.wait({self.ended}, timeout=LAST_SECONDS)
+            self.kill()
+            await asyncio.wait({self.ended}, timeout=END_SECONDS)
         if self._pid_fd >= 0:
             os.close(self._pid_fd)
             self._pid_fd = -1

@@ -101,15 +101,19 @@ def processes(cgroup: str) -> list[int]:
 
 def end_cgroup(cgroup: str) -> bool:
     """Kills all processes in the cgroup and below and removes it; False while one of them is still there."""
-    places = _hierarchies(cgroup)
-    for path in places:
+    for path in _hierarchies(cgroup):
         for folder, _, _ in os.walk(path):
             with contextlib.suppress(OSError):
                 for pid in Path(folder, "cgroup.procs").read_text().split():
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(pid), signal.SIGKILL)
     remove_cgroup(cgroup)
-    return not any(path.exists() for path in places)
+    return not is_cgroup(cgroup)
+
+
+def is_cgroup(cgroup: str) -> bool:
+    """Whether it is there, in one hierarchy at least."""
+    return any(path.exists() for path in _hierarchies(cgroup))
 
 
 def remove_cgroup(cgroup: str) -> None:

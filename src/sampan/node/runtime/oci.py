@@ -51,6 +51,7 @@ from sampan.node.runtime.protocol import (
 log = logging.getLogger(__name__)
 
 CONCURRENT_STARTS = 8
+CONCURRENT_RELEASES = 8
 KILL_SECONDS = 30.0
 DISCARD_SECONDS = 5.0
 LOG_CHECK_SECONDS = 2.0
@@ -143,14 +144,15 @@ class OciRuntime:
             os.makedirs(path, mode=0o700, exist_ok=True)
         os.makedirs(self._settings.state_dir, mode=0o700, exist_ok=True)
         self._host = host.inspect()
-        _, output = await usual.run_runc("--version")
-        words = [*output.decode().split(), "", "", "unknown"]
+        code, output = await usual.run_runc("--version")
+        words = [*([] if code else output.decode().split()), "", "", "unknown"]
         self._version = "runc://" + words[2].partition("+")[0]
         await self._tools.ask("")
         self._cgroup_roots = _read_names(self._roots_file)
         self._execs.open()
-        for name in sorted(os.listdir(self._folders)):
-            await self._adopt(name)
+        adopted = [await self._adopt(name) for name in sorted(os.listdir(self._folders))]
+        ended = [container for container in adopted if container is not None]
+        self._tasks.spawn(self._release_all(ended), "release", critical=False)
         self._tasks.spawn(self._look_after_logs(), "container logs")
         self._tasks.spawn(self._tools.ask_others(), "runtimes", critical=False)
 
@@ -407,10 +409,29 @@ class OciRuntime:
         except (RuntimeFailure, OSError) as error:
             log.warning("what is left of container %s stays until it is removed: %s", container.id, error)
 
+    async def _release_all(self, ended: list[Container]) -> None:
+        """A few at a time, and the agent's start does not wait for it: a runtime may hang at that.
+
+        Whatever comes of one, it can be removed, and so can the others.
+        """
+        slots = asyncio.Semaphore(CONCURRENT_RELEASES)
+
+        async def release(container: Container) -> None:
+            async with slots:
+                try:
+                    await self._release_if_possible(container)
+                except Exception:
+                    log.exception("releasing container %s", container.id)
+                finally:
+                    container.released.set()
+
+        await asyncio.gather(*map(release, ended))
+
     async def _release(self, container: Container) -> None:
         try:
             if container.known.joins_processes:
                 container.kill_all()
+            await self._execs.end(container)
             await self._delete(container)
             bundle.unmount(container)
             container.is_clean = True
@@ -420,6 +441,7 @@ class OciRuntime:
     async def _kill(self, container: Container) -> None:
         if not container.signal(signal.SIGKILL):
             container.kill_all()
+        await self._execs.end(container)
         try:
             async with asyncio.timeout(KILL_SECONDS):
                 await container.ended.wait()
@@ -472,26 +494,27 @@ class OciRuntime:
         await asyncio.to_thread(rooted.remove_tree, container.folder)
         self._containers.pop(container.id, None)
 
-    async def _adopt(self, name: str) -> None:
+    async def _adopt(self, name: str) -> Container | None:
+        """Takes it over; returns one that had ended before, which is yet to be released."""
         folder = os.path.join(self._folders, name)
         known = record.load(folder)
         if known is None:
             await self._discard_in_time(Container(folder, record.unknown(name)))
-            return
+            return None
         container = Container(folder, known)
         pid = containers.read_pid(os.path.join(folder, "pid"))
         if known.state.state == CREATED and (pid == 0 or self._tools.is_waiting(known.handler, name)):
             await self._discard_in_time(container)  # an earlier agent was killed while it made this one
-            return
+            return None
         self._containers[name] = container
         if known.state.state == EXITED:
             container.ended.set()
-            await self._release_if_possible(container)
-            return
+            return container
         if known.state.state == CREATED:
             container.update(state=RUNNING, pid=pid, started_at=os.stat(os.path.join(folder, "pid")).st_mtime)
         if not container.watch(pid, self._conmon_ended):
             self._conmon_ended(container)
+        return None
 
     async def _look_after_logs(self) -> None:
         while True:

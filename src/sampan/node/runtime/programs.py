@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from sampan.node.runtime import host, pipes
 from sampan.node.runtime.protocol import RuntimeFailure
 
 START_TIMEOUT_SECONDS = 120.0
+_TOO_LATE = "context deadline exceeded"
 _OUTPUT_BYTES = 1 << 20
 _TOLD_CHARACTERS = 2000
 _END_TRIES, _END_TRY_SECONDS = 40, 0.05
@@ -100,7 +102,7 @@ class Programs:
         except FileNotFoundError as error:
             raise RuntimeFailure("RunContainerError", f"{self.conmon} is not installed") from error
         except TimeoutError as error:
-            raise RuntimeFailure("RunContainerError", "context deadline exceeded") from error
+            raise RuntimeFailure("RunContainerError", _TOO_LATE) from error
         finally:
             os.close(source)
         return _created_pid(answer)
@@ -136,7 +138,7 @@ class Programs:
                 async with asyncio.timeout(START_TIMEOUT_SECONDS):
                     await pipes.readable(source, init)
             except TimeoutError as error:
-                raise RuntimeFailure("RunContainerError", "context deadline exceeded") from error
+                raise RuntimeFailure("RunContainerError", _TOO_LATE) from error
             with contextlib.suppress(BlockingIOError):
                 if os.read(source, 1):
                     os.unlink(pipe)
@@ -150,7 +152,7 @@ class Programs:
         """
         code, output = await self.run_runc("delete", "--force", container_id)
         state = os.path.join(self.state_dir, container_id)
-        if code and self._is_known(container_id):
+        if code and (self._is_known(container_id) or (cgroup and host.is_cgroup(cgroup))):
             is_over = await _ended(cgroup) if cgroup and host.has_cgroups() else not _is_readable(state)
             if not is_over:
                 raise RuntimeFailure("RuntimeError", f"failed to delete the container: {error_text(output)}")
@@ -165,8 +167,15 @@ class Programs:
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         log = os.path.join(folder, "runtime.log")
         arguments = ("run", "--detach", "--bundle", folder, "--pid-file", pid_file, container_id)
-        process = started(self.runc_command("--log", log, *arguments), spawn.PLAIN, "failed to create containerd task")
-        if await process.wait():
+        command = self.runc_command("--log", log, *arguments)
+        process = started(command, spawn.Surroundings(own_session=True), "failed to create containerd task")
+        try:
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                code = await process.wait()
+        except TimeoutError as error:
+            process.kill_group()
+            raise RuntimeFailure("RunContainerError", _TOO_LATE) from error
+        if code:
             raise start_failure("runc run failed", logged(log))
 
     async def features(self) -> bytes:
@@ -174,19 +183,25 @@ class Programs:
         return (await self._run(self.runc, "features"))[1]
 
     async def run_runc(self, *arguments: str) -> tuple[int, bytes]:
-        """Runs runc to its end; returns exit code and what it printed."""
+        """Runs runc to its end; returns exit code and what it printed. One that hangs is killed, and has failed."""
         return await self._run(*self.runc_command(*arguments))
 
     async def _run(self, *command: str) -> tuple[int, bytes]:
         source, sink = pipes.pipe()
         try:
             try:
-                around = spawn.Surroundings(stdout=sink, stderr=sink, variables={**os.environ, **self._thrift()})
+                variables = {**os.environ, **self._thrift()}
+                around = spawn.Surroundings(stdout=sink, stderr=sink, variables=variables, own_session=True)
                 process = started(command, around, "OCI runtime")
             finally:
                 os.close(sink)
-            output = await pipes.read_all(source, _OUTPUT_BYTES)
-            return await process.wait(), output
+            try:
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                    output = await pipes.read_all(source, _OUTPUT_BYTES)
+                    return await process.wait(), output
+            except TimeoutError:
+                process.kill_group()
+                return -signal.SIGKILL, _TOO_LATE.encode()
         finally:
             os.close(source)
 

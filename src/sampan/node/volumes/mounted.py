@@ -6,8 +6,10 @@ https://kubernetes.io/docs/concepts/storage/volumes/#nfs
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +70,7 @@ async def _run(program: str, *arguments: str) -> tuple[int, str]:
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec(
-            found, *arguments, stdin=nothing, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+            found, *arguments, stdin=nothing, stdout=pipe, stderr=asyncio.subprocess.STDOUT, start_new_session=True
         )
     except OSError as error:  # there is no room for one more process just now
         raise VolumeFailure(f"fork/exec {found}: {(error.strerror or str(error)).lower()}") from error
@@ -78,6 +80,7 @@ async def _run(program: str, *arguments: str) -> tuple[int, str]:
     except TimeoutError:
         raise VolumeFailure(f"{program} {' '.join(arguments)}: timed out after {SECONDS:.0f}s") from None
     finally:
-        if process.returncode is None:
-            process.kill()
+        if process.returncode is None:  # with the helper of its file system, which would mount it when nobody knows
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     return process.returncode or 0, said.decode(errors="replace").strip()

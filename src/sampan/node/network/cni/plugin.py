@@ -6,6 +6,7 @@ https://www.cni.dev/docs/spec/#section-2-execution-protocol
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,9 @@ async def _run(verb: str, told: Tree, errand: Errand, folders: tuple[str, ...]) 
     pipe = asyncio.subprocess.PIPE
     environment = {**os.environ, **errand.environment(verb, folders)}
     try:
-        process = await asyncio.create_subprocess_exec(program, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
+        process = await asyncio.create_subprocess_exec(
+            program, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
+        )
     except OSError as error:
         raise CniError(f"{program}: {error.strerror}") from error
     try:
@@ -65,7 +68,7 @@ async def _run(verb: str, told: Tree, errand: Errand, folders: tuple[str, ...]) 
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # with those that it has asked to do its work
             await process.wait()
     if process.returncode:
         raise CniError(_complaint(output, errors, process.returncode))
