@@ -24,6 +24,19 @@ def test_it_waits_for_every_file(
     assert agent_process._has_keys(config)
 
 
+def test_it_begins_when_the_last_one_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks again after a pause, whatever the clock does meanwhile."""
+    config = {name: str(tmp_path / name) for name in agent_process._FILES}
+    missing = sorted(config)
+
+    def appears(seconds: float) -> None:
+        (tmp_path / missing.pop()).touch()
+
+    monkeypatch.setattr("sampan.kit.wall.pause", appears)
+    assert agent_process._has_keys(config)
+    assert not missing
+
+
 def test_commands_know_the_servers_that_the_agent_knows(tmp_path: Path) -> None:
     """On a machine that joined, also those that came later; a cluster's own kubeconfig stays as it is."""
     joined = Settings("node-n", tmp_path, joined_to="https://192.0.2.7:6443", joined_as="n")

@@ -44,6 +44,25 @@ def test_what_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_an_authority_that_was_prolonged_elsewhere(tmp_path: Path) -> None:
+    """A machine that joined and was away meanwhile is told; a cluster's own gets a new one at its start."""
+    for cluster in (
+        Settings("n", tmp_path, joined_to="https://192.0.2.7:6443", joined_as="worker"),
+        Settings("tide", tmp_path),
+    ):
+        old = certificates.new_authority("sampan-ca", NOW - 9 * YEAR)
+        old.save(tmp_path / "pki", key_files.AUTHORITY)
+        prolonged = certificates.prolong(old, NOW)
+        node = key_files.node(cluster.node_names()[0])
+        certificates.issue(prolonged, Subject("system:node:n"), NOW + YEAR).save(tmp_path / "pki", node)
+        told = expiry.nodes(cluster, NOW + YEAR + 1)
+        assert ("node worker's copy of the authority's certificate expired on 2024-" in told.get("worker", "")) == bool(
+            cluster.joined_to
+        )
+        prolonged.save(tmp_path / "pki", key_files.AUTHORITY)
+        assert expiry.nodes(cluster, NOW + YEAR + 1) == {}
+
+
 def test_a_joined_node_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It could not be Ready: said at once, and nothing is written."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))

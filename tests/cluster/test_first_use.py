@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from sampan.cluster import (
 )
 
 Write = Callable[[str, str], ModuleType]
+MADE_UP_CLOCK = Path(sys.prefix) / "clients" / "libfaketimeMT.so.1"
 
 
 @pytest.fixture
@@ -132,6 +134,23 @@ def test_the_rest_is_executed_when_the_start_is_over(written: Write, tmp_path: P
     assert "sampan.tried.broken can't be loaded" in caplog.text
     with pytest.raises(OSError):
         _ = broken.A
+
+
+@pytest.mark.skipif(not MADE_UP_CLOCK.exists() and not os.environ.get("CI"), reason="needs libfaketime (scripts/test)")
+def test_the_rest_is_executed_where_a_clock_is_made_up() -> None:
+    """Where time.sleep fails, as it does there."""
+    faked = {"LD_PRELOAD": str(MADE_UP_CLOCK), "FAKETIME": "+400d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    code = """
+from sampan.cluster import first_use
+first_use.modules()
+from sampan.meta import timestamps
+assert first_use._FOUND.loaders
+first_use.rest(0.001)
+assert not first_use._FOUND.loaders
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**os.environ, **faked}, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_processes_load_the_rest_when_they_have_started(monkeypatch: pytest.MonkeyPatch) -> None:

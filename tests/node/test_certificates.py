@@ -396,13 +396,16 @@ async def test_a_change_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
     transport, tasks = HttpTransport(Access("https://127.0.0.1:1", "", "", "")), Tasks("test")
     monkeypatch.setattr(renewal, "Rotation", Once)
+    monkeypatch.setattr("sampan.node.authority.Authority.run", lambda *_: asyncio.sleep(0))
     monkeypatch.setattr(transport, "drop_former", drop)
     parts = SimpleNamespace(
         client=SimpleNamespace(transport=transport), clock=SimpleNamespace(sleep=sleep), ids=SystemIds()
     )
     agent: Any = SimpleNamespace(parts=parts, settings=SimpleNamespace(node="n1", is_simulated=True))
     server: Any = None
-    renewal.start(renewal.Pairs(files(tmp_path), files(tmp_path, "server"), ()), agent, server, tasks)
+    renewal.start(
+        renewal.Pairs(files(tmp_path), files(tmp_path, "server"), (), tmp_path / "ca.crt"), agent, server, tasks
+    )
     try:
         async with asyncio.timeout(60):
             await used.wait()

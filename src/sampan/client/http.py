@@ -51,8 +51,8 @@ class HttpTransport:
         is_stream = request.param("watch") in ("true", "1") or request.param("follow") in ("true", "1")
         body = request.body if isinstance(request.body, bytes) else orjson.dumps(request.body)
         headers = self._identity() | {name: value for name, value in request.headers.items() if value}
-        session = self._open()
         try:
+            session = self._open()
             answer = await session.request(
                 request.method,
                 self._url(request),

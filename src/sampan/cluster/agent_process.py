@@ -24,6 +24,7 @@ from typing import Any
 import orjson
 
 from sampan.cluster import first_use, loading, log_format, processes
+from sampan.kit import wall
 
 WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.005
@@ -109,7 +110,7 @@ def _has_keys(config: dict[str, Any]) -> bool:
         if time.monotonic() > deadline:
             print(f"these files did not appear: {', '.join(missing)}", file=sys.stderr)
             return False
-        time.sleep(POLL_SECONDS)
+        wall.pause(POLL_SECONDS)
     return True
 
 

@@ -1,4 +1,7 @@
-"""Expiry: which of this machine's nodes the API no longer knows, since their certificates have ended, and the mend."""
+"""Expiry: which of this machine's nodes the API no longer knows, or that no longer know the API, and the mend.
+
+Their own certificate has ended, or on a machine that joined that of the authority, which was prolonged while it was away.
+"""
 
 from sampan.cluster import key_files
 from sampan.cluster.settings import DEFAULT_NAME, Settings
@@ -7,13 +10,15 @@ from sampan.web import certificates
 
 
 def nodes(cluster: Settings, now: float) -> dict[str, str]:
-    """Those whose client certificate has ended, each with one line that tells so."""
-    ends = {name: _end(cluster, name) for name in cluster.node_names()}
-    return {
-        name: f"the certificate of node {name} expired on {timestamps.format(end)}: {mend(cluster)}"
-        for name, end in ends.items()
-        if 0 < end <= now
-    }
+    """Those for which one of these certificates has ended, each with one line that tells so."""
+    found = {}
+    if cluster.joined_to and 0 < (end := _end(cluster, key_files.AUTHORITY)) <= now:
+        text = f"node {cluster.joined_as}'s copy of the authority's certificate expired on {timestamps.format(end)}"
+        found[cluster.joined_as] = f"{text}: {mend(cluster)}"
+    for name in cluster.node_names():
+        if 0 < (end := _end(cluster, key_files.node(name))) <= now:
+            found[name] = f"the certificate of node {name} expired on {timestamps.format(end)}: {mend(cluster)}"
+    return found
 
 
 def mend(cluster: Settings) -> str:
@@ -25,9 +30,9 @@ def mend(cluster: Settings) -> str:
     return f"sampan up{named}"
 
 
-def _end(cluster: Settings, name: str) -> float:
+def _end(cluster: Settings, file: str) -> float:
     """Unix seconds; 0 where there is none yet, or none that can be read."""
     try:
-        return certificates.lifetime(cluster.path("pki", f"{key_files.node(name)}.crt").read_bytes())[1]
+        return certificates.last_end(cluster.path("pki", f"{file}.crt").read_bytes())
     except (OSError, ValueError):
         return 0.0

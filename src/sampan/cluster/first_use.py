@@ -15,11 +15,12 @@ import importlib.machinery
 import os
 import sys
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from sampan.kit import wall
 
 OURS = "sampan."
 REST_SECONDS = 10.0
@@ -55,7 +56,7 @@ def rest(pause: float = 0.0) -> None:
 
                 logging.getLogger(__name__).exception("%s can't be loaded", name)
                 failed.add(name)
-            time.sleep(pause)
+            wall.pause(pause)
 
 
 @contextmanager

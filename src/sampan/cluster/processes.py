@@ -168,6 +168,8 @@ def wait_gone(pid: int, seconds: float) -> bool:
     import select
     import time
 
+    from sampan.kit import wall
+
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     try:
@@ -177,7 +179,7 @@ def wait_gone(pid: int, seconds: float) -> bool:
     except (AttributeError, OSError):
         deadline = time.monotonic() + seconds
         while start_time(pid) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+            wall.pause(POLL_SECONDS)
         return not start_time(pid)
     try:
         ready, _, _ = select.select([handle], [], [], seconds)

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from time import monotonic, sleep
+from time import monotonic
 
 from sampan.cluster import processes, sandbox
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
+from sampan.kit import wall
 
 SECONDS = 10.0
 
@@ -38,7 +39,7 @@ def ensure(cluster: Settings) -> None:
             raise SandboxError(f"no sandbox for containers without root: {processes.tail(made.log, 1).strip()}")
         if monotonic() > deadline:
             raise SandboxError(f"the sandbox for containers without root did not come; see {made.log}")
-        sleep(processes.POLL_SECONDS)
+        wall.pause(processes.POLL_SECONDS)
 
 
 def stop(cluster: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Wall: what time it is, for a command that waits for nothing and so needs no clock, which takes an event loop's code."""
+"""Wall: what time it is, and a pause, for who has no event loop and so needs no clock, which takes a loop's code."""
 
 import time
 
@@ -6,3 +6,10 @@ import time
 def now() -> float:
     """Unix seconds."""
     return time.time()
+
+
+def pause(seconds: float) -> None:
+    """Waits that long, by the kernel's count: time.sleep reckons by a clock, which fails where that is made up (libfaketime)."""
+    import select
+
+    select.select((), (), (), seconds)

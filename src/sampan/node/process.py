@@ -225,7 +225,7 @@ async def _renew(config: Config, agent: Agent, server: NodeServer, tasks: Tasks)
     client = Files(Path(config.certificate), Path(config.key))
     serving = Files(Path(config.serving_certificate), Path(config.serving_key))
     hosts = tuple(filter(None, (config.node, agent.settings.internal_ip, config.internal_ip6)))
-    renewal.start(renewal.Pairs(client, serving, hosts), agent, server, tasks)
+    renewal.start(renewal.Pairs(client, serving, hosts, Path(config.ca)), agent, server, tasks)
 
 
 async def _follow_clock(agent: Agent) -> None:

@@ -52,6 +52,11 @@ class NodeServer:
         if self._context is not None:
             self._context.load_cert_chain(certificate, key)
 
+    def trust(self, client_ca: str) -> None:
+        """Whoever connects from now on may also have a certificate of these authorities (PEM)."""
+        if self._context is not None:
+            self._context.load_verify_locations(cadata=client_ca)
+
     async def close(self) -> None:
         """Closes the port and what is open on it."""
         if self._listener is not None:

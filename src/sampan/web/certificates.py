@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -113,6 +113,42 @@ def prolong(authority: Pair, now: float, years: int = AUTHORITY_YEARS) -> Pair:
     for extension in former.extensions:
         builder = builder.add_extension(extension.value, critical=extension.critical)
     return Pair(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), authority.key)
+
+
+def prolonged(trusted: bytes, told: bytes, now: float) -> bytes:
+    """The trusted authorities (PEM), each as that one of `told` which ends last, is of its name and key, and holds now.
+
+    A trusted one has signed that one, or what is told counts for nothing; so nobody new is trusted. Raises ValueError.
+    """
+    former = x509.load_pem_x509_certificates(trusted)
+    found = [one for one in x509.load_pem_x509_certificates(told) if _may_be_trusted(one, trusted, now)]
+    best = []
+    for one in former:
+        same = [other for other in found if (other.subject, other.public_key()) == (one.subject, one.public_key())]
+        best.append(max((one, *same), key=lambda each: each.not_valid_after_utc))
+    if best == former:
+        return trusted
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in dict.fromkeys(best))
+
+
+def _may_be_trusted(one: x509.Certificate, trusted: bytes, now: float) -> bool:
+    """Anybody may have made this one: what can't be read in it is read only once it is known to be signed."""
+    pem = one.public_bytes(serialization.Encoding.PEM)
+    try:
+        if not (holds(pem, now) and is_signed_by(pem, trusted)):
+            return False
+        return one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except _UNREADABLE:
+        return False
+
+
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def issue(authority: Pair, subject: Subject, now: float, years: int = 1) -> Pair:
@@ -248,6 +284,11 @@ def lifetime(certificate: bytes) -> tuple[float, float]:
     """From when to when it is valid, unix seconds."""
     read = x509.load_pem_x509_certificate(certificate)
     return read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
+
+
+def last_end(certificates: bytes) -> float:
+    """When the one of these (PEM) ends that ends last, unix seconds. Raises ValueError."""
+    return max(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(certificates))
 
 
 def holds(certificate: bytes, now: float) -> bool:

@@ -1,9 +1,9 @@
 """The rules of the default roles, and who they are bound to, as data.
 
-Rules may name kinds that this server does not serve (yet): they are those of the reference server. Three roles are
+Rules may name kinds that this server does not serve (yet): they are those of the reference server. Four roles are
 our own: system:sampan:node-network, what a node agent reads to be its pods' network (docs/decisions/0013),
-system:sampan:node-dns, how its name server is configured, and system:sampan:node-serving, by which a node's serving
-certificate needs nobody's hand (docs/decisions/0016).
+system:sampan:node-dns, how its name server is configured, system:sampan:node-authority, whom it trusts, and
+system:sampan:node-serving, by which a node's serving certificate needs nobody's hand (docs/decisions/0016).
 """
 
 from sampan.kinds.parts.rbac_words import Rule, Subject, allow, group, service_account, urls, user
@@ -262,6 +262,7 @@ ROLES: tuple[tuple[str, str, tuple[Rule, ...]], ...] = (
         (allow(_READ, "core", "configmaps"), allow("update", "core", "configmaps", "cluster-info"), _EVENTS),
     ),
     ("kube-system", "system:sampan:node-dns", (allow(_READ, "core", "configmaps", "kube-dns"),)),
+    ("kube-system", "system:sampan:node-authority", (allow("get", "core", "configmaps", "kube-root-ca.crt"),)),
 )
 
 _AUTHENTICATED = group("system:authenticated")
@@ -325,5 +326,8 @@ BINDINGS: tuple[tuple[str, str, str, tuple[Subject, ...]], ...] = (
             ("kube-public", "bootstrap-signer"),
         )
     ),
-    ("kube-system", "system:sampan:node-dns", "system:sampan:node-dns", (group("system:nodes"),)),
+    *(
+        ("kube-system", f"system:sampan:{name}", f"system:sampan:{name}", (group("system:nodes"),))
+        for name in ("node-dns", "node-authority")
+    ),
 )
