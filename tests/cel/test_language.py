@@ -90,6 +90,8 @@ CASES = [
     ("false && self.nope || true", True),
     ("self.nope.x || true", True),
     ("[dyn(1), dyn('a')].exists(v, v == 'a')", True),
+    ("!(dyn(true) in dyn({1: 2})) && !(dyn(0) in dyn({false: 2})) && dyn(1.0) in dyn({1: 2})", True),
+    ("!dyn({1: 2})[?dyn(true)].hasValue() && dyn({true: 2})[?dyn(true)].hasValue()", True),
     ("true // a comment", True),
 ]
 
@@ -120,6 +122,26 @@ FAILURES = [
     ("l.all(i, self.nope == i)", "no such key: nope"),
     ("dyn(1).all(i, true)", "got 'int', expected iterable type"),
     ("{s: 1, 'hello': 2}", "Failed with repeated key: hello"),
+    ("{dyn(b): 1, true: 2}", "Failed with repeated key: true"),
+    ("{dyn(null): 1}", "unsupported key type: null_type"),
+    ("{dyn([1]): 1}", "unsupported key type: list"),
+    ("{dyn({}): 1}", "unsupported key type: map"),
+    ("dyn({1: 2})[dyn(true)]", "no such key: true"),
+    ("dyn({true: 2})[dyn(1)]", "no such key: 1"),
+    ("dyn({1: 2})[dyn(null)]", "no such key: null"),
+    ("dyn({1: 2})[dyn(2.0)]", "no such key: 2"),
+    ("dyn({1: 2})[dyn(1.5e30)]", "no such key: 1.5e+30"),
+    ("dyn({1: 2})[dyn(b'ab')]", "no such key: [97 98]"),
+    ("dyn({1: 2})[dyn({'a': [dyn(true), null, 'b']})]", "no such key: {a: [true, null, b]}"),
+    ("dyn({1: 2})[timestamp('2020-01-01T00:00:00Z')]", "no such key: 2020-01-01T00:00:00Z"),
+    ("dyn({1: 2})[duration('1h')]", "no such key: 3600s"),
+    ("dyn({1: 2})[type(1)]", "no such key: int"),
+    ("[?dyn(b)]", "cannot initialize optional list element from non-optional value true"),
+    ("{?'a': dyn(null)}", "cannot initialize optional list element from non-optional value null"),
+    (
+        "[?dyn({'a': optional.of(b), 'b': optional.none()})]",
+        "cannot initialize optional list element from non-optional value {a: optional(true), b: optional(none)}",
+    ),
 ]
 
 
@@ -179,3 +201,10 @@ def test_absurd_texts() -> None:
                 environment.compile(f"{function}(t)").value({"t": text})
             except EvaluationError as wrong:
                 assert str(wrong)  # noqa: PT017
+
+
+def test_a_message_shows_only_the_beginning_of_a_large_value() -> None:
+    """As much as a reader may want."""
+    with pytest.raises(EvaluationError) as caught:
+        evaluate(f"dyn({{'a': 1}})[dyn(['{'x' * 3000}', 'y'])]")
+    assert str(caught.value) == f"no such key: [{'x' * 999}..."

@@ -58,6 +58,23 @@ async def test_a_budget_blocks_an_eviction_until_it_allows_it(api: Api) -> None:
     assert list(after["disruptedPods"]) == ["a"]
 
 
+async def test_the_former_version_of_an_eviction(api: Api) -> None:
+    """Means the same; others are refused, and so is it where pods are bound."""
+    await running(api, "a")
+    body = {"kind": "Eviction", "apiVersion": "policy/v1beta1", "metadata": {"name": "a"}}
+    refused = await api.send("POST", f"{BASE}/pods/a/eviction", {**body, "apiVersion": "policy/v1alpha1"})
+    assert (refused.status, refused.tree["message"]) == (
+        400,
+        "the API version in the data (policy/v1alpha1) does not match the expected API version (policy/v1)",
+    )
+    odd = {**body, "kind": "PodDisruptionBudget"}
+    refused = await api.send("POST", f"{BASE}/pods/a/eviction", odd)
+    assert refused.status == 400
+    assert (await api.send("POST", f"{BASE}/pods/a/binding", body)).status == 400
+    assert (await api.send("POST", f"{BASE}/pods/a/eviction", body)).status == 201
+    assert (await api.get(f"{BASE}/pods/a"))["metadata"]["deletionTimestamp"]
+
+
 async def test_one_allowance_is_used_once(api: Api) -> None:
     """Of several evictions at once, as many pass as the budget allows."""
     names = [f"p{i}" for i in range(6)]

@@ -14,6 +14,39 @@ OPERATIONS = [
 ]
 
 
+HEAD = {"apiVersion": "v1", "kind": "ConfigMap"}
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {"metadata": None}, {"metadata": {"name": ""}}, {"metadata": {"labels": {"a": "b"}}}]
+)
+async def test_an_application_without_a_name(api: Api, metadata: dict[str, Any]) -> None:
+    """Is about the object of its path, if there is one; else nobody knows what it is to be called."""
+    path, config = f"{MAPS}/a?fieldManager=me", {**HEAD, **metadata, "data": {"b": "2"}}
+    refused = await api.patch(path, config, "apply")
+    assert (refused.status, refused.tree["message"]) == (
+        400,
+        "the name of the object (a based on URL) was undeterminable: name must be provided",
+    )
+    await api.create(MAPS, config_map("a", a="1"))
+    applied = await api.patch(path, config, "apply")
+    assert applied.status == 200, applied.body
+    assert applied.tree["metadata"]["name"] == "a" and applied.tree["data"] == {"a": "1", "b": "2"}
+    (mine,) = [each for each in applied.tree["metadata"]["managedFields"] if each["manager"] == "me"]
+    assert mine["fieldsV1"]["f:data"] == {"f:b": {}}
+    again = await api.patch(path, {**config, "data": {}}, "apply")
+    assert again.tree["data"] == {"a": "1"} and again.tree["metadata"]["uid"] == applied.tree["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("metadata", ["x", 1, [], True])
+async def test_an_application_with_metadata_that_are_none(api: Api, metadata: Any) -> None:
+    """Is refused, whether the object is there or not."""
+    for _ in range(2):
+        answer = await api.patch(f"{MAPS}/a?fieldManager=me", {**HEAD, "metadata": metadata}, "apply")
+        assert 400 <= answer.status < 500, answer.body
+        await api.send("POST", MAPS, config_map("a"))
+
+
 @pytest.mark.parametrize(
     ("kind", "patch", "shown", "why"),
     [

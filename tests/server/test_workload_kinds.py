@@ -280,6 +280,29 @@ async def test_an_autoscaler_is_the_same_in_both_versions(api: Api) -> None:
     assert "annotations" not in again["metadata"]
 
 
+@pytest.mark.parametrize("kind", ["merge", "strategic", "json", "apply"])
+async def test_a_patch_is_of_the_version_that_it_is_sent_to(api: Api, kind: str) -> None:
+    """It is applied to the object as that version shows it, and so is the answer; what only the other one has stays."""
+    metrics = [
+        {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}
+    ]
+    spec = {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 5, "metrics": metrics}
+    more = {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}}}
+    obj = {"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2", "metadata": {"name": "h"}}
+    made = await api.create(SCALING.format("v2"), {**obj, "spec": {**spec, **more}})
+    wish: Any = {"spec": {"targetCPUUtilizationPercentage": 70}}
+    if kind == "json":
+        wish = [{"op": "replace", "path": "/spec/targetCPUUtilizationPercentage", "value": 70}]
+    if kind == "apply":
+        wish = {**obj, "apiVersion": "autoscaling/v1", **wish}
+    answer = await api.patch(f"{SCALING.format('v1')}/h?fieldManager=me&force=true&fieldValidation=Strict", wish, kind)
+    assert answer.status == 200, answer.body
+    assert answer.tree["apiVersion"] == "autoscaling/v1"
+    assert answer.tree["spec"]["targetCPUUtilizationPercentage"] == 70 and "metrics" not in answer.tree["spec"]
+    made["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] = 70
+    assert (await api.get(f"{SCALING.format('v2')}/h"))["spec"] == made["spec"]
+
+
 async def test_an_old_autoscaler_is_read_as_a_new_one(api: Api) -> None:
     """v1 without a target means four fifths of the cpu; columns say so."""
     spec = {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 5}

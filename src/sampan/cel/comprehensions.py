@@ -8,6 +8,7 @@ https://github.com/google/cel-spec/blob/master/doc/langdef.md#macros
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sampan.cel import shown
 from sampan.cel.frame import Frame, Run
 from sampan.cel.syntax import Comprehension
 from sampan.cel.values import Cancelled, EvaluationError, type_name
@@ -64,18 +65,21 @@ def _decide(decisive: bool, charge: int) -> Callable[[_Loop, Run, Any], Run]:
         def run(frame: Frame) -> bool:
             frame.cost += 1
             failure: EvaluationError | None = None
-            for _ in loop.over(frame):
-                frame.cost += charge
-                try:
-                    if _boolean(where(frame)) is decisive:
-                        return decisive
-                except Cancelled:
-                    raise
-                except EvaluationError as wrong:
-                    failure = failure or wrong
-            if failure is not None:
-                raise failure
-            return not decisive
+            try:
+                for _ in loop.over(frame):
+                    frame.cost += charge
+                    try:
+                        if _boolean(where(frame)) is decisive:
+                            return decisive
+                    except Cancelled:
+                        raise
+                    except EvaluationError as wrong:
+                        failure = failure or wrong
+                if failure is not None:
+                    raise failure
+                return not decisive
+            finally:
+                del failure  # which knows the call that knows it: no circle is left
 
         return run
 
@@ -154,7 +158,7 @@ def _transform_entry(loop: _Loop, where: Run | None, transform: Run) -> Run:
             frame.cost += _INSERT - 1
             for key, value in entries.items():
                 if key in made:
-                    raise EvaluationError(f"insert failed: key {key} already exists")
+                    raise EvaluationError(f"insert failed: key {shown.text(key)} already exists")
                 made[key] = value
         return made
 

@@ -9,7 +9,7 @@ https://kubernetes.io/docs/reference/using-api/cel/#resource-constraints
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sampan.cel import comprehensions
+from sampan.cel import comprehensions, shown
 from sampan.cel.frame import Frame, Run
 from sampan.cel.functions import Overload
 from sampan.cel.syntax import (
@@ -32,10 +32,12 @@ from sampan.cel.values import (
     MAX_INT,
     NONE,
     Cancelled,
+    Duration,
     EvaluationError,
     Opaque,
     Optional,
     Record,
+    Timestamp,
     TypeValue,
     UInt,
     is_a,
@@ -246,22 +248,25 @@ def _logic(node: Logic) -> Run:
 
     def run(frame: Frame) -> Any:
         failure: EvaluationError | None = None
-        for term in terms:
-            try:
-                value = term(frame)
-            except Cancelled:
-                raise
-            except EvaluationError as wrong:
-                failure = failure or wrong
-                continue
-            if value is decisive:
-                return decisive
-            if value is True or value is False:
-                continue
-            failure = failure or EvaluationError("no such overload")
-        if failure is not None:
-            raise failure
-        return not decisive
+        try:
+            for term in terms:
+                try:
+                    value = term(frame)
+                except Cancelled:
+                    raise
+                except EvaluationError as wrong:
+                    failure = failure or wrong
+                    continue
+                if value is decisive:
+                    return decisive
+                if value is True or value is False:
+                    continue
+                failure = failure or EvaluationError("no such overload")
+            if failure is not None:
+                raise failure
+            return not decisive
+        finally:
+            del failure  # which knows the call that knows it: no circle is left
 
     return run
 
@@ -306,7 +311,10 @@ def _list(node: ListLiteral) -> Run:
 def _held(value: Any) -> Optional:
     if type(value) is Optional:
         return value
-    raise EvaluationError(f"cannot initialize optional list element from non-optional value {value}")
+    raise EvaluationError(f"cannot initialize optional list element from non-optional value {shown.text(value)}")
+
+
+_KEYS = frozenset({str, int, bool, UInt, float, Timestamp, Duration, TypeValue, bytes})
 
 
 def _map(node: MapLiteral) -> Run:
@@ -321,12 +329,11 @@ def _map(node: MapLiteral) -> Run:
                 if not _held(held).present:
                     continue
                 held = held.value
+            if type(name) not in _KEYS:
+                raise EvaluationError(f"unsupported key type: {type_name(name)}")
             if name in made:
-                raise EvaluationError(f"Failed with repeated key: {name}")
-            try:
-                made[name] = held
-            except TypeError:
-                raise EvaluationError(f"unsupported key type: {type_name(name)}") from None
+                raise EvaluationError(f"Failed with repeated key: {shown.text(name)}")
+            made[name] = held
         return made
 
     return run

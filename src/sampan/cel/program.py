@@ -199,15 +199,18 @@ class Program:
             failure = EvaluationError("expression recursion limit exceeded: 250")
         except EvaluationError as wrong:
             failure = wrong
-        if hurry is not None:
-            patience.spend(frame.cost)
-        if budget is not None:
-            budget.spend(frame.cost)
-        if frame.cost > limit:
-            frame.exceeded()
-        if failure is not None:
-            raise failure
-        return value
+        try:
+            if hurry is not None:
+                patience.spend(frame.cost)
+            if budget is not None:
+                budget.spend(frame.cost)
+            if frame.cost > limit:
+                frame.exceeded()
+            if failure is not None:
+                raise failure
+            return value
+        finally:
+            del failure  # which knows the call that knows it: no circle is left
 
 
 def _entering(value: Any, type_: types.Type) -> Any:

@@ -144,8 +144,9 @@ class Kind:
     count spec changes in metadata.generation. `verbs` may be fewer than all (reviews: create only).
     `name_check` says what is wrong with a metadata.name.
     `not_stored` kinds (reviews) are answered, never persisted; one without a `plural` is only ever the
-    body of a subresource (Scale, Binding). Two Kind values of the same group and name are equal, so
-    that a declaration finds what was stored under its hook-bound twin.
+    body of a subresource (Scale, Binding); `said_as` are API versions that its writer may call it by.
+    Two Kind values of the same group and name are equal, so that a declaration finds what was stored under its hook-bound
+    twin.
     """
 
     group: str
@@ -167,6 +168,7 @@ class Kind:
     status_keeps: tuple[str, ...] = ()
     unowned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     not_stored: bool = False
+    said_as: tuple[str, ...] = ()
     name_check: Callable[[str], list[str]] = names.dns1123_subdomain
     stored_as: tuple[str, str] | None = None
     storage_version: str = ""

@@ -3,6 +3,7 @@
 https://pkg.go.dev/fmt#hdr-Printing
 """
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -50,6 +51,8 @@ def unfit(value: Any, go_type: str) -> str:
 
 
 def _float(value: float) -> str:
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     digits = Decimal(repr(value))
     exponent = digits.adjusted()
     if -5 < exponent < _SHORT_DIGITS or not value:

@@ -169,6 +169,8 @@ def check_type(tree: Tree, kind: Kind, version: str) -> None:
     expected = f"{kind.group}/{version}" if kind.group else version
     given_kind = tree.setdefault("kind", kind.name)
     given_version = tree.setdefault("apiVersion", expected)
+    if given_kind == kind.name and given_version in kind.said_as:
+        tree["apiVersion"] = given_version = expected
     if given_kind != kind.name:
         version = str(given_version).rpartition("/")[2]
         raise status.bad_request(

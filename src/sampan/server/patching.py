@@ -14,7 +14,7 @@ from sampan.server import aside, codec, custom_bodies, patch_reading
 from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.server.patch_reading import ACCEPTED, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Patch, read
-from sampan.server.registry import Registry, is_apply
+from sampan.server.registry import Registry, check_identity, is_apply
 from sampan.server.request_info import is_true
 from sampan.server.served import Served
 
@@ -61,6 +61,7 @@ class Patching:
                 if uid := config["metadata"].get("uid"):
                     why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                     raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
+                check_identity(call, config["metadata"])
                 try:
                     made = objects.copy(await aside.run(_merged, call, None, config, size=size))
                     return await self._registry.create(call, made), True
@@ -99,7 +100,7 @@ def checked(call: Call, made: Tree, patch: Patch, kind: Kind, known: Tree | None
 
 
 def applied(call: Call, kind: Kind) -> Tree:
-    """The configuration of a server-side apply. Raises ApiError 400 or 422.
+    """The configuration of a server-side apply; of an object that is there it need not say the name. ApiError 400 or 422.
 
     `kind` is the body's, which is not the resource's own where that has a Scale.
     """
@@ -113,7 +114,9 @@ def applied(call: Call, kind: Kind) -> Tree:
         config = objects.copy(body)
     else:
         config, problems = yaml.decode_strict(body)
-    if not isinstance(config, dict) or not isinstance(config.get("metadata"), dict):
+    if isinstance(config, dict) and config.get("metadata") is None:
+        config["metadata"] = {}
+    if not isinstance(config, dict) or not isinstance(config["metadata"], dict):
         raise status.bad_request("error decoding YAML: the applied configuration must be an object with metadata")
     if config.get("kind") != kind.name or config.get("apiVersion") != api_version:
         raise status.bad_request(
@@ -128,11 +131,10 @@ def applied(call: Call, kind: Kind) -> Tree:
     if problems and call.field_validation == "Strict":
         raise status.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {'; '.join(problems)}")
     config = codec.check_fields(call, config, call.kind, problems, applied=True)
-    config["metadata"].setdefault("name", call.name)
-    if config["metadata"]["name"] != call.name:
-        raise status.bad_request(
-            f"the name of the object ({config['metadata']['name']}) does not match the name on the URL ({call.name})"
-        )
+    if config["metadata"].get("name"):
+        check_identity(call, config["metadata"])
+    else:
+        config["metadata"].pop("name", None)
     return config
 
 

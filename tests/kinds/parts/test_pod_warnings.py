@@ -7,7 +7,8 @@ import pytest
 
 from sampan.kinds.apps import stateful_set
 from sampan.kinds.core import persistent_volume_claim
-from sampan.kinds.parts import pod_warnings
+from sampan.kinds.core import pod as core_pod
+from sampan.kinds.parts import pod_warnings, volume_overlaps
 
 Tree = dict[str, Any]
 
@@ -128,6 +129,110 @@ MANY += [
     ),
     (pod(annotations={"seccomp.security.alpha.kubernetes.io/pod": "x"}, securityContext=PROFILE), []),
 ]
+
+
+def files(*paths: str, **more: Any) -> Tree:
+    return {**more, "items": [{"key": "k", "path": path} for path in paths]}
+
+
+def projected(*sources: Tree) -> Tree:
+    return pod(volumes=[{"name": "v", "projected": {"sources": list(sources)}}])
+
+
+TOKEN = {"serviceAccountToken": {"path": "token"}}
+MANY += [
+    (
+        pod(volumes=[{"name": "v", "configMap": files("a", "a/b", "ab", "a/", name="m")}]),
+        [f'volume "v" (ConfigMap "m"): overlapping paths: "{path}" with "a"' for path in ("a/b", "a")],
+    ),
+    (
+        pod(volumes=[{"name": "v", "secret": files("a/b/c", "a/b", secretName="s")}]),
+        ['volume "v" (Secret "s"): overlapping paths: "a/b" with "a/b/c"'],
+    ),
+    (
+        pod(volumes=[{"name": "v", "downwardAPI": {"items": [{"path": "a"}, {"path": "a"}]}}]),
+        ['volume "v" (DownwardAPI): overlapping paths: "a" with "a"'],
+    ),
+    (
+        projected(TOKEN, {"configMap": files("ca.crt", "token", name="m")}, {"secret": {"name": "s"}}),
+        ['volume "v" (Projected ConfigMap "m"): overlapping paths: "token" with "token"'],
+    ),
+    (
+        projected({"secret": files("token/x", name="s")}, TOKEN, {"clusterTrustBundle": {"path": "b", "name": "t"}}),
+        ['volume "v" (Projected ServiceAccountToken): overlapping paths: "token/x" with "token"'],
+    ),
+    (
+        projected({"downwardAPI": files("a", "a")}, {}),
+        [
+            'volume "v" (Projected DownwardAPI): overlapping paths: "a" with "a"',
+            'volume "v" (Projected) has no sources provided',
+        ],
+    ),
+    (projected(TOKEN, {"configMap": files("ca.crt")}, {"downwardAPI": files("namespace")}), []),
+    (
+        projected(
+            {"podCertificate": {"keyPath": "key", "certificateChainPath": "chain"}}, {"secret": files("key", name="s")}
+        ),
+        ['volume "v" (Projected Secret "s"): overlapping paths: "key" with "key"'],
+    ),
+]
+
+
+def test_paths_that_go_on_and_on() -> None:
+    """The first of them are looked at, and no more: a pod may name as many as fit into a request."""
+    deep = files(*("a/" * number + "b" for number in range(3000)), name="m")
+    told = list(volume_overlaps.warnings({"name": "v", "configMap": deep}))
+    assert told == []
+    wide = [{"configMap": files("same", name=str(number))} for number in range(30_000)]
+    told = list(volume_overlaps.warnings({"name": "v", "projected": {"sources": wide}}))
+    assert len(told) == volume_overlaps.MOST_PARTS - 1
+
+
+ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+
+
+def armored(text: str, own: Tree | None = None, of_pod: Tree | None = None, **spec: Any) -> Tree:
+    container: Tree = {"name": "c", "securityContext": {"privileged": False}}
+    if own:
+        container["securityContext"]["appArmorProfile"] = own
+    context = {"securityContext": {"appArmorProfile": of_pod}} if of_pod else {}
+    return pod(container, annotations={f"{ARMOR}c": text, f"{ARMOR}other": text}, **context, **spec)
+
+
+UNCONFINED, DEFAULT = {"type": "Unconfined"}, {"type": "RuntimeDefault"}
+OLD = f'metadata.annotations[{ARMOR}c]: deprecated since v1.30; use the "appArmorProfile" field instead'
+
+
+@pytest.mark.parametrize(
+    ("given", "profile", "told"),
+    [
+        (armored("unconfined"), UNCONFINED, [OLD]),
+        (armored("runtime/default"), DEFAULT, [OLD]),
+        (armored("localhost/a/b"), {"type": "Localhost", "localhostProfile": "a/b"}, [OLD]),
+        (armored("localhost/"), None, [OLD]),
+        (armored("odd"), None, [OLD]),
+        (armored("unconfined", own=DEFAULT), DEFAULT, []),
+        (armored("odd", own=DEFAULT), DEFAULT, []),
+        (armored("unconfined", of_pod=DEFAULT), UNCONFINED, [OLD]),
+        (armored("runtime/default", of_pod=DEFAULT), None, []),
+        (armored("unconfined", os={"name": "windows"}), None, []),
+    ],
+)
+def test_apparmor_by_annotation(given: Tree, profile: Tree | None, told: list[str]) -> None:
+    """A new pod's containers get the profile that was meant; its writer is told what is used today."""
+    core_pod.prepare(given, None, "")
+    context = given["spec"]["containers"][0]["securityContext"]
+    assert context == {"privileged": False, **({"appArmorProfile": profile} if profile else {})}
+    assert list(core_pod.warn(given, None)) == told
+
+
+def test_apparmor_by_annotation_of_a_template() -> None:
+    """It stays as it is: the pods that are made of it have their own fields."""
+    where = f"spec.template.{OLD}"
+    assert pod_warnings.warnings(armored("unconfined"), "spec.template") == [where]
+    assert pod_warnings.warnings(armored("odd"), "spec.template") == [where]
+    for given in (armored("unconfined", own=DEFAULT), armored("unconfined", of_pod=DEFAULT)):
+        assert pod_warnings.warnings(given, "spec.template") == []
 
 
 def test_labels_of_nodes() -> None:

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sampan.cel import regex, times
+from sampan.cel import regex, shown, times
 from sampan.cel.functions import LIST_A, MAP_AB, A, B, Overload, size_of, tenth
 from sampan.cel.types import BOOL, BYTES, DOUBLE, DURATION, INT, STRING, TIMESTAMP, UINT, Type, optional_of
 from sampan.cel.values import (
@@ -102,7 +102,7 @@ def _equality_cost(args: Sequence[Any]) -> int:
 def _index_list(items: Sequence[Any], index: Any) -> Any:
     if type(index) is float:
         if index != int(index):
-            raise EvaluationError(f"unsupported index value {index!r} in list")
+            raise EvaluationError(f"unsupported index value {shown.text(index)} in list")
         index = int(index)
     if 0 <= index < len(items):
         return items[index]
@@ -111,9 +111,11 @@ def _index_list(items: Sequence[Any], index: Any) -> Any:
 
 def _index_map(entries: Mapping[Any, Any], key: Any) -> Any:
     try:
-        return entries[key]
-    except (KeyError, TypeError):
-        raise EvaluationError(f"no such key: {key if type(key) is not bool else str(key).lower()}") from None
+        if type(key) is str or _in_map(key, entries):
+            return entries[key]
+    except KeyError:
+        pass
+    raise EvaluationError(f"no such key: {shown.text(key)}")
 
 
 def _maybe_list(items: Sequence[Any], index: int) -> Optional:
@@ -121,7 +123,7 @@ def _maybe_list(items: Sequence[Any], index: int) -> Optional:
 
 
 def _maybe_map(entries: Mapping[Any, Any], key: Any) -> Optional:
-    return Optional(entries[key]) if key in entries else NONE
+    return Optional(entries[key]) if _in_map(key, entries) else NONE
 
 
 def _maybe_in(container: Optional, key: Any) -> Optional:
@@ -137,9 +139,13 @@ def _in_list(item: Any, items: Sequence[Any]) -> bool:
 
 def _in_map(key: Any, entries: Mapping[Any, Any]) -> bool:
     try:
-        return key in entries
-    except TypeError:
+        if key not in entries:
+            return False
+    except TypeError:  # a list, or a map
         return False
+    if type(key) is str or key not in (0, 1):
+        return True
+    return any(type(one) is bool for one in entries if one == key) == (type(key) is bool)  # to Python, true is 1
 
 
 def _binary(name: str, type_: Type, run: Callable[..., Any], result: Type | None = None) -> Overload:

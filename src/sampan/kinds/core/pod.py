@@ -9,6 +9,7 @@ from typing import Any
 from sampan.kinds.core import pod_columns
 from sampan.kinds.kind import STATUS, Kind, Object, Subresource
 from sampan.kinds.parts import (
+    apparmor,
     ephemeral_rules,
     label_keys,
     pod_defaults,
@@ -116,6 +117,7 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
     """A new pod is Pending with its QoS class, which stays; a subresource writes its own part and no more."""
     if old is None:
         label_keys.merge(new)
+        apparmor.settle(new)
         status: dict[str, Any] = {"phase": "Pending", "qosClass": qos_class(new)}
         if new["spec"].get("schedulingGates"):
             text = "Scheduling is blocked due to non-empty scheduling gates"

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from sampan.kinds.kind import Object
+from sampan.kinds.parts import apparmor, volume_overlaps
 from sampan.meta import names, quantity
 
 Spec = Mapping[str, Any]
@@ -72,6 +73,8 @@ def _found(pod: Spec, lead: str) -> Iterator[str]:
         yield from _fractions(spec["overhead"], f"{where}.overhead", _IN_BYTES)
     if annotations:
         yield from _seccomp(spec, annotations, f"{lead}metadata.annotations")
+        by_kind = apparmor.template_warnings if lead else apparmor.pod_warnings
+        yield from by_kind(pod, f"{lead}metadata.annotations")
     containers = [pair for pair in _containers(spec, where) if not _TOLD.isdisjoint(pair[1])]
     for here, container in containers:
         yield from _in_container(container, here)
@@ -151,6 +154,8 @@ def _lists(spec: Spec, path: str) -> Iterator[str]:
         yield from claim_warnings(
             template.get("spec") or {}, f"{path}.volumes[{index}].ephemeral.volumeClaimTemplate.spec"
         )
+    for volume in spec.get("volumes") or ():
+        yield from volume_overlaps.warnings(volume)
     yield from _twice(spec.get("hostAliases") or (), "ip", f"{path}.hostAliases")
     secrets = spec.get("imagePullSecrets") or ()
     yield from _twice(secrets, "name", f"{path}.imagePullSecrets")

@@ -12,4 +12,5 @@ EVICTION = Kind(
     plural="",
     schema="io.k8s.api.policy.v1.Eviction",
     not_stored=True,
+    said_as=("policy/v1beta1",),
 )

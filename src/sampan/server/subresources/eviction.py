@@ -39,7 +39,7 @@ class EvictionHandler:
         """Raises ApiError 400, 404, 409, 429, 500."""
         eviction = await codec.body(call, EVICTION)
         name = objects.name(eviction) if eviction.get("metadata") else ""
-        if name and name != call.name:
+        if name != call.name:
             raise status.bad_request(f"name in URL does not match name in Eviction object: {call.name} != {name}")
         wish = deletes.options_of(call, eviction.get("deleteOptions") or {})
         await self._evict(call, eviction, wish)
