@@ -29,6 +29,7 @@ GROUPS = {
     ),
     "placing": ("deployment", "schedule-1000", "schedule-5000"),
     "real_pods": ("pod", "pods-100", "pods-500"),
+    "inside": ("inside-first", "inside-start", "inside-fork", "inside-day"),
     "large": ("list-20000", "list-50000", "list-50000-pages", "restart", "memory-1000"),
     "custom": ("custom-create", "custom-list"),
     "nodes": ("nodes-start", "nodes-memory", "nodes-list", "nodes-schedule"),
@@ -80,13 +81,13 @@ def cells(row: Row, figure: Figure) -> tuple[str, ...]:
     if row.target:
         target = f"{'<= ' if row.is_less else ''}{number(row.target)} {row.unit}"
         if row.wanted_ratio:
-            target += f" ({row.wanted_ratio:.2f} of bare)"
+            target += f" ({share(row.wanted_ratio)} of bare)"
     reached = {True: "yes", False: "no", None: ""}[is_reached(row, figure)]
     measured = f"{number(figure.value)} {row.unit}" + (f" ({figure.note})" if figure.note else "")
     return (
         row.text,
         measured,
-        f"{figure.ratio:.2f}" if figure.bare else "",
+        share(figure.ratio) if figure.bare else "",
         processor(figure),
         f"{figure.pss_mb:.0f}" if figure.pss_mb else "",
         row.reference,
@@ -104,6 +105,10 @@ def processor(figure: Figure) -> str:
 
 def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def share(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.3f}"
 
 
 def line(parts: Iterable[str]) -> str:

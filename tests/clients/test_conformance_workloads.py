@@ -75,9 +75,10 @@ def test_jobs(cluster: Cluster, ns: str, tmp_path: Path) -> None:
         job("count", first, indexed(3, successPolicy={"rules": [count]})),
         job("zero", first, indexed(3, successPolicy={"rules": [zero]})),
     )
-    wait(cluster, COMPLETE, *(f"job/{name}" for name in ("named", "locally", "all", "count", "zero")))
-    wait(cluster, FAILED, *(f"job/{name}" for name in ("code", "some", "index", "most")))
-    wait(cluster, COMPLETE, "job/disturbed")
+    for name in ("named", "locally", "all", "count", "zero", "disturbed"):  # one by one: each has the whole time
+        wait(cluster, COMPLETE, f"job/{name}")
+    for name in ("code", "some", "index", "most"):
+        wait(cluster, FAILED, f"job/{name}")
     found = cluster.get("job", "disturbed")["status"]
     assert (found["succeeded"], found.get("failed", 0)) == (1, 0)
     assert ended(cluster, "code")[0] == "PodFailurePolicy"
@@ -182,7 +183,8 @@ def members(cluster: Cluster, name: str) -> list[str]:
 
 def test_sets_with_ill_pods(cluster: Cluster, ns: str) -> None:
     """151, 152: a set in order stops at an ill pod, up and down; one that bursts does not."""
-    ready = {"readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}}
+    asked = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "timeoutSeconds": 30}
+    ready = {"readinessProbe": asked}
     ordered = replicated("StatefulSet", "ordered", 2, main=ready, serviceName="none")
     burst = replicated("StatefulSet", "burst", 3, main=ready, serviceName="none", podManagementPolicy="Parallel")
     create(cluster, ordered, burst)

@@ -49,7 +49,7 @@ def cluster(server: Containerd, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def test_a_pods_life(cluster: Cluster) -> None:
     """It becomes ready, is reached by its service's name and by port-forward, answers exec, logs, and is gone at last."""
-    probe = {"exec": {"command": ["cat", "/www/index.html"]}, "periodSeconds": 1}
+    probe = {"exec": {"command": ["cat", "/www/index.html"]}, "periodSeconds": 1, "timeoutSeconds": 30}
     env = [{"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
     main = container(SERVE, env=env, readinessProbe=probe, volumeMounts=[mount("told", "/told")])
     web = pod("web", main, volumes=[{"name": "told", "configMap": {"name": "told"}}])

@@ -157,8 +157,8 @@ def test_init_containers_and_probes(cluster: Cluster, ns: str) -> None:
         image: busybox:1.36
         command: [sh, -c, "sleep 1000"]
         volumeMounts: [{name: w, mountPath: /w}]
-        readinessProbe: {exec: {command: [cat, /w/f]}, periodSeconds: 1}
-        livenessProbe: {exec: {command: [cat, /w/f]}, periodSeconds: 1, failureThreshold: 2}
+        readinessProbe: {exec: {command: [cat, /w/f]}, periodSeconds: 1, timeoutSeconds: 30}
+        livenessProbe: {exec: {command: [cat, /w/f]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 2}
     """
     cluster.kubectl("apply", "-f", "-", stdin=textwrap.dedent(manifest))
     cluster.kubectl("wait", "pod/p", "--for=condition=Ready", "--timeout=60s")

@@ -200,7 +200,7 @@ def test_no_request_is_lost_in_a_rolling_update(cluster: Cluster, ns: str, image
     create(
         cluster,
         service("porter", port, type="LoadBalancer"),
-        deployment("porter", 2, container=gently, terminationGracePeriodSeconds=5),
+        deployment("porter", 2, container=gently, terminationGracePeriodSeconds=30),
     )
     found = cluster.until("it has an address", lambda: balanced(cluster))
     node = next(

@@ -1,7 +1,7 @@
 """What runs in the pods of tests of services: says who was asked for what, echoes upgrades, and is a guestbook's parts.
 
 By its role a guestbook's front, its primary, which keeps messages, or a replica, which is told them by the primary.
-SIGTERM ends it when what is under way has been answered.
+SIGTERM ends it when what is under way has been answered, and nobody has asked who it is for a while.
 """
 
 import http.server
@@ -17,10 +17,12 @@ import urllib.request
 
 ROLE = os.environ.get("ROLE", "")
 HTTP_PORT, TLS_PORT = 8080, 8443
+QUIET_SECONDS = 3.0
 PAGE = b'<html><a href="/rewriteme">test</a></html>'
 
 messages: list[str] = []
 replicas: list[str] = []
+asked_who = [0.0]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -37,6 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/page":
             self.send(200, PAGE, "text/html")
         elif path == "/who":
+            asked_who[0] = time.monotonic()
             self.send(200, socket.gethostname().encode(), "text/plain")
         elif path == "/redirect":
             self.send(302, b"", "text/plain", Location="/elsewhere")
@@ -140,6 +143,8 @@ def main() -> None:
     for server in servers:
         threading.Thread(target=server.serve_forever, args=(0.05,)).start()
     ended.wait()
+    while time.monotonic() < asked_who[0] + QUIET_SECONDS:
+        time.sleep(0.05)
     for server in servers:
         server.shutdown()
     time.sleep(0.1)  # for answers that are under way

@@ -133,7 +133,10 @@ CONTAINER = [
             }
         },
     ),
-    ("healthcheck: {test: curl x}", {"readinessProbe": {"exec": {"command": ["/bin/sh", "-c", "curl x"]}}}),
+    (
+        "healthcheck: {test: curl x}",
+        {"readinessProbe": {"exec": {"command": ["/bin/sh", "-c", "curl x"]}, "timeoutSeconds": 30}},
+    ),
     ("healthcheck: {disable: true, test: x}", {}),
     ("healthcheck: {test: [NONE]}", {}),
     (

@@ -26,6 +26,7 @@ def test_what_the_image_says() -> None:
     assert container["readinessProbe"] == {
         "exec": {"command": ["/bin/sh", "-c", "curl x"]},
         "periodSeconds": 5,
+        "timeoutSeconds": 30,
         "failureThreshold": 2,
     }
     assert "replicas" not in found["Deployment"]["spec"]

@@ -21,6 +21,8 @@ SOURCE = "sampan.dev/source"
 FOLDER = "sampan.dev/source-folder"
 """Annotation: a fingerprint of the folder's path, where the application has its name from the folder."""
 
+_CHECK_SECONDS = 30  # what a health check has that sets no timeout
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -114,12 +116,18 @@ def namespace(name: str) -> Object:
 
 
 def readiness(test: Sequence[str], check: Mapping[str, Any]) -> Object | None:
-    """The readiness probe of a health check as images and compose files have it, times in seconds; None for none."""
+    """The readiness probe of a health check as images and compose files have it, times in seconds; None for none.
+
+    A check that sets no timeout has 30 s, as in Docker: with the single second of a probe it would fail on a busy machine.
+    """
     if not test or test[0] == "NONE":
         return None
     command = ["/bin/sh", "-c", *test[1:2]] if test[0] == "CMD-SHELL" else list(test[1:])
     probe: Object = {"exec": {"command": command}}
-    for field_name, seconds in (("periodSeconds", check.get("interval")), ("timeoutSeconds", check.get("timeout"))):
+    for field_name, seconds in (
+        ("periodSeconds", check.get("interval")),
+        ("timeoutSeconds", check.get("timeout") or _CHECK_SECONDS),
+    ):
         if seconds:
             probe[field_name] = max(round(seconds), 1)
     if check.get("retries"):
