@@ -158,7 +158,8 @@ def test_no_node_no_switch_and_files(user: User, tmp_path: Path) -> None:
     directory, config = tmp_path / "there" / "data", tmp_path / "other" / "config"
     before = user.kubeconfig.read_text()
     where = f"--name tide --data-dir {directory}"
-    user.sampan(f"up {where} --no-node --no-switch --store memory --listen 0.0.0.0 --kubeconfig {config}")
+    port = f"--api-port {free_port('0.0.0.0')}"
+    user.sampan(f"up {where} {port} --no-node --no-switch --store memory --listen 0.0.0.0 --kubeconfig {config}")
     assert user.kubeconfig.read_text() == before
     for path in (config, directory / "kubeconfig", *(directory / "pki").glob("*.key")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -208,3 +208,13 @@ def test_one_that_cannot_be_noted_is_not_left_behind(process: Process) -> None:
         processes.start_detached(process, [sys.executable, "-c", code])
     assert not processes.with_words(code)
     process.pid_file.rmdir()
+
+
+def test_one_that_hands_on_while_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has ended, and its child was not there yet when the first look began; only two looks say that there is none."""
+    line = frozenset({"agent", "mark"})
+    looks: list[dict[int, frozenset[str]]] = [{}, {7: line}, {}, {}]
+    monkeypatch.setattr(processes, "command_lines", lambda: looks.pop(0))
+    assert processes.with_words("agent", "mark") == {7}
+    assert processes.with_words("agent", "mark") == set()
+    assert not looks

@@ -135,8 +135,14 @@ def end(pid: int, grace_seconds: float, command: Sequence[str] = ()) -> bool:
 
 
 def with_words(*words: str) -> set[int]:
-    """The processes that all of these are words of the command lines of."""
-    return {pid for pid, line in command_lines().items() if line.issuperset(words)}
+    """The processes that all of these are words of the command lines of; none is what two looks agree on.
+
+    Of one that hands on to its child and ends while it is looked for, neither may be seen.
+    """
+    for _ in range(2):
+        if found := {pid for pid, line in command_lines().items() if line.issuperset(words)}:
+            return found
+    return set()
 
 
 def command_lines() -> dict[int, frozenset[str]]:

@@ -41,6 +41,7 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+_OUT_OF_TIME = ("context deadline exceeded", "context canceled")
 _UNSURE = (*_PASSING, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.ABORTED)
 
 
@@ -212,7 +213,7 @@ class Client:
                 if not is_renewed and not details.startswith(_NOT_SENT):
                     if not may_repeat and error.code() in _UNSURE:
                         raise Unanswered(f"{member.target}: {details or error.code().name.lower()}") from error
-                    if error.code() not in _PASSING:
+                    if not _is_passing(error):
                         raise failure(error) from error
                 last = StoreError(f"{member.target}: {details or error.code().name.lower()}")
             except (grpc.aio.UsageError, grpc.RpcError) as error:
@@ -230,7 +231,7 @@ class Client:
         if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._token:
             self._token = ""
             return True
-        if error.code() in _PASSING:
+        if _is_passing(error):
             self._look_at = 0.0
             self._turn(member)
         return False
@@ -267,6 +268,11 @@ async def _begin(stream: Any, request: Any) -> None:
     finally:
         writing.cancel()
         ending.cancel()
+
+
+def _is_passing(error: grpc.aio.AioRpcError) -> bool:
+    """Whether another member may do better. A member may notice that our time is over before we do: it has no code for that."""
+    return error.code() in _PASSING or (error.code() is grpc.StatusCode.UNKNOWN and error.details() in _OUT_OF_TIME)
 
 
 def failure(error: grpc.aio.AioRpcError) -> Exception:
