@@ -1,5 +1,7 @@
 """The agent with fakes in virtual time: what the API sees of a pod, from creation to its end."""
 
+import asyncio
+
 import pytest
 
 from sampan.kinds.core.config_map import CONFIGMAP
@@ -10,6 +12,7 @@ from sampan.kinds.core.pod import POD
 from sampan.kinds.core.secret import SECRET
 from sampan.kinds.parts import local_volumes
 from sampan.meta import objects, status, timestamps
+from sampan.node.hands import STARTS_AT_ONCE
 from sampan.node.kubelet_config import CrashLoopBackOff, KubeletConfig
 from sampan.node.observed import Emit
 from sampan.node.pull_credentials import PullCredentials
@@ -18,13 +21,13 @@ from sampan.node.runtime.protocol import RuntimeFailure
 from tests.node.conftest import FakePuller, Node
 
 
-def make_pod(node, **spec):
+def make_pod(node, name="web", **spec):
     container = {"name": "app", "image": "app:1", **spec.pop("container", {})}
     return node.client.put(
         POD,
         {
             "metadata": {
-                "name": "web",
+                "name": name,
                 "namespace": "default",
                 "generation": 1,
                 "creationTimestamp": timestamps.format(node.clock.now()),
@@ -457,19 +460,82 @@ def test_who_is_deleted_while_a_container_is_made_does_not_wait_for_its_hook(nod
     start = node.runtime.start
 
     async def slow(config):
-        await node.clock.sleep(10)
+        await node.clock.sleep(6)
         return await start(config)
 
     monkeypatch.setattr(node.runtime, "start", slow)
     make_pod(node, container={"lifecycle": {"postStart": {"sleep": {"seconds": 500}}}})
     node.loop.advance(5)
     mark_deleted(node, 2)
-    node.loop.advance(4)
+    node.loop.advance(0.5)
     assert not node.runtime.configs
     node.loop.advance(5)
     assert node.runtime.configs
     assert node.client.find("pods", "web") is None
     assert not node.runtime.states
+
+
+class Hanging:
+    """A call that never comes to its end, unless it is broken off."""
+
+    def __init__(self):
+        self.begun = self.broken_off = 0
+
+    async def __call__(self, *args):
+        self.begun += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.broken_off += 1
+
+
+@pytest.mark.parametrize("part", ["runtime.start", "network.add", "volumes.prepare", "puller.pull"])
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_who_is_deleted_while_its_beginning_hangs(node, monkeypatch, part, is_forced):
+    """It is broken off, whatever the grace: nobody wants it any more. What is told of the pod is no failure."""
+    name, call = part.split(".")
+    parts, hanging = node.agent.parts, Hanging()
+    if name == "puller":
+        with_puller(node)
+        parts = node.agent.parts
+    monkeypatch.setattr(getattr(parts, name), call, hanging)
+    make_pod(node, container={"image": "other:1" if name == "puller" else "app:1"})
+    node.loop.advance(30)
+    assert (hanging.begun, hanging.broken_off) == (1, 0)
+    if is_forced:
+        node.client.drop(POD, ("default", "web"))
+    else:
+        mark_deleted(node, 30)
+    node.loop.advance(3)
+    assert (hanging.begun, hanging.broken_off) == (1, 1)
+    assert node.client.find("pods", "web") is None
+    assert not node.agent.records
+    assert not {"Failed", "FailedMount", "FailedCreatePodSandBox"} & {reason for reason, _ in node.client.events()}
+
+
+def test_a_pod_that_is_over_while_its_image_is_pulled(node, monkeypatch):
+    """Its deadline ends the pull too."""
+    hanging = Hanging()
+    monkeypatch.setattr(with_puller(node), "pull", hanging)
+    make_pod(node, container={"image": "other:1"}, activeDeadlineSeconds=5)
+    node.loop.advance(8)
+    assert (seen(node)["phase"], seen(node)["reason"], hanging.broken_off) == ("Failed", "DeadlineExceeded", 1)
+
+
+def test_starts_that_hang_hold_up_no_other(node, monkeypatch):
+    """More of them than may be under way at once: after ten seconds they do not count."""
+    hanging, start = Hanging(), node.runtime.start
+    monkeypatch.setattr(node.runtime, "start", hanging)
+    for number in range(2 * STARTS_AT_ONCE):
+        make_pod(node, name=f"hangs-{number}")
+    node.loop.advance(1)
+    assert hanging.begun == STARTS_AT_ONCE
+    node.loop.advance(10)
+    assert hanging.begun == 2 * STARTS_AT_ONCE
+    monkeypatch.setattr(node.runtime, "start", start)
+    make_pod(node)
+    node.loop.advance(10.5)
+    assert seen(node)["phase"] == "Running"
 
 
 def test_start_failure(node):

@@ -1,5 +1,7 @@
 """What volumes are made of is followed while a pod has it, once for all pods, and each change reaches all of them."""
 
+import asyncio
+
 import pytest
 
 from sampan.client.transport import TransportError
@@ -212,12 +214,18 @@ def test_a_label_shows_in_the_files(node, written):
     assert written == [("a", None)]
 
 
-def test_a_pod_that_goes_while_its_volumes_are_made(node, monkeypatch):
-    """They are given back only once they are made: nothing is made behind the back of whoever cleaned up."""
+@pytest.mark.parametrize(("seconds", "outcome"), [(6, "made"), (30, "broken off")])
+def test_a_pod_that_goes_while_its_volumes_are_made(node, monkeypatch, seconds, outcome):
+    """They are given back only once they are made or that is broken off: nothing is made behind the back of whoever cleaned up."""
     done = []
 
     async def prepare(pod, given):
-        await node.clock.sleep(30)
+        try:
+            await node.clock.sleep(seconds)
+        except asyncio.CancelledError:
+            await node.clock.sleep(1)
+            done.append("broken off")
+            raise
         done.append("made")
         return {"v": "/v"}
 
@@ -230,4 +238,4 @@ def test_a_pod_that_goes_while_its_volumes_are_made(node, monkeypatch):
     run(node, 5)
     node.client.drop(POD, ("default", "a"))
     run(node, 60)
-    assert done == ["made", "given back"]
+    assert done == [outcome, "given back"]

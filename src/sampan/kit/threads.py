@@ -12,6 +12,11 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def start(body: Callable[[], None], name: str) -> threading.Thread:
@@ -30,6 +35,25 @@ async def prepare() -> None:
     loop.set_default_executor(Pool(thread_name_prefix="sampan"))
     with contextlib.suppress(OSError):
         await loop.getaddrinfo("127.0.0.1", 0, flags=socket.AI_NUMERICHOST)
+
+
+async def to_its_end(errand: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """As `asyncio.to_thread`; but a cancelled caller still waits for it, so that nothing is done behind its back."""
+    return await even_if_cancelled(asyncio.get_running_loop().run_in_executor(None, partial(errand, *args, **named)))
+
+
+async def even_if_cancelled(outcome: asyncio.Future[T]) -> T:
+    """What comes of it; a cancelled caller waits for it all the same, and is cancelled then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not outcome.done():
+        try:
+            await asyncio.wait([outcome])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        outcome.exception()
+        raise cancelled
+    return outcome.result()
 
 
 class Pool(ThreadPoolExecutor):

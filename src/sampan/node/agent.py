@@ -81,6 +81,8 @@ class Agent:
             self.heartbeat.on_node = Joined(parts.csi, self, tasks, self.heartbeat.on_node).look
             parts.csi.emit = self.recorder.emit
         helpers = (self.heartbeat, self.gate, self.recorder.emit)
+        if (attend := getattr(parts.runtime, "attend", None)) is not None:
+            attend(lambda why: self.heartbeat.say_unready(why, "runtime"))
         self.shutdown = Shutdown(settings.kubelet, self.records, helpers, self.wake, clock)
         self.hands.reject = self.gate.reject
         self.gate.checks_after.append(lambda pod: confinement.refusal(pod, parts.runtime.features))
@@ -281,8 +283,6 @@ class Agent:
         self._look_for_images(record)
         observed = self._observe(record, now)
         pod = record.as_deleted(now)
-        if objects.is_deleting(pod):
-            self.hands.images.let_go(record)
         status, commands = lifecycle.advance(pod, observed, now)
         delete = None
         for command in commands:

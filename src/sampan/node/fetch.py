@@ -246,20 +246,25 @@ class Fetcher:
             del self._kept[key]
 
     async def _once(self, key: tuple[str, ...], ask: Callable[[], Awaitable[_Kept]], since: float = 0.0) -> Any:
-        now, began = self._parts.clock.now(), self._parts.clock.monotonic()
-        kept = self._kept.get(key)
-        if kept is not None and kept.until > now and kept.asked >= since:
-            return kept.value
-        started, asking = self._asking.get(key, (0.0, None))
-        if asking is not None and started >= since:
-            return await asyncio.shield(asking)
+        while True:
+            now, began = self._parts.clock.now(), self._parts.clock.monotonic()
+            kept = self._kept.get(key)
+            if kept is not None and kept.until > now and kept.asked >= since:
+                return kept.value
+            started, asking = self._asking.get(key, (0.0, None))
+            if asking is None or started < since:
+                break
+            try:
+                return await asyncio.shield(asking)
+            except _GivenUpError:
+                pass  # whoever asked for all of us needs it no more
         mine: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         mine.add_done_callback(lambda done: done.exception())
         self._asking[key] = (began, mine)
         try:
             answer = await ask()
         except BaseException as error:
-            mine.set_exception(error if isinstance(error, Exception) else ConnectionError("given up"))
+            mine.set_exception(error if isinstance(error, Exception) else _GivenUpError())
             raise
         finally:
             if self._asking.get(key) == (began, mine):
@@ -275,6 +280,10 @@ class Fetcher:
             self._most_kept = max(KEPT, 2 * len(self._kept))
         if answer.until > now:
             self._kept[key] = answer
+
+
+class _GivenUpError(Exception):
+    """Who was asking was broken off."""
 
 
 def _has_driver(pod: Object, volumes: Mapping[str, Object]) -> bool:

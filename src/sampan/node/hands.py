@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any
 
 from sampan.kit.tasks import Tasks
+from sampan.kit.turns import Turns
 from sampan.node import containers, devices, env, logs, podfiles, podspec, resources, sandboxes
+from sampan.node.beginnings import GivenUp
 from sampan.node.env import ConfigError
 from sampan.node.events import Recorder
 from sampan.node.fetch import Fetcher
@@ -28,6 +30,7 @@ from sampan.node.observed import (
     Command,
     Emit,
     Failure,
+    GiveUp,
     KillContainer,
     PrepareVolumes,
     RemoveContainer,
@@ -50,6 +53,7 @@ log = logging.getLogger(__name__)
 
 STARTS_AT_ONCE = 8
 SIMULATED_STARTS_AT_ONCE = 1000
+LONG_START_SECONDS = 10.0
 RETRY_SECONDS = 10.0
 REMOVE_SECONDS = 5.0
 CREATE_ERROR = "CreateContainerError"
@@ -78,7 +82,7 @@ class Hands:
         self.refresher = Refresher(parts, self._fetcher, tasks, self.refresh_volumes, wake)
         self.files = parts.files or PodFiles(settings.root)
         self._at_once = SIMULATED_STARTS_AT_ONCE if settings.is_simulated else STARTS_AT_ONCE
-        self._slots, self._plugging = asyncio.Semaphore(self._at_once), 0
+        self._slots, self._plugging = Turns(self._at_once, LONG_START_SECONDS), 0
         self.capacity_bytes = 0
         self._killer = Killer(parts, self._handlers, self.recorder, settings.internal_ip)
         self.reject: Callable[[PodRecord, tuple[str, str]], None] = _overlook
@@ -93,12 +97,15 @@ class Hands:
         work: Callable[[], Coroutine[Any, Any, None]]
         match command:
             case SetupNetwork():
+                record.beginnings.begin()
                 record.network_pending = True
                 work = partial(self._set_up_network, record)
             case PrepareVolumes():
+                record.beginnings.begin()
                 record.volumes_pending = True
                 work = partial(self._prepare_volumes, record)
             case StartContainer(name=name):
+                record.beginnings.begin()
                 record.starting.add(name)
                 work = partial(self._start, record, command)
             case KillContainer(id=container_id):
@@ -114,6 +121,10 @@ class Hands:
             case Teardown():
                 record.teardown_pending = True
                 work = partial(self._tear_down, record, command)
+            case GiveUp():
+                self.images.let_go(record)
+                record.beginnings.give_up()
+                return
             case Emit():
                 self.recorder.emit(record.pod, command)
                 return
@@ -136,9 +147,12 @@ class Hands:
         self._plugging += 1
         try:
             own = await sandboxes.prepare(record, self._fetcher, self._parts.runtime)
-            attachment = await self._parts.network.add(record.uid, pod_request.of(record.pod, own))
-            if self._parts.guard is not None:
-                await self._parts.guard.cover(record.pod, attachment.ips)
+            async with record.beginnings.one():
+                attachment = await self._parts.network.add(record.uid, pod_request.of(record.pod, own))
+                if self._parts.guard is not None:
+                    await self._parts.guard.cover(record.pod, attachment.ips)
+        except GivenUp:
+            pass
         except Exception as error:  # noqa: BLE001 (the world's fault: the pod says so, and it is tried again)
             log.warning("network of pod %s: %r", podspec.full_name(record.pod), error)
             self._failed(record, NETWORK, Failure(sandboxes.REASON, str(error), self._later()))
@@ -155,12 +169,16 @@ class Hands:
         try:
             if not (record.states or await self._has_devices(record)):
                 return
-            volumes = await self._fetcher.volumes(record.pod, await self._volume_images(record))
+            images = await self._volume_images(record)
+            async with record.beginnings.one():
+                volumes = await self._fetcher.volumes(record.pod, images)
             if not record.states:
                 await self._fetcher.devices(record.pod)
             record.volumes = volumes
             record.failures.pop(VOLUMES, None)
             record.torn_down = False
+        except GivenUp:
+            pass
         except VolumeFailure as error:
             seconds = RETRY_SECONDS if error.reason == devices.REASON else VOLUME_RETRY_SECONDS
             later = max([self._later(seconds), *(e.retry_at for e in record.pull_errors.values())])
@@ -216,7 +234,7 @@ class Hands:
         path = podspec.field_path(record.pod, name)
         try:
             image = await self.images.find(record, container, command.attempt)
-            async with self._slots:
+            async with record.beginnings.one(), self._slots.one():
                 state = await self._create(record, container, command, image)
         except ConfigError as error:
             self._refused(record, name, path, Failure(CONFIG_ERROR, str(error), self._later()))
@@ -231,7 +249,7 @@ class Hands:
                 self.recorder.emit(record.pod, Emit("Warning", sandboxes.REASON, sandboxes.text(error)))
             else:
                 self._refused(record, name, path, Failure(error.reason, error.message, self._later()))
-        except NoImage:
+        except (NoImage, GivenUp):
             pass
         except OSError as error:  # no room for a file, a thread or a process just now
             self._refused(record, name, path, Failure(CREATE_ERROR, str(error), self._later()))

@@ -44,7 +44,7 @@ class Heartbeat:
         self._own: Cache | None = None
         self._own_before: Cache | None = None
         self._pressures: tuple[str, ...] = ()
-        self._unready = ""
+        self._unready_for: dict[str, str] = {}
         self.on_node: Callable[[Object], None] = _ignore
         """Told of each version of the Node."""
         self.devices: Callable[[], tuple[dict[str, str], dict[str, str]]] = _none
@@ -92,10 +92,18 @@ class Heartbeat:
                 log.warning("registering node %s: %s; trying again", self._settings.node, error)
                 await self._parts.clock.sleep(RETRY_SECONDS)
 
-    def say_unready(self, why: str) -> None:
-        """The node takes no work from now on, for this reason; for none, it does again. It says so at once."""
-        self._unready = why
+    def say_unready(self, why: str, who: str = "") -> None:
+        """The node takes no work from now on, for this reason; for none, it does again. It says so at once.
+
+        It takes none as long as anybody (`who`) has a reason.
+        """
+        self._unready_for[who] = why
         self._doubted.set()
+
+    @property
+    def _unready(self) -> str:
+        reasons = [why for _, why in sorted(self._unready_for.items()) if why]
+        return f"[{', '.join(reasons)}]" if len(reasons) > 1 else "".join(reasons)
 
     def say_pressures(self, conditions: tuple[str, ...]) -> None:
         """The node is under these pressures from now on, and says so at once."""

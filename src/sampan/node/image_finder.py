@@ -100,6 +100,8 @@ class ImageFinder:
         assert puller is not None, "only who has a puller pulls"
         ref, name = podspec.image(container), container["name"]
         secrets = await self._secrets(record)
+        if record.beginnings.is_over:
+            raise NoImage
         text = f'Pulling image "{ref}"'
         self._recorder.emit(record.pod, Emit("Normal", "Pulling", text, podspec.field_path(record.pod, name)))
         began = self._parts.clock.monotonic()
@@ -109,6 +111,7 @@ class ImageFinder:
             await asyncio.wait((task,))
         finally:
             record.pulling.pop(name, None)
+            task.cancel()
         if task.cancelled():
             raise NoImage
         image = None if task.result() else self._here(record, container)

@@ -20,6 +20,7 @@ from sampan.node.observed import (
     Command,
     DeletePod,
     Emit,
+    GiveUp,
     KillContainer,
     Observed,
     PrepareVolumes,
@@ -169,10 +170,12 @@ def _end(seen: Snapshot) -> list[Command]:
     commands: list[Command] = []
     if _is_overdue_now(seen):
         commands.append(Emit("Normal", "DeadlineExceeded", DEADLINE_MESSAGE))
+    observed = seen.observed
+    if observed.starting or observed.network_pending or observed.volumes_pending:
+        commands.append(GiveUp())
     if not seen.is_quiet:
         return commands + _stop(seen)
     deleting = objects.is_deleting(seen.pod)
-    observed = seen.observed
     if observed.teardown_pending or observed.volumes_pending or observed.network_pending:
         return commands
     if not observed.torn_down or (deleting and observed.containers):

@@ -113,6 +113,11 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Break off what is being done to begin the pod."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetupNetwork:
     """Give the pod its network namespace and address."""
 
@@ -200,6 +205,7 @@ Command = (
     | KillContainer
     | RemoveContainer
     | ResizeContainer
+    | GiveUp
     | Teardown
     | DeletePod
     | Emit

@@ -387,7 +387,7 @@ def build(config: Config, tasks: Tasks, kubelet: KubeletConfig = kubelet_config.
     tables = (network.policies_table, network.table, network.services_table)
     meter = CgroupMeter(clock, own.runtime.cgroups)
     tasks.spawn(meter.run(), "usage")
-    csi = _storage(config, client)
+    csi = _storage(config, client, tasks)
     return Parts(
         client=client,
         runtime=own.runtime,
@@ -477,7 +477,7 @@ def _plugins(config: Config, client: Client, tasks: Tasks, csi: Any) -> Any:
     return plugins
 
 
-def _storage(config: Config, client: Client) -> Any:
+def _storage(config: Config, client: Client, tasks: Tasks) -> Any:
     from sampan.node.csi.drivers import Drivers
     from sampan.node.csi.records import Records
     from sampan.node.csi.telling import Telling
@@ -488,7 +488,7 @@ def _storage(config: Config, client: Client) -> Any:
     told, root = Telling(client, config.node), Path(config.root)
     sharing.share(root)
     drivers = Drivers(told, Places(root).in_pod)
-    return CsiVolumes(drivers, Records(root, root / "pods"), told, facts.boot_id())
+    return CsiVolumes(drivers, Records(root, root / "pods"), told, facts.boot_id(), tasks)
 
 
 @dataclass(frozen=True, slots=True)

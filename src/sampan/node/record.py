@@ -8,6 +8,7 @@ from typing import Any
 
 from sampan.meta import objects, timestamps
 from sampan.node import backoff
+from sampan.node.beginnings import Beginnings
 from sampan.node.observed import Backoff, Failure, Observed, Probes, Termination
 from sampan.node.runtime.protocol import EXITED, ContainerState
 
@@ -74,6 +75,7 @@ class PodRecord:
     pull_backoffs: dict[str, Backoff] = field(default_factory=dict)
     pulls_begun: dict[str, int] = field(default_factory=dict)
     pulling: dict[str, asyncio.Task[str]] = field(default_factory=dict)
+    beginnings: Beginnings = field(default_factory=Beginnings)
     network_pending: bool = False
     volumes_pending: bool = False
     teardown_pending: bool = False

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sampan.kit.tasks import Tasks
+from sampan.node.csi import leaving
 from sampan.node.csi.drivers import Drivers
 from sampan.node.csi.order import Order
 from sampan.node.csi.records import Records
@@ -57,13 +59,15 @@ class Place:
         self.driver = Driver(root / "base", mounts=False, **more)
         self.server, self.told, self.csi = Server(self.driver.answers()), Told(), None
         self.plugin = Plugin(root / "csi.sock")
-        self.events = []
+        self.events, self.tasks = [], None
 
     async def agent(self, boot="boot-1", *, register=True):
         if self.csi is not None:
             self.csi.drivers.close()
+            self.tasks.kill()
+        self.tasks = Tasks("agent")
         records = Records(self.root / "node", self.root / "node" / "pods")
-        self.csi = CsiVolumes(Drivers(self.told), records, self.told, boot)
+        self.csi = CsiVolumes(Drivers(self.told), records, self.told, boot, self.tasks)
         self.csi.emit = lambda about, event: self.events.append(
             (about["metadata"]["name"], event.reason, event.message)
         )
@@ -88,6 +92,7 @@ async def place(tmp_path):
     await made.server.listen(made.plugin.endpoint)
     await made.agent()
     yield made
+    await made.tasks.close()
     made.csi.drivers.close()
     await made.server.close()
 
@@ -183,12 +188,71 @@ async def test_killed_while_it_is_undone(place, method):
     await asyncio.gather(task, return_exceptions=True)
     place.driver.hooks.clear()
     await place.agent(register=False)
-    with pytest.raises(VolumeFailure, match=r"driver name dir\.test not found in the list of registered CSI drivers"):
-        await place.csi.teardown("a")
+    if method == "NodeUnpublishVolume":
+        with pytest.raises(
+            VolumeFailure, match=r"driver name dir\.test not found in the list of registered CSI drivers"
+        ):
+            await place.csi.teardown("a")
     await place.csi.drivers.register(place.plugin)
     await place.csi.teardown("a")
-    assert place.driver.made()[-2:] == ["NodeUnpublishVolume", "NodeUnstageVolume"]
+    assert place.driver.made()[-2:] == [
+        method if method == "NodeUnstageVolume" else "NodeUnpublishVolume",
+        "NodeUnstageVolume",
+    ]
     assert place.left() == []
+
+
+async def hung(place, method):
+    """The driver begins with this and never answers; what is awaited returns when it has begun."""
+    reached = asyncio.Event()
+
+    async def hang():
+        reached.set()
+        await asyncio.Event().wait()
+
+    place.driver.hooks[method] = hang
+    return reached.wait
+
+
+async def test_who_is_broken_off_while_the_driver_stages(place, monkeypatch):
+    """Is nowhere published, so the pod's end does not wait for the driver; it unstages once it answers again, and once."""
+    monkeypatch.setattr(leaving, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(leaving, "FIRST_PAUSE_SECONDS", 1000.0)
+    staging, unstaging = await hung(place, "NodeStageVolume"), await hung(place, "NodeUnstageVolume")
+    task = asyncio.ensure_future(place.prepare("a", replace(ORDER, is_attachable=True)))
+    await staging()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await place.csi.teardown("a")
+    await unstaging()
+    assert place.driver.made() == ["NodeStageVolume", "NodeUnstageVolume"]
+    assert (place.csi._records.places("a"), place.told.used) == ([], ["kubernetes.io/csi/dir.test^vol-1"])
+    place.driver.hooks.clear()
+    await place.csi.drivers.register(place.plugin)  # its former connection ends
+    await until(lambda: not place.left())
+    assert place.driver.made()[2:] == ["NodeUnstageVolume"]
+    await until(lambda: place.told.used == [])
+
+
+async def test_who_comes_while_a_volume_leaves(place, monkeypatch):
+    """Has it, staged anew: a driver that could not unstage it is not asked to again."""
+    monkeypatch.setattr(leaving, "FIRST_PAUSE_SECONDS", 0.01)
+    await place.prepare("a")
+    place.driver.failing["NodeUnstageVolume"] = RpcError("Internal", "busy")
+    await place.csi.teardown("a")
+    await until(lambda: place.driver.made().count("NodeUnstageVolume") > 2)
+    path = await place.prepare("b")
+    del place.driver.failing["NodeUnstageVolume"]
+    await until(lambda: not place.csi._leaving._errands)
+    assert place.driver.made()[-2:] == ["NodeStageVolume", "NodePublishVolume"] and Path(path).exists()
+    await place.csi.teardown("b")
+    assert place.left() == []
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 async def test_a_device_without_pods_is_unstaged_when_its_driver_comes(place):

@@ -55,7 +55,9 @@ def leave(place):
     return apart(lambda: lan.leave(place, lan.enter_for_teardown(place)))
 
 def inside():
-    return [told("ip", "-4", "-o", "address", "show", "dev", "eth0").split()[3], told("ip", "route").split()[2]]
+    new_links = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    have_ipv6 = new_links.exists() and new_links.read_text() == "0\\n"
+    return [told("ip", "-4", "-o", "address", "show", "dev", "eth0").split()[3], told("ip", "route").split()[2], have_ipv6]
 
 def reaches(address):
     with socket.socket() as probe:
@@ -113,7 +115,7 @@ def test_nodes_join_and_leave(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     made, one = facts["made"], facts["one"]
-    assert facts["places"] == [["10.160.3.2/24", "10.160.3.1"], ["10.160.3.3/24", "10.160.3.1"]]
+    assert facts["places"] == [["10.160.3.2/24", "10.160.3.1", False], ["10.160.3.3/24", "10.160.3.1", False]]
     assert facts["reached"] == [True, True]
     assert facts["same"]
     assert {"sampan3lan", "sampan3lan0@if2", "sampan3lan1@if2"} <= set(made["links"])

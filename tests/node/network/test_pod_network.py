@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from sampan.node.network import namespaces
+from sampan.node.network import namespaces, sysctls
 from sampan.node.network.pod_network import PodAttachment, PodNetwork
 from sampan.node.network.settings import NetworkSettings
 
@@ -115,6 +116,27 @@ async def test_two_nodes_on_one_host_share_it(
             assert await fetch(f"http://{here.ip}:8080") == f"one {network.settings.gateway}"
     finally:
         await other.teardown()
+
+
+async def test_a_cable_begins_without_ipv6(network: PodNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is turned off afterwards, which waits for whoever changes links; what a pod makes itself is as ever."""
+    written, write = list[str](), sysctls.write
+
+    def noted(name: str, value: str, proc: Path = Path("/proc/sys")) -> None:
+        written.append(name)
+        write(name, value, proc)
+
+    monkeypatch.setattr(sysctls, "write", noted)
+    pod = await network.add("one")
+    assert "net.ipv6.conf/eth0/disable_ipv6" not in written
+    files = " ".join(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6" for link in ("eth0", "own", "default"))
+    script = f"ip link add own type veth peer name other && cat {files}"
+    inside = ("nsenter", f"--net={pod.netns_path}", "sh", "-c", script)
+    usual = sysctls.read("net.ipv6.conf/default/disable_ipv6")
+    found = subprocess.run(inside, capture_output=True, text=True, check=True).stdout.split()
+    assert found == ["1", "0", "0"]
+    assert sysctls.read(f"net.ipv6.conf/{network.settings.link_name(pod.ip)}/disable_ipv6") == "1"
+    assert sysctls.read("net.ipv6.conf/default/disable_ipv6") == usual
 
 
 async def test_pods_reach_out_by_the_hosts_address(network: PodNetwork) -> None:

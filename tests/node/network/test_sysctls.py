@@ -24,3 +24,14 @@ def test_the_last_to_leave_restores(tmp_path: Path) -> None:
     sysctls.release(run, "net.ipv4.ip_forward", "a", keep=True, proc=proc)
     assert setting.read_text() == "1"
     assert not run.exists()
+
+
+def test_what_is_so_already_is_not_written(tmp_path: Path) -> None:
+    """A write can be dear where a reading is not."""
+    setting = tmp_path / "net" / "ipv4" / "ip_forward"
+    setting.parent.mkdir(parents=True)
+    setting.write_text("1\n")
+    sysctls.ensure("net.ipv4.ip_forward", "1", tmp_path)
+    assert setting.read_text() == "1\n"
+    sysctls.ensure("net.ipv4.ip_forward", "0", tmp_path)
+    assert setting.read_text() == "0"

@@ -104,7 +104,7 @@ async def test_what_never_comes_about_is_broken_off(
     tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while that has an end."""
-    monkeypatch.setattr(cri_runtime, "CALL_SECONDS", 0.01)
+    monkeypatch.setattr(cri_runtime, "GIVE_UP_SECONDS", 0.01)
     link = Link("CreateContainer")
     starting = asyncio.ensure_future(opened(link, tasks, tmp_path, monkeypatch).start(container(tmp_path)))
     await link.reached.wait()
@@ -112,6 +112,33 @@ async def test_what_never_comes_about_is_broken_off(
     await asyncio.wait([starting], timeout=60)
     assert starting.cancelled()
     assert link.asked == ["RunPodSandbox"]
+
+
+class LateLink(Link):
+    """One that has made the sandbox though it never said so."""
+
+    async def call(self, method: str, request: Any = None, seconds: float = 0.0) -> dict[str, Any]:
+        answer = await super().call(method, request, seconds)
+        made = [{"id": f"s-{uid}", "metadata": {"uid": uid, "attempt": 0}} for uid in ("uid-1", "uid-2")]
+        return {"items": made} if method == "ListPodSandbox" else answer
+
+
+async def test_a_sandbox_that_comes_late_goes_with_its_pod(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for, and broken off without an answer; no other pod's goes."""
+    monkeypatch.setattr(cri_runtime, "GIVE_UP_SECONDS", 0.01)
+    link = LateLink("RunPodSandbox")
+    made = opened(link, tasks, tmp_path, monkeypatch)
+    starting = asyncio.ensure_future(made.start(container(tmp_path)))
+    await link.reached.wait()
+    starting.cancel()
+    await asyncio.wait([starting], timeout=60)
+    assert starting.cancelled() and link.asked == []
+    await made.release("uid-1")
+    assert link.asked == ["ListPodSandbox", "StopPodSandbox", "RemovePodSandbox"]
+    await made.release("uid-1")
+    assert link.asked[3:] == []
 
 
 @pytest.mark.parametrize("step", ["ensure", "ensure_sandbox_image"])

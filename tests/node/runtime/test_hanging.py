@@ -79,6 +79,34 @@ def hang(world: Any, step: str, instead: str = "exec sleep 1000") -> Path:
     return Path(mark)
 
 
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_a_creation_that_is_given_up(world: Any, *, is_begun: bool) -> None:
+    """Ends at once, with the runtime, all that it has started, and what there is of a container."""
+    begin = f'{programs.find("runc")} "$@";' if is_begun else ""
+    mark = hang(world, "create", f"{begin} sleep 1000 & echo $! >> {world.folder}/slept; wait; exit 1")
+    await world.crash()
+    await world.agent()
+    mark.touch()
+    asked = [asyncio.ensure_future(world.runtime.start(world.config("sleep 1000"))) for _ in range(2)]
+    slept = Path(world.folder, "slept")
+    await until(lambda: slept.exists() and len(slept.read_text().split()) == 2)
+    async with asyncio.timeout(60):
+        for each in asked:
+            each.cancel()
+        await asyncio.wait(asked)
+    assert all(each.cancelled() for each in asked)
+    await until(lambda: not any(is_there(pid) for pid in slept.read_text().split()))
+    assert not await world.runtime.containers() and not os.listdir(world.folder / "node/c")
+    assert not world.cgroups(POD) and not os.listdir(world.settings.state_dir)
+
+
+def is_there(pid: str) -> bool:
+    """A process whose parent has not noticed its end does not count."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
 @pytest.mark.parametrize("has_ended", [False, True])
 async def test_a_deletion(world: Any, monkeypatch: pytest.MonkeyPatch, *, has_ended: bool) -> None:
     """Is broken off; we delete then ourselves what the runtime has of it, and the agent's start does not wait for that."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.node.volumes import mounts, subpath
+from sampan.node.volumes import aside, mounts, subpath
 from sampan.node.volumes.failure import VolumeFailure
 
 EXCHANGE, HERE = 2, -100
@@ -49,7 +49,7 @@ def test_what_is_mounted_is_of_the_volume_or_nothing(attacked: Path, path: str) 
         if turn > TURNS and len(outcomes) == 2:
             break
         try:
-            subpath.bind(attacked, path, target)
+            subpath.bind(attacked, path, target, aside.Errand())
         except VolumeFailure:
             outcomes.add("refused")
             continue

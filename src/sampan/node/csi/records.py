@@ -56,6 +56,8 @@ class Place:
     target: str
     is_block: bool = False
     published: str = ""
+    is_fresh: bool = False
+    """The driver was not asked yet to publish it here."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -80,7 +82,7 @@ class Records:
         target = self._pods / pod_uid / _OF_POD / name / "mount"
         if is_block:
             target = self._plugins / "volumeDevices" / "publish" / name / pod_uid
-        return Place(pod_uid, volume, name, *key, str(target), is_block)
+        return Place(pod_uid, volume, name, *key, str(target), is_block, is_fresh=True)
 
     def device(self, key: tuple[str, str]) -> Device | None:
         """What is known of the volume here."""

@@ -1,7 +1,8 @@
 """CSI volumes: staged once for the node, published in each pod, and taken back in the opposite order.
 
 Each step is written down before it is done, and may be done again: whoever comes after an agent that was killed
-finds what is to be undone. A volume is unstaged once the last pod on the node has given it back.
+finds what is to be undone. A volume is unstaged once the last pod on the node has given it back; that pod's end waits
+until nothing is published in it any more, and not for a driver that hangs as it unstages.
 
 https://kubernetes-csi.github.io/docs/
 """
@@ -13,7 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sampan.kit import threads
+from sampan.kit.tasks import Tasks
 from sampan.node.csi.drivers import Driver, Drivers, NotRegistered
+from sampan.node.csi.leaving import Leaving
 from sampan.node.csi.records import Device, Place, Records
 from sampan.node.observed import Emit
 from sampan.node.volumes import ownership
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATS_SECONDS = 10.0
+DOUBTED = "doubted"
+"""In place of the boot at which a volume was staged: it is being unstaged, and who wants it stages it again."""
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -43,8 +49,9 @@ class Told(Protocol):
 class CsiVolumes:
     """Those of one node. `boot` is the machine's boot: what was made ready before another one is not ready now."""
 
-    def __init__(self, drivers: Drivers, records: Records, told: Told, boot: str) -> None:
+    def __init__(self, drivers: Drivers, records: Records, told: Told, boot: str, tasks: Tasks) -> None:
         self.drivers, self._records, self._told, self._boot = drivers, records, told, boot
+        self._leaving = Leaving(self._leave, tasks)
         self._locks: dict[Key, _Lock] = {}
         self.emit: Callable[[Any, Emit], None] = lambda about, event: None
         """Where events go."""
@@ -64,6 +71,7 @@ class CsiVolumes:
         for place in places:
             async with self._lock(place.key):
                 await self._give_back(place)
+        await asyncio.gather(*(self._leaving.leave(key) for key in {place.key: None for place in places}))
         if places:
             await self.tell()
 
@@ -114,7 +122,7 @@ class CsiVolumes:
             raise _not_there(order, str(error)) from None
         abilities = await self._try(driver.abilities(), what, order)
         uid = pod["metadata"]["uid"]
-        place = await asyncio.to_thread(self._write_down, uid, order) if known is None else known
+        place = await threads.to_its_end(self._write_down, uid, order) if known is None else known
         device = await self._device(order)
         if order.is_attachable:
             await self.tell()
@@ -124,7 +132,7 @@ class CsiVolumes:
             self._records.make_room(device)
             request = order.stage_request(driver.see(device.staging), abilities)
             await self._try(driver.call("NodeStageVolume", request), what, order)
-            device = await asyncio.to_thread(self._records.save_device, dataclasses.replace(device, staged=self._boot))
+            device = await threads.to_its_end(self._records.save_device, dataclasses.replace(device, staged=self._boot))
         if place.published != self._boot or order.is_republished:
             place = await self._publish(driver, order, staging, place)
         if EXPAND in abilities and order.is_to_grow():
@@ -134,6 +142,8 @@ class CsiVolumes:
     async def _publish(self, driver: Driver, order: "Order", staging: str, place: Place) -> Place:
         what = "MapVolume.MapPodDevice" if order.is_block else "MountVolume.SetUp"
         abilities = await driver.abilities()
+        if place.is_fresh:
+            place = await threads.to_its_end(self._records.save_place, dataclasses.replace(place, is_fresh=False))
         self._records.make_room(place)
         request = order.publish_request(staging, driver.see(place.target), abilities)
         await self._try(driver.call("NodePublishVolume", request), what, order)
@@ -143,10 +153,10 @@ class CsiVolumes:
             assert order.group is not None
             give = self._give(Path(place.target), order.group, everything=not order.group_on_mismatch)
             await self._try(give, what, order)
-        return await asyncio.to_thread(self._records.save_place, dataclasses.replace(place, published=self._boot))
+        return await threads.to_its_end(self._records.save_place, dataclasses.replace(place, published=self._boot))
 
     async def _give(self, target: Path, group: int, *, everything: bool) -> None:
-        await asyncio.to_thread(ownership.give, target, group, everything=everything)
+        await threads.to_its_end(ownership.give, target, group, everything=everything)
 
     async def _grow(self, pod: Mapping[str, Any], driver: Driver, order: "Order", staging: str, place: Place) -> None:
         """The driver makes room for what the volume has been given, and the claim has it then."""
@@ -181,35 +191,39 @@ class CsiVolumes:
             is_block=order.is_block,
             is_attachable=order.is_attachable,
         )
-        return await asyncio.to_thread(self._records.save_device, fresh)
+        return await threads.to_its_end(self._records.save_device, fresh)
 
     async def _give_back(self, place: Place) -> None:
-        driver = self._driver_for(place)
-        request = {"volume_id": place.handle, "target_path": driver.see(place.target)}
-        await self._undo(driver.call("NodeUnpublishVolume", request), "UnmountVolume.TearDown", place)
-        users = await asyncio.to_thread(self._records.users, place.key)
-        device = self._records.device(place.key)
-        if device is not None and all(user == place for user in users):
-            await self._unstage(driver, device)
+        """Nothing is there any more; a driver that was not asked for anything there is not asked now."""
+        if not place.is_fresh:
+            driver = self._driver_for(place)
+            request = {"volume_id": place.handle, "target_path": driver.see(place.target)}
+            await self._undo(driver.call("NodeUnpublishVolume", request), "UnmountVolume.TearDown", place)
         self._records.drop_place(place)
 
-    async def _unstage(self, driver: Driver, device: Device) -> None:
+    async def _leave(self, key: Key) -> None:
+        """The volume is unstaged, unless a pod has it (again)."""
+        async with self._lock(key):
+            device = self._records.device(key)
+            users = await asyncio.to_thread(self._records.users, key)
+            if device is None or users:
+                return
+            await self._unstage(device)
+        await self.tell()
+
+    async def _unstage(self, device: Device) -> None:
         if self._records.was_begun(device):
+            driver = self._driver_for(device)
+            doubted = dataclasses.replace(device, staged=DOUBTED)
+            await threads.to_its_end(self._records.save_device, doubted)
             request = {"volume_id": device.handle, "staging_target_path": driver.see(device.staging)}
             await self._undo(driver.call("NodeUnstageVolume", request), "UnmountDevice", device)
         self._records.drop_device(device)
 
     async def _sweep(self, driver: str) -> None:
         """What an agent was about to undo when it was killed."""
-        for device in await asyncio.to_thread(self._records.devices):
-            if device.driver != driver:
-                continue
-            async with self._lock(device.key):
-                if self._records.device(device.key) is not None and not self._records.users(device.key):
-                    try:
-                        await self._unstage(self.drivers.get(driver), device)
-                    except VolumeFailure as failure:
-                        log.warning("volume %s: %s", device.name, failure)
+        devices = await asyncio.to_thread(self._records.devices)
+        await asyncio.gather(*(self._leaving.leave(device.key) for device in devices if device.driver == driver))
         await self.tell()
 
     def _driver_for(self, record: Place | Device) -> Driver:

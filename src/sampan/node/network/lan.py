@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.node.network import firewall, forwarding, namespaces, sysctls
-from sampan.node.network.links import mac_of, prepare_ipv6, remove_link
+from sampan.node.network.links import NEW_LINKS_WITHOUT_IPV6, mac_of, prepare_ipv6, remove_link
 from sampan.node.network.netlink import Link, Netlink, Route, index_of
 
 log = logging.getLogger(__name__)
@@ -277,6 +277,8 @@ def _configure(lan: Lan) -> None:
     for scope in ("all", "default", UPLINK):
         sysctls.write(f"net.ipv4.conf/{scope}/send_redirects", "0")
         sysctls.write(f"net.ipv4.conf/{scope}/accept_redirects", "0")
+    with contextlib.suppress(FileNotFoundError):  # so pods' cables need not be told one by one
+        sysctls.ensure(NEW_LINKS_WITHOUT_IPV6, "0" if lan.network6 else "1")
     prepare_ipv6(UPLINK, is_used=bool(lan.network6), asks_neighbours=True)
     index = socket.if_nametoindex(UPLINK)
     with Netlink() as netlink:

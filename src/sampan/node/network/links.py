@@ -15,6 +15,7 @@ import ipaddress
 import os
 import socket
 import threading
+from collections.abc import Iterator
 
 from sampan.node.network import namespaces, shaping, sysctls
 from sampan.node.network.netlink import (
@@ -29,6 +30,9 @@ from sampan.node.network.netlink import (
 )
 from sampan.node.network.pod_request import NOTHING, PodRequest
 from sampan.node.network.settings import NetworkSettings
+
+NEW_LINKS_WITHOUT_IPV6 = "net.ipv6.conf/default/disable_ipv6"
+"""What a link begins with. To be set in a namespace that is nobody else's."""
 
 _one_at_a_time = threading.Lock()
 """The kernel changes links one at a time anyway; some of its requests are tried again and again until they have a turn."""
@@ -106,9 +110,11 @@ def _configure_pod_end(netlink: Netlink, settings: NetworkSettings, address: str
     """Inside the pod: loopback, the address, and everything else through the gateway."""
     gateway_mac = mac_of(settings.gateway)
     peer = Link(settings.link_name(address), "veth", gateway_mac, settings.mtu, host)
-    netlink.add_link(Link("eth0", "veth", mac_of(address), settings.mtu), peer)
+    with contextlib.nullcontext() if settings.pod_cidr6 else _new_links_without_ipv6():
+        netlink.add_link(Link("eth0", "veth", mac_of(address), settings.mtu), peer)
     sysctls.write("net.ipv4.conf/all/accept_redirects", "0")
-    prepare_ipv6("eth0", is_used=bool(settings.pod_cidr6))
+    if settings.pod_cidr6:
+        prepare_ipv6("eth0", is_used=True)
     index = socket.if_nametoindex("eth0")
     netlink.set_up(1)
     netlink.set_up(index, {ACCEPT_REDIRECTS: 0})
@@ -149,9 +155,30 @@ def prepare_ipv6(link: str, *, is_used: bool, asks_neighbours: bool = False) -> 
     """
     generated = {"addr_gen_mode": "0", "accept_dad": "0"} if asks_neighbours else {"addr_gen_mode": "1"}
     values = {**generated, "accept_ra": "0", "accept_redirects": "0"} if is_used else {}
-    for name, value in {"disable_ipv6": "0" if is_used else "1", **values}.items():
+    with contextlib.suppress(FileNotFoundError):
+        sysctls.ensure(f"net.ipv6.conf/{link}/disable_ipv6", "0" if is_used else "1")
+    for name, value in values.items():
         with contextlib.suppress(FileNotFoundError):
             sysctls.write(f"net.ipv6.conf/{link}/{name}", value)
+
+
+@contextlib.contextmanager
+def _new_links_without_ipv6() -> Iterator[None]:
+    """Links that are made meanwhile in the thread's namespace, which is a pod's, have none from the first.
+
+    To turn it off on a link that is there costs more: as long as anybody changes any link of this machine, the kernel has
+    the writer try again and again, which takes a whole processor.
+    """
+    try:
+        usual = sysctls.read(NEW_LINKS_WITHOUT_IPV6)
+    except FileNotFoundError:  # nothing has IPv6 here
+        yield
+        return
+    sysctls.write(NEW_LINKS_WITHOUT_IPV6, "1")
+    try:
+        yield
+    finally:
+        sysctls.write(NEW_LINKS_WITHOUT_IPV6, usual)
 
 
 def remove_link(netlink: Netlink, name: str) -> None:

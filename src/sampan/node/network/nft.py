@@ -1,6 +1,7 @@
 """nft: carry out one nftables transaction: all of it or nothing."""
 
 import asyncio
+import contextlib
 import errno
 import json
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 from sampan.node.network import netlink_tables
 
 FAMILIES = ("inet", "ip", "ip6", "netdev")
+LONGEST_SECONDS, KILL_SECONDS = 60.0, 5.0
 _NETDEV = 5
 _NO_TABLES = (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL)
 """What a kernel without nftables answers."""
 
 
 class NftError(Exception):
-    """nft refused a transaction; the old rules stand. The text is what nft printed."""
+    """nft refused a transaction, or gave no answer; the old rules stand. The text is what nft printed."""
 
 
 class NftNotStarted(NftError):
@@ -74,7 +76,23 @@ async def _run(arguments: tuple[str, ...], text: str) -> bytes:
         raise NftError("nft is not installed (Debian: apt-get install nftables)") from None
     except OSError as error:
         raise NftNotStarted(f"fork/exec nft: {(error.strerror or str(error)).lower()}") from error
-    output, errors = await process.communicate(text.encode() or None)
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            output, errors = await process.communicate(text.encode() or None)
+    except TimeoutError:
+        raise NftError(f"nft: no answer within {LONGEST_SECONDS:.0f} seconds") from None
+    finally:
+        await _ended(process)
     if process.returncode != 0:
         raise NftError(errors.decode(errors="replace").strip()[:2000])
     return output
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Nobody hears of it any more, so it does nothing any more."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        with contextlib.suppress(TimeoutError):  # the kernel itself may hang
+            async with asyncio.timeout(KILL_SECONDS):
+                await process.wait()

@@ -158,7 +158,11 @@ class PodNetwork:
         if request.host_ports:
             wanted = host_ports.elements(self.settings, address, request.host_ports)
             async with self._rules:
-                await self._change_table(host_ports.addition(self.settings, wanted))
+                try:
+                    await self._change_table(host_ports.addition(self.settings, wanted))
+                except asyncio.CancelledError:  # who knows whether it was done?
+                    self._host_ports.keep(pod_uid, address, request.host_ports)
+                    raise
                 self._host_ports.keep(pod_uid, address, request.host_ports)
             await self._forget(host_ports.stale(self.settings, address, request.host_ports, are_open=True))
 

@@ -26,14 +26,19 @@ def write(name: str, value: str, proc: Path = _PROC) -> None:
     _file(name, proc).write_text(value)
 
 
+def ensure(name: str, value: str, proc: Path = _PROC) -> None:
+    """The same, but nothing is written where it is so already."""
+    if read(name, proc) != value:
+        write(name, value, proc)
+
+
 def claim(run_dir: Path, name: str, value: str, owner: str, *, proc: Path = _PROC) -> None:
     """Set it, remembering the old value if nobody did, and that `owner` needs it."""
     with _record(run_dir, name) as record:
         record.setdefault("old", read(name, proc))
         record["name"] = name
         record["owners"] = sorted({*record.get("owners", ()), owner})
-        if read(name, proc) != value:
-            write(name, value, proc)
+        ensure(name, value, proc)
 
 
 def release(run_dir: Path, name: str, owner: str, *, keep: bool = False, proc: Path = _PROC) -> None:

@@ -30,17 +30,4 @@ async def run_in_fresh_thread(errand: Callable[[], T]) -> T:
             loop.call_soon_threadsafe(outcome.set_result, result)
 
     threads.start(body, "sampan-network")
-    return await _wait_even_if_cancelled(outcome)
-
-
-async def _wait_even_if_cancelled(outcome: asyncio.Future[T]) -> T:
-    cancelled: asyncio.CancelledError | None = None
-    while not outcome.done():
-        try:
-            await asyncio.wait([outcome])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        outcome.exception()
-        raise cancelled
-    return outcome.result()
+    return await threads.even_if_cancelled(outcome)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from sampan.node.registry.session import Registry, RegistryError, why
 PIECE = 1 << 20
 ATTEMPTS = 6
 FIRST_PAUSE_SECONDS = 0.5
+
+_numbers = itertools.count()
 
 Progress = Callable[[str, int, int], None]
 """Told of a blob's digest, the bytes that are here, and all of them."""
@@ -123,7 +126,7 @@ async def _receive(registry: Registry, part: _Part, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path, digest: str) -> Iterator[Path]:
-    """The blob's file, or one of our own while another process fetches the same."""
+    """The blob's file, or one of our own while somebody else fetches the same."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / digest.partition(":")[2]
     fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -131,7 +134,12 @@ def _locked(folder: Path, digest: str) -> Iterator[Path]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield path.with_name(f"{path.name}.{os.getpid()}")
+            own = path.with_name(f"{path.name}.{os.getpid()}.{next(_numbers)}")
+            try:
+                yield own
+            except BaseException:
+                own.unlink(missing_ok=True)
+                raise
         else:
             yield path
             Path(f"{path}.lock").unlink(missing_ok=True)

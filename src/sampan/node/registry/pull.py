@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from sampan.kit import threads
 from sampan.kit.clock import Clock
 from sampan.node.images import archive, reference
 from sampan.node.images.model import Image, ImageError
@@ -94,7 +95,7 @@ class Pulls:
             digests=(f"{wanted.repository}@{top.digest}",),
             files=files,
         )
-        return await asyncio.to_thread(self._store.add_fetched, fetched)
+        return await threads.to_its_end(self._store.add_fetched, fetched)
 
     async def _fetch(self, registry: Registry, blobs: Sequence[Wanted], progress: Progress) -> dict[str, Path]:
         """What is not here yet, a few at a time, as files by digest; the first failure ends all."""

@@ -23,6 +23,7 @@ import orjson
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
+from sampan.kit.turns import Turns
 from sampan.node.images import rooted
 from sampan.node.runtime import bundle, host, logs, overlay, pod_limits, programs, record, spec, variants
 from sampan.node.runtime import container as containers
@@ -51,6 +52,7 @@ from sampan.node.runtime.protocol import (
 log = logging.getLogger(__name__)
 
 CONCURRENT_STARTS = 8
+LONG_START_SECONDS = 10.0
 CONCURRENT_RELEASES = 8
 KILL_SECONDS = 30.0
 DISCARD_SECONDS = 5.0
@@ -93,7 +95,7 @@ class OciRuntime:
         self._pods = Pods(os.path.join(root, "p"), settings.state_dir + ".open", os.path.join(settings.run_root, "ids"))
         self._execs = Execs(self._tools.of, tasks, ids, os.path.join(root, "execs"))
         self._containers: dict[str, Container] = {}
-        self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
+        self._slots = Turns(CONCURRENT_STARTS, LONG_START_SECONDS)
         self._ended: asyncio.Queue[ContainerState] = asyncio.Queue()
         self._host: spec.Host | None = None
         self._roots_file = os.path.join(root, "cgroups")
@@ -167,7 +169,7 @@ class OciRuntime:
 
     async def start(self, config: ContainerConfig) -> ContainerState:
         """Makes and starts a container. A failed start leaves an exited container (in the failure's `state`)."""
-        async with self._slots:
+        async with self._slots.one():
             container_id = (self._ids.uid() + self._ids.uid()).replace("-", "")
             known = record.create(config, container_id, self._clock.now())
             if config.own_users:
@@ -315,11 +317,12 @@ class OciRuntime:
         bundle.write(container, config, shared, self._host, self._processes(config.pid_of))
 
     async def _launched(self, container: Container, config: ContainerConfig) -> None:
-        """Launches it in a task of its own: who gives up waits until there is something whole to be deleted."""
+        """Launches it in a task of its own; who gives up breaks it off, whatever it hangs at."""
         launch = self._tasks.spawn(self._launch(container, config), f"start {container.id[:12]}", critical=False)
         try:
             failure = await asyncio.shield(launch)
         except asyncio.CancelledError:
+            launch.cancel()
             await asyncio.wait({launch})
             raise
         if failure is not None:

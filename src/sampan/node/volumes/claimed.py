@@ -38,17 +38,20 @@ def prepare(volume: Object, ours: Path, pod: Object) -> Path:
     return path
 
 
-def mounting(volume: Object, folder: Path) -> Awaitable[Path] | None:
-    """How the volume is mounted at the folder, if it is one that a program mounts."""
+def is_mounted_by_program(volume: Object) -> bool:
+    """Whether it is an export of a server, or a disk with a file system."""
+    spec = volume["spec"]
+    is_local = spec.get("volumeMode") != "Block" and spec.get("local")
+    return bool(spec.get("nfs") or (is_local and Path(spec["local"]["path"]).is_block_device()))
+
+
+def mounting(volume: Object, folder: Path) -> Awaitable[Path]:
+    """How such a volume is mounted at the folder."""
     spec = volume["spec"]
     options = spec.get("mountOptions") or ()
     if spec.get("nfs"):
         return mounted.nfs(spec["nfs"], options, folder)
-    if spec.get("volumeMode") != "Block" and spec.get("local"):
-        path = Path(spec["local"]["path"])
-        if path.is_block_device():
-            return mounted.disk(path, spec["local"].get("fsType") or "", options, folder)
-    return None
+    return mounted.disk(Path(spec["local"]["path"]), spec["local"].get("fsType") or "", options, folder)
 
 
 def give(folder: Path, volume: Object, pod: Object) -> None:
@@ -70,6 +73,12 @@ def _device(volume: Object) -> Path:
     if not path.is_block_device():
         raise VolumeFailure(f'MapVolume.SetUpDevice failed for volume "{name}" : {path} is not a block device')
     return path
+
+
+def is_folder_of(volume: Object, ours: Path) -> bool:
+    """Whether the volume is a folder that we make."""
+    spec = volume["spec"]
+    return spec.get("volumeMode") != "Block" and Path((spec.get("local") or {}).get("path") or "/").parent == ours
 
 
 def is_device_of(volume: Object, ours: Path) -> bool:

@@ -13,7 +13,7 @@ import os
 import struct
 from pathlib import Path, PurePosixPath
 
-from sampan.node.volumes import mounts
+from sampan.node.volumes import aside, mounts
 from sampan.node.volumes.failure import VolumeFailure
 
 _SYS_OPENAT2 = 437
@@ -22,7 +22,7 @@ _BENEATH, _NO_MAGIC_LINKS = 0x08, 0x02
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def bind(volume: Path, subpath: str, target: Path) -> None:
+def bind(volume: Path, subpath: str, target: Path, errand: aside.Errand) -> None:
     """Mount `subpath` of the volume at `target` (ours, made here). Missing directories are made.
 
     VolumeFailure if the path leads out of the volume.
@@ -30,8 +30,10 @@ def bind(volume: Path, subpath: str, target: Path) -> None:
     parts = PurePosixPath(subpath).parts
     if not parts or subpath.startswith("/") or ".." in parts:
         raise _refused(subpath, "must be a relative path without '..'")
-    fd = _open(volume, parts, subpath)
+    fd = -1
     try:
+        with errand.outside():
+            fd = _open(volume, parts, subpath)
         target.parent.mkdir(parents=True, exist_ok=True)
         mounts.unmount_below(target)
         if os.path.isdir(f"/proc/self/fd/{fd}"):
@@ -40,7 +42,8 @@ def bind(volume: Path, subpath: str, target: Path) -> None:
             target.touch()
         mounts.bind(Path(f"/proc/self/fd/{fd}"), target)
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
 
 
 def _open(volume: Path, parts: tuple[str, ...], subpath: str) -> int:

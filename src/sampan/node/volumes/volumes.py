@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sampan.kinds.parts import pod_claims
+from sampan.kit import threads
 from sampan.kit.clock import Clock
 from sampan.meta import timestamps
 from sampan.node.plugins.places import Places
 from sampan.node.runtime import overlay
-from sampan.node.volumes import claimed, empty_dir, host_path, loops, mounted, mounts, payload, subpath, writer
+from sampan.node.volumes import aside, claimed, empty_dir, host_path, loops, mounted, mounts, payload, subpath, writer
 from sampan.node.volumes.failure import VolumeFailure
 from sampan.node.volumes.sources import Sources
 
@@ -51,12 +52,14 @@ class Volumes:
         async with self._busy.setdefault(pod["metadata"]["uid"], asyncio.Lock()):
             done = await self._csi.prepare(pod, given.csi) if self._csi is not None and given.csi else {}
             done |= await self._mounted(pod, given)
-            return await asyncio.to_thread(self._prepare, pod, given, done)
+            if _is_elsewhere(pod):
+                return await aside.run(lambda errand: self._prepare(pod, given, done, errand))
+            return await threads.to_its_end(self._prepare, pod, given, done, aside.Errand())
 
     async def mount_subpath(self, pod_uid: str, volume_path: str, inner: str, *, slot: str) -> str:
         """A path of ours that shows `inner` of the volume; `slot` is unique in the pod (container and number)."""
         target = self._pod_folder(pod_uid) / "subpaths" / _safe(slot)
-        await asyncio.to_thread(subpath.bind, Path(volume_path), inner, target)
+        await aside.run(lambda errand: subpath.bind(Path(volume_path), inner, target, errand))
         return str(target)
 
     async def teardown(self, pod_uid: str) -> None:
@@ -84,35 +87,43 @@ class Volumes:
             bound = given.volumes.get(pod_claims.name_of(pod, volume) or "")
             if "nfs" in volume:
                 await _said(mounted.nfs(volume["nfs"], (), folder), volume["name"])
-            elif bound is not None and (work := claimed.mounting(bound, folder)) is not None:
-                await _said(work, bound["metadata"]["name"])
-                await asyncio.to_thread(claimed.give, folder, bound, pod)
+            elif bound is not None and await self._is_disk(bound):
+                await _said(claimed.mounting(bound, folder), bound["metadata"]["name"])
+                await threads.to_its_end(claimed.give, folder, bound, pod)
             else:
                 continue
             found[volume["name"]] = str(folder)
         return found
 
-    def _prepare(self, pod: Object, given: Sources, done: Mapping[str, str]) -> dict[str, str]:
+    async def _is_disk(self, bound: Object) -> bool:
+        """Whether a program mounts it. A folder of ours is none."""
+        if claimed.is_folder_of(bound, self._local):
+            return False
+        return await aside.run(lambda errand: _looked_at(bound, errand))
+
+    def _prepare(self, pod: Object, given: Sources, done: Mapping[str, str], errand: aside.Errand) -> dict[str, str]:
         volumes = pod["spec"].get("volumes") or ()
         refusal = payload.unsupported(volumes)
         if refusal:
             raise VolumeFailure(refusal)
         left = [volume for volume in volumes if volume["name"] not in done]
-        return {**done, **{volume["name"]: str(self._prepare_one(pod, volume, given)) for volume in left}}
+        return {**done, **{volume["name"]: str(self._prepare_one(pod, volume, given, errand)) for volume in left}}
 
-    def _prepare_one(self, pod: Object, volume: Object, given: Sources) -> Path:
+    def _prepare_one(self, pod: Object, volume: Object, given: Sources, errand: aside.Errand) -> Path:
         name = volume["name"]
         try:
             if "hostPath" in volume:
                 source = volume["hostPath"]
-                return host_path.prepare({**source, "path": str(self._places.on_host(source["path"]))})
+                with errand.outside():
+                    return host_path.prepare({**source, "path": str(self._places.on_host(source["path"]))})
             if "csi" in volume:
                 raise VolumeFailure("volumes of storage drivers are not supported here")
             if (claim := pod_claims.name_of(pod, volume)) is not None:
                 bound = given.volumes[claim]
                 if claimed.is_device_of(bound, self._local):
                     return self._prepare_device(pod, bound)
-                return claimed.prepare(bound, self._local, pod)
+                with errand.outside():
+                    return claimed.prepare(bound, self._local, pod)
             folder = self._pod_folder(pod["metadata"]["uid"]) / "volumes" / _safe(name)
             group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
             if "image" in volume:
@@ -162,6 +173,17 @@ class Volumes:
     def _stamp(self) -> str:
         moment = timestamps.format(self._clock.now()).translate(str.maketrans("-T:", "___", "Z"))
         return f"{moment}.{os.getpid()}{next(self._serial):09d}"
+
+
+def _looked_at(bound: Object, errand: aside.Errand) -> bool:
+    with errand.outside():
+        return claimed.is_mounted_by_program(bound)
+
+
+def _is_elsewhere(pod: Object) -> bool:
+    """Whether the pod has a volume in a file system that is not ours."""
+    volumes = pod["spec"].get("volumes") or ()
+    return any("hostPath" in volume or pod_claims.name_of(pod, volume) is not None for volume in volumes)
 
 
 async def _said(work: Awaitable[Any], name: str) -> None:

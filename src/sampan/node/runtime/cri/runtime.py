@@ -13,21 +13,22 @@ import logging
 import math
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
+from sampan.kit.turns import Turns
 from sampan.node.images import rooted
 from sampan.node.rpc.service import RpcError
 from sampan.node.runtime import container as containers
 from sampan.node.runtime import host, logs, pod_limits, spec
-from sampan.node.runtime.cri import cni, requests, sessions
+from sampan.node.runtime.cri import cni, health, requests, sessions
 from sampan.node.runtime.cri.cgroup_roots import CgroupRoots
 from sampan.node.runtime.cri.handover import Handover
 from sampan.node.runtime.cri.images import CriImages
-from sampan.node.runtime.cri.link import CALL_SECONDS, Facts, Link
+from sampan.node.runtime.cri.link import Facts, Link
 from sampan.node.runtime.cri.sandboxes import Sandboxes
 from sampan.node.runtime.cri.watch import Watched, Watcher
 from sampan.node.runtime.protocol import (
@@ -50,6 +51,8 @@ from sampan.node.runtime.protocol import (
 log = logging.getLogger(__name__)
 
 CONCURRENT_STARTS = 8
+LONG_START_SECONDS = 10.0
+GIVE_UP_SECONDS = 10.0
 LOG_CHECK_SECONDS = 2.0
 CONFIG_SECONDS = 10.0
 CHANGING_LOOKS, CHANGING_SECONDS = 100, 0.1
@@ -95,13 +98,14 @@ class CriRuntime:
         self._sandboxes = Sandboxes(link, settings.owner, clock)
         self._watcher = Watcher(link, settings.owner, clock)
         self._handover = Handover(link, settings, clock)
-        self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
+        self._slots = Turns(CONCURRENT_STARTS, LONG_START_SECONDS)
         self._cgroups = CgroupRoots(os.path.join(settings.root, "cgroups"))
         self._version = "containerd://unknown"
         self._handlers: dict[str, Features] = {"": Features(False, False)}
         self._host: spec.Host | None = None
         self._facts: Facts | None = None
         self.plugin: cni.Plugin | None = None
+        self._tell: Callable[[str], None] = _overlook
 
     @property
     def version(self) -> str:
@@ -132,6 +136,10 @@ class CriRuntime:
         """Those that have a sandbox."""
         return self._sandboxes.pods()
 
+    def attend(self, tell: Callable[[str], None]) -> None:
+        """Has it told when the runtime does not answer, and when it does again (nothing)."""
+        self._tell = tell
+
     async def open(self) -> None:
         """Puts the network plugin in place and takes over what is there. Raises RuntimeUnusable."""
         facts = self._facts = await self._link.facts()
@@ -154,6 +162,7 @@ class CriRuntime:
             await self._images.refresh()
             self._tasks.spawn(self._images.follow(), "images")
         self._tasks.spawn(self._watcher.run(), "containers")
+        self._tasks.spawn(health.watch(self._link, self._clock, self._tell), "health of the runtime")
         self._tasks.spawn(self._look_after_logs(), "container logs")
 
     def cgroups(self) -> dict[str, str]:
@@ -168,7 +177,7 @@ class CriRuntime:
 
     async def start(self, config: ContainerConfig) -> ContainerState:
         """Makes and starts a container, in its pod's sandbox. A failed start leaves an exited container."""
-        async with self._slots:
+        async with self._slots.one():
             assert self._host is not None, "the runtime is not open"
             assert self._facts is not None, "the runtime is not open"
             _refuse_unknown(config, self._facts)
@@ -404,12 +413,12 @@ class CriRuntime:
     async def _give_up(self, creating: asyncio.Future[tuple[str, str]]) -> None:
         """Lets it come about first: broken off, the runtime would clear up at a time that nobody is told.
 
-        What hangs is broken off all the same, after as long as any call may take.
+        What hangs is broken off all the same: it goes with its pod's sandbox.
         """
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(GIVE_UP_SECONDS):
                 container_id, _ = await creating
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(GIVE_UP_SECONDS):
                 await self._discard(container_id)
         except (RuntimeFailure, RpcError):
             pass  # it was not made, or is removed with its pod
@@ -467,6 +476,10 @@ class CriRuntime:
         if watched.state.state != RUNNING:
             raise not_running(watched.state)
         return watched
+
+
+def _overlook(why: str) -> None:
+    """Nobody wants to know."""
 
 
 def _refuse_unknown(config: ContainerConfig, facts: Facts) -> None:

@@ -37,6 +37,8 @@ class Sandboxes:
     def __init__(self, link: Link, owner: str, clock: Clock) -> None:
         self._link, self._owner, self._clock = link, owner, clock
         self._found: dict[str, Sandbox] = {}
+        self._doubtful: set[str] = set()
+        """Pods whose sandbox was asked for without an answer: it may be there."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def load(self) -> None:
@@ -69,9 +71,11 @@ class Sandboxes:
             try:
                 if sandbox is not None:
                     await self._remove(sandbox.id)
+                self._doubtful.add(config.pod_uid)
                 made = await self._run(config, 0 if sandbox is None else sandbox.attempt + 1)
             except RpcError as error:
                 raise RuntimeFailure("FailedCreatePodSandBox", str(error)) from error
+            self._doubtful.discard(config.pod_uid)
             self._found[config.pod_uid] = made
             return made.id
 
@@ -101,6 +105,11 @@ class Sandboxes:
             if sandbox is not None and sandbox.is_ready:
                 await self._stop(sandbox.id)
                 self._found[pod_uid] = replace(sandbox, is_ready=False)
+            if pod_uid in self._doubtful:
+                for each in await self.list():
+                    if each["metadata"]["uid"] == pod_uid and (sandbox is None or each["id"] != sandbox.id):
+                        await self._remove(each["id"])
+                self._doubtful.discard(pod_uid)
 
     async def remove_stopped(self, pod_uid: str) -> None:
         """Unless it runs: removes it, any that a dead agent's call made late, and the pod's cgroup. RpcError."""
