@@ -1,6 +1,7 @@
 """An `up` that fails: it says why and what to do, leaves nothing behind, and lets be what ran before."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.cluster import processes
+from sampan.cluster import processes, settings
 from sampan.kit import files
 from tests.cli.conftest import User
 from tests.ports import free_port
@@ -37,6 +38,17 @@ if any(word.startswith("sampan.cluster.") for word in sys.orig_argv):
 """
 
 
+TAKE_ONCE = """
+    import json
+    from pathlib import Path
+    place = Path(sys.orig_argv[sys.orig_argv.index("sampan.cluster.control_plane_process") + 1])
+    port = json.loads((place / {settings!r}).read_text())["api_port"]
+    if not (place / "taken").exists():
+        (place / "taken").write_text(str(port))
+        taken = socket.create_server(("127.0.0.1", port))
+"""
+
+
 def of(directory: Path) -> list[str]:
     """The command lines of all processes that have to do with the folder."""
     found = []
@@ -48,6 +60,22 @@ def of(directory: Path) -> list[str]:
         if str(directory) in line:
             found.append(line)
     return found
+
+
+def test_a_port_that_somebody_takes_meanwhile(user: User) -> None:
+    """Where nobody asked for it, the cluster starts with the next one, which everybody is told of."""
+    customs = user.home / "customs"
+    customs.mkdir()
+    (customs / "sitecustomize.py").write_text(
+        CUSTOM.format(what=TAKE_ONCE.format(settings=settings.CLUSTER_FILE).strip())
+    )
+    command = ["sampan", "up", "--runtime", "simulated", "--name", "tide"]
+    said = user.run("env", f"PYTHONPATH={customs}", *command).stdout
+    was = (user.clusters / "tide" / "taken").read_text()
+    assert f"port {was} is taken: the API moves to port " in said
+    (now,) = re.findall("API server at https://127.0.0.1:([0-9]+)", said)
+    assert int(now) > int(was)
+    assert user.kubectl("get nodes -o name") == "node/sampan-tide\n"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sampan.cli import main
-from sampan.cluster import agents, host, settings
+from sampan.cluster import agents, api_port, host, settings
 from sampan.cluster.doctor import Part
 from sampan.cluster.settings import Settings
 
@@ -22,7 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("sampan.cluster.doctor.missing_parts", lambda needed: [])
     monkeypatch.setattr("sampan.cluster.escapes._said", str)
     monkeypatch.setattr(host, "_LINKS", tmp_path / "net")
-    monkeypatch.setattr(host, "is_free", lambda address, port: True)
+    monkeypatch.setattr(api_port, "is_free", lambda address, port: True)
     monkeypatch.setattr(host, "start", lambda cluster, report: pytest.fail("started"))
     return tmp_path / "share" / "sampan"
 

@@ -1,8 +1,6 @@
-"""Ports, readiness and starting on this host."""
+"""Readiness and starting on this host."""
 
-import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,55 +8,6 @@ import pytest
 from sampan.cluster import agents, host, processes
 from sampan.cluster.host import HostError
 from sampan.cluster.settings import Settings
-
-
-@pytest.fixture
-def taken() -> Iterator[int]:
-    """A port that somebody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
-
-
-def test_a_free_port_stays(tmp_path: Path, taken: int) -> None:
-    """And nothing is said."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
-    said: list[str] = []
-    cluster = Settings("a", tmp_path, api_port=free)
-    assert host.with_free_port(cluster, asked=False, report=said.append) == cluster
-    assert said == []
-
-
-def test_a_default_port_moves_and_says_so(tmp_path: Path, taken: int) -> None:
-    """To the next that is free."""
-    said: list[str] = []
-    moved = host.with_free_port(Settings("a", tmp_path, api_port=taken), asked=False, report=said.append)
-    assert moved.api_port > taken
-    assert said == [f"port {taken} is taken: the API moves to port {moved.api_port}"]
-
-
-def test_a_port_that_was_asked_for_does_not_move(tmp_path: Path, taken: int) -> None:
-    """It is an error with the mend."""
-    with pytest.raises(HostError, match=f"port {taken} on 127.0.0.1 is taken.*--api-port"):
-        host.with_free_port(Settings("a", tmp_path, api_port=taken), asked=True, report=print)
-
-
-def test_an_address_of_another_host(tmp_path: Path) -> None:
-    """No port of it is free: that is not the port's fault."""
-    with pytest.raises(HostError, match="192.0.2.1 is not an address of this host"):
-        host.with_free_port(Settings("a", tmp_path, listen="192.0.2.1"), asked=False, report=print)
-
-
-def test_the_last_port(tmp_path: Path) -> None:
-    """There is no port after 65535."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 65535))
-        listener.listen()
-        with pytest.raises(HostError, match="no free port"):
-            host.with_free_port(Settings("a", tmp_path, api_port=65535), asked=False, report=print)
 
 
 def test_nothing_runs_where_nothing_is(tmp_path: Path) -> None:

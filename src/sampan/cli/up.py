@@ -14,6 +14,7 @@ from sampan.cli import common, dry_run, etcd_options, leader_election, other_mac
 from sampan.cli.main import CommandError
 from sampan.cluster import (
     agents,
+    api_port,
     balancer_pools,
     container_runtime,
     doctor,
@@ -177,7 +178,7 @@ def _chosen(arguments: argparse.Namespace) -> Settings:
     if known is not None:
         other_machines.check_guests(known, wanted)
     _refuse_twin(wanted)
-    return host.with_free_port(wanted, asked=arguments.api_port is not None, report=print)
+    return api_port.with_free_port(wanted, asked=arguments.api_port is not None, report=print)
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -199,7 +200,7 @@ def _up(arguments: argparse.Namespace) -> int:
         server_config.keep(wanted, configured)
     if placing:
         scheduler_config.keep(wanted, placing)
-    host.start(wanted, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
+    wanted = api_port.start(wanted, _show, asked=arguments.api_port is not None, tell=print)
     _merge(wanted, before, switch=not arguments.no_switch)
     for name in retired.forget(wanted):
         print(
@@ -208,6 +209,10 @@ def _up(arguments: argparse.Namespace) -> int:
     simulated = " with simulated nodes: containers are only pretended" if wanted.runtime == "simulated" else ""
     print(f"cluster {wanted.name} is ready{simulated}; context {wanted.context} in {wanted.kubeconfig}")
     return 0
+
+
+def _show(step: host.Step) -> None:
+    print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True)
 
 
 def _wanted(arguments: argparse.Namespace, where: Path, known: Settings | None) -> Settings:

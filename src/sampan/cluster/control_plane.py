@@ -32,6 +32,7 @@ from sampan.cluster import (
     migration,
     outward,
     pki,
+    processes,
     scheduler_config,
     server_config,
     stores,
@@ -69,6 +70,14 @@ GC_YOUNG_OBJECTS = 50_000
 
 class ListenError(Exception):
     """The API can't be served where it is to be: where, why, and what to do."""
+
+    status = 1
+
+
+class PortTakenError(ListenError):
+    """Somebody else listens there, which whoever chose the port without being asked may mend."""
+
+    status = processes.PORT_TAKEN
 
 
 class Notifier:
@@ -184,7 +193,7 @@ class ControlPlane:
         """Envoy has gone on without us; it ends if the gateway was disabled meanwhile."""
         if not self._settings.path("gateway", "envoy.pid").exists() or added.is_enabled("gateway"):
             return
-        from sampan.cluster import host, processes
+        from sampan.cluster import host
 
         proxy = host.gateway_proxy(self._settings)
         if proxy.pid:
@@ -309,7 +318,8 @@ def main() -> None:
     except pki.AuthorityError as error:
         sys.exit(f"{settings.path('pki')}: {error}")
     except ListenError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        sys.exit(error.status)
 
 
 @contextlib.contextmanager
@@ -319,9 +329,12 @@ def _listening_at(place: Address) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            text = f"port {place.port} on {place.host} is taken by another process; choose another with --api-port"
-        else:
-            text = f"{place.host}:{place.port} can't be listened on: {error.strerror}; choose another with --listen or --api-port"
+            from sampan.cluster import port_holders
+
+            by = port_holders.holder(place.host, place.port)
+            text = f"port {place.port} on {place.host} is taken by {by}; choose another with --api-port"
+            raise PortTakenError(text) from error
+        text = f"{place.host}:{place.port} can't be listened on: {error.strerror}; choose another with --listen or --api-port"
         raise ListenError(text) from error
 
 

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, monotonic_ns
 
@@ -36,6 +36,10 @@ _PLANE = "sampan.cluster.control_plane_process"
 
 class HostError(Exception):
     """It could not be done: one line that says what, why and how to mend it."""
+
+
+class PortTakenError(HostError):
+    """Somebody else listens where the API should."""
 
 
 class NotReadyYet(HostError):
@@ -156,19 +160,6 @@ def check_links(cluster: Settings) -> None:
                 f"another cluster on this host has the addresses of {cluster.name} (its link is {link}); "
                 "stop that one, or purge this one and start it anew"
             )
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether the port can be listened on."""
-    import socket
-
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def start(cluster: Settings, report: Report) -> None:
@@ -466,6 +457,8 @@ class _Start:
             return HostError(
                 f"{what}, as the kernel does where memory runs out (see dmesg): free some, and start it again"
             )
+        if handle >= 0 and processes.exit_status(handle) == processes.PORT_TAKEN:
+            return PortTakenError(last)
         return HostError(f"{what}{why}; all of it is in {process.log}")
 
     def _news(self) -> Iterator[str]:
@@ -583,18 +576,3 @@ def purge(cluster: Settings) -> None:
         raise HostError(f"{cluster.directory} could not be deleted; delete it by hand")
     with contextlib.suppress(OSError):
         settings.home().rmdir()  # only when nothing else is in it
-
-
-def with_free_port(cluster: Settings, *, asked: bool, report: Callable[[str], None]) -> Settings:
-    """The settings with a port that is free. HostError when the one that was asked for is taken."""
-    if is_free(cluster.listen, cluster.api_port):
-        return cluster
-    if not is_free(cluster.listen, 0):
-        raise HostError(f"{cluster.listen} is not an address of this host; choose another with --listen")
-    if asked:
-        raise HostError(f"port {cluster.api_port} on {cluster.listen} is taken; choose another with --api-port")
-    for port in range(cluster.api_port + 1, min(cluster.api_port + 200, 65536)):
-        if is_free(cluster.listen, port):
-            report(f"port {cluster.api_port} is taken: the API moves to port {port}")
-            return replace(cluster, api_port=port)
-    raise HostError(f"no free port from {cluster.api_port} on; choose one with --api-port")

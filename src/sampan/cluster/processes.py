@@ -14,6 +14,8 @@ from pathlib import Path
 
 POLL_SECONDS = 0.01
 END_SECONDS = 10.0
+PORT_TAKEN = 98
+"""With which a process exits where somebody listens on its port."""
 _ENDED = "-"
 """In the place of the start time of one that has ended before anybody could look at it."""
 
@@ -157,16 +159,26 @@ def command_lines() -> dict[int, frozenset[str]]:
 
 def killed_by(handle: int) -> str:
     """The signal that ended the process of a pidfd, such as SIGKILL; "" where it was none, or it is not our child."""
-    try:
-        how = os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except (AttributeError, OSError):
-        return ""
+    how = _ending(handle)
     if how is None or how.si_code not in (os.CLD_KILLED, os.CLD_DUMPED):
         return ""
     try:
         return signal.Signals(how.si_status).name
     except ValueError:  # a real-time signal, which has no name
         return f"signal {how.si_status}"
+
+
+def exit_status(handle: int) -> int:
+    """With which the process of a pidfd ended; -1 where it did not exit by itself, or is not our child."""
+    how = _ending(handle)
+    return how.si_status if how is not None and how.si_code == os.CLD_EXITED else -1
+
+
+def _ending(handle: int) -> "os.waitid_result | None":
+    try:
+        return os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (AttributeError, OSError):
+        return None
 
 
 def wait_gone(pid: int, seconds: float) -> bool:

@@ -1,0 +1,50 @@
+"""Who listens on a TCP port of this host, as far as the invoking user may see."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+_LISTENING = "0A"
+_PLANE = "sampan.cluster.control_plane_process"
+_ANYWHERE = ("0.0.0.0", "::")
+
+
+def holder(host: str, port: int, proc: Path = Path("/proc")) -> str:
+    """Such as "nginx (pid 17)" or "the cluster in DIR"; "another process" where nobody is to be seen."""
+    sockets = set(_listening(host, port, proc))
+    for entry in proc.glob("[0-9]*") if sockets else ():
+        if entry.name == str(os.getpid()):
+            continue
+        with contextlib.suppress(OSError):
+            if any(os.readlink(each) in sockets for each in (entry / "fd").iterdir()):
+                return _named(entry)
+    return "another process"
+
+
+def _named(entry: Path) -> str:
+    words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    if _PLANE in words[:-1]:
+        return f"the cluster in {words[words.index(_PLANE) + 1]}"
+    return f"{(entry / 'comm').read_text().strip()} (pid {entry.name})"
+
+
+def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
+    """What descriptors of the sockets look like that keep others from the address."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in (proc / "net" / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                address, _, number = fields[1].partition(":")
+                if fields[3] != _LISTENING or int(number, 16) != port:
+                    continue
+                if host in _ANYWHERE or _address(address) in (host, *_ANYWHERE):
+                    yield f"socket:[{fields[9]}]"
+
+
+def _address(shown: str) -> str:
+    """An address as the kernel's tables have it: words of four bytes, the last byte first."""
+    data = bytes.fromhex(shown)
+    words = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))
+    return socket.inet_ntop(socket.AF_INET if len(words) == 4 else socket.AF_INET6, words)
