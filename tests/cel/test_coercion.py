@@ -83,6 +83,17 @@ def test_sets_ignore_order() -> None:
     assert over(lists("atomic"), "(self.a + self.b).size()", value) == 4
 
 
+def test_sets_tell_true_from_one() -> None:
+    """What is not equal to CEL are two items of a set, though Python takes true for 1; the order in objects is nothing."""
+    items = {**spec(n=INTEGER), "x-kubernetes-map-type": "atomic", "x-kubernetes-preserve-unknown-fields": True}
+    differing = {"a": [{"k": 1, "l": [True]}], "b": [{"k": True, "l": [True]}]}
+    assert over(lists("set", items), "self.a == dyn(self.b)", differing) is False
+    assert over(lists("set", items), "(self.a + dyn(self.b)).size()", differing) == 2
+    turned = {"a": [{"k": 1, "l": [True]}], "b": [{"l": [True], "k": 1}]}
+    assert over(lists("set", items), "self.a == dyn(self.b)", turned) is True
+    assert over(lists("set", items), "(self.a + dyn(self.b)).size()", turned) == 1
+
+
 def test_maps_compare_by_key() -> None:
     """List maps are equal by their keys; adding keeps places and replaces what has the same key."""
     assert over(lists("map", ITEM, **KEYS), "self.a == dyn(self.b)", SAME_MAP) is True

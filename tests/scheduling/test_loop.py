@@ -9,14 +9,17 @@ import pytest
 from making import node, pod
 
 from sampan.client.api import Listing, WatchEvent
+from sampan.client.transport import Transport, TransportError
 from sampan.kit.frozen import freeze, thaw
 from sampan.kit.ids import SeededIds
 from sampan.kit.simloop import SimLoop, VirtualClock
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
 from sampan.scheduling import config
+from sampan.scheduling.extending import ExtenderError
 from sampan.scheduling.framework import Extra
 from sampan.scheduling.loop import Scheduler
+from sampan.web.message import Request, Response
 
 
 class FakeApi:
@@ -271,3 +274,35 @@ def test_what_changes_during_a_decision_counts_after_it(sim) -> None:
     loop.advance(1)
     assert meddling.seen[3:] == [299, 299, 299]
     assert [name for name, _ in api.bindings] == ["p", "q"]
+
+
+class Unreachable(Transport):
+    """Where an extender is said to be, but is not."""
+
+    async def request(self, request: Request) -> Response:
+        raise TransportError("connection refused")
+
+
+@pytest.mark.parametrize("verb", ["filterVerb", "prioritizeVerb", "bindVerb"])
+def test_a_failing_extender_leaves_no_garbage(verb: str) -> None:
+    """What tells of it is freed with the attempt: no circle of objects waits for the collector."""
+    loop = SimLoop()
+    api, tasks = FakeApi(), Tasks("test")
+    extender = {"urlPrefix": "http://extender.example", verb: "verb", "weight": 1}
+    configuration = config.read({"apiVersion": config.API_VERSION, "kind": config.KIND, "extenders": [extender]})
+    scheduler = Scheduler(api, VirtualClock(loop), tasks, SeededIds(1), configuration)
+    asked = []
+    scheduler.outside.door = lambda extender: asked.append(extender) or Unreachable()
+    start((loop, api, scheduler), node("a"), node("b"))
+    gc.collect()
+    gc.disable()
+    try:
+        api.put("pods", pod("p"))
+        loop.advance(5)
+        assert asked
+        assert [each for each in gc.get_objects() if isinstance(each, ExtenderError)] == []
+    finally:
+        gc.enable()
+        loop.run_until_complete(scheduler.stop())
+        loop.run_until_complete(tasks.close())
+        loop.close()

@@ -27,6 +27,13 @@ async def test_lists(api: Api) -> None:
     assert found == [["a", '[{"name":"a"},{"name":"\\u003cb\\u003e"}]'], [None, None]]
 
 
+async def test_empty_brackets(api: Api) -> None:
+    """Many definitions have them: they mean the first of a list."""
+    specs: list[Tree] = [{"list": [{"name": "a"}, {"name": "b"}]}, {"list": []}, {}]
+    found = await cells(api, specs, ("string", ".spec.list[].name"), ("string", ".spec.list[]"))
+    assert found == [["a", '{"name":"a"}'], [None, None], [None, None]]
+
+
 async def test_numbers(api: Api) -> None:
     """Numbers fit their column's type, also those that no integer holds; text is no number."""
     specs: list[Tree] = [{"n": n} for n in (3, 2.5, 3.0, 1e21, 12345678.5, 0.00001, True, "4")]

@@ -461,3 +461,53 @@ async def test_a_replacement_says_what_it_replaces(api: Api) -> None:
     assert (refused.status, refused.tree["message"]) == (422, f'widgets.example.com "w" is invalid: {text}')
     del made["metadata"]["resourceVersion"]
     assert (await api.send("PUT", f"{CRDS}/{NAME}", made)).status == 422
+
+
+async def test_true_over_one_is_a_change(api: Api) -> None:
+    """What Python takes for equal is written all the same: its generation counts, and it is the writer's."""
+    free = {"x-kubernetes-preserve-unknown-fields": True}
+    await establish(api, crd(schema={"type": "object", "properties": {"spec": {"type": "object", **free}}}))
+    made = await api.create(WIDGETS, widget("w", {"a": 1, "b": [0, {"c": 1}]}))
+    made["spec"] = {"a": True, "b": [False, {"c": 1}]}
+    api.clock.time += 10
+    answer = await api.send("PUT", f"{WIDGETS}/w?fieldManager=other", made)
+    assert b'"a":true' in answer.body
+    assert answer.tree["metadata"]["generation"] == 2
+    assert answer.tree["metadata"]["managedFields"][-1]["fieldsV1"] == {"f:spec": {"f:a": {}, "f:b": {}}}
+    again = (await api.patch(f"{WIDGETS}/w", {"spec": {"b": [False, {"c": True}]}})).tree
+    assert again["spec"]["b"][1]["c"] is True
+    assert again["metadata"]["generation"] == 3
+    same = (await api.patch(f"{WIDGETS}/w", {"spec": {"b": [False, {"c": True}]}})).tree
+    assert same["metadata"]["resourceVersion"] == again["metadata"]["resourceVersion"]
+
+
+async def test_true_over_one_is_a_change_of_what_may_not_change(api: Api) -> None:
+    """Free forms of built-in kinds are compared like that too."""
+    revisions = "/apis/apps/v1/namespaces/default/controllerrevisions"
+    made = await api.create(
+        revisions,
+        {
+            "kind": "ControllerRevision",
+            "apiVersion": "apps/v1",
+            "metadata": {"name": "r"},
+            "revision": 1,
+            "data": {"a": 1},
+        },
+    )
+    answer = await api.send("PUT", f"{revisions}/r", made | {"data": {"a": True}})
+    assert (answer.status, causes(answer)) == (422, ['data: Invalid value: {"a":true}: field is immutable'])
+    templates = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaimtemplates"
+    opaque = {"driver": "x.example", "parameters": {"shared": 1}}
+    devices = {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}], "config": [{"opaque": opaque}]}
+    made = await api.create(
+        templates,
+        {
+            "kind": "ResourceClaimTemplate",
+            "apiVersion": "resource.k8s.io/v1",
+            "metadata": {"name": "t"},
+            "spec": {"spec": {"devices": devices}},
+        },
+    )
+    made["spec"]["spec"]["devices"]["config"][0]["opaque"]["parameters"] = {"shared": True}
+    answer = await api.send("PUT", f"{templates}/t", made)
+    assert (answer.status, answer.tree["details"]["causes"][0]["field"]) == (422, "spec")

@@ -8,7 +8,8 @@ from sampan.kinds import builtin
 from sampan.kinds.kind import CLUSTER, STATUS, Kind, Subresource
 from sampan.meta import schema
 from sampan.meta.wire import protobuf
-from sampan.server import openapi, openapi_paths
+from sampan.server import openapi, openapi_paths, request_info
+from sampan.web.message import Request
 
 SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
 TOKEN = Subresource("token", ("create",), "authentication.k8s.io", "v1", "TokenRequest")
@@ -18,6 +19,7 @@ NODE = Kind("", ("v1",), "Node", "nodes", scope=CLUSTER, schema="io.k8s.api.core
 ACCOUNT = Kind("", ("v1",), "ServiceAccount", "serviceaccounts", schema="io.k8s.api.core.v1.ServiceAccount",
                subresources=(TOKEN,))  # fmt: skip
 BODY_ONLY = Kind("policy", ("v1",), "Eviction", "", schema="io.k8s.api.policy.v1.Eviction", not_stored=True)
+CUSTOM = Kind("cert-manager.io", ("v1alpha2",), "Certificate", "certificates", custom=True)
 KINDS = (DEPLOYMENT, NODE, ACCOUNT, BODY_ONLY)
 
 
@@ -68,6 +70,37 @@ def test_operations_are_named_once() -> None:
     )
     assert "/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token" in made["paths"]
     assert not any("eviction" in path for path in made["paths"])
+
+
+def test_operations_bear_their_groups_names() -> None:
+    """All parts of a group's name but k8s.io are in operation ids and tags."""
+    made = orjson.loads(openapi.v2(builtin.KINDS))["paths"]
+    pods, roles = made["/api/v1/pods"]["get"], made["/apis/rbac.authorization.k8s.io/v1/clusterroles"]["get"]
+    assert (pods["operationId"], pods["tags"]) == ("listCoreV1PodForAllNamespaces", ["core_v1"])
+    assert (roles["operationId"], roles["tags"]) == ("listRbacAuthorizationV1ClusterRole", ["rbacAuthorization_v1"])
+    first = next(openapi_paths.operations(CUSTOM, "v1alpha2"))
+    assert first.identity == "listCertManagerIoV1alpha2CertificateForAllNamespaces"
+    assert first.tag == "certManagerIo_v1alpha2"
+
+
+def test_the_older_watches() -> None:
+    """The deprecated paths below /watch/ are told of built-in kinds, whose server they reach; custom kinds have none."""
+    made = orjson.loads(openapi.v2(builtin.KINDS))["paths"]
+    found = {path: item["get"] for path, item in made.items() if "/watch/" in path}
+    named = {path: (operation["operationId"], operation["x-kubernetes-action"]) for path, operation in found.items()}
+    assert named["/api/v1/watch/pods"] == ("watchCoreV1PodListForAllNamespaces", "watchlist")
+    assert named["/api/v1/watch/namespaces/{namespace}/pods"] == ("watchCoreV1NamespacedPodList", "watchlist")
+    assert named["/api/v1/watch/namespaces/{namespace}/pods/{name}"] == ("watchCoreV1NamespacedPod", "watch")
+    assert named["/api/v1/watch/namespaces/{name}"] == ("watchCoreV1Namespace", "watch")
+    assert (
+        named["/apis/rbac.authorization.k8s.io/v1/watch/clusterroles"][0] == "watchRbacAuthorizationV1ClusterRoleList"
+    )
+    for path, operation in found.items():
+        asked = request_info.parse(Request("GET", path.format(namespace="n", name="x")))
+        assert (asked.verb, asked.group) == ("watch", operation["x-kubernetes-group-version-kind"]["group"]), path
+        assert (f"/{asked.resource}" in path, bool(asked.name)) == (True, path.endswith("{name}"))
+        assert operation["responses"]["200"]["schema"]["$ref"].endswith(".WatchEvent")
+    assert not any("/watch/" in operation.path for operation in openapi_paths.operations(CUSTOM, "v1alpha2"))
 
 
 def test_schemas_keep_what_clients_read() -> None:

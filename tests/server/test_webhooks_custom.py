@@ -149,3 +149,11 @@ async def test_a_container_that_a_webhook_adds_gets_the_token_too(api: Api, hook
     paths = [container["volumeMounts"][0]["mountPath"] for kind in ("initContainers", "containers")
              for container in made["spec"][kind]]  # fmt: skip
     assert paths == ["/var/run/secrets/kubernetes.io/serviceaccount"] * 2
+
+
+async def test_true_over_one_is_a_mutation(api: Api, hook: WebhookServer) -> None:
+    """What Python takes for the same is what the webhook made of it."""
+    hook.on("/turn", patch({"op": "replace", "path": "/a", "value": True}))
+    await establish(api, crd(schema=LOOSE))
+    await mutating(api, hook.client("/turn"), **only("example.com", "widgets", "CREATE"))
+    assert (await api.create(WIDGETS, widget("new", a=1)))["a"] is True

@@ -8,7 +8,7 @@ https://github.com/google/cel-spec/blob/master/doc/langdef.md#macros
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sampan.cel import shown
+from sampan.cel import maps, shown
 from sampan.cel.frame import Frame, Run
 from sampan.cel.syntax import Comprehension
 from sampan.cel.values import Cancelled, EvaluationError, type_name
@@ -133,22 +133,22 @@ def _filter(loop: _Loop, where: Run, _: Any) -> Run:
 
 
 def _transform_map(loop: _Loop, where: Run | None, transform: Run) -> Run:
-    def run(frame: Frame) -> dict[Any, Any]:
+    def run(frame: Frame) -> Mapping[Any, Any]:
         frame.cost += _NEW_MAP
-        made: dict[Any, Any] = {}
+        made = maps.Maker()
         for key in loop.over(frame):
             if _chosen(where, frame):
-                made[key] = transform(frame)
+                _insert(made, key, transform(frame))
                 frame.cost += _INSERT
-        return made
+        return made.made()
 
     return run
 
 
 def _transform_entry(loop: _Loop, where: Run | None, transform: Run) -> Run:
-    def run(frame: Frame) -> dict[Any, Any]:
+    def run(frame: Frame) -> Mapping[Any, Any]:
         frame.cost += _NEW_MAP
-        made: dict[Any, Any] = {}
+        made = maps.Maker()
         for _ in loop.over(frame):
             if not _chosen(where, frame):
                 continue
@@ -157,12 +157,16 @@ def _transform_entry(loop: _Loop, where: Run | None, transform: Run) -> Run:
                 raise EvaluationError("no such overload")
             frame.cost += _INSERT - 1
             for key, value in entries.items():
-                if key in made:
-                    raise EvaluationError(f"insert failed: key {shown.text(key)} already exists")
-                made[key] = value
-        return made
+                _insert(made, key, value)
+        return made.made()
 
     return run
+
+
+def _insert(made: maps.Maker, key: Any, value: Any) -> None:
+    if key in made:
+        raise EvaluationError(f"insert failed: key {shown.text(key)} already exists")
+    made.put(key, value)
 
 
 _BUILD: dict[str, Any] = {

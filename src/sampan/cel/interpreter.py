@@ -9,7 +9,7 @@ https://kubernetes.io/docs/reference/using-api/cel/#resource-constraints
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sampan.cel import comprehensions, shown
+from sampan.cel import comprehensions, maps, shown
 from sampan.cel.frame import Frame, Run
 from sampan.cel.functions import Overload
 from sampan.cel.syntax import (
@@ -322,19 +322,18 @@ def _map(node: MapLiteral) -> Run:
 
     def run(frame: Frame) -> Any:
         frame.cost += _MAP_COST
-        made: dict[Any, Any] = {}
+        made = maps.Maker()
         for key, value, optional in entries:
             name, held = key(frame), value(frame)
-            if optional:
-                if not _held(held).present:
-                    continue
-                held = held.value
             if type(name) not in _KEYS:
                 raise EvaluationError(f"unsupported key type: {type_name(name)}")
-            if name in made:
-                raise EvaluationError(f"Failed with repeated key: {shown.text(name)}")
-            made[name] = held
-        return made
+            if optional:
+                if not _held(held).present:
+                    made.drop(name)
+                    continue
+                held = held.value
+            made.put(name, held)
+        return made.made()
 
     return run
 

@@ -236,9 +236,14 @@ def too_costly() -> CostExceeded:
 
 
 def _hashable(value: Any) -> Any:
+    """What is equal for equal parts of JSON trees, and for no others: to Python, true is 1."""
     if isinstance(value, bool):
         return ("bool", value)
-    return value if isinstance(value, str | int | float | None) else repr(value)
+    if isinstance(value, dict):
+        return ("map", frozenset((name, _hashable(held)) for name, held in value.items()))
+    if isinstance(value, list):
+        return ("list", *map(_hashable, value))
+    return value
 
 
 _NUMBERS = (int, UInt, float)

@@ -100,7 +100,8 @@ class Hooks:
     prepare(new, old, subresource)  drops or keeps what this write may not touch, in place
                                     (old is None on create; subresource "" for the main resource)
     validate(new, old, subresource) returns all causes
-    warn(new, old)                  returns texts for Warning headers
+    warn(new, old)                  returns texts for Warning headers of writes to the main resource or to scale
+    warn_status(new, old)           returns those of writes to /status
     convert(obj, api_version)       returns the object in another version, such as "autoscaling/v1": called on
                                     the kind of the version that is served, to it and from it
     read(obj)                       what a stored object lacks or has too much when it is read, in place
@@ -114,6 +115,7 @@ class Hooks:
     prepare: Callable[[Object, Object | None, str], None] = _no_prepare
     validate: Callable[[Object, Object | None, str], Sequence[Cause]] = _no_causes
     warn: Callable[[Object, Object | None], Sequence[str]] = _no_warnings
+    warn_status: Callable[[Object, Object], Sequence[str]] = _no_warnings
     convert: Callable[[Object, str], Object] = _one_version
     read: Callable[[Object], None] = _same
     grace_seconds: Callable[[Object, int | None], int] = _at_once

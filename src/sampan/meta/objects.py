@@ -15,6 +15,7 @@ Object = dict[str, Any]
 
 _NOTHING: Mapping[str, Any] = {}
 _CONTAINERS = (dict, list)
+_SORTED = orjson.OPT_SORT_KEYS
 
 
 def metadata(obj: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,3 +131,23 @@ def _copied(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {k: _copied(v) for k, v in tree.items()}
     return [_copied(v) for v in tree] if isinstance(tree, list) else tree
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality as JSON has it, in which true is not 1, as it is to Python; the order of names does not matter."""
+    if one is other:
+        return True
+    if one != other:
+        return False
+    if not isinstance(one, _CONTAINERS):
+        return isinstance(one, bool) == isinstance(other, bool)
+    try:
+        if orjson.dumps(one) == orjson.dumps(other):  # much faster than a look at each value
+            return True
+        if orjson.dumps(one, option=_SORTED) == orjson.dumps(other, option=_SORTED):
+            return True
+    except TypeError:
+        pass
+    if isinstance(one, dict):
+        return all(same(value, other[name]) for name, value in one.items())
+    return all(map(same, one, other))

@@ -143,9 +143,9 @@ def _ask(extender: Extender, verb: str, pod: Demand, names: Sequence[str]) -> St
 
 
 def _checked(answer: Any) -> Any:
-    """The answer, unless it is an error."""
+    """The answer. Raises another error like it when it is one: whoever holds the answer would be held by the error's traceback."""
     if isinstance(answer, ExtenderError):
-        raise answer
+        raise ExtenderError(*answer.args)
     return {} if answer is None else answer
 
 

@@ -28,6 +28,7 @@ YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 ACCEPTED_BODIES = (JSON, YAML, PROTOBUF)
 MAX_STRICT = 100
+SHOWN_BYTES = 30
 YAML_WEIGHT = 8
 _PROTOBUF_START = b"k8s\0"
 YAML_REPEATED = "yaml: unmarshal errors:\n"
@@ -116,9 +117,40 @@ def body_tree(call: Call, kind: Kind | None = None) -> Tree:
         return check_fields(call, copied, kind)
     if kind.custom and media_type(call) == PROTOBUF:
         raise status.unsupported_media_type(ACCEPTED_BODIES[:2])
-    tree, problems = _decode(media_type(call), body)
+    tree, problems = _object(media_type(call), body, kind)
     check_type(tree, kind, call.info.version if kind is call.kind else kind.version)
     return check_fields(call, tree, kind, problems)
+
+
+def _object(media: str, body: bytes, kind: Kind) -> tuple[Tree, list[str]]:
+    """A body that is to be of this kind, and its repeated fields. Raises ApiError 400 or 415."""
+    try:
+        tree, problems = _any(media, body)
+    except status.ApiError as error:
+        if error.code != 400 or media == PROTOBUF:
+            raise
+        raise _unrecognized(kind, error.message, body) from None
+    if tree is None:  # says nothing, which is for the rules to judge
+        return {}, problems
+    if not isinstance(tree, dict):
+        raise _unrecognized(kind, f"{_NO_TYPE} {fields.go_value(tree)} into Go value of type {_TYPE_META}", body)
+    for name in ("apiVersion", "kind"):
+        if not isinstance(tree.get(name), str | None):
+            why = f"{_NO_TYPE} {fields.go_value(tree[name])} into Go struct field .{name} of type string"
+            raise _unrecognized(kind, why, body)
+    return tree, problems
+
+
+_NO_TYPE = f"{json.UNREADABLE}json: cannot unmarshal"
+_TYPE_META = r"""struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"""
+
+
+def _unrecognized(kind: Kind, why: str, body: bytes) -> status.ApiError:
+    """The refusal of a body that can't be read, with its first bytes, which are shown as they are if it may be JSON."""
+    shown = body[:SHOWN_BYTES].decode(errors="replace") if body[:1] == b"{" else body[:SHOWN_BYTES].hex()
+    more = " ..." if len(body) > SHOWN_BYTES else ""
+    what = f"the object provided is unrecognized (must be of type {kind.name})"
+    return status.bad_request(f"{what}: {why} ({shown or '<empty>'}{more})")
 
 
 async def body(call: Call, kind: Kind | None = None) -> Tree:
@@ -148,6 +180,13 @@ def any_tree(call: Call) -> Tree:
 
 
 def _decode(media: str, body: bytes) -> tuple[Tree, list[str]]:
+    tree, problems = _any(media, body)
+    if not isinstance(tree, dict):
+        raise status.bad_request("the object provided is unrecognized (must be of type Object)")
+    return tree, problems
+
+
+def _any(media: str, body: bytes) -> tuple[Any, list[str]]:
     if media == JSON:
         tree, problems = json.decode_strict(body)
     elif media in (YAML, "text/yaml", "application/x-yaml"):
@@ -156,8 +195,6 @@ def _decode(media: str, body: bytes) -> tuple[Tree, list[str]]:
         tree, problems = protobuf.decode(body), []
     else:
         raise status.unsupported_media_type(ACCEPTED_BODIES)
-    if not isinstance(tree, dict):
-        raise status.bad_request("the object provided is unrecognized (must be of type Object)")
     return tree, list(problems)
 
 

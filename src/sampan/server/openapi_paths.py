@@ -6,6 +6,7 @@ what a resource's patch supports (dryRun, fieldValidation).
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,9 @@ _ITEM = {
     "delete": ("delete", "delete", "delete", _DELETE, "options", "status"),
     "patch": ("patch", "patch", "partially update the specified", (*_WRITE, "force"), "patch", "self"),
 }
+_OLDER_WATCH = "deprecated, use the parameter watch of a list instead: watch"
+_WATCHED = ("get", "watchlist", f"{_OLDER_WATCH} a list of kind", _LIST, "", "event")
+_WATCHED_ITEM = ("get", "watch", f"{_OLDER_WATCH} an object of kind", _LIST, "", "event")
 _SUBRESOURCE = {**_ITEM, "create": ("post", "connect", "create", _WRITE, "self", "self")}
 
 TYPES = {"limit": "integer", "timeoutSeconds": "integer", "gracePeriodSeconds": "integer"}
@@ -105,12 +109,23 @@ def operations(kind: Kind, version: str) -> Iterator[Operation]:
     for verb, row in _ITEM.items():
         if verb in kind.verbs:
             yield maker.make(f"{base}/{{name}}", row)
+    if not kind.custom and "watch" in kind.verbs:
+        yield from _older_watches(maker, root, base)
     for subresource in kind.subresources:
         named = {"group": subresource.group, "kind": subresource.kind, "version": subresource.version or version}
         below = _Maker(kind, version, named if subresource.kind else gvk)
         for verb, row in _SUBRESOURCE.items():
             if verb in subresource.verbs:
                 yield below.make(f"{base}/{{name}}/{subresource.name}", row, suffix=_camel(subresource.name))
+
+
+def _older_watches(maker: "_Maker", root: str, base: str) -> Iterator[Operation]:
+    """The deprecated paths that watch a collection or one object; custom resources never had any."""
+    plural, below = maker.kind.plural, base.removeprefix(root)
+    if maker.kind.namespaced:
+        yield maker.make(f"{root}/watch/{plural}", _WATCHED, suffix="ForAllNamespaces")
+    yield maker.make(f"{root}/watch{below}", _WATCHED)
+    yield maker.make(f"{root}/watch{below}/{{name}}", _WATCHED_ITEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,29 +136,34 @@ class _Maker:
 
     def make(self, path: str, row: tuple[str, str, str, tuple[str, ...], str, str], suffix: str = "") -> Operation:
         method, action, words, query, body, answer = row
-        group = _camel(self.kind.group.partition(".")[0] or "core") + _camel(self.version)
+        group = _joined(self.kind.group.removesuffix(".k8s.io") or "core")
         scope = "Namespaced" if "{namespace}" in path else ""
-        plain = suffix if suffix != "ForAllNamespaces" else ""
-        identity = f"{_VERBS.get(action, action)}{group}{scope}{self.kind.name}{plain}"
+        what = f"{self.kind.name}List" if action == "watchlist" else self.kind.name
         return Operation(
             path, method, action, self.gvk, f"{words} {self.kind.name}",
-            identity + ("ForAllNamespaces" if suffix and not plain else ""),
-            group[0].lower() + group[1:].replace("V", "_v", 1), query, self._named(body), self._named(answer), self.kind.custom,
+            f"{_VERBS.get(action, action)}{group}{_camel(self.version)}{scope}{what}{suffix}",
+            f"{group[0].lower()}{group[1:]}_{self.version}", query, self._named(body), self._named(answer), self.kind.custom,
         )  # fmt: skip
 
     def _named(self, what: str) -> str:
         own = self.kind.schema if self.gvk["kind"] == self.kind.name else _SCHEMAS.get(self.gvk["kind"], "")
         return {"self": own, "list": f"{own}List", "options": META + "DeleteOptions", "status": META + "Status",
-                "patch": META + "Patch"}.get(what, "")  # fmt: skip
+                "patch": META + "Patch", "event": META + "WatchEvent"}.get(what, "")  # fmt: skip
 
 
-_VERBS = {"get": "read", "post": "create", "put": "replace", "deletecollection": "deleteCollection"}
+_VERBS = {"get": "read", "post": "create", "put": "replace", "deletecollection": "deleteCollection",
+          "watchlist": "watch"}  # fmt: skip
 _SCHEMAS = {
     "Scale": "io.k8s.api.autoscaling.v1.Scale",
     "Binding": "io.k8s.api.core.v1.Binding",
     "Eviction": "io.k8s.api.policy.v1.Eviction",
     "TokenRequest": "io.k8s.api.authentication.v1.TokenRequest",
 }
+
+
+def _joined(group: str) -> str:
+    """rbac.authorization as RbacAuthorization, cert-manager.io as CertManagerIo."""
+    return "".join(map(_camel, re.split(r"[.-]", group)))
 
 
 def _camel(name: str) -> str:

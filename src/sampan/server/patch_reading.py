@@ -20,6 +20,8 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
+Tree = dict[str, Any]
+
 REDACTED = "<secret contents redacted>"
 _INTERNAL = {"": "core", "events.k8s.io": "core"}  # what Go calls a group's types, where that is not its first word
 _STEP_FIELDS = ("op", "path", "from", "value")
@@ -66,22 +68,57 @@ def read(call: Call, media: str) -> Patch:
     return Patch(document, media, tuple(problems))
 
 
-def typed(patch: Patch, made: dict[str, Any], kind: Kind, version: str, served: Served) -> dict[str, Any]:
+def typed(patch: Patch, made: Tree, kind: Kind, version: str, served: Served) -> Tree:
     """What a patch of a built-in kind made, as an object of that; a strategic patch cannot make it another's.
 
-    Raises ApiError 422.
+    The others may have made it one of another version of the kind (see `version_said`). Raises ApiError 422.
     """
     names = {"kind": kind.name, "apiVersion": f"{kind.group}/{version}" if kind.group else version}
     given = {name: made.get(name) or value for name, value in names.items()}
     if patch.media == STRATEGIC_PATCH:
         given = {name: names[name] if isinstance(value, str) else value for name, value in given.items()}
-    elif given != names:
+    elif given != names and _version_of(given, kind, served) is None:
         error = fields.mismatch_error(fields.Mismatch(_why_of_another(given, names, kind, served)), kind.name, version)
         raise patch.unfit(made, kind, error)
     return made if all(made.get(name) == value for name, value in given.items()) else {**made, **given}
 
 
-def _why_of_another(given: dict[str, Any], wanted: dict[str, str], kind: Kind, served: Served) -> str:
+def version_said(patch: Patch, made: Tree, kind: Kind, served: Served) -> Kind:
+    """The kind in the version that a patched object says to be of, in which it is read. Raises ApiError 422."""
+    if made.get("apiVersion") == kind.api_version:
+        return kind
+    found = _version_of({"kind": kind.name, "apiVersion": made.get("apiVersion")}, kind, served)
+    if found is None:
+        error = fields.mismatch_error(fields.Mismatch(_why_not_converted(made, kind)), kind.name, kind.version)
+        raise patch.unfit(made, kind, error)
+    return found
+
+
+def _version_of(given: Tree, kind: Kind, served: Served) -> Kind | None:
+    """The served kind of this name and apiVersion, if its objects are the kind's own in another version."""
+    if given["kind"] != kind.name or not isinstance(given["apiVersion"], str):
+        return None
+    group, _, version = given["apiVersion"].rpartition("/")
+    found = served.by_kind(group, version, kind.name)
+    return found if found is not None and found.place == kind.place else None
+
+
+def _why_not_converted(made: Tree, kind: Kind) -> str:
+    """Why a custom object of this apiVersion does not become one of the kind's."""
+    given = made.get("apiVersion")
+    if not isinstance(given, str):
+        shown = f"json: cannot unmarshal {fields.go_value(given)} into Go struct field .apiVersion of type string"
+        return json.UNREADABLE + shown
+    if given.count("/") > 1:
+        return f"unexpected GroupVersion string: {given}"
+    group, _, version = given.rpartition("/")
+    if group != kind.group:
+        what = f"{group}/{version}, Kind={made.get('kind')}"
+        return f'{what} is unstructured and is not suitable for converting to "{kind.api_version}"'
+    return f"request to convert CR from an invalid group/version: {given}"
+
+
+def _why_of_another(given: Tree, wanted: dict[str, str], kind: Kind, served: Served) -> str:
     """Why something of this kind and apiVersion is nothing of the wanted one."""
     for name, value in given.items():
         if not isinstance(value, str):
@@ -95,11 +132,6 @@ def _why_of_another(given: dict[str, Any], wanted: dict[str, str], kind: Kind, s
     if found is None or found.custom:
         return (
             f'no kind "{name}" is registered for version "{api_version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
-        )
-    if name == kind.name:
-        return (
-            f"the API version in the data ({api_version}) does not match the expected API version "
-            f"({wanted['apiVersion']})"
         )
     internal = _INTERNAL.get(kind.group) or kind.group.partition(".")[0]
     return f"converting ({version}.{name}) to ({internal}.{kind.name}): unknown conversion"

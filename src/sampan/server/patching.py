@@ -40,14 +40,20 @@ class Patching:
 
         def made(item: Item) -> Tree:
             new = patched(call.kind, item.tree, patch)
+            if not call.kind.custom:
+                new = patch_reading.typed(patch, new, call.kind, call.info.version, self._served)
+            said = patch_reading.version_said(patch, new, call.kind, self._served)
+            if said is not call.kind:
+                return _complete(checked(call, new, patch, said), said)
             if call.kind.custom:
                 custom_bodies.check_type(new, call.kind)
-            else:
-                new = patch_reading.typed(patch, new, call.kind, call.info.version, self._served)
             return checked(call, new, patch, call.kind, item.tree)
 
         async def change(item: Item) -> Tree:
-            return await aside.run(made, item, size=max(size, len(item.stored)))
+            new = await aside.run(made, item, size=max(size, len(item.stored)))
+            if new["apiVersion"] == call.api_version:
+                return new
+            return await self._registry.versions.to_version(call.kind, new, call.api_version)
 
         return await self._registry.update(call, change), False
 
@@ -99,6 +105,13 @@ def checked(call: Call, made: Tree, patch: Patch, kind: Kind, known: Tree | None
         raise patch.unfit(made, kind, error) from error
 
 
+def _complete(made: Tree, kind: Kind) -> Tree:
+    """What a patch made in another version of its kind, with that version's defaults."""
+    new: Tree = objects.copy(made)
+    kind.hooks.default(new)
+    return new
+
+
 def applied(call: Call, kind: Kind) -> Tree:
     """The configuration of a server-side apply; of an object that is there it need not say the name. ApiError 400 or 422.
 
@@ -118,7 +131,12 @@ def applied(call: Call, kind: Kind) -> Tree:
         config["metadata"] = {}
     if not isinstance(config, dict) or not isinstance(config["metadata"], dict):
         raise status.bad_request("error decoding YAML: the applied configuration must be an object with metadata")
-    if config.get("kind") != kind.name or config.get("apiVersion") != api_version:
+    if config.get("apiVersion") != api_version:
+        raise status.bad_request(
+            "Incorrect version specified in apply patch. "
+            f"Specified patch version: {config.get('apiVersion') or ''}, expected: {api_version}"
+        )
+    if config.get("kind") != kind.name:
         raise status.bad_request(
             f"the applied configuration is a {config.get('apiVersion')}, Kind={config.get('kind')}, "
             f"expected {api_version}, Kind={kind.name}"

@@ -281,7 +281,7 @@ class Registry:
     async def put(self, call: Call, item: Item, new: Tree, attributes: chain.Attributes) -> Item | None:
         """The transaction of an update; a no-op returns the item as it is, and an object that nothing holds goes."""
         new["metadata"]["resourceVersion"] = str(item.revision)
-        if new == item.tree and not self._is_stale(call, item):
+        if objects.same(new, item.tree) and not self._is_stale(call, item):
             return item
         if call.kind.is_satellite:
             stored, shown = await self.versions.written(call.kind, new)
@@ -403,11 +403,13 @@ class Registry:
         known = {cause.field for cause in causes}
         for path in kind.immutable if not call.sub else ():
             value = objects.get_path(new, path)
-            if value != objects.get_path(old, path) and path not in known:
+            if not objects.same(value, objects.get_path(old, path)) and path not in known:
                 causes.append(status.invalid_value(path, value, "field is immutable"))
         if causes:
             raise status.invalid(kind.group, kind.name, objects.name(new), causes)
-        return kind.hooks.warn(new, old)
+        if call.sub == "status":
+            return kind.hooks.warn_status(new, old)
+        return kind.hooks.warn(new, old) if call.sub in ("", "scale") else ()
 
     def _track(self, call: Call, new: Tree, old: Tree | None) -> list[Tree]:
         """The managedFields of a write. A server-side apply has made its own already.
@@ -536,7 +538,7 @@ def _put_back(new: Tree, old: Tree, names: Iterable[str]) -> None:
 def count_generation(new: Tree, old: Tree) -> None:
     """metadata.generation counts changes of anything but metadata and status."""
     for name in {*new, *old} - {"metadata", "status"}:
-        if new.get(name) != old.get(name):
+        if not objects.same(new.get(name), old.get(name)):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
             return
 

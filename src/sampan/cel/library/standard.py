@@ -53,7 +53,7 @@ def _divide(left: int, right: int) -> int:
 def _modulo(left: int, right: int) -> int:
     if right == 0:
         raise EvaluationError("modulus by zero")
-    return left - right * _divide(left, right) if right != -1 else 0
+    return left - right * _divide(left, right)
 
 
 def _divide_unsigned(left: int, right: int) -> UInt:
@@ -139,13 +139,9 @@ def _in_list(item: Any, items: Sequence[Any]) -> bool:
 
 def _in_map(key: Any, entries: Mapping[Any, Any]) -> bool:
     try:
-        if key not in entries:
-            return False
+        return key in entries
     except TypeError:  # a list, or a map
         return False
-    if type(key) is str or key not in (0, 1):
-        return True
-    return any(type(one) is bool for one in entries if one == key) == (type(key) is bool)  # to Python, true is 1
 
 
 def _binary(name: str, type_: Type, run: Callable[..., Any], result: Type | None = None) -> Overload:

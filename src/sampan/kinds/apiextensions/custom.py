@@ -239,7 +239,7 @@ class Behaviour:
             if self._has_status:
                 new.pop("status", None)
             return
-        if not self._has_status and not schema_validation.same(new.get("status"), old.get("status")):
+        if not self._has_status and not objects.same(new.get("status"), old.get("status")):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
 
     def validate(self, new: Node, old: Node | None, subresource: str) -> Sequence[Cause]:

@@ -115,8 +115,8 @@ def _bracket(text: str) -> Step:
         return lambda value: [below for step in steps for below in step(value)]
     if text[:1] in "'\"" and len(text) > 1 and text[-1] == text[0]:
         return _field(re.sub(r"\\(.)", r"\1", text[1:-1]))
-    if re.fullmatch(r"-?\d+", text):
-        return _index(int(text))
+    if re.fullmatch(r"(-?\d+)?", text):  # brackets without anything are the first
+        return _index(int(text or 0))
     found = re.fullmatch(r"(-?\d+)?:(-?\d+)?(?::(\d+))?", text)
     if found is None:
         raise PathError(f"invalid array index {text}")

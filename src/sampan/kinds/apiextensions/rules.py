@@ -18,7 +18,7 @@ from sampan.cel import values as cel_values
 from sampan.cel.program import Program
 from sampan.kinds.apiextensions import field_path, schema_validation, structural
 from sampan.kinds.apiextensions.schema_validation import NOTHING, ROOT
-from sampan.meta import schema
+from sampan.meta import objects, schema
 from sampan.meta.status import Cause, duplicate, forbidden_field, invalid_value, required
 
 Node = dict[str, Any]
@@ -356,7 +356,7 @@ def _match(node: Node, old: Any, item: Any, index: int) -> Any:
 
 
 def _is_same(where: _Where, new: Any) -> bool:
-    return where.parent_same if where.match is NOTHING else schema_validation.same(where.match, new)
+    return where.parent_same if where.match is NOTHING else objects.same(where.match, new)
 
 
 def _is_ratcheted(where: _Where, new: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sampan.kinds.apiextensions import crd_spec, default_rules, field_path, rule_rules, structural
 from sampan.kinds.apiextensions.values import META_FIELDS
+from sampan.meta import objects
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 Node = dict[str, Any]
@@ -51,7 +52,7 @@ def causes(part: crd_spec.Part, old: Node | None) -> list[Cause]:
     if not isinstance(node, dict):
         return []
     try:
-        return _causes(part, node, unchanged=old == node)
+        return _causes(part, node, unchanged=objects.same(old, node))
     except RecursionError:
         return [invalid_value(part.path, "", "is nested too deeply")]
 

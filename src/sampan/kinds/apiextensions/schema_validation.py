@@ -12,6 +12,7 @@ from typing import Any
 
 from sampan.cel import patience
 from sampan.kinds.apiextensions import formats, regex
+from sampan.meta import objects
 from sampan.meta.status import Cause, invalid_value, not_supported, required, too_long, too_many, type_invalid
 
 Node = dict[str, Any]
@@ -64,20 +65,9 @@ def _validate(value: Any, node: Node, path: str, old: Any) -> _Result:
     result.check(_enum_causes(value, node, path))
     if isinstance(value, dict):
         _object(result, value, node, path, old)
-    if result.causes and old is not NOTHING and same(old, value):
+    if result.causes and old is not NOTHING and objects.same(old, value):
         result.causes = []
     return result
-
-
-def same(old: Any, new: Any) -> bool:
-    """Equal as JSON: true is not 1."""
-    if isinstance(old, bool) != isinstance(new, bool):
-        return False
-    if isinstance(old, dict) and isinstance(new, dict):
-        return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)
-    if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(same, old, new))
-    return bool(old == new)
 
 
 # Types
@@ -201,7 +191,7 @@ def go_number(value: float) -> str:
 
 def _enum_causes(value: Any, node: Node, path: str) -> list[Cause]:
     allowed = node.get("enum")
-    if not allowed or any(same(choice, value) for choice in allowed):
+    if not allowed or any(objects.same(choice, value) for choice in allowed):
         return []
     if value is None and node.get("nullable"):
         return []
@@ -248,7 +238,7 @@ def old_of_map(node: Node, old: list[Any], item: Any) -> Any:
     if not isinstance(item, dict):
         return NOTHING
     wanted = _map_key(node, item, keys)
-    return next((o for o in old if isinstance(o, dict) and _map_key(node, o, keys) == wanted), NOTHING)
+    return next((o for o in old if isinstance(o, dict) and objects.same(_map_key(node, o, keys), wanted)), NOTHING)
 
 
 def _map_key(node: Node, item: Node, keys: Iterable[str]) -> list[Any]:

@@ -42,6 +42,6 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
     causes = [Cause("revision", c.type, c.message) for c in causes]
     if old is None and new.get("data") is None:
         causes.append(required("data", "data is mandatory"))
-    if old is not None and new.get("data") != old.get("data"):
+    if old is not None and not objects.same(new.get("data"), old.get("data")):
         causes.append(invalid_value("data", new.get("data"), "field is immutable"))
     return causes

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sampan.kinds.kind import Column, Kind, Object
-from sampan.kinds.parts import endpoint_subsets
+from sampan.kinds.parts import endpoint_subsets, ip_rules
 from sampan.kinds.parts.cells import AGE, NONE
-from sampan.meta import names
+from sampan.meta import names, objects
 from sampan.meta.status import Cause, invalid_value, not_supported, required
 
 _SHOWN = 3
@@ -47,6 +47,7 @@ ENDPOINTS = Kind(
     deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 )
 
+MANAGED_BY_LABEL = "endpoints.kubernetes.io/managed-by"
 SKIP_MIRROR_LABEL = "endpointslice.kubernetes.io/skip-mirror"
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 
@@ -89,6 +90,19 @@ def _address_causes(address: Mapping[str, Any], path: str) -> list[Cause]:
     if node is not None:
         found += [invalid_value(f"{path}.nodeName", node, text) for text in names.dns1123_subdomain(node)]
     return found
+
+
+def warn(new: Object, old: Object | None) -> Sequence[str]:
+    """Addresses that are not written as others write them; whoever made them from a Service is not told."""
+    if objects.labels(new).get(MANAGED_BY_LABEL) == "endpoint-controller":
+        return ()
+    return [
+        text
+        for s, subset in enumerate(new.get("subsets") or ())
+        for name in ("addresses", "notReadyAddresses")
+        for a, each in enumerate(subset.get(name) or ())
+        for text in ip_rules.address_warnings(f"subsets[{s}].{name}[{a}].ip", each.get("ip") or "")
+    ]
 
 
 def _ip_causes(address: str, path: str) -> list[Cause]:

@@ -11,6 +11,7 @@ from sampan.kinds.kind import STATUS, Kind, Object, Subresource
 from sampan.kinds.parts import (
     apparmor,
     ephemeral_rules,
+    ip_rules,
     label_keys,
     pod_defaults,
     pod_resize,
@@ -167,6 +168,17 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
 def warn(new: Object, old: Object | None) -> Sequence[str]:
     """What is likely a mistake but no error."""
     return pod_warnings.warnings(new, "") if old is None else ()
+
+
+def warn_status(new: Object, old: Object) -> Sequence[str]:
+    """Addresses that are not written as others write them."""
+    status = new.get("status") or {}
+    return [
+        text
+        for name in ("podIPs", "hostIPs")
+        for index, each in enumerate(status.get(name) or ())
+        for text in ip_rules.address_warnings(f"status.{name}[{index}].ip", each.get("ip") or "")
+    ]
 
 
 def grace_seconds(obj: Object, requested: int | None) -> int:

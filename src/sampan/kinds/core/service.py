@@ -180,6 +180,9 @@ def warn(new: Object, old: Object | None) -> Sequence[str]:
         found += [f"spec.{name} is ignored for headless services" for name in ignored]
     for index, address in enumerate(spec.get("externalIPs") or ()):
         found += ip_rules.address_warnings(f"spec.externalIPs[{index}]", address)
+    found += ip_rules.address_warnings("spec.loadBalancerIP", spec.get("loadBalancerIP") or "")
+    for index, value in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        found += ip_rules.cidr_warnings(f"spec.loadBalancerSourceRanges[{index}]", value)
     if spec.get("type") == "ExternalName" and spec.get("externalIPs"):
         found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
     if spec.get("type") != "ExternalName" and spec.get("externalName"):
@@ -187,3 +190,13 @@ def warn(new: Object, old: Object | None) -> Sequence[str]:
     if spec.get("trafficDistribution") == "PreferClose":
         found.append('spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"')
     return found
+
+
+def warn_status(new: Object, old: Object) -> Sequence[str]:
+    """Addresses of a load balancer that are not written as others write them."""
+    ingress = ((new.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    return [
+        text
+        for index, point in enumerate(ingress)
+        for text in ip_rules.address_warnings(f"status.loadBalancer.ingress[{index}]", point.get("ip") or "")
+    ]

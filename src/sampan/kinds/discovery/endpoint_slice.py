@@ -42,6 +42,7 @@ ENDPOINTSLICE = Kind(
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
+_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
 _TYPES = ("FQDN", "IPv4", "IPv6")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _MAX_ENDPOINTS = 1000
@@ -103,6 +104,8 @@ def warn(new: Object, old: Object | None) -> Sequence[str]:
     """Domain names as endpoints are on their way out; addresses are written in one way."""
     if new.get("addressType") == "FQDN":
         return ["addressType: FQDN endpoints are deprecated"] if old is None else ()
+    if objects.labels(new).get(MANAGED_BY_LABEL) in _CONTROLLERS:
+        return ()
     if old is not None and old.get("endpoints") == new.get("endpoints"):
         return ()
     return [

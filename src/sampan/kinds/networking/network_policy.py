@@ -100,6 +100,13 @@ def _peer_causes(peer: Mapping[str, Any], path: str, known: Container[str]) -> l
     return found
 
 
+def warn(new: Object, old: Object | None) -> Sequence[str]:
+    """CIDRs that are not written as others write them."""
+    return [
+        text for path, value in _placed_cidrs(new.get("spec") or {}) for text in ip_rules.cidr_warnings(path, value)
+    ]
+
+
 def _block_causes(block: Mapping[str, Any], path: str, known: Container[str]) -> list[Cause]:
     value = block.get("cidr") or ""
     if not value:
@@ -136,8 +143,13 @@ def _ports(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _cidrs(spec: Mapping[str, Any]) -> Iterator[str]:
     """Every CIDR of a policy: one that was there already is not looked at again."""
+    return (value for _, value in _placed_cidrs(spec))
+
+
+def _placed_cidrs(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for side, peers in _SIDES:
-        for rule in spec.get(side) or ():
-            for peer in rule.get(peers) or ():
-                block = peer.get("ipBlock") or {}
-                yield from [block.get("cidr") or "", *(block.get("except") or ())]
+        for r, rule in enumerate(spec.get(side) or ()):
+            for p, peer in enumerate(rule.get(peers) or ()):
+                block, path = peer.get("ipBlock") or {}, f"spec.{side}[{r}].{peers}[{p}].ipBlock"
+                yield f"{path}.cidr", block.get("cidr") or ""
+                yield from ((f"{path}.except[{e}]", part) for e, part in enumerate(block.get("except") or ()))

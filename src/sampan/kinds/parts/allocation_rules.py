@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sampan.kinds.parts import device_names, device_rules, node_selector_rules
+from sampan.meta import objects
 from sampan.meta.status import (
     Cause,
     forbidden_field,
@@ -66,7 +67,7 @@ def causes(claim: Tree, before: Tree) -> list[Cause]:
     if is_deleted and allocation is not None and any(c not in (old.get("reservedFor") or ()) for c in reserved):
         found.append(forbidden_field(path, _RESERVED_TEXT))
     if allocation is not None and old.get("allocation") is not None:
-        if allocation != old["allocation"]:
+        if not objects.same(allocation, old["allocation"]):
             found.append(invalid_value("status.allocation", allocation, "field is immutable"))
     elif allocation is not None:
         found += _allocation_causes(allocation, device_rules.request_names(claim.get("spec") or {}))

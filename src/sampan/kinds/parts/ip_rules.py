@@ -97,6 +97,15 @@ def address_warnings(path: str, value: str) -> list[str]:
     return []
 
 
+def cidr_warnings(path: str, value: str) -> list[str]:
+    """The same about an IPv6 CIDR."""
+    host, slash, length = value.rpartition("/")
+    parsed = _strict(host) if slash else None
+    if isinstance(parsed, ipaddress.IPv6Address) and str(parsed) != host:
+        return [f'{path}: IPv6 CIDR value "{value}" should be in RFC 5952 canonical format ("{parsed}/{length}")']
+    return []
+
+
 def fully_qualified(path: str, value: str) -> list[Cause]:
     """What is wrong with a domain name of at least two labels; a last dot is fine."""
     if not value:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sampan.kinds.kind import METADATA, STATUS, Column, Kind, Object
 from sampan.kinds.parts import allocation_rules, cells, device_rules
+from sampan.meta import objects
 from sampan.meta.status import Cause, invalid_value
 
 
@@ -56,6 +57,6 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
         return device_rules.claim_causes(new.get("spec") or {}, "spec")
     if subresource == "status":
         return allocation_rules.causes(new, old)
-    if new.get("spec") != old.get("spec"):
+    if not objects.same(new.get("spec"), old.get("spec")):
         return [invalid_value("spec", new.get("spec"), "field is immutable")]
     return ()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sampan.kinds.kind import Kind, Object
 from sampan.kinds.parts import cells, claim_rules, device_rules
+from sampan.meta import objects
 from sampan.meta.status import Cause, invalid_value
 
 RESOURCECLAIMTEMPLATE = Kind(
@@ -28,6 +29,6 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
     """Labels and annotations, and a claim's spec; it stays."""
     spec = new.get("spec") or {}
     if old is not None:
-        return [] if spec == old.get("spec") else [invalid_value("spec", spec, "field is immutable")]
+        return [] if objects.same(spec, old.get("spec")) else [invalid_value("spec", spec, "field is immutable")]
     causes = claim_rules.template_meta_causes(spec.get("metadata") or {}, "spec.metadata")
     return causes + device_rules.claim_causes(spec.get("spec") or {}, "spec.spec")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from sampan.kit import compact_json
-from sampan.meta import schema
+from sampan.meta import objects, schema
 from sampan.meta.apply import elements, fieldset
 
 Set = fieldset.Set
@@ -87,7 +87,7 @@ def compare_objects(old: dict[str, Any], new: dict[str, Any], type: schema.Type)
             changed[elements.of_field(name)] = fieldset.whole(after, _field(type, name))
         elif name not in new:
             removed[elements.of_field(name)] = fieldset.whole(before, _field(type, name))
-        elif before != after:
+        elif not objects.same(before, after):
             _note(changed, removed, elements.of_field(name), compare(before, after, _field(type, name)))
     return Difference(changed or None, removed or None)
 
@@ -100,13 +100,20 @@ def _unmanaged(metadata: Any) -> Any:
 
 def compare(old: Any, new: Any, type: schema.Type) -> Difference:
     """What turned `old` into `new`."""
-    if old == new and old is not None:
+    if old is not None and objects.same(old, new):
         return NOTHING
     if isinstance(old, dict) and isinstance(new, dict) and (old or new):
         if type.kind in {"object", "map", "any"} and type.map_type != "atomic":
             return _maps(old, new, type)
     elif isinstance(old, list) and isinstance(new, list) and type.kind == "array" and type.list_type != "atomic":
         return _lists(old, new, type)
+    return _replaced(old, new, type)
+
+
+def _replaced(old: Any, new: Any, type: schema.Type) -> Difference:
+    """One value in the place of another: what was below the old one has gone with it."""
+    if isinstance(old, _CONTAINERS) or isinstance(new, _CONTAINERS):
+        return Difference(fieldset.whole(new, type), fieldset.whole(old, type) or None)
     return NOTHING if old is None and new is None else _LEAF_CHANGED
 
 
@@ -116,7 +123,7 @@ def _maps(old: dict[str, Any], new: dict[str, Any], type: schema.Type) -> Differ
     for name, value in new.items():
         if name in old:
             before = old[name]
-            if before is value or before == value:
+            if objects.same(before, value):
                 continue
             found = compare(before, value, _field(type, name))
             _note(changed, removed, elements.of_field(name), found)
@@ -135,7 +142,7 @@ def _lists(old: list[Any], new: list[Any], type: schema.Type) -> Difference:
     for element, value in after.items():
         if element not in before:
             changed[element] = fieldset.whole(value, type.items)
-        elif before[element] != value:
+        elif not objects.same(before[element], value):
             _note(changed, removed, element, compare(before[element], value, type.items))
     for element, value in before.items():
         if element not in after:

@@ -90,7 +90,7 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
 def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, force: bool = False) -> Tree:
     """The object after a server-side apply, with its managedFields; `live` is None when there is none yet.
 
-    It shares what it can with both.     `config` has passed `checking.check`. Raises ApiError 409 for fields that others own (unless forced), 400 for a
+    It shares what it can with both. `config` has passed `checking.check`. Raises ApiError 409 for fields that others own (unless forced), 400 for a
     configuration with managedFields. What changes nothing gives an object equal to `live`.
     """
     if config.get("metadata", {}).get("managedFields"):
@@ -110,7 +110,7 @@ def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, f
     if not force:
         _refuse_conflicts(others, difference.changed)
     kept = dense(merged, type, content) if type.name else merged
-    entry = _applied_entry(last, wanted, write, is_same=difference == comparison.NOTHING or kept == content)
+    entry = _applied_entry(last, wanted, write, is_same=difference == comparison.NOTHING or objects.same(kept, content))
     managers = _without(others, difference)
     if entry is not None:
         managers[owner] = entry

@@ -55,7 +55,7 @@ def remove(value: Any, doomed: Set, kept: Set | None, type: schema.Type) -> Any:
         return {
             name: _remaining(child, f"f:{name}", (doomed, kept), _field(type, name))
             for name, child in value.items()
-            if not _is_gone(f"f:{name}", doomed, kept)
+            if not (_is_gone(f"f:{name}", doomed, kept) and _was_owned(name, child, type))
         }
     if isinstance(value, list) and type.kind == "array" and type.list_type != "atomic":
         marked = [(elements.of_item(item, type) or "", item) for item in value]
@@ -65,6 +65,13 @@ def remove(value: Any, doomed: Set, kept: Set | None, type: schema.Type) -> Any:
             if not _is_gone(element, doomed, kept)
         ]
     return value
+
+
+def _was_owned(name: str, value: Any, type: schema.Type) -> bool:
+    """Whether an applier can own what is here: a declared field that holds, say, an empty list is nobody's."""
+    if type.kind != "object" or name not in type.fields:
+        return True  # the name itself is owned
+    return value == {} or fieldset.applied(value, type.fields[name]) is not None
 
 
 def _is_gone(element: str, doomed: Set, kept: Set | None) -> bool:

@@ -147,7 +147,7 @@ def _test(work: dict[str, Any], path: str, value: Any) -> None:
         found = holder[key]
     except _Absent:
         found = None
-    if not _same(found, value):
+    if not objects.same(found, value):
         raise refused(f"testing value {path} failed: test failed")
 
 
@@ -230,12 +230,3 @@ def _index(step: str, length: int) -> int:
     if not 0 <= index < length:
         raise _Absent("index", step)
     return index
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality as JSON has it: true is not 1."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

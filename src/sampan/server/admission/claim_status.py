@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.kinds.resource.resource_claim import RESOURCECLAIM
-from sampan.meta import names, status
+from sampan.meta import names, objects, status
 from sampan.meta.status import Cause
 from sampan.server.admission.chain import UPDATE, Attributes, Concern, Lookup
 from sampan.server.authz import decision
@@ -69,13 +69,15 @@ class ClaimStatus:
 
 
 def _differ(new: Tree, old: Tree) -> bool:
-    return any((new.get(field) or None) != (old.get(field) or None) for field in _BOUND)
+    return any(not objects.same(new.get(field) or None, old.get(field) or None) for field in _BOUND)
 
 
 def _told_of(new: Tree, old: Tree) -> list[str]:
     """The drivers of whose devices something else is told than before."""
     before, now = _by_place(old), _by_place(new)
-    return sorted({place[0] for place in before.keys() | now.keys() if before.get(place) != now.get(place)})
+    return sorted(
+        {place[0] for place in before.keys() | now.keys() if not objects.same(before.get(place), now.get(place))}
+    )
 
 
 def _by_place(state: Tree) -> dict[_Place, Tree]:

@@ -57,7 +57,7 @@ def take(attributes: Attributes, tree: Tree) -> bool:
         return False
     _keep_identity(tree, old)
     _keep_owners(tree, attributes)
-    if tree == old:
+    if objects.same(tree, old):
         return False
     kept = objects.copy(tree)
     old.clear()
