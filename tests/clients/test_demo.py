@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from sampan.gateway import envoy_process
 from tests.clients.conftest import NAME, TRUSTING, Cluster, needs_root, running
+from tests.kernel import require_envoy
 
 pytestmark = [needs_root, pytest.mark.root]
 
@@ -42,10 +42,7 @@ def test_a_trading_day_until_it_is_broken_off(tmp_path: Path) -> None:
     The day is a short one, of which the lead of the schedule is a large part: it takes less room than a fixed fleet, but
     more than half of it. Nothing stays behind.
     """
-    try:
-        envoy_process.find()
-    except envoy_process.EnvoyMissing:
-        pytest.skip("there is no Envoy")
+    require_envoy()
     with running(tmp_path, f"{NAME}-day") as day:
         shown, tree = broken_off(day, "v2 is rolled back", tmp_path / "report.json")
         met = {check["title"]: check["isMet"] for check in tree["checks"]}

@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from sampan.cluster import processes
-from sampan.gateway import envoy_process, kinds
+from sampan.gateway import kinds
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import container
+from tests.kernel import require_envoy
 
 pytestmark = [needs_root, pytest.mark.root]
 
@@ -52,10 +53,7 @@ def objects(ns: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def enabled(cluster: Cluster) -> Iterator[None]:
     """The layer, which leaves nothing behind."""
-    try:
-        envoy_process.find()
-    except envoy_process.EnvoyMissing:
-        pytest.skip("there is no Envoy")
+    require_envoy()
     cluster.sampan("enable", "gateway")
     names = [definition["metadata"]["name"] for definition in kinds.DEFINITIONS]
     cluster.until(

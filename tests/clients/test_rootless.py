@@ -13,6 +13,7 @@ import pytest
 from tests.clients import ordinary, pods
 from tests.clients.conftest import NAME, TRUSTING, Cluster, busybox_image, needs_root, traces
 from tests.clients.ordinary import User
+from tests.clients.test_building import until_page
 
 pytestmark = [needs_root, pytest.mark.root]
 
@@ -97,8 +98,7 @@ def test_building_and_deploying(cluster: RootlessCluster) -> None:
     for name, content in (("Containerfile", text), ("index.html", "own\n")):
         cluster.run("tee", str(folder / name), stdin=content)
     said = cluster.sampan("deploy", str(folder))
-    with urllib.request.urlopen(said.strip().rpartition(" ")[2], timeout=60) as page:
-        assert page.read() == b"own\n0\n"
+    until_page(cluster, said.strip().rpartition(" ")[2], "own\n0\n")
     cluster.sampan("deploy", str(folder), "--remove")
 
 

@@ -71,7 +71,7 @@ def deployment(name: str, replicas: int = 1, role: str = "", **of_pod: Any) -> T
             {"name": "ROLE", "value": role},
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         ],
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 30},
     }  # fmt: skip
     labels, more = {"app": name}, of_pod.pop("container", {})
     pod = {"terminationGracePeriodSeconds": 1, **of_pod, "containers": [{**container, **more}]}

@@ -18,6 +18,9 @@ pytestmark = [needs_root, pytest.mark.root]
 Tree = dict[str, Any]
 CGROUPS = Path("/sys/fs/cgroup")
 WEB = "mkdir /w; hostname > /w/name; exec httpd -f -p 8080 -h /w"
+# Each request, but no mere connection, is written down.
+TOLD = "mkdir /w; hostname > /w/name; trap 'exit 0' TERM; httpd -f -v -p 8080 -h /w 2> /asked & wait"
+QUIET = "while [ $(($(date +%s) - $(stat -c %Y /asked))) -lt 3 ]; do sleep 0.2; done"
 SOON = [
     {"key": f"node.kubernetes.io/{name}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
     for name in ("not-ready", "unreachable")
@@ -50,7 +53,7 @@ def workload(kind: str, name: str, script: str = pods.FOREVER, **spec: Any) -> T
     """Pods of one script, as evenly over the nodes as can be, and ready where they can answer."""
     main = pods.container(script)
     if script == WEB:
-        probe = {"httpGet": {"path": "/name", "port": 8080}, "periodSeconds": 1}
+        probe = {"httpGet": {"path": "/name", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 30}
         main |= {"ports": [{"containerPort": 8080, "hostPort": 8088}], "readinessProbe": probe}
     labels = {"app": name}
     spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
@@ -98,8 +101,12 @@ def name(tree: Tree) -> str:
 
 def asked(url: str) -> str:
     """What a web server answers this host."""
-    done = subprocess.run(("curl", "-sS", "-m", "3", url), capture_output=True, text=True, check=False)
+    done = subprocess.run(("curl", "-sS", "-m", "20", url), capture_output=True, text=True, check=False)
     return done.stdout.strip() or done.stderr
+
+
+def url_of(pod: Tree) -> str:
+    return f"http://{pod['status'].get('podIP', '')}:8080/name"
 
 
 def inside(cluster: Cluster, node: str, *command: str, stdin: str = "") -> None:
@@ -276,11 +283,12 @@ def test_an_agent_that_is_killed(three: Cluster) -> None:
 
 
 def test_no_request_is_lost_when_a_node_is_drained(three: Cluster) -> None:
-    """Under load by a load balancer, a cluster IP and every node's port, where pods end gently and a budget is kept."""
-    calm = workload("Deployment", "calm", WEB, replicas=2)
+    """Under load by a load balancer, a cluster IP and every node's port, where pods end when nobody asks, and a budget is kept."""
+    calm = workload("Deployment", "calm", TOLD, replicas=2)
     main = calm["spec"]["template"]["spec"]["containers"][0]
-    main |= {"ports": [], "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}
-    calm["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 5
+    main["lifecycle"] = {"preStop": {"exec": {"command": ["sh", "-c", QUIET]}}}
+    main["readinessProbe"] = {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 30}
+    calm["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 30
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "calm"}}
     make(three, calm, service("calm"), budget | {"spec": {"maxUnavailable": 1, "selector": calm["spec"]["selector"]}})
     three.kubectl("rollout", "status", "deployment/calm", "--timeout=60s")
@@ -312,7 +320,7 @@ def test_a_node_is_drained_and_deleted(three: Cluster) -> None:
     assert victim not in of(three, "app")
     assert victim in of(three, "web")
     three.kubectl("uncordon", victim)
-    three.kubectl("delete", "deployment/app", "statefulset/db", "--wait=false")
+    three.kubectl("delete", "deployment/app", "statefulset/db", "--wait=false", "--ignore-not-found")
     make(three, workload("Deployment", "again", replicas=3))
     three.kubectl("rollout", "status", "deployment/again", "--timeout=60s")
     assert len(of(three, "again")) == 3
@@ -340,5 +348,5 @@ def test_fewer_nodes(three: Cluster) -> None:
     assert list(nodes(three)) == [first]
     three.until("all pods there", lambda: ready_elsewhere(three, "last", "") == 3)
     pod = of(three, "web")[first]
-    three.until("its web server", lambda: asked(f"http://{of(three, 'web')[first]['status']['podIP']}:8080/name"))
+    three.until("its web server", lambda: asked(url_of(of(three, "web")[first])) == name(pod))
     assert asked(f"http://127.0.0.1:{three.get('service', 'web')['spec']['ports'][0]['nodePort']}/name") == name(pod)

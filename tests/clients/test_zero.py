@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from sampan.gateway import envoy_process, kinds
+from sampan.gateway import kinds
 from sampan.platform import zero
 from sampan.platform.elastic import cron_horizontal_pod_autoscaler as cron
 from tests.clients.conftest import Cluster, needs_root
 from tests.clients.pods import container
 from tests.clients.test_gateway import HOST, Load, ask
+from tests.kernel import require_envoy
 
 pytestmark = [needs_root, pytest.mark.root]
 
@@ -56,10 +57,7 @@ def _named(api_version: str, kind: str, spec: Any, annotations: dict[str, str] |
 @pytest.fixture
 def enabled(cluster: Cluster) -> Iterator[None]:
     """Both layers, which leave nothing behind."""
-    try:
-        envoy_process.find()
-    except envoy_process.EnvoyMissing:
-        pytest.skip("there is no Envoy")
+    require_envoy()
     for layer in LAYERS:
         cluster.sampan("enable", layer)
     names = [definition["metadata"]["name"] for definition in (*kinds.DEFINITIONS, *cron.DEFINITIONS)]

@@ -142,7 +142,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     for server in servers:
         threading.Thread(target=server.serve_forever, args=(0.05,)).start()
-    ended.wait()
+    while not ended.wait(0.05):  # a signal that another thread has taken is seen by this one only when it wakes up
+        pass
     while time.monotonic() < asked_who[0] + QUIET_SECONDS:
         time.sleep(0.05)
     for server in servers:
