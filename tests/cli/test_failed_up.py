@@ -78,6 +78,24 @@ def test_a_port_that_somebody_takes_meanwhile(user: User) -> None:
     assert user.kubectl("get nodes -o name") == "node/sampan-tide\n"
 
 
+def test_a_port_that_somebody_takes_of_a_cluster_that_was_there(user: User) -> None:
+    """Everything of it was killed, and its node's configuration is left: it starts with the next port all the same."""
+    user.sampan(f"up --runtime simulated --name tide --api-port {free_port()}")
+    for name in ("control-plane", "node-sampan-tide"):
+        pid = user.pid("tide", name)
+        os.kill(pid, signal.SIGKILL)
+        assert processes.wait_gone(pid, 60)
+    customs = user.home / "customs"
+    customs.mkdir()
+    (customs / "sitecustomize.py").write_text(
+        CUSTOM.format(what=TAKE_ONCE.format(settings=settings.CLUSTER_FILE).strip())
+    )
+    said = user.run("env", f"PYTHONPATH={customs}", "sampan", "up", "--name", "tide").stdout
+    was = (user.clusters / "tide" / "taken").read_text()
+    assert f"port {was} is taken: the API moves to port " in said
+    assert user.kubectl("get nodes -o name") == "node/sampan-tide\n"
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [

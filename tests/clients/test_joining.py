@@ -25,7 +25,8 @@ pytestmark = [
 ]
 SEGMENT = f"198.18.{zlib.crc32(NAME.encode()) % 250}"
 HERE, THERE = f"{SEGMENT}.1", f"{SEGMENT}.2"
-LINKS = (f"sjoin{os.getpid() % 10000}a", f"sjoin{os.getpid() % 10000}b")
+# Named as ours are: for another's cable the host would go on forwarding.
+LINKS = (f"sampanj{os.getpid() % 10000}a", f"sampanj{os.getpid() % 10000}b")
 SERVE = "mkdir /w; hostname > /w/index.html; exec httpd -f -p 8080 -h /w"
 PORTS = [{"port": 80, "targetPort": 8080}]
 READY = {"readinessProbe": {"httpGet": {"path": "/index.html", "port": 8080}, "periodSeconds": 1}}

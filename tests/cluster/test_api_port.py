@@ -1,5 +1,6 @@
 """The API's port: the one that was asked for, or the first free one; who has it, where somebody has."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sampan.cluster import api_port, host, port_holders
+from sampan.cluster import agents, api_port, host, port_holders, processes
 from sampan.cluster.host import HostError, PortTakenError
 from sampan.cluster.settings import Settings
+from sampan.store.protocol import Put
+from sampan.store.sqlite import SqliteStore
 
 
 @pytest.fixture
@@ -99,6 +102,67 @@ def test_a_port_that_was_asked_for_and_is_gone(tmp_path: Path, monkeypatch: pyte
     assert len(tried) == 1 + api_port.MAX_STARTS
 
 
+def stored(cluster: Settings, *names: str) -> None:
+    """Nodes in the store of a cluster that is down, which is noted."""
+
+    async def store() -> None:
+        opened = SqliteStore.open(cluster.path("state.db"))
+        await opened.txn([], [Put(f"/registry/core/nodes/{name}", b"{}") for name in names])
+        await opened.close()
+
+    cluster.save()
+    asyncio.run(store())
+
+
+def test_a_cluster_that_other_machines_know_by_its_port(
+    tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not move by itself, neither before it starts nor when it has tried. Once they have left, it does."""
+    cluster = Settings("a", tmp_path, api_port=taken, node_ip="192.0.2.7")
+    stored(cluster, "worker")
+    text = f"port {taken} on 127.0.0.1 is taken by .*; other machines \\(worker\\) know the API by this one"
+    with pytest.raises(HostError, match=text):
+        api_port.with_free_port(cluster, asked=False, report=print)
+    tried = starting(monkeypatch, lambda port: port == taken)
+    with pytest.raises(PortTakenError, match=f"port {taken} is taken; other machines .worker. know the API by this"):
+        api_port.start(cluster, print, asked=False, tell=print)
+    assert tried == [taken]
+    (tmp_path / "node-worker").mkdir()
+    assert api_port.start(cluster, print, asked=False, tell=print).api_port == taken + 1
+
+
+def test_whether_other_machines_know_it_cannot_be_told(tmp_path: Path, taken: int) -> None:
+    """Then it stays as well."""
+    cluster = Settings("a", tmp_path, api_port=taken, node_ip="192.0.2.7")
+    cluster.save()
+    cluster.path("state.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(HostError, match=f"port {taken} is taken, and whether other machines.* can't be found out"):
+        api_port.with_free_port(cluster, asked=False, report=print)
+
+
+def test_a_cluster_of_which_something_runs(tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's agent knows the port, so it stays. One that is not noted keeps the cluster from another attempt."""
+    cluster = Settings("a", tmp_path, api_port=taken)
+    agent, sleep = host.node_agent(cluster, "sampan-a"), [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    words = ["sampan.cluster.agent_process", str(agents.config_path(cluster, "sampan-a"))]
+    with subprocess.Popen([*sleep, *words], stdin=subprocess.PIPE, text=True) as child:
+        assert host.runs(cluster)
+        tried = starting(monkeypatch, lambda port: port == taken)
+        with pytest.raises(PortTakenError, match=f"port {taken} is taken$"):
+            api_port.start(cluster, print, asked=False, tell=print)
+        agent.pid_file.parent.mkdir()
+        agent.pid_file.write_text(f"{child.pid} {processes.start_time(child.pid)}")
+        with pytest.raises(PortTakenError, match=r"nodes that run \(sampan-a\) know the API by this one"):
+            api_port.start(cluster, print, asked=False, tell=print)
+        monkeypatch.setattr(api_port, "is_free", lambda address, port: port != taken)
+        with pytest.raises(HostError, match=r"nodes that run \(sampan-a\) know the API by this one"):
+            api_port.with_free_port(cluster, asked=False, report=print)
+        child.communicate("")
+    assert not host.runs(cluster)
+    assert tried == [taken, taken]
+    assert api_port.start(cluster, print, asked=False, tell=print).api_port == taken + 1
+
+
 LISTEN = """
 import socket, sys
 listener = socket.create_server((sys.argv[1], 0), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
@@ -138,3 +202,45 @@ def test_what_the_kernel_shows_of_ipv6(tmp_path: Path) -> None:
     assert port_holders.holder("fe80::1", 6443, tmp_path) == "another process"
     (tmp_path / "net" / "tcp6").write_text(head + line.format(state="01"))
     assert port_holders.holder("fe80::5054:ff:fe1d:adb6", 6443, tmp_path) == "another process"
+
+
+HEAD = "  sl  local_address remote_address st tx_queue:rx_queue tr:tm retr uid timeout inode\n"
+
+
+def listening(proc: Path, address: str) -> None:
+    """Puts a web server that listens at port 6443 of an IPv6 address into the folder, twice over."""
+    (proc / "net").mkdir(exist_ok=True)
+    (proc / "net" / "tcp6").write_text(f"{HEAD}0: {address}:192B 0:0 0A 0:0 0:0 0 0 0 4711 1\n")
+    if not (process := proc / "17").exists():
+        (process / "fd").mkdir(parents=True)
+        for descriptor in ("3", "4"):
+            os.symlink("socket:[4711]", process / "fd" / descriptor)
+        (process / "comm").write_text("web server\n")
+        (process / "cmdline").write_bytes(b"web\0server\0")
+
+
+def test_a_listener_for_both_families(tmp_path: Path) -> None:
+    """It has IPv4 addresses as IPv6 ones that stand for them."""
+    for address in ("0000000000000000FFFF00000100007F", "0000000000000000FFFF000000000000", "0" * 32):
+        listening(tmp_path, address)
+        assert port_holders.holder("127.0.0.1", 6443, tmp_path) == "web server (pid 17)"
+    assert port_holders.holder("::ffff:7f00:1", 6443, tmp_path) == "web server (pid 17)"
+    listening(tmp_path, "0000000000000000FFFF00000200007F")
+    assert port_holders.holder("127.0.0.1", 6443, tmp_path) == "another process"
+    assert port_holders.holder("0.0.0.0", 6443, tmp_path) == "web server (pid 17)"
+
+
+def test_a_descriptor_that_is_closed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says nothing of the others of that process."""
+    listening(tmp_path, "0" * 32)
+    seen: list[Path] = []
+
+    def readlink(path: Path) -> str:
+        seen.append(path)
+        if len(seen) == 1:
+            raise FileNotFoundError(path)
+        return "socket:[4711]"
+
+    monkeypatch.setattr(port_holders.os, "readlink", readlink)
+    assert port_holders.holder("127.0.0.1", 6443, tmp_path) == "web server (pid 17)"
+    assert len(seen) == 2

@@ -29,3 +29,27 @@ def test_who_takes_long_does_not_count() -> None:
     loop.advance(5)
     assert not turns.locked()
     loop.close()
+
+
+def test_not_all_of_them_take_long_at_once() -> None:
+    """Four times as many as may begin side by side; the others begin when one of these is done, in their order."""
+    loop = SimLoop()
+    turns, begun, ends = Turns(2, 10.0), list[int](), [asyncio.Event() for _ in range(10)]
+
+    async def work(number: int) -> None:
+        async with turns.one():
+            begun.append(number)
+            await ends[number].wait()
+
+    tasks = [loop.create_task(work(number)) for number in range(10)]
+    loop.advance(1000)
+    assert begun == list(range(8)) and turns.locked()
+    tasks[8].cancel()
+    ends[3].set()
+    loop.advance(1)
+    assert begun[8:] == [9]
+    for end in ends:
+        end.set()
+    loop.advance(1)
+    assert all(task.done() for task in tasks) and not turns.locked()
+    loop.close()

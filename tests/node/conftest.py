@@ -132,6 +132,9 @@ class FakeRuntime:
         self.clock, self.states, self.queue, self.failure, self.exec_code = clock, {}, asyncio.Queue(), None, 0
         self.configs, self.stops, self.updates, self.stop_seconds = [], [], [], 0.05
 
+    def attend(self, tell):
+        pass
+
     async def open(self):
         pass
 

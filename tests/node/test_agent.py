@@ -489,7 +489,7 @@ class Hanging:
             self.broken_off += 1
 
 
-@pytest.mark.parametrize("part", ["runtime.start", "network.add", "volumes.prepare", "puller.pull"])
+@pytest.mark.parametrize("part", ["runtime.prepare", "runtime.start", "network.add", "volumes.prepare", "puller.pull"])
 @pytest.mark.parametrize("is_forced", [False, True])
 def test_who_is_deleted_while_its_beginning_hangs(node, monkeypatch, part, is_forced):
     """It is broken off, whatever the grace: nobody wants it any more. What is told of the pod is no failure."""
@@ -499,7 +499,8 @@ def test_who_is_deleted_while_its_beginning_hangs(node, monkeypatch, part, is_fo
         with_puller(node)
         parts = node.agent.parts
     monkeypatch.setattr(getattr(parts, name), call, hanging)
-    make_pod(node, container={"image": "other:1" if name == "puller" else "app:1"})
+    own = {"hostUsers": False} if part == "runtime.prepare" else {}
+    make_pod(node, container={"image": "other:1" if name == "puller" else "app:1"}, **own)
     node.loop.advance(30)
     assert (hanging.begun, hanging.broken_off) == (1, 0)
     if is_forced:

@@ -8,9 +8,10 @@ from sampan.node import devices
 from sampan.node.given import NOTHING, Given
 from sampan.node.runtime.protocol import Device, Mount
 from tests.node.conftest import Node
-from tests.node.test_agent import make_pod, mark_deleted, seen
+from tests.node.test_agent import Hanging, make_pod, mark_deleted, seen
 
 NAME = "example.com/dev"
+WITH_CLAIM = {"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]}
 
 
 class Played:
@@ -141,6 +142,23 @@ def test_a_claim_that_can_not_be_prepared(node, plugins):
     plugins.failure = None
     node.loop.advance(5)
     assert node.client.find("pods", "web") is None
+
+
+@pytest.mark.parametrize("call", ["admit", "prepare"])
+def test_who_is_deleted_while_a_driver_hangs(node, plugins, monkeypatch, call):
+    """It is broken off, and what may have been done is given back."""
+    hanging = Hanging()
+    monkeypatch.setattr(plugins, call, hanging)
+    make_pod(node, **WITH_CLAIM)
+    uid = node.client.find("pods", "web")["metadata"]["uid"]
+    node.loop.advance(30)
+    assert (hanging.begun, hanging.broken_off) == (1, 0)
+    mark_deleted(node, 30)
+    node.loop.advance(3)
+    assert (hanging.begun, hanging.broken_off) == (1, 1)
+    assert node.client.find("pods", "web") is None
+    assert f"release {uid}" in plugins.calls
+    assert not {"Failed", "FailedPrepareDynamicResources"} & {reason for reason, _ in node.client.events()}
 
 
 def test_what_pods_had_that_are_gone(node, plugins):

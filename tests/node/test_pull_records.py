@@ -67,8 +67,7 @@ async def test_the_agent_goes_on_while_the_disk_is_waited_for(tmp_path: Path, mo
     monkeypatch.setattr(files, "write_whole", noted)
     credentials = PullCredentials(PullRecords(tmp_path, SystemClock()))
     await credentials.begin("app:1")
-    await credentials.used("app:1", "sha256:1", None, ())
-    await credentials.pulled("app:1", "sha256:1")
+    await credentials.pulled("app:1", "sha256:1", None, ())
     assert len(writers) == 2
     assert threading.current_thread() not in writers
     assert credentials.records is not None

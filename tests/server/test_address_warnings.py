@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sampan.kinds.parts import ip_rules
 from tests.server.conftest import Answer, Api, pod
 
 Tree = dict[str, Any]
@@ -19,6 +20,14 @@ def told(path: str, value: str = ODD, usual: str = USUAL) -> str:
 def warnings(answer: Answer) -> str:
     assert answer.status in (200, 201), answer.body
     return answer.headers.get("warning", "")
+
+
+def test_addresses_that_stand_for_others() -> None:
+    """An IPv4-mapped IPv6 address has no such form, in whatever way it is written."""
+    for value in ("::ffff:1.2.3.4", "::FFFF:1.2.3.4", "::ffff:102:304", "0:0:0:0:0:ffff:102:304", "1.2.3.4"):
+        assert ip_rules.address_warnings("ip", value) == []
+        assert ip_rules.cidr_warnings("cidr", f"{value}/120") == []
+    assert len(ip_rules.address_warnings("ip", ODD)) == len(ip_rules.cidr_warnings("cidr", f"{ODD}/64")) == 1
 
 
 async def test_of_a_pods_status(api: Api) -> None:

@@ -1,8 +1,10 @@
 """OpenAPI documents are whole: every reference leads somewhere, every path says what kubectl asks."""
 
+import hashlib
 from typing import Any
 
 import orjson
+import pytest
 
 from sampan.kinds import builtin
 from sampan.kinds.kind import CLUSTER, STATUS, Kind, Subresource
@@ -128,6 +130,21 @@ def test_the_index_changes_when_a_kind_does() -> None:
     fewer = openapi.v3_index((DEPLOYMENT, NODE))["paths"]
     assert fewer["apis/apps/v1"] == index["apis/apps/v1"]
     assert fewer["api/v1"] != index["api/v1"]
+
+
+def test_the_index_changes_when_the_form_of_documents_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the kinds are the same. Where the last line fails, documents have another form: raise FORM, too."""
+    index = openapi.v3_index(KINDS)["paths"]
+    form = {path: {**document(path), "info": {}, "components": {}} for path in sorted(index)}
+    number, made = openapi.FORM, hashlib.sha256(orjson.dumps(form, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    monkeypatch.setattr(openapi, "FORM", number + 1)
+    openapi._digest.cache_clear()
+    try:
+        after = openapi.v3_index(KINDS)["paths"]
+    finally:
+        openapi._digest.cache_clear()
+    assert all(after[path] != index[path] for path in index)
+    assert (number, made) == (2, "d4923f7468701e7a")
 
 
 def test_unknown_documents_are_none() -> None:

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 
-from sampan.cluster import host, port_holders
+from sampan.cluster import host, port_holders, settings
 from sampan.cluster.host import HostError, PortTakenError, Report
 from sampan.cluster.settings import Settings
 
@@ -29,28 +29,57 @@ def with_free_port(cluster: Settings, *, asked: bool, report: Callable[[str], No
         return cluster
     if not is_free(cluster.listen, 0):
         raise HostError(f"{cluster.listen} is not an address of this host; choose another with --listen")
-    if asked:
+    bound = "" if asked else _bound(cluster)
+    if asked or bound:
         by = port_holders.holder(cluster.listen, cluster.api_port)
-        raise HostError(f"port {cluster.api_port} on {cluster.listen} is taken by {by}; choose another with --api-port")
+        text = f"port {cluster.api_port} on {cluster.listen} is taken by {by}; choose another with --api-port"
+        raise HostError(f"{text}; {bound}" if bound else text)
     return _moved(cluster, report)
 
 
 def start(cluster: Settings, report: Report, *, asked: bool, tell: Callable[[str], None]) -> Settings:
     """Starts the cluster; the settings that it has then. HostError.
 
-    Where somebody takes its port before it listens, it starts with the next one, unless that one was asked for.
+    Where somebody takes its port before it listens, it starts with the next one, unless that one was asked for, others
+    know it, or something of the cluster goes on.
     """
     for _ in range(MAX_STARTS - 1):
         try:
             host.start(cluster, report)
-        except PortTakenError:
+        except PortTakenError as error:
             if asked:
+                raise
+            if bound := _bound(cluster):
+                raise PortTakenError(f"{error}; {bound}") from error
+            if host.runs(cluster):
                 raise
             cluster = _moved(cluster, tell)
         else:
             return cluster
     host.start(cluster, report)
     return cluster
+
+
+def _bound(cluster: Settings) -> str:
+    """Who knows the API by its port, so that it can't move by itself; "" where nobody does. HostError."""
+    if ran := [name for name in cluster.node_names() if host.node_agent(cluster, name).pid]:
+        return f"nodes that run ({', '.join(ran)}) know the API by this one, and have to end before: sampan down"
+    known = settings.load(cluster.directory)
+    if known is None or not known.node_ip:
+        return ""
+    from sampan.cluster import guests
+    from sampan.store.protocol import StoreError
+
+    try:
+        found = guests.names(known)
+    except StoreError as error:
+        raise HostError(
+            f"port {cluster.api_port} is taken, and whether other machines, which would know {known.name} by it, are "
+            f"nodes of it can't be found out: {error}"
+        ) from error
+    if not found:
+        return ""
+    return f"other machines ({', '.join(found)}) know the API by this one, and with another they have to join anew"
 
 
 def _moved(cluster: Settings, report: Callable[[str], None]) -> Settings:

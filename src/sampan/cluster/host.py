@@ -87,6 +87,11 @@ def is_complete(cluster: Settings) -> bool:
     return all(process.pid for process in all_processes(cluster))
 
 
+def runs(cluster: Settings) -> bool:
+    """Whether anything of it runs that has to do with the API's port, noted or not: its control plane, a node's agent."""
+    return bool(_Before.of(cluster).running - {gateway_proxy(cluster).name})
+
+
 def is_left(cluster: Settings) -> bool:
     """Whether a node of it was not taken down: its containers and network may be there, though nobody looks after them."""
     return any(agents.config_path(cluster, name).exists() for name in cluster.node_names())
@@ -183,7 +188,8 @@ def start(cluster: Settings, report: Report) -> None:
         if not room.take():
             raise HostError(f"{error}; another command stops the cluster: nothing is taken back") from error
         if left := _take_back(cluster, start, before):
-            raise HostError("; ".join([str(error), *left])) from error
+            kind = type(error) if isinstance(error, HostError) else HostError
+            raise kind("; ".join([str(error), *left])) from error
         raise
     finally:
         room.leave()

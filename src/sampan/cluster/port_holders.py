@@ -1,6 +1,7 @@
 """Who listens on a TCP port of this host, as far as the invoking user may see."""
 
 import contextlib
+import ipaddress
 import os
 import socket
 from collections.abc import Iterator
@@ -18,9 +19,16 @@ def holder(host: str, port: int, proc: Path = Path("/proc")) -> str:
         if entry.name == str(os.getpid()):
             continue
         with contextlib.suppress(OSError):
-            if any(os.readlink(each) in sockets for each in (entry / "fd").iterdir()):
+            if any(_target(each) in sockets for each in (entry / "fd").iterdir()):
                 return _named(entry)
     return "another process"
+
+
+def _target(descriptor: Path) -> str:
+    """What it is open on; "" where it has been closed meanwhile."""
+    with contextlib.suppress(OSError):
+        return os.readlink(descriptor)
+    return ""
 
 
 def _named(entry: Path) -> str:
@@ -32,6 +40,7 @@ def _named(entry: Path) -> str:
 
 def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
     """What descriptors of the sockets look like that keep others from the address."""
+    wanted = (_plain(host), *_ANYWHERE)
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in (proc / "net" / table).read_text().splitlines()[1:]:
@@ -39,8 +48,15 @@ def _listening(host: str, port: int, proc: Path) -> Iterator[str]:
                 address, _, number = fields[1].partition(":")
                 if fields[3] != _LISTENING or int(number, 16) != port:
                     continue
-                if host in _ANYWHERE or _address(address) in (host, *_ANYWHERE):
+                if wanted[0] in _ANYWHERE or _plain(_address(address)) in wanted:
                     yield f"socket:[{fields[9]}]"
+
+
+def _plain(address: str) -> str:
+    """Of an IPv6 address that stands for an IPv4 one, that one."""
+    with contextlib.suppress(ValueError):
+        return str(getattr(ipaddress.ip_address(address), "ipv4_mapped", None) or address)
+    return address
 
 
 def _address(shown: str) -> str:

@@ -38,7 +38,10 @@ async def prepare() -> None:
 
 
 async def to_its_end(errand: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """As `asyncio.to_thread`; but a cancelled caller still waits for it, so that nothing is done behind its back."""
+    """As `asyncio.to_thread`; but a cancelled caller still waits for it, so that nothing is done behind its back.
+
+    Only for what can't hang: nobody can end the caller meanwhile.
+    """
     return await even_if_cancelled(asyncio.get_running_loop().run_in_executor(None, partial(errand, *args, **named)))
 
 

@@ -148,6 +148,13 @@ def same(one: Any, other: Any) -> bool:
             return True
     except TypeError:
         pass
+    return _alike(one, other)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Of equal trees, whether none has true or false where the other has a number."""
     if isinstance(one, dict):
-        return all(same(value, other[name]) for name, value in one.items())
-    return all(map(same, one, other))
+        return all(_alike(value, other[name]) for name, value in one.items())
+    if isinstance(one, list):
+        return all(map(_alike, one, other))
+    return isinstance(one, bool) == isinstance(other, bool)

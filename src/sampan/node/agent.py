@@ -81,8 +81,7 @@ class Agent:
             self.heartbeat.on_node = Joined(parts.csi, self, tasks, self.heartbeat.on_node).look
             parts.csi.emit = self.recorder.emit
         helpers = (self.heartbeat, self.gate, self.recorder.emit)
-        if (attend := getattr(parts.runtime, "attend", None)) is not None:
-            attend(lambda why: self.heartbeat.say_unready(why, "runtime"))
+        parts.runtime.attend(lambda why: self.heartbeat.say_unready(why, "runtime"))
         self.shutdown = Shutdown(settings.kubelet, self.records, helpers, self.wake, clock)
         self.hands.reject = self.gate.reject
         self.gate.checks_after.append(lambda pod: confinement.refusal(pod, parts.runtime.features))

@@ -24,10 +24,12 @@ class Beginnings:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Around what may be broken off. Raises GivenUp."""
+        """Around what may be broken off. Raises GivenUp, unless what was broken off came to its end all the same."""
         if self.is_over:
             raise GivenUp
-        limit = asyncio.timeout(None)
+        task = asyncio.current_task()
+        assert task is not None, "only a task can be broken off"
+        limit, before = asyncio.timeout(None), task.cancelling()
         try:
             async with limit:
                 self._under_way.add(limit)
@@ -39,6 +41,8 @@ class Beginnings:
             if limit.expired():
                 raise GivenUp from None
             raise
+        if task.cancelling() > before:  # by somebody else, while it came to its end
+            raise asyncio.CancelledError
 
     def begin(self) -> None:
         """Something is wanted (again)."""

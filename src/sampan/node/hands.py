@@ -146,8 +146,8 @@ class Hands:
     async def _set_up_network(self, record: PodRecord) -> None:
         self._plugging += 1
         try:
-            own = await sandboxes.prepare(record, self._fetcher, self._parts.runtime)
             async with record.beginnings.one():
+                own = await sandboxes.prepare(record, self._fetcher, self._parts.runtime)
                 attachment = await self._parts.network.add(record.uid, pod_request.of(record.pod, own))
                 if self._parts.guard is not None:
                     await self._parts.guard.cover(record.pod, attachment.ips)
@@ -167,13 +167,13 @@ class Hands:
 
     async def _prepare_volumes(self, record: PodRecord) -> None:
         try:
-            if not (record.states or await self._has_devices(record)):
-                return
-            images = await self._volume_images(record)
             async with record.beginnings.one():
+                if not (record.states or await self._has_devices(record)):
+                    return
+                images = await self._volume_images(record)
                 volumes = await self._fetcher.volumes(record.pod, images)
-            if not record.states:
-                await self._fetcher.devices(record.pod)
+                if not record.states:
+                    await self._fetcher.devices(record.pod)
             record.volumes = volumes
             record.failures.pop(VOLUMES, None)
             record.torn_down = False

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sampan.kit.threads import to_its_end
 from sampan.meta import objects
 from sampan.node.credential_providers import Account, Providers, fingerprint
 from sampan.node.images import reference
@@ -140,28 +141,34 @@ class PullCredentials:
         return any(c.account is not None and _coordinates(c.account) in accounts for c in credentials)
 
     async def begin(self, ref: str) -> None:
-        """A pull begins; `failed` or `pulled` is to follow. Raises ImageError."""
+        """A pull begins; `failed` or `pulled` is to follow, whatever comes of this. Raises ImageError."""
         if self.records is None:
             return
         try:
-            await asyncio.to_thread(self.records.begin, str(reference.parse(ref)))
+            await to_its_end(self.records.begin, str(reference.parse(ref)))
         except OSError as error:
             raise ImageError(f"failed to record image pull intent: {error}") from error
 
     async def failed(self, ref: str) -> None:
         """The pull has ended without an image."""
         if self.records is not None:
-            await asyncio.to_thread(self.records.failed, str(reference.parse(ref)))
+            await to_its_end(self.records.failed, str(reference.parse(ref)))
 
-    async def pulled(self, ref: str, image: str) -> None:
-        """The pull has ended with this image, after `used` has said how it was let in."""
-        if self.records is not None:
-            await asyncio.to_thread(self.records.pulled, str(reference.parse(ref)), image)
+    async def pulled(self, ref: str, image: str, login: Login | None, credentials: Sequence[Credential]) -> None:
+        """The pull has ended with this image, which was had with one of the credentials, or without any."""
+        records, repository, record = self.records, _repository(ref), _used(login, credentials)
+        if records is None:
+            return
+
+        def end() -> None:
+            _add(records, image, repository, record)
+            records.pulled(str(reference.parse(ref)), image)
+
+        await to_its_end(end)
 
     async def used(self, ref: str, image: str, login: Login | None, credentials: Sequence[Credential]) -> None:
-        """The image was had with one of the credentials, or without any."""
-        mine = next((credential for credential in credentials if credential.login == login), None)
-        await self._remember(image, _repository(ref), OPEN if mine is None else mine.record)
+        """The image was had with one of the credentials, or without any: also by whom another's pull served."""
+        await self._remember(image, _repository(ref), _used(login, credentials))
 
     def forget(self, image: str) -> None:
         """The image is no longer there."""
@@ -169,12 +176,20 @@ class PullCredentials:
             self.records.forget(image)
 
     async def _remember(self, image: str, repository: str, credentials: Object) -> None:
-        if self.records is None:
-            return
-        try:
-            await asyncio.to_thread(self.records.add, image, repository, credentials)
-        except OSError as error:
-            log.warning("the record of image %s can't be written: %s", image, error)
+        if self.records is not None:
+            await asyncio.to_thread(_add, self.records, image, repository, credentials)
+
+
+def _add(records: PullRecords, image: str, repository: str, credentials: Object) -> None:
+    try:
+        records.add(image, repository, credentials)
+    except OSError as error:
+        log.warning("the record of image %s can't be written: %s", image, error)
+
+
+def _used(login: Login | None, credentials: Sequence[Credential]) -> Object:
+    mine = next((credential for credential in credentials if credential.login == login), None)
+    return OPEN if mine is None else mine.record
 
 
 def _named(secret: Object) -> Object:

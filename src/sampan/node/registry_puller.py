@@ -101,19 +101,19 @@ class RegistryPuller:
         """The image is never in the store without a word of whose credentials it was had with."""
         registry = reference.parse(ref).repository.partition("/")[0]
         async with self._slots.setdefault(registry, asyncio.Semaphore(PULLS_AT_ONCE)):
-            await self.credentials.begin(ref)
+            before = self._store.resolve(ref)
             try:
+                await self.credentials.begin(ref)
                 found = await self._pulls.pull_as(ref, tuple(credential.login for credential in credentials))
             except ImageError:
                 await self.credentials.failed(ref)
                 raise
             except asyncio.CancelledError:
-                if self._store.resolve(ref) is None:  # else it came all the same, and nobody knows for whom
+                if self._store.resolve(ref) == before:  # else it came all the same, and nobody knows for whom
                     await self.credentials.failed(ref)
                 raise
             image, login = found
-            await self.credentials.used(ref, image.id, login, credentials)
-            await self.credentials.pulled(ref, image.id)
+            await self.credentials.pulled(ref, image.id, login, credentials)
             return found
 
 

@@ -204,8 +204,8 @@ def check_type(tree: Tree, kind: Kind, version: str) -> None:
         custom_bodies.check_type(tree, kind)
         return
     expected = f"{kind.group}/{version}" if kind.group else version
-    given_kind = tree.setdefault("kind", kind.name)
-    given_version = tree.setdefault("apiVersion", expected)
+    given_kind = tree["kind"] = tree.get("kind") or kind.name
+    given_version = tree["apiVersion"] = tree.get("apiVersion") or expected
     if given_kind == kind.name and given_version in kind.said_as:
         tree["apiVersion"] = given_version = expected
     if given_kind != kind.name:

@@ -22,6 +22,8 @@ from sampan.server.openapi_paths import Operation
 Tree = dict[str, Any]
 
 VERSION = "v1.36.0"
+FORM = 2
+"""Of the documents: to be raised whenever the same kinds give other ones, so that clients ask for them anew."""
 _PATCHES = (
     "application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json",
     "application/strategic-merge-patch+json",
@@ -211,7 +213,7 @@ def _digest(group: _Group) -> str:
          orjson.dumps(kind.own_type.node) if kind.own_type else b"")
         for kind in group.kinds
     ]  # fmt: skip
-    return hashlib.sha512(repr((VERSION, told)).encode()).hexdigest().upper()
+    return hashlib.sha512(repr((VERSION, FORM, told)).encode()).hexdigest().upper()
 
 
 def _roots(made: Sequence[Operation]) -> set[str]:

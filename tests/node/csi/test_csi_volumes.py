@@ -1,11 +1,14 @@
 """CSI volumes with a driver behind a real socket: what it is asked for, in which order, and again after every accident."""
 
 import asyncio
+import os
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from sampan.client.transport import TransportError
 from sampan.kit.tasks import Tasks
 from sampan.node.csi import leaving
 from sampan.node.csi.drivers import Drivers
@@ -247,6 +250,93 @@ async def test_who_comes_while_a_volume_leaves(place, monkeypatch):
     assert place.driver.made()[-2:] == ["NodeStageVolume", "NodePublishVolume"] and Path(path).exists()
     await place.csi.teardown("b")
     assert place.left() == []
+
+
+async def test_one_of_two_volumes_can_not_be_given_back(place):
+    """The other one is unstaged all the same, and is in use no longer."""
+    (place.root / "base" / "vol-2").mkdir()
+    both = [replace(ORDER, name=f"v{n}", spec_name=f"pv-{n}", handle=f"vol-{n}", is_attachable=True) for n in (1, 2)]
+    await place.csi.prepare(pod("a"), both)
+
+    async def refuse_the_second():
+        if len(place.driver.made("NodeUnpublishVolume")) == 2:
+            raise RpcError("Internal", "busy")
+
+    place.driver.hooks["NodeUnpublishVolume"] = refuse_the_second
+    with pytest.raises(VolumeFailure, match="busy"):
+        await place.csi.teardown("a")
+    await until(lambda: place.told.used == ["kubernetes.io/csi/dir.test^vol-2"])
+    assert [request["volume_id"] for request in place.driver.made("NodeUnstageVolume")] == ["vol-1"]
+    await place.csi.teardown("a")
+    await until(lambda: place.told.used == [])
+    assert [request["volume_id"] for request in place.driver.made("NodeUnstageVolume")] == ["vol-1", "vol-2"]
+    assert place.left() == []
+
+
+async def test_the_api_does_not_hear_what_is_in_use(place, monkeypatch):
+    """It is told until it has heard it; the pod's end does not wait for that, and the driver is asked once."""
+    monkeypatch.setattr(leaving, "FIRST_PAUSE_SECONDS", 0.01)
+    await place.prepare("a", replace(ORDER, is_attachable=True))
+    in_use, tries = place.told.in_use, []
+
+    async def gone(devices):
+        tries.append(devices)
+        if len(tries) < 4:
+            raise TransportError("gone")
+        await in_use(devices)
+
+    monkeypatch.setattr(place.told, "in_use", gone)
+    await place.csi.teardown("a")
+    await place.csi.teardown("a")
+    await until(lambda: place.told.used == [])
+    assert (place.driver.made().count("NodeUnstageVolume"), place.left()) == (1, [])
+
+
+async def test_a_volume_leaves_again_while_the_api_hears_that_it_left(place, monkeypatch):
+    """Another pod that had it meanwhile, and gave it back, leaves nothing."""
+    monkeypatch.setattr(leaving, "PATIENCE_SECONDS", 60.0)
+    await place.prepare("a", replace(ORDER, is_attachable=True))
+    in_use, asked, go_on = place.told.in_use, asyncio.Event(), asyncio.Event()
+
+    async def slow(devices):
+        if not devices:
+            asked.set()
+            await go_on.wait()
+        await in_use(devices)
+
+    monkeypatch.setattr(place.told, "in_use", slow)
+    ending = asyncio.ensure_future(place.csi.teardown("a"))
+    await asked.wait()
+    await place.prepare("b", replace(ORDER, is_attachable=True))
+    ending = asyncio.gather(ending, place.csi.teardown("b"))
+    await until(lambda: not place.csi._records.places("b"))
+    go_on.set()
+    await ending
+    assert place.driver.made()[-2:] == ["NodeUnpublishVolume", "NodeUnstageVolume"]
+    assert (place.left(), place.told.used) == ([], [])
+
+
+async def test_an_agent_that_ends_does_not_wait_for_a_file_system(place, monkeypatch):
+    """One that hangs as its files are given to the pod's group; when it is back, nothing more is given."""
+    is_back, given, chown = threading.Event(), [], os.chown
+
+    def hang(path, *args, **named):
+        given.append(path)
+        is_back.wait(60)
+        chown(path, *args, **named)
+
+    monkeypatch.setattr(os, "chown", hang)
+    order = replace(ORDER, group=os.getgid(), rules={"fsGroupPolicy": "File"})
+    preparing = place.tasks.spawn(place.prepare("a", order), "a")
+    try:
+        await until(lambda: given)
+        async with asyncio.timeout(60):
+            await place.tasks.close()
+        assert preparing.cancelled() and not is_back.is_set()
+    finally:
+        is_back.set()
+    await until(lambda: not any(each.name == "sampan-volumes" for each in threading.enumerate()))
+    assert given == ["published"]
 
 
 async def until(condition):

@@ -1,5 +1,7 @@
 """Device plugins over their sockets: what they list, what containers get, what is remembered."""
 
+import asyncio
+
 import pytest
 
 from sampan.node.env import ConfigError
@@ -27,8 +29,8 @@ def amounts(node):
     return tuple(each.get(NAME) for each in node.plugins.amounts())
 
 
-async def started(node, devices=WELL, **options):
-    plugin = DevicePlugin(node.root / "device-plugins", NAME, dict(devices), **options)
+async def started(node, devices=WELL, make=DevicePlugin, **options):
+    plugin = make(node.root / "device-plugins", NAME, dict(devices), **options)
     await plugin.start()
     await plugin.register()
     well = sum(health == "Healthy" for health in devices.values())
@@ -104,6 +106,30 @@ async def test_a_pod_that_can_not_have_its_devices(node):
     await node.until(lambda: amounts(node) == ("3", "0"))
     why = f"no healthy devices present; cannot allocate unhealthy devices {NAME}"
     assert await node.plugins.admit(pod("4", container())) == ("UnexpectedAdmissionError", words.format(why))
+
+
+async def test_a_plugin_that_is_given_up(node):
+    """Nobody has the device; the next pod gets it."""
+    reached = asyncio.Event()
+
+    class Hanging(DevicePlugin):
+        async def _allocate(self, request):
+            if not reached.is_set():
+                reached.set()
+                await asyncio.Event().wait()
+            return await super()._allocate(request)
+
+    plugin = await started(node, {"a": "Healthy"}, make=Hanging)
+    admitting = asyncio.ensure_future(node.plugins.admit(pod("1", container())))
+    async with asyncio.timeout(60):
+        await reached.wait()
+    admitting.cancel()
+    await asyncio.wait((admitting,))
+    await node.plugins.release("1")
+    assert admitting.cancelled() and node.plugins.pods() == set()
+    assert await node.plugins.admit(pod("2", container())) is None
+    assert had(node, "2") == ["a"]
+    await plugin.stop()
 
 
 async def test_what_no_plugin_has(node):

@@ -1,5 +1,7 @@
 """Drivers of dynamic resources over their sockets: claims are prepared, remembered, given back."""
 
+import asyncio
+
 import pytest
 
 from sampan.node.plugins import checkpoint
@@ -44,8 +46,8 @@ def cdi(node, of):
     return node.plugins.claims.cdi_devices(of, of["spec"]["containers"][0])
 
 
-async def started(node, version="v1", **options):
-    driver = DraDriver(node.root, DRIVER, version, devices=DEVICES, **options)
+async def started(node, version="v1", make=DraDriver, **options):
+    driver = make(node.root, DRIVER, version, devices=DEVICES, **options)
     await driver.start()
     await driver.registrant.was_told.wait()
     assert driver.registrant.told[-1] == {"plugin_registered": True, "error": ""}
@@ -69,6 +71,28 @@ async def test_a_claim_is_prepared_once_for_all_its_pods(node, version):
     assert driver.calls == [("prepare", ["gpu"])]
     await node.plugins.release("3")
     assert driver.calls[1:] == [("unprepare", ["gpu"])]
+    assert node.plugins.pods() == set()
+    await driver.stop()
+
+
+async def test_a_driver_that_is_given_up(node):
+    """Who can tell what it has done? So it is to undo it."""
+    reached = asyncio.Event()
+
+    class Hanging(DraDriver):
+        async def _prepare(self, request):
+            await super()._prepare(request)
+            reached.set()
+            await asyncio.Event().wait()
+
+    driver, one = await started(node, make=Hanging), pod("1")
+    preparing = asyncio.ensure_future(node.plugins.prepare(one, claims(one)))
+    async with asyncio.timeout(60):
+        await reached.wait()
+    preparing.cancel()
+    await asyncio.wait((preparing,))
+    await node.plugins.release("1")
+    assert driver.calls == [("prepare", ["gpu"]), ("unprepare", ["gpu"])]
     assert node.plugins.pods() == set()
     await driver.stop()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,36 @@ async def test_pulls_that_hang_hold_up_no_other(machine: Machine) -> None:
         for task in hanging:
             task.cancel()
         await asyncio.wait(hanging)
+
+
+@pytest.mark.parametrize("step", ["begin", "add"])
+async def test_who_leaves_while_records_are_written(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The disk takes its time as a pull begins or ends: no pull is under way afterwards, and nothing says so."""
+    reached, go_on, write = threading.Event(), threading.Event(), getattr(machine.records, step)
+
+    def slow(*arguments: object) -> None:
+        reached.set()
+        go_on.wait(60)
+        write(*arguments)
+
+    monkeypatch.setattr(machine.records, step, slow)
+    shelf = Shelf()
+    shelf.add("v1")
+    async with serving(shelf) as address, asyncio.timeout(60):
+        name = f"{address}/a:v1"
+        waits = machine.begin(name)
+        while not reached.is_set():
+            await asyncio.sleep(0.01)
+        waits.cancel()
+        await asyncio.wait((waits,))
+        go_on.set()
+        while len(machine.tasks):
+            await asyncio.sleep(0.01)
+    assert not machine.records.is_pulling(name) and not machine.records._running
+    image = machine.store.resolve(name)
+    assert (image is not None and machine.records.find(image.id) is not None) == (step == "add")
 
 
 def test_who_fetches_a_blob_that_others_fetch(tmp_path: Path) -> None:

@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
+from sampan.node.beginnings import Beginnings
 from sampan.node.images.model import Image
 from sampan.node.rpc.service import RpcError
 from sampan.node.runtime import host, pod_limits
 from sampan.node.runtime.cri import runtime as cri_runtime
 from sampan.node.runtime.cri.link import Facts
 from sampan.node.runtime.cri.runtime import CriRuntime, Settings
-from sampan.node.runtime.protocol import ContainerConfig
+from sampan.node.runtime.protocol import RUNNING, ContainerConfig, ContainerState
 
 
 class Link:
@@ -176,3 +178,70 @@ async def test_a_command_over_its_time(tasks: Tasks, tmp_path: Path, monkeypatch
     link.go_on.set()
     with pytest.raises(TimeoutError):
         await asking
+
+
+class Pinned:
+    """A watcher that takes the container as it is."""
+
+    def __init__(self) -> None:
+        self.ends: asyncio.Queue[ContainerState] = asyncio.Queue()
+
+    async def add(self, container_id: str, sandbox_id: str) -> Any:
+        state = ContainerState(container_id, "uid-1", "default", "web", "main", 0, "", "", RUNNING)
+        return SimpleNamespace(state=state, ended=asyncio.Event())
+
+
+async def test_who_gives_up_one_that_is_just_beginning(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Has it: its process may run already, so it ends like all others, with its hooks and its grace."""
+    link = Link("StartContainer")
+    made = opened(link, tasks, tmp_path, monkeypatch)
+    monkeypatch.setattr(made, "_watcher", Pinned())
+    beginnings = Beginnings()
+
+    async def start() -> ContainerState:
+        async with beginnings.one():
+            return await made.start(container(tmp_path))
+
+    starting = asyncio.ensure_future(start())
+    await link.reached.wait()
+    monkeypatch.setattr("sampan.node.beginnings.PATIENCE_SECONDS", 0.0)
+    beginnings.give_up()
+    await asyncio.wait([starting], timeout=0.1)
+    assert not starting.done()
+    link.go_on.set()
+    assert (await starting).state == RUNNING
+    assert link.asked[-1] == "StartContainer"
+
+
+async def test_an_agent_that_ends_meanwhile(tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the container to the next one, and goes."""
+    link = Link("StartContainer")
+    made = opened(link, tasks, tmp_path, monkeypatch)
+    monkeypatch.setattr(made, "_watcher", Pinned())
+
+    async def start() -> None:
+        async with Beginnings().one():
+            await made.start(container(tmp_path))
+        await asyncio.Event().wait()
+
+    starting = asyncio.ensure_future(start())
+    await link.reached.wait()
+    starting.cancel()
+    link.go_on.set()
+    await asyncio.wait([starting], timeout=60)
+    assert starting.cancelled() and "RemoveContainer" not in link.asked
+
+
+async def test_one_that_never_begins_is_taken_away(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while that has an end."""
+    monkeypatch.setattr(cri_runtime, "GIVE_UP_SECONDS", 0.01)
+    link = Link("StartContainer")
+    starting = asyncio.ensure_future(opened(link, tasks, tmp_path, monkeypatch).start(container(tmp_path)))
+    await link.reached.wait()
+    starting.cancel()
+    await asyncio.wait([starting], timeout=60)
+    assert starting.cancelled() and link.asked[-1] == "RemoveContainer"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sampan.node.volumes import claimed
+from sampan.node.volumes.aside import Errand
 from sampan.node.volumes.failure import VolumeFailure
 
 POD: dict[str, Any] = {"metadata": {"name": "web"}, "spec": {}}
@@ -20,10 +21,10 @@ def volume(**spec: Any) -> dict[str, Any]:
 def test_a_folder_of_ours_is_made_for_anybody(tmp_path: Path) -> None:
     """And what is in it stays when it is looked at again."""
     ours = tmp_path / "ours"
-    found = claimed.prepare(volume(local={"path": str(ours / "v")}), ours, POD)
+    found = claimed.prepare(volume(local={"path": str(ours / "v")}), ours, POD, Errand())
     assert (found, stat.S_IMODE(found.stat().st_mode)) == (ours / "v", 0o777)
     (found / "f").write_text("kept")
-    claimed.prepare(volume(local={"path": str(ours / "v")}), ours, POD)
+    claimed.prepare(volume(local={"path": str(ours / "v")}), ours, POD, Errand())
     assert (found / "f").read_text() == "kept"
     claimed.discard(ours, "v")
     claimed.discard(ours, "v")
@@ -35,8 +36,8 @@ def test_a_path_of_the_host_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     ours = tmp_path / "ours"
     path = str(tmp_path / "disk")
-    assert claimed.prepare(volume(local={"path": path}), ours, POD) == Path(path)
-    assert claimed.prepare(volume(hostPath={"path": path, "type": "Directory"}), ours, POD) == Path(path)
+    assert claimed.prepare(volume(local={"path": path}), ours, POD, Errand()) == Path(path)
+    assert claimed.prepare(volume(hostPath={"path": path, "type": "Directory"}), ours, POD, Errand()) == Path(path)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_path_of_the_host_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_what_can_not_be_had(tmp_path: Path, spec: dict[str, Any], why: str) -> None:
     """Each says why."""
     with pytest.raises(VolumeFailure) as caught:
-        claimed.prepare(volume(**spec), tmp_path, POD)
+        claimed.prepare(volume(**spec), tmp_path, POD, Errand())
     assert str(caught.value) == why
 
 
@@ -72,10 +73,10 @@ def test_the_pods_group_gets_all_of_it(tmp_path: Path) -> None:
         path.chmod(mode)
     (folder / "link").symlink_to(other)
     pod = {"metadata": {"name": "web"}, "spec": {"securityContext": {"fsGroup": group}}}
-    claimed.prepare(volume(local={"path": str(folder)}), tmp_path, pod)
+    claimed.prepare(volume(local={"path": str(folder)}), tmp_path, pod, Errand())
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "d", folder / "d" / "f", other)]
     assert modes == [0o2775, 0o2770, 0o660, 0o600]
     (folder / "d" / "f").chmod(0o600)
     pod["spec"]["securityContext"]["fsGroupChangePolicy"] = "OnRootMismatch"
-    claimed.prepare(volume(local={"path": str(folder)}), tmp_path, pod)
+    claimed.prepare(volume(local={"path": str(folder)}), tmp_path, pod, Errand())
     assert stat.S_IMODE((folder / "d" / "f").stat().st_mode) == 0o600

@@ -11,7 +11,8 @@ import pytest
 
 from sampan.kit import threads
 from sampan.kit.clock import SystemClock
-from sampan.node.volumes import host_path, subpath
+from sampan.kit.tasks import Tasks
+from sampan.node.volumes import claimed, host_path, subpath
 from sampan.node.volumes.sources import Sources
 from sampan.node.volumes.volumes import Volumes
 
@@ -58,6 +59,27 @@ def pod(uid: str, *volumes: Any) -> Any:
     return {"metadata": {"name": uid, "namespace": "default", "uid": uid}, "spec": {"volumes": list(volumes)}}
 
 
+def of_group(uid: str, group: int) -> Any:
+    made = pod(uid, {"name": "v", "persistentVolumeClaim": {"claimName": "c"}})
+    made["spec"]["securityContext"] = {"fsGroup": group}
+    return made
+
+
+def claim(path: Path) -> Sources:
+    return Sources(volumes={"c": {"metadata": {"name": path.name}, "spec": {"local": {"path": str(path)}}}})
+
+
+async def nobody_is_out_there() -> None:
+    while any(each.name == "sampan-volumes" for each in threading.enumerate()):
+        await asyncio.sleep(0.01)
+
+
+async def broken_off(task: "asyncio.Future[Any]") -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+    assert task.cancelled()
+
+
 async def test_a_path_of_the_host(tmp_path: Path, server: Server) -> None:
     """However many pods wait for it: another pod is served; who is given up leaves nothing, then and when it is back."""
     await threads.prepare()
@@ -78,8 +100,7 @@ async def test_a_path_of_the_host(tmp_path: Path, server: Server) -> None:
         assert not volumes.pods()
         server.is_back.set()
         assert set(await asked[0]) == {"there", "own"}
-        while any(each.name == "sampan-volumes" for each in threading.enumerate()):
-            await asyncio.sleep(0.01)
+        await nobody_is_out_there()
     assert volumes.pods() == {"p0"}
     await volumes.teardown("p0")
 
@@ -93,6 +114,93 @@ async def test_a_path_in_a_volume(tmp_path: Path, server: Server) -> None:
         asked.cancel()
         await asyncio.wait((asked,))
         server.is_back.set()
-        while any(each.name == "sampan-volumes" for each in threading.enumerate()):
-            await asyncio.sleep(0.01)
+        await nobody_is_out_there()
     assert asked.cancelled() and not volumes.pods()
+
+
+async def test_files_are_given_to_one_group_at_a_time(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is given up while it gives a claim's files to its group has stopped before the next pod's group gets them."""
+    folder, chown = tmp_path / "local" / "pv", os.chown
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / str(number)).touch()
+
+    def hanging(path: Any, uid: int, gid: int, **named: Any) -> None:
+        if gid == 1000:
+            server.wait()
+        chown(path, uid, gid, **named)
+
+    monkeypatch.setattr(os, "chown", hanging)
+    volumes = Volumes(tmp_path / "pods", tmp_path / "local", SystemClock())
+    first = asyncio.ensure_future(volumes.prepare(of_group("a", 1000), claim(folder)))
+    await server.wait_asked(1)
+    async with asyncio.timeout(60):
+        await broken_off(first)
+        await volumes.teardown("a")
+        await broken_off_while_it_waits(volumes, folder)
+        second = asyncio.ensure_future(volumes.prepare(of_group("b", 2000), claim(folder)))
+        server.is_back.set()
+        await second
+        await nobody_is_out_there()
+    assert server.waiting == 1
+    assert {path.stat().st_gid for path in (folder, *folder.iterdir())} == {2000}
+
+
+async def broken_off_while_it_waits(volumes: Volumes, folder: Path) -> None:
+    waiting = asyncio.ensure_future(volumes.prepare(of_group("waits", 3000), claim(folder)))
+    await asyncio.sleep(0)
+    await broken_off(waiting)
+    await volumes.teardown("waits")
+
+
+async def test_a_folder_that_is_discarded_does_not_come_back(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though who was given up was about to make it."""
+    folder, mkdir = tmp_path / "local" / "pv", Path.mkdir
+
+    def hanging(path: Path, *args: Any, **named: Any) -> None:
+        if path == folder and not server.waiting:
+            server.wait()
+        mkdir(path, *args, **named)
+
+    monkeypatch.setattr(Path, "mkdir", hanging)
+    volumes = Volumes(tmp_path / "pods", tmp_path / "local", SystemClock())
+    asked = asyncio.ensure_future(volumes.prepare(of_group("a", 1000), claim(folder)))
+    await server.wait_asked(1)
+    async with asyncio.timeout(60):
+        await broken_off(asked)
+        discarding = asyncio.ensure_future(volumes.discard("pv"))
+        await asyncio.wait((discarding,), timeout=0.1)
+        server.is_back.set()
+        await discarding
+        await nobody_is_out_there()
+    assert not folder.exists()
+
+
+async def test_an_agent_that_ends_does_not_wait(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a disk that hangs as its files are given to the pod's group."""
+
+    async def mounting(volume: Any, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        return folder
+
+    def hanging(path: Any, *args: Any, **named: Any) -> None:
+        server.wait()
+
+    monkeypatch.setattr(claimed, "is_mounted_by_program", lambda volume: True)
+    monkeypatch.setattr(claimed, "mounting", mounting)
+    monkeypatch.setattr(os, "chown", hanging)
+    volumes = Volumes(tmp_path / "pods", tmp_path / "local", SystemClock())
+    tasks = Tasks("agent")
+    preparing = tasks.spawn(volumes.prepare(of_group("a", 1000), claim(tmp_path / "disk")), "a")
+    await server.wait_asked(1)
+    async with asyncio.timeout(60):
+        await tasks.close()
+        assert preparing.cancelled() and not server.is_back.is_set()
+        server.is_back.set()
+        await nobody_is_out_there()

@@ -92,7 +92,7 @@ _LINK_MULTICAST: tuple[Network, ...] = (ipaddress.IPv4Network("224.0.0.0/24"), i
 def address_warnings(path: str, value: str) -> list[str]:
     """The warning about an IPv6 address that is not written as others write it."""
     parsed = _strict(value)
-    if isinstance(parsed, ipaddress.IPv6Address) and str(parsed) != value:
+    if _is_own_ipv6(parsed) and str(parsed) != value:
         return [f'{path}: IPv6 address "{value}" should be in RFC 5952 canonical format ("{parsed}")']
     return []
 
@@ -101,7 +101,7 @@ def cidr_warnings(path: str, value: str) -> list[str]:
     """The same about an IPv6 CIDR."""
     host, slash, length = value.rpartition("/")
     parsed = _strict(host) if slash else None
-    if isinstance(parsed, ipaddress.IPv6Address) and str(parsed) != host:
+    if _is_own_ipv6(parsed) and str(parsed) != host:
         return [f'{path}: IPv6 CIDR value "{value}" should be in RFC 5952 canonical format ("{parsed}/{length}")']
     return []
 
@@ -141,6 +141,11 @@ def network(value: str) -> Network | None:
 def family_of(value: Address | Network) -> str:
     """IPv4 or IPv6."""
     return "IPv4" if value.version == 4 else "IPv6"
+
+
+def _is_own_ipv6(value: Address | None) -> bool:
+    """Whether it is an IPv6 address, and none that stands for an IPv4 one."""
+    return isinstance(value, ipaddress.IPv6Address) and value.ipv4_mapped is None
 
 
 def _strict(value: str) -> Address | None:

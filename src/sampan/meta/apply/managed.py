@@ -90,8 +90,8 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
 def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, force: bool = False) -> Tree:
     """The object after a server-side apply, with its managedFields; `live` is None when there is none yet.
 
-    It shares what it can with both. `config` has passed `checking.check`. Raises ApiError 409 for fields that others own (unless forced), 400 for a
-    configuration with managedFields. What changes nothing gives an object equal to `live`.
+    It shares what it can with both. `config` has passed `checking.check`. Raises ApiError 409 for fields that others own
+    (unless forced), 400 for a configuration with managedFields. What changes nothing gives an object equal to `live`.
     """
     if config.get("metadata", {}).get("managedFields"):
         raise failure(400, "BadRequest", "metadata.managedFields must be nil")

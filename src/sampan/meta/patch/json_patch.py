@@ -9,10 +9,9 @@ https://www.rfc-editor.org/rfc/rfc6902
 import re
 from typing import Any
 
-import orjson
-
 from sampan.meta import objects
 from sampan.meta.status import ApiError, bad_request, failure, show
+from sampan.meta.wire import json
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED_BYTES = 3 * 1024 * 1024
@@ -169,10 +168,7 @@ def _copy(work: dict[str, Any], source: Any, path: str) -> int:
 
 def _size(value: Any) -> int:
     """The bytes of a value as JSON. Raises ApiError 400 when it is too deep to be written."""
-    try:
-        return len(orjson.dumps(value))
-    except TypeError:
-        raise bad_request("couldn't get version/kind; json parse error: exceeded max depth") from None
+    return len(json.within_depth(value))
 
 
 def _put(work: dict[str, Any], path: str, value: Any) -> None:

@@ -18,6 +18,8 @@ from sampan.meta import status
 
 UNREADABLE = "couldn't get version/kind; json parse error: "
 _TOO_DEEP = "exceeded max depth"
+_ROOM = 24
+"""Levels below the 254 that the encoder writes, for what an object is shown in: lists, reviews, and who owns its fields."""
 _ESCAPED_COLONS = (b"\\u003a", b"\\u003A")
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _NUMBER = re.compile(r"[-+.0-9eE]+")
@@ -37,13 +39,20 @@ def decode_strict(data: bytes) -> tuple[Any, list[str]]:
     The last value of a repeated key wins, and its place in the tree is that of the last one.
     """
     tree = decode(data)
-    try:
-        again = orjson.dumps(tree)
-    except TypeError:  # deeper than we can ever write
-        raise status.bad_request(UNREADABLE + _TOO_DEEP) from None
+    again = within_depth(tree)
     if data.count(b":") == again.count(b":") and not any(text in data for text in _ESCAPED_COLONS):
         return tree, []
     return _scan(data)
+
+
+def within_depth(tree: Any) -> bytes:
+    """JSON of the tree, in some brackets more. ApiError 400 when it is too deep to be written as part of other things."""
+    for _ in range(_ROOM):
+        tree = [tree]
+    try:
+        return orjson.dumps(tree)
+    except TypeError:
+        raise status.bad_request(UNREADABLE + _TOO_DEEP) from None
 
 
 def encode(tree: Any) -> bytes:

@@ -19,7 +19,7 @@ import yaml
 from sampan.meta import status
 from sampan.meta.wire import json
 
-MAX_DEPTH = 500
+MAX_DEPTH = 250
 MAX_ALIASED = 100_000
 MAX_DIGITS = 70
 
@@ -70,7 +70,9 @@ def decode_strict(data: bytes) -> tuple[Any, list[str]]:
                 return tree, []
     builder = _Builder()
     try:
-        return builder.document(data), builder.duplicates()
+        tree = builder.document(data)
+        json.within_depth(tree)
+        return tree, builder.duplicates()
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise _refusal(f"{line}{error.problem or error.context}") from None

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from sampan.client.transport import TransportError
 from sampan.kit.tasks import Tasks
@@ -19,7 +19,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 122.0
 Key = tuple[str, str]
 
 
-class _Errand:
+class Errand:
     """One volume's."""
 
     def __init__(self) -> None:
@@ -31,26 +31,33 @@ class Leaving:
 
     def __init__(self, unstage: Callable[[Key], Awaitable[None]], tasks: Tasks) -> None:
         self._unstage, self._tasks = unstage, tasks
-        self._errands: dict[Key, _Errand] = {}
+        self._errands: dict[Key, Errand] = {}
 
-    async def leave(self, key: Key) -> None:
-        """Returns once it was tried. What failed or hangs is tried on, and now if that waits for its next turn."""
+    def begin(self, key: Key) -> Errand:
+        """It is tried from now on, as often as that takes; now also if it waits for its next turn."""
         errand = self._errands.get(key)
         if errand is None:
-            errand = self._errands[key] = _Errand()
+            errand = self._errands[key] = Errand()
             self._tasks.spawn(self._until_done(key, errand), f"volume {key[1]} leaves", critical=False)
         errand.again.set()
+        return errand
+
+    async def wait_tried(self, errands: Iterable[Errand]) -> None:
+        """Returns once each was tried, or hangs."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await errand.was_tried.wait()
+                for errand in errands:
+                    await errand.was_tried.wait()
 
-    async def _until_done(self, key: Key, errand: _Errand) -> None:
+    async def _until_done(self, key: Key, errand: Errand) -> None:
         pause = FIRST_PAUSE_SECONDS
         try:
             while True:
                 errand.again.clear()
                 if await self._is_done(key):
-                    return
+                    if not errand.again.is_set():
+                        return
+                    continue  # another pod gave it back meanwhile
                 errand.was_tried.set()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):

@@ -20,7 +20,7 @@ from sampan.node.csi.drivers import Driver, Drivers, NotRegistered
 from sampan.node.csi.leaving import Leaving
 from sampan.node.csi.records import Device, Place, Records
 from sampan.node.observed import Emit
-from sampan.node.volumes import ownership
+from sampan.node.volumes import aside, ownership
 from sampan.node.volumes.failure import VolumeFailure
 
 if TYPE_CHECKING:
@@ -67,13 +67,12 @@ class CsiVolumes:
 
     async def teardown(self, pod_uid: str) -> None:
         """All of the pod's volumes are given back. Repeating is harmless. Raises VolumeFailure."""
-        places = await asyncio.to_thread(self._records.places, pod_uid)
-        for place in places:
+        errands = []
+        for place in await asyncio.to_thread(self._records.places, pod_uid):
             async with self._lock(place.key):
+                errands.append(self._leaving.begin(place.key))  # it has its turn after us, whatever comes of this
                 await self._give_back(place)
-        await asyncio.gather(*(self._leaving.leave(key) for key in {place.key: None for place in places}))
-        if places:
-            await self.tell()
+        await self._leaving.wait_tried(errands)
 
     def pods(self) -> set[str]:
         """The uids of the pods that have such volumes here, also after a restart."""
@@ -150,13 +149,19 @@ class CsiVolumes:
         if place.published == self._boot:
             return place
         if order.is_given_to_group(abilities):
-            assert order.group is not None
-            give = self._give(Path(place.target), order.group, everything=not order.group_on_mismatch)
-            await self._try(give, what, order)
+            await self._try(self._give(order, Path(place.target)), what, order)
         return await threads.to_its_end(self._records.save_place, dataclasses.replace(place, published=self._boot))
 
-    async def _give(self, target: Path, group: int, *, everything: bool) -> None:
-        await threads.to_its_end(ownership.give, target, group, everything=everything)
+    async def _give(self, order: "Order", target: Path) -> None:
+        """In a thread of its own: there may be many files, and a driver's file system may hang."""
+        group, everything = order.group, not order.group_on_mismatch
+        assert group is not None
+
+        def give(errand: aside.Errand) -> None:
+            with errand.outside(), aside.alone((order.driver, order.handle)):
+                ownership.give(target, group, errand, everything=everything)
+
+        await aside.run(give)
 
     async def _grow(self, pod: Mapping[str, Any], driver: Driver, order: "Order", staging: str, place: Place) -> None:
         """The driver makes room for what the volume has been given, and the claim has it then."""
@@ -202,13 +207,12 @@ class CsiVolumes:
         self._records.drop_place(place)
 
     async def _leave(self, key: Key) -> None:
-        """The volume is unstaged, unless a pod has it (again)."""
+        """The volume is unstaged, unless a pod has it (again); then what is in use is told, also if that failed before."""
         async with self._lock(key):
             device = self._records.device(key)
             users = await asyncio.to_thread(self._records.users, key)
-            if device is None or users:
-                return
-            await self._unstage(device)
+            if device is not None and not users:
+                await self._unstage(device)
         await self.tell()
 
     async def _unstage(self, device: Device) -> None:
@@ -223,7 +227,7 @@ class CsiVolumes:
     async def _sweep(self, driver: str) -> None:
         """What an agent was about to undo when it was killed."""
         devices = await asyncio.to_thread(self._records.devices)
-        await asyncio.gather(*(self._leaving.leave(device.key) for device in devices if device.driver == driver))
+        await self._leaving.wait_tried([self._leaving.begin(each.key) for each in devices if each.driver == driver])
         await self.tell()
 
     def _driver_for(self, record: Place | Device) -> Driver:

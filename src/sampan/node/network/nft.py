@@ -16,23 +16,33 @@ _NO_TABLES = (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVA
 
 
 class NftError(Exception):
-    """nft refused a transaction, or gave no answer; the old rules stand. The text is what nft printed."""
+    """nft refused a transaction; the old rules stand. The text is what nft printed."""
 
 
 class NftNotStarted(NftError):
     """The machine has no room for one more process or file just now: nothing is known of the rules."""
 
 
+class NftNoAnswer(NftError):
+    """nft took too long and was killed: either the old rules stand or the new ones. Nothing is known of them."""
+
+
 async def apply(text: str) -> None:
-    """Run the commands as one transaction. NftError, and no change at all, if any of them is refused."""
+    """Run the commands as one transaction. NftError, and no change at all, if any of them is refused.
+
+    After NftNoAnswer all of it may have been done, or nothing.
+    """
     await _run(("-f", "-"), text)
 
 
 async def query(*command: str) -> list[dict[str, Any]]:
-    """What `nft -j COMMAND` lists: one dict an item; nothing when the thing asked for isn't there. NftNotStarted."""
+    """What `nft -j COMMAND` lists: one dict an item; nothing when the thing asked for isn't there.
+
+    NftNotStarted and NftNoAnswer when that can't be found out just now.
+    """
     try:
         output = await _run(("-j", "-a", *command), "")
-    except NftNotStarted:
+    except (NftNotStarted, NftNoAnswer):
         raise
     except NftError:
         return []
@@ -60,6 +70,8 @@ async def delete_table(name: str) -> None:
     removals = {family: f"table {family} {name}\ndelete table {family} {name}\n" for family in FAMILIES}
     try:
         await apply("".join(removals.values()))
+    except (NftNotStarted, NftNoAnswer):
+        raise
     except NftError:
         for item in await query("list", "tables"):
             table = item.get("table", {})
@@ -80,7 +92,7 @@ async def _run(arguments: tuple[str, ...], text: str) -> bytes:
         async with asyncio.timeout(LONGEST_SECONDS):
             output, errors = await process.communicate(text.encode() or None)
     except TimeoutError:
-        raise NftError(f"nft: no answer within {LONGEST_SECONDS:.0f} seconds") from None
+        raise NftNoAnswer(f"nft: no answer within {LONGEST_SECONDS:.0f} seconds") from None
     finally:
         await _ended(process)
     if process.returncode != 0:

@@ -160,7 +160,7 @@ class PodNetwork:
             async with self._rules:
                 try:
                     await self._change_table(host_ports.addition(self.settings, wanted))
-                except asyncio.CancelledError:  # who knows whether it was done?
+                except (asyncio.CancelledError, nft.NftNoAnswer):  # who knows whether it was done?
                     self._host_ports.keep(pod_uid, address, request.host_ports)
                     raise
                 self._host_ports.keep(pod_uid, address, request.host_ports)
@@ -182,8 +182,8 @@ class PodNetwork:
             await run_in_fresh_thread(lambda: conntrack.forget(stale))
 
     async def _write_rules(self) -> None:
+        foreign = await self._foreign_chains()  # first: without an answer there is no table, so `restore` tries again
         await nft.apply(firewall.table(self.settings, self._open_ports() + self._diversions()))
-        foreign = await self._foreign_chains()
         await self._close_foreign_chains(foreign)
         await self._open_foreign_chains(firewall.dropping_chains(foreign))
 

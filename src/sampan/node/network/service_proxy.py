@@ -114,15 +114,16 @@ class ServiceProxy:
 
     async def _program(self) -> None:
         began, is_whole = self._clock.monotonic(), not self._is_known
-        change = await self._whole() if is_whole else self._ledger.change()
-        if change.text:
-            self._is_known = False
-            try:
+        try:
+            change = await self._whole() if is_whole else self._ledger.change()
+            if change.text:
+                self._is_known = False
                 await nft.apply(change.text)
-            except nft.NftError:
-                self._health.is_healthy = False
-                self._figures.failed()
-                raise
+        except nft.NftError:
+            self._health.is_healthy = False
+            self._figures.failed()
+            raise
+        if change.text:
             self._is_known = self._health.is_healthy = True
             if is_whole:
                 forwarding.claim_loopback(self._here.settings)

@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,6 +117,9 @@ class OciRuntime:
     def handlers(self) -> Mapping[str, Features]:
         """Of each runtime that is here, as far as it has been asked."""
         return self._tools.features
+
+    def attend(self, tell: Callable[[str], None]) -> None:
+        """There is nothing to be told: runc runs only for a single call, and that says what is wrong."""
 
     async def prepare(self, sandbox: Sandbox) -> str:
         """Refuses what is not here; a pod with users of its own has a network namespace that is theirs."""

@@ -6,7 +6,7 @@ putting those together is the agent's work. Times are unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -266,6 +266,9 @@ class Runtime(Protocol):
 
     async def open(self) -> None:
         """Start watching; take over the containers that an earlier agent left. Before anything else."""
+
+    def attend(self, tell: Callable[[str], None]) -> None:
+        """Have it told why the node can't be used, and nothing once it can again. Before `open`."""
 
     async def prepare(self, sandbox: Sandbox) -> str:
         """Get ready for a pod's containers, before its network: the path of the network namespace that it must have.

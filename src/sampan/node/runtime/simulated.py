@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from sampan.kit.clock import Clock
@@ -81,6 +81,9 @@ class SimulatedRuntime:
     def handlers(self) -> Mapping[str, Features]:
         """The usual one; any other that is asked for is the same."""
         return {"": self.features}
+
+    def attend(self, tell: Callable[[str], None]) -> None:
+        """It never fails as a whole."""
 
     async def prepare(self, sandbox: Sandbox) -> str:
         """Nothing is needed."""

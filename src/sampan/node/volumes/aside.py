@@ -5,7 +5,8 @@ Who is broken off goes on without it while it is out there; when it comes back i
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Hashable, Iterator
 from typing import TypeVar
 
 from sampan.kit import threads
@@ -14,6 +15,8 @@ from sampan.node.volumes.failure import VolumeFailure
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.05
+MOMENT_SECONDS = 0.2
+"""In which a file system that does not hang answers."""
 
 
 class Errand:
@@ -28,18 +31,41 @@ class Errand:
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
-        """Around what may hang, and leaves nothing. Raises VolumeFailure when nobody waits any more."""
+        """Around what may hang, and leaves nothing that is to be undone. Raises VolumeFailure as `go_on`."""
         self.is_outside = True
         try:
+            self.go_on()
             yield
         finally:
             self.is_outside = False
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Asked before each change out there. Raises VolumeFailure when nobody waits any more."""
         if self._is_over:
             raise VolumeFailure("given up")
 
 
+@contextlib.contextmanager
+def alone(what: Hashable) -> Iterator[None]:
+    """One thread at a time with a volume: who was given up has stopped before another begins. Blocks."""
+    with _changed:
+        _changed.wait_for(lambda: what not in _taken)
+        _taken.add(what)
+    try:
+        yield
+    finally:
+        with _changed:
+            _taken.discard(what)
+            _changed.notify_all()
+
+
+_taken: set[Hashable] = set()
+_changed = threading.Condition()
+
+
 async def run(work: Callable[[Errand], T]) -> T:
-    """What comes of it. A cancelled caller still waits, but not for what is outside. OSError: there is no room for it."""
+    """What comes of it. A cancelled caller still waits, but not for what hangs outside. OSError: there is no room for it."""
     loop, errand = asyncio.get_running_loop(), Errand()
     outcome: asyncio.Future[T] = loop.create_future()
     outcome.add_done_callback(lambda done: done.exception())
@@ -59,6 +85,7 @@ async def run(work: Callable[[Errand], T]) -> T:
         await asyncio.wait([outcome])
     except asyncio.CancelledError:
         errand.give_up()
+        await asyncio.wait([outcome], timeout=MOMENT_SECONDS)
         while not (outcome.done() or errand.is_outside):
             await asyncio.wait([outcome], timeout=LOOK_SECONDS)
         raise

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sampan.meta import quantity
-from sampan.node.volumes import host_path, loops, mounted, ownership
+from sampan.node.volumes import aside, host_path, loops, mounted, ownership
 from sampan.node.volumes.failure import VolumeFailure
 
 Object = Mapping[str, Any]
 
 
-def prepare(volume: Object, ours: Path, pod: Object) -> Path:
-    """The path, once it is as it should be. `ours` is where the folders are that we make. Raises VolumeFailure."""
+def prepare(volume: Object, ours: Path, pod: Object, errand: aside.Errand) -> Path:
+    """The path, once it is as it should be. `ours` is where the folders are that we make. Raises VolumeFailure. Blocks."""
     spec, name = volume["spec"], volume["metadata"]["name"]
     if spec.get("volumeMode") == "Block":
         return _device(volume)
@@ -26,15 +26,17 @@ def prepare(volume: Object, ours: Path, pod: Object) -> Path:
         other = next((kind for kind in spec if kind in _SOURCES), "unknown")
         raise VolumeFailure(f'volume "{name}": volumes of type {other} are not supported')
     path = Path(spec["local"]["path"])
-    if path.parent == ours and not path.exists():
-        path.mkdir(parents=True)
-        path.chmod(0o777)
-    if not path.exists():
-        text = f'MountVolume.NewMounter initialization failed for volume "{name}" : path "{path}" does not exist'
-        raise VolumeFailure(text)
-    if not path.is_dir():
-        raise VolumeFailure(f'volume "{name}": {path} is not a directory')
-    give(path, volume, pod)
+    with aside.alone(path):
+        if path.parent == ours and not path.exists():
+            errand.go_on()
+            path.mkdir(parents=True)
+            path.chmod(0o777)
+        if not path.exists():
+            text = f'MountVolume.NewMounter initialization failed for volume "{name}" : path "{path}" does not exist'
+            raise VolumeFailure(text)
+        if not path.is_dir():
+            raise VolumeFailure(f'volume "{name}": {path} is not a directory')
+        _give(path, volume, pod, errand)
     return path
 
 
@@ -54,13 +56,21 @@ def mounting(volume: Object, folder: Path) -> Awaitable[Path]:
     return mounted.disk(Path(spec["local"]["path"]), spec["local"].get("fsType") or "", options, folder)
 
 
-def give(folder: Path, volume: Object, pod: Object) -> None:
-    """To the pod's group, if it has one and the volume is of a kind that can be given."""
+def give_disk(folder: Path, volume: Object, pod: Object, errand: aside.Errand) -> None:
+    """What was mounted at the folder, to the pod's group, if it can be given. Blocks."""
+    local = volume["spec"].get("local")
+    if local:
+        with errand.outside(), aside.alone(Path(local["path"])):
+            _give(folder, volume, pod, errand)
+
+
+def _give(folder: Path, volume: Object, pod: Object, errand: aside.Errand) -> None:
+    """To the pod's group, if it has one."""
     security = pod["spec"].get("securityContext") or {}
-    if security.get("fsGroup") is None or not volume["spec"].get("local"):
+    if security.get("fsGroup") is None:
         return
     everything = security.get("fsGroupChangePolicy") != "OnRootMismatch"
-    ownership.give(folder, int(security["fsGroup"]), everything=everything)
+    ownership.give(folder, int(security["fsGroup"]), errand, everything=everything)
 
 
 def _device(volume: Object) -> Path:
@@ -93,13 +103,14 @@ def size(volume: Object) -> int:
 
 
 def discard(ours: Path, name: str) -> None:
-    """Deletes the folder or the file of a volume that is over. Repeating is harmless."""
+    """Deletes the folder or the file of a volume that is over. Repeating is harmless. Blocks."""
     place = ours / name
-    if place.is_dir():
-        shutil.rmtree(place)
-    elif place.exists():
-        loops.detach(place)
-        place.unlink()
+    with aside.alone(place):
+        if place.is_dir():
+            shutil.rmtree(place)
+        elif place.exists():
+            loops.detach(place)
+            place.unlink()
 
 
 _SOURCES = frozenset(

@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ class Volumes:
                 await _said(mounted.nfs(volume["nfs"], (), folder), volume["name"])
             elif bound is not None and await self._is_disk(bound):
                 await _said(claimed.mounting(bound, folder), bound["metadata"]["name"])
-                await threads.to_its_end(claimed.give, folder, bound, pod)
+                await aside.run(partial(claimed.give_disk, folder, bound, pod))
             else:
                 continue
             found[volume["name"]] = str(folder)
@@ -123,7 +124,7 @@ class Volumes:
                 if claimed.is_device_of(bound, self._local):
                     return self._prepare_device(pod, bound)
                 with errand.outside():
-                    return claimed.prepare(bound, self._local, pod)
+                    return claimed.prepare(bound, self._local, pod, errand)
             folder = self._pod_folder(pod["metadata"]["uid"]) / "volumes" / _safe(name)
             group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
             if "image" in volume:

@@ -118,8 +118,7 @@ class CriImages:
         if image is None:
             await self.credentials.failed(ref)
         else:
-            await self.credentials.used(ref, image.id, login, credentials)
-            await self.credentials.pulled(ref, image.id)
+            await self.credentials.pulled(ref, image.id, login, credentials)
         return why
 
     def is_loaded(self, ref: str) -> bool:

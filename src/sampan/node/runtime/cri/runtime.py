@@ -137,7 +137,7 @@ class CriRuntime:
         return self._sandboxes.pods()
 
     def attend(self, tell: Callable[[str], None]) -> None:
-        """Has it told when the runtime does not answer, and when it does again (nothing)."""
+        """Has it told when the runtime does not answer or is not ready, and when all is well again (nothing)."""
         self._tell = tell
 
     async def open(self) -> None:
@@ -363,14 +363,37 @@ class CriRuntime:
         for is_last in (False, True):
             creating = asyncio.ensure_future(self._created(config, wanted))
             try:
-                return await self._started(*await asyncio.shield(creating))
+                made = await asyncio.shield(creating)
             except RpcError as error:
                 if is_last or not await self._is_mended(config, error.message):
                     raise RuntimeFailure("CreateContainerError", error.message) from error
             except asyncio.CancelledError:
                 await asyncio.shield(self._give_up(creating))
                 raise
+            else:
+                return await self._begun(made, creating)
         raise AssertionError("the last try returns or raises")
+
+    async def _begun(self, made: tuple[str, str], creating: asyncio.Future[tuple[str, str]]) -> ContainerState:
+        """Starts it. A cancelled caller has it all the same, if it comes soon: its process may run, and is to end well."""
+        starting = asyncio.ensure_future(self._started(*made))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            state = await asyncio.shield(self._late(starting, creating))
+            if state is None:
+                raise
+            return state
+
+    async def _late(
+        self, starting: asyncio.Future[ContainerState], creating: asyncio.Future[tuple[str, str]]
+    ) -> ContainerState | None:
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                return await starting
+        except TimeoutError:
+            await self._give_up(creating)
+            return None
 
     async def _created(self, config: ContainerConfig, wanted: requests.Tree) -> tuple[str, str]:
         """The container's id and its sandbox's. Raises RpcError, and RuntimeFailure for the sandbox."""
