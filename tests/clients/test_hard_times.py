@@ -20,6 +20,12 @@ from tests.clients.conftest import CLIENTS, NAME, TRUSTING, Cluster, busybox_ima
 pytestmark = [needs_root, pytest.mark.root]
 
 MEBIBYTES = 96
+NEVER_EVICT = """
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+evictionHard: {}
+"""
+"""Of a full disk its node would make room, rightly, where the test is slower than ten seconds."""
 MADE_UP_CLOCK = CLIENTS / "libfaketimeMT.so.1"
 
 
@@ -70,6 +76,8 @@ def cluster(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Itera
     assert MADE_UP_CLOCK.exists() or not os.environ.get("CI")
     words = machine.faked if MADE_UP_CLOCK.exists() else []
     where = ("--name", made.name, "--data-dir", str(made.directory), "--kubeconfig", str(made.kubeconfig))
+    made.directory.mkdir(mode=0o700)
+    (made.directory / "kubelet.yaml").write_text(NEVER_EVICT)
     try:
         made.run("env", *words, "sampan", "up", *where, "--yes", *TRUSTING)
         busybox_image(made, directory)
