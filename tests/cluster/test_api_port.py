@@ -143,9 +143,13 @@ def test_whether_other_machines_know_it_cannot_be_told(tmp_path: Path, taken: in
 def test_a_cluster_of_which_something_runs(tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node's agent knows the port, so it stays. One that is not noted keeps the cluster from another attempt."""
     cluster = Settings("a", tmp_path, api_port=taken)
-    agent, sleep = host.node_agent(cluster, "sampan-a"), [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    agent, sleep = (
+        host.node_agent(cluster, "sampan-a"),
+        [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"],
+    )
     words = ["sampan.cluster.agent_process", str(agents.config_path(cluster, "sampan-a"))]
-    with subprocess.Popen([*sleep, *words], stdin=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen([*sleep, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stdout.readline()  # before that it may have no command line yet
         assert host.runs(cluster)
         tried = starting(monkeypatch, lambda port: port == taken)
         with pytest.raises(PortTakenError, match=f"port {taken} is taken$"):
