@@ -20,6 +20,8 @@ def answer(**conditions: bool) -> dict[str, Any]:
 class Link:
     """A runtime that hangs at times, or is slow: a call is given up then after its time."""
 
+    is_closed = False
+
     def __init__(self, clock: VirtualClock) -> None:
         self.clock, self.hangs, self.slowness, self.conditions = clock, False, 0.0, READY
 

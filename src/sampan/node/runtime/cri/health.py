@@ -18,12 +18,14 @@ _CONDITIONS = (("RuntimeReady", "container runtime not ready"), ("NetworkReady",
 
 
 async def watch(link: Link, clock: Clock, tell: Callable[[str], None]) -> None:
-    """Asks for ever. Tells why the node can't be used, and nothing once it can again."""
+    """Asks until the connection is closed. Tells why the node can't be used, and nothing once it can again."""
     seen, said = clock.monotonic(), ""
     while True:
         try:
             answer = await link.call("Status", {}, PATIENCE_SECONDS)
         except RpcError:
+            if link.is_closed:
+                return
             why = DOWN if clock.monotonic() - seen >= PATIENCE_SECONDS else said
         else:
             seen, why = clock.monotonic(), complaint(answer)

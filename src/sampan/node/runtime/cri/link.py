@@ -58,17 +58,21 @@ class Link:
     def __init__(self, path: str) -> None:
         self.path = path
         self._client = Client(path)
-        self._is_closed = False
+        self.is_closed = False
 
     async def call(self, method: str, request: Mapping[str, Any] = NOTHING, seconds: float = CALL_SECONDS) -> Tree:
         """The answer. Raises RpcError."""
-        if self._is_closed:
+        if self.is_closed:
             raise RpcError("Canceled", "the connection was closed")
         return await self._client.call(api.METHODS[method], request, timeout_seconds=seconds)
 
     def close(self) -> None:
-        """Ends the connection; nothing opens it again."""
-        self._is_closed = True
+        """Ends the connection; nothing opens it again.
+
+        Who waits for an answer just then is told that there is none, even if he is cancelled in the same moment: whoever
+        asks for ever looks at `is_closed`.
+        """
+        self.is_closed = True
         self._client.close()
 
     async def facts(self) -> Facts:

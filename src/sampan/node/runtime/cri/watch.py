@@ -105,8 +105,8 @@ class Watcher:
             watched.let_go()
 
     async def run(self) -> None:
-        """Looks for ever: at every end of a process, and now and then."""
-        while True:
+        """Looks at every end of a process, and now and then, until the connection is closed."""
+        while not self._link.is_closed:
             running = [watched for watched in self.found.values() if watched.state.state == RUNNING]
             if not running:
                 await self._news.wait()
