@@ -1,7 +1,11 @@
 """A cache follows the API: list, watch, 410 and broken connections."""
 
+import asyncio
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from sampan.client.api import Client
 from sampan.client.cache import GONE_SECONDS, Cache
@@ -89,3 +93,63 @@ async def test_an_expired_version_is_listed_anew() -> None:
     await api.put(f"{PODS}/b", a_pod("b"))
     await cache.wait_until(lambda: [p["metadata"]["name"] for p in cache] == ["b"])
     await tasks.close()
+
+
+async def test_a_subscriber_that_fails_at_one_object_hears_of_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, told again later, and nobody else is the worse for it."""
+    api, tasks, heard, asked = FakeApi(), Tasks("test"), list[str](), list[str]()
+
+    def change(change: str, old: Any, new: Any) -> None:
+        name = new["metadata"]["name"]
+        asked.append(name)
+        if name == "bad" and asked.count(name) == 1:
+            raise KeyError("type")
+        heard.append(name)
+
+    cache = Cache(Client(api, "test"), POD, clock=Hurried(), tasks=tasks)
+    also: list[str] = []
+    cache.subscribe(change)
+    cache.subscribe(lambda change, old, new: also.append(new["metadata"]["name"]))
+    for name in ("bad", "good"):
+        await api.put(f"{PODS}/{name}", a_pod(name))
+    await cache.wait_synced()
+    while len(heard) < 2:
+        await asyncio.sleep(0)
+    assert (heard, also) == (["good", "bad"], ["bad", "good"])
+    assert [r.exc_info is not None for r in caplog.records] == [True]
+    await tasks.close()
+
+
+async def test_a_change_that_is_out_of_date_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
+    """What came after it has been told."""
+    api, tasks, clock = FakeApi(), Tasks("test"), Hurried()
+    clock.may_go.clear()
+    told: list[str] = []
+
+    def change(change: str, old: Any, new: Any) -> None:
+        told.append(new["metadata"]["labels"]["app"])
+        if told == ["x"]:
+            raise KeyError("type")
+
+    cache = Cache(Client(api, "test"), POD, clock=clock, tasks=tasks)
+    cache.subscribe(change)
+    await api.put(f"{PODS}/a", a_pod("a", labels={"app": "x"}))
+    await cache.wait_synced()
+    stored = await api.put(f"{PODS}/a", a_pod("a", labels={"app": "y"}))
+    await cache.wait_seen(stored["metadata"]["resourceVersion"])
+    clock.may_go.set()
+    while len(tasks) > 1:
+        await asyncio.sleep(0)
+    assert told == ["x", "y"]
+    await tasks.close()
+
+
+class Hurried(SystemClock):
+    """Sleeps not at all, or until it may go on."""
+
+    def __init__(self) -> None:
+        self.may_go = asyncio.Event()
+        self.may_go.set()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.may_go.wait()

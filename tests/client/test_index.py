@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,3 +62,19 @@ def test_a_copy_is_on_its_own() -> None:
     copied.put(("n", "b"), None, {})
     assert index.under("") == [("n", "a")]
     assert copied.under("") == [("n", "a"), ("n", "b")]
+
+
+def test_what_has_no_terms_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """An object of which they can't be made is under none, until it is another one; the others stay."""
+    index = Index(of_object(lambda obj: [obj["kind"]["name"]]))
+    good, bad, better = {"kind": {"name": "x"}}, {"kind": {}}, {"kind": {"name": "y"}}
+    index.put(("", "good"), None, good)
+    index.put(("", "a"), None, good)
+    index.put(("", "a"), good, bad)
+    assert index.under("x") == [("", "good")]
+    assert len([r for r in caplog.records if r.exc_info]) == 1
+    index.put(("", "a"), bad, better)
+    assert index.copy().under("y") == index.under("y") == [("", "a")]
+    index.put(("", "a"), better, bad)
+    index.put(("", "a"), bad, None)
+    assert not index.has_any("y")

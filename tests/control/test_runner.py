@@ -282,3 +282,42 @@ async def test_a_look_in_steps_gives_way(api: FakeApi) -> None:
     assert runner.workers[0].view(("default", "b"), {}).memory == {"is": "b"}
     await runner.stop()
     await tasks.close()
+
+
+async def test_what_cannot_be_judged_matters(api: FakeApi, caplog: pytest.LogCaptureFixture) -> None:
+    """An object at which the question fails whether it matters is looked at, and the log tells which it was."""
+    seen: list[Key] = []
+
+    def look(view: View, key: Key, now: float) -> Plan:
+        seen.append(key)
+        return Plan()
+
+    def is_ready(old: Any, new: Any) -> bool:
+        return bool(new["status"]["ready"])
+
+    def later(old: Any, new: Any, now: float) -> float:
+        return float(new["status"]["seconds"])
+
+    watch = Watch(POD, lambda view, p: [("default", "of-pod")], is_ready)
+    controller = Controller(
+        name="looker", parent=REPLICASET, reconcile=look, watches=(watch,), matters=is_ready, postpone=later
+    )
+    tasks = Tasks("test")
+    runner = Runner(Client(api, "test"), (controller,), SystemClock(), SeededIds(1), tasks)
+    sets = PODS.replace("/api/v1", "/apis/apps/v1").replace("pods", "replicasets")
+    made = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "first", "namespace": "default"}}
+    await api.put(f"{sets}/first", made)
+    await runner.start()
+    await runner.wait_synced()
+    await _quiet()
+    for path, kind in ((f"{PODS}/a", "Pod"), (f"{sets}/second", "ReplicaSet")):
+        metadata = {"name": path.rpartition("/")[2], "namespace": "default"}
+        stored = await api.put(path, {"kind": kind, "metadata": metadata})
+        resource = "pods" if kind == "Pod" else "replicasets.apps"
+        await runner.caches[resource].wait_seen(stored["metadata"]["resourceVersion"])
+    await _quiet()
+    assert set(seen) == {("default", "first"), ("default", "of-pod"), ("default", "second")}
+    assert "looker: a change of Pod default/a counts as one" in caplog.text
+    assert not tasks.is_closed
+    await runner.stop()
+    await tasks.close()

@@ -108,7 +108,7 @@ def _sample(kind: schema.Type, around: tuple[str, ...] = ()) -> Any:
         return {"key": _sample(kind.items, around)}
     if kind.kind == "string" and kind.format == "byte":
         return "YQ=="
-    return _SCALARS[kind.kind]
+    return "2026-01-01T00:00:00.000000Z" if kind.struct == "MicroTime" else _SCALARS[kind.kind]
 
 
 def _names(kind: schema.Type) -> set[str]:

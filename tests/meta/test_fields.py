@@ -7,9 +7,10 @@ import pytest
 from sampan.kit import frozen
 from sampan.meta import fields, keeping, schema
 from sampan.meta.schema import Type
-from sampan.meta.wire import json
+from sampan.meta.wire import json, protobuf
 
 DEPLOYMENT = schema.definition("io.k8s.api.apps.v1.Deployment")
+LEASE = schema.definition("io.k8s.api.coordination.v1.Lease")
 POD = schema.definition("io.k8s.api.core.v1.Pod")
 SECRET = schema.definition("io.k8s.api.core.v1.Secret")
 
@@ -107,8 +108,8 @@ def test_base64_is_checked() -> None:
 
 
 def test_quantities_are_kept_in_canonical_form() -> None:
-    """Numbers become text, 1000m becomes 1."""
-    body = in_container({"resources": {"limits": {"cpu": "1000m", "memory": 1024, "x": "1Gi", "y": 0.5}}})
+    """Numbers become text, 1000m becomes 1, spaces around are forgiven."""
+    body = in_container({"resources": {"limits": {"cpu": " 1000m ", "memory": 1024, "x": "1Gi", "y": 0.5}}})
     kept = fields.prune(body, DEPLOYMENT)
     assert kept == in_container({"resources": {"limits": {"cpu": "1", "memory": "1024", "x": "1Gi", "y": "500m"}}})
 
@@ -116,13 +117,38 @@ def test_quantities_are_kept_in_canonical_form() -> None:
 def test_times_are_kept_in_utc() -> None:
     """Whole seconds in a Time, six digits in a MicroTime, as Go reads and writes them."""
     event = schema.definition("io.k8s.api.core.v1.Event")
-    given = {"firstTimestamp": "2026-01-01T02:00:00.75+02:00", "eventTime": "2026-01-01T00:00:00.5Z"}
+    given = {"firstTimestamp": "2026-01-01T02:00:00.75+02:00", "eventTime": "2026-01-01T02:00:00,500000+02:00"}
     kept = {"firstTimestamp": "2026-01-01T00:00:00Z", "eventTime": "2026-01-01T00:00:00.500000Z"}
     assert fields.prune(given, event) == kept
     assert fields.prune(kept, event) is kept
     for text in ("2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01 00:00:00Z", "0000-01-01T00:00:00Z", "x"):
         with pytest.raises(fields.Mismatch, match="parsing time"):
             fields.prune({"firstTimestamp": text}, event)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("2026-01-01T00:00:00Z", "Z"),
+        ("2026-01-01T00:00:00+01:00", "+01:00"),
+        ("2026-01-01T00:00:00.5Z", ".5Z"),
+    ],
+)
+def test_a_micro_time_has_six_digits(text: str, rest: str) -> None:
+    """As Go's layout asks for; the text says what stands in their place."""
+    with pytest.raises(fields.Mismatch) as caught:
+        fields.prune({"spec": {"renewTime": text}}, LEASE)
+    form = "2006-01-02T15:04:05.000000Z07:00"
+    assert str(caught.value) == f'parsing time "{text}" as "{form}": cannot parse "{rest}" as ".000000"'
+
+
+def test_a_micro_time_keeps_its_digits_in_any_year() -> None:
+    """No rounding far from now, neither here nor in protobuf."""
+    text = "2903-05-20T15:06:46.965615Z"
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {"renewTime": text}}
+    east = {"spec": {"renewTime": "2903-05-20T16:06:46.965615+01:00"}}
+    assert fields.prune(east, LEASE)["spec"]["renewTime"] == text
+    assert protobuf.decode(protobuf.encode(lease)) == lease
 
 
 def test_nulls_mean_absent() -> None:

@@ -12,6 +12,7 @@ from sampan.kinds.core.pod import POD
 from sampan.kinds.core.secret import SECRET
 from sampan.kinds.parts import local_volumes
 from sampan.meta import objects, status, timestamps
+from sampan.node import lifecycle
 from sampan.node.hands import STARTS_AT_ONCE
 from sampan.node.kubelet_config import CrashLoopBackOff, KubeletConfig
 from sampan.node.observed import Emit
@@ -712,3 +713,42 @@ def test_a_pod_begins_anew_whenever_the_agent_dies(node, cut):
     assert [(s["name"], s["restartCount"]) for s in found] == [("first", 1), ("app", 1), ("watcher", 1)]
     assert [s["lastState"]["terminated"]["reason"] for s in found] == ["RestartingAllContainers"] * 3
     assert (status["phase"], conditions(node)["Ready"]) == ("Running", "True")
+
+
+def test_a_pod_at_which_we_fail_stops_no_other(node, monkeypatch, caplog):
+    """It is looked at again; so it is when we fail as it comes, and as one of its containers ends."""
+    advance, admit, faults = lifecycle.advance, node.agent.gate.admit, {"come", "look"}
+
+    def advancing(pod, observed, now):
+        if objects.name(pod) in faults & {"look"}:
+            raise KeyError("state")
+        return advance(pod, observed, now)
+
+    def admitting(record):
+        if objects.name(record.pod) in faults & {"come"}:
+            raise KeyError("spec")
+        admit(record)
+
+    monkeypatch.setattr(lifecycle, "advance", advancing)
+    monkeypatch.setattr(node.agent.gate, "admit", admitting)
+    for name in ("come", "look", "web"):
+        make_pod(node, name)
+    node.loop.advance(0.5)
+    assert seen(node)["phase"] == "Running"
+    assert {r.name for r in caplog.records if r.exc_info} == {"sampan.node.agent", "sampan.client.cache"}
+    faults.clear()
+    node.loop.advance(10)
+    for name in ("come", "look"):
+        assert node.client.find("pods", name)["status"]["phase"] == "Running"
+
+
+def test_a_pod_whose_status_says_little_is_taken_over(node):
+    """What somebody wrote of its containers lacks what an agent would have written."""
+    container = {"name": "app", "containerID": "fake://gone"}
+    made = make_pod(node)
+    made = objects.copy(node.client.find("pods", "web"))
+    made["status"] = {"phase": "Running", "containerStatuses": [container, {}]}
+    node.client.put(POD, made)
+    node.loop.advance(1)
+    assert seen(node)["phase"] == "Running"
+    assert "running" in state(node)

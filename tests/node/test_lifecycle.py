@@ -124,3 +124,11 @@ def test_back_off_doubles_to_five_minutes():
         seen.append(current.seconds)
     assert seen == [10, 20, 40, 80, 160, 300, 300, 300]
     assert [backoff.text(s) for s in (10, 80, 300)] == ["10s", "1m20s", "5m0s"]
+
+
+@pytest.mark.parametrize(("image", "attempts", "seconds"), [("app:1", 2, 20.0), ("app:2", 2, 10.0), ("app:2", 1, 10.0)])
+def test_another_image_begins_its_back_off_anew(image: str, attempts: int, seconds: float) -> None:
+    """As long as a crashing container's image is the same it waits twice as long each time; with another one it starts at once."""
+    seen = {"ready": True, "containers": [f"app {attempts} exited 1"], "backoffs": {"app": [10, -100]}}
+    _, (command,) = lifecycle.advance(pod({"container": {"image": image}}), observed(seen), NOW + 60)
+    assert (short(command), command.backoff.seconds) == (f"StartContainer app {attempts + 1}", seconds)

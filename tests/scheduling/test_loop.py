@@ -15,7 +15,8 @@ from sampan.kit.ids import SeededIds
 from sampan.kit.simloop import SimLoop, VirtualClock
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
-from sampan.scheduling import config
+from sampan.scheduling import config, cycle
+from sampan.scheduling import loop as loop_module
 from sampan.scheduling.extending import ExtenderError
 from sampan.scheduling.framework import Extra
 from sampan.scheduling.loop import Scheduler
@@ -312,3 +313,80 @@ def test_a_failing_extender_leaves_no_garbage(verb: str) -> None:
         loop.run_until_complete(scheduler.stop())
         loop.run_until_complete(tasks.close())
         loop.close()
+
+
+def test_a_pod_at_which_we_fail_stops_no_other(sim, monkeypatch, caplog) -> None:
+    """It is told, and tried again; so where we fail before a node is found as where we fail after it."""
+    loop, api = start(sim, node("a", cpu="4"))
+    scheduler, begin, take = sim[2], cycle.begin, sim[2]._take
+    faults = {"early", "late"}
+
+    def beginning(pod, *around):
+        if pod.pod["metadata"]["name"] in faults & {"early"}:
+            raise KeyError("type")
+        return begin(pod, *around)
+
+    def taking(pod, where):
+        work = take(pod, where)
+        if pod.pod["metadata"]["name"] in faults & {"late"}:
+            raise KeyError("status")
+        return work
+
+    monkeypatch.setattr(cycle, "begin", beginning)
+    monkeypatch.setattr(scheduler, "_take", taking)
+    for name in ("early", "late", "good"):
+        api.put("pods", pod(name, {"cpu": "1"}))
+    loop.advance(0.5)
+    assert api.bindings == [("good", "a")]
+    assert [condition(api, name)["reason"] for name in ("early", "late")] == ["SchedulerError"] * 2
+    assert scheduler.sizes()["pods"] == 1
+    assert len([r for r in caplog.records if r.exc_info]) == 2
+    faults.clear()
+    loop.advance(10)
+    assert sorted(api.bindings) == [("early", "a"), ("good", "a"), ("late", "a")]
+
+
+def test_a_binding_at_which_we_fail_gives_the_room_back(sim, monkeypatch, caplog) -> None:
+    """The pod is bound later."""
+    loop, api = start(sim, node("a", cpu="1"))
+    binding, faults = loop_module._binding, [KeyError("uid")]
+
+    def made(pod, where):
+        if faults:
+            raise faults.pop()
+        return binding(pod, where)
+
+    monkeypatch.setattr(loop_module, "_binding", made)
+    api.put("pods", pod("p", {"cpu": "1"}))
+    loop.advance(0.5)
+    assert (api.bindings, sim[2].sizes()["pods"]) == ([], 0)
+    loop.advance(10)
+    assert api.bindings == [("p", "a")]
+    assert len([r for r in caplog.records if r.exc_info]) == 1
+
+
+def test_a_change_that_is_not_taken_in_comes_again(sim, monkeypatch, caplog) -> None:
+    """Also one that came during a decision."""
+    loop, api = start(sim, node("a", cpu="4"))
+    observer, faults = sim[2]._known, [KeyError("spec"), KeyError("spec")]
+    consider = observer._consider
+
+    def considering(old, new):
+        if new["metadata"]["name"] == "odd" and faults:
+            raise faults.pop()
+        consider(old, new)
+
+    monkeypatch.setattr(observer, "_consider", considering)
+
+    async def decide() -> None:
+        with observer.held():
+            api.put("pods", pod("odd"))
+            api.put("pods", pod("good"))
+            await asyncio.sleep(0.1)
+
+    loop.run_until_complete(decide())
+    loop.advance(0.5)
+    assert api.bindings == [("good", "a")]
+    loop.advance(10)
+    assert api.bindings == [("good", "a"), ("odd", "a")]
+    assert len([r for r in caplog.records if r.exc_info]) == 2

@@ -7,6 +7,7 @@ import pytest
 
 from sampan.server import cache
 from sampan.server.cache import Change, Item, encode
+from sampan.store.protocol import Event
 
 OBJECT: dict[str, Any] = {
     "kind": "ConfigMap",
@@ -65,3 +66,21 @@ def test_an_answer_is_not_kept() -> None:
     item = Item("d/a", 3, encode(OBJECT))
     assert orjson.loads(item.wire) == {**OBJECT, "metadata": {**OBJECT["metadata"], "resourceVersion": "3"}}
     assert item.wire is not item.wire
+
+
+def test_who_fails_at_a_change_keeps_nobody_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The others hear of it, the object is there, and the log tells which change it was."""
+    heard: list[int] = []
+
+    def fail(change: Change) -> None:
+        raise KeyError("type")
+
+    kept = cache.KindCache("/registry/core/configmaps/")
+    kept.listen(fail)
+    kept.listen(lambda change: heard.append(change.revision))
+    kept.apply(Event(key="/registry/core/configmaps/d/a", revision=3, value=encode(OBJECT), previous=None))
+    assert heard == [3]
+    assert kept.get("d/a") is not None
+    (told,) = caplog.records
+    assert told.getMessage().startswith("configmaps d/a at 3 was not taken in")
+    assert told.exc_info

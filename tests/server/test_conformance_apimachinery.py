@@ -204,7 +204,7 @@ async def test_patches_of_every_kind(api: Api) -> None:
     await api.create(DEPLOYMENTS, deployment("d"))
     containers = {"spec": {"template": {"spec": {"containers": [{"name": "e", "image": "y:1"}]}}}}
     strategic = (await api.patch(f"{DEPLOYMENTS}/d", containers, "strategic")).tree
-    assert [c["name"] for c in strategic["spec"]["template"]["spec"]["containers"]] == ["c", "e"]
+    assert [c["name"] for c in strategic["spec"]["template"]["spec"]["containers"]] == ["e", "c"]
     merged = (await api.patch(f"{DEPLOYMENTS}/d", containers)).tree
     assert [c["name"] for c in merged["spec"]["template"]["spec"]["containers"]] == ["e"]
     operations = [

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sampan.kinds.apiextensions import naming
 from sampan.kinds.kind import Kind
 from sampan.meta import conditions
 from tests.server.conftest import Api
@@ -66,6 +67,34 @@ async def test_the_status_of_a_definition_has_its_own_door(api: Api) -> None:
     patched = await api.patch(f"{CRDS}/{NAME}/status", patch)
     assert patched.status == 200
     assert (await api.get(f"{CRDS}/{NAME}/status"))["status"]["conditions"][0] == condition
+
+
+async def test_a_poor_condition_stops_nothing(api: Api) -> None:
+    """As upstream's own test writes it: a condition without type and status; this and other definitions go on."""
+    await establish(api, crd())
+    patched = await api.patch(f"{CRDS}/{NAME}/status", {"status": {"conditions": [{"message": "patched"}]}})
+    assert patched.status == 200
+
+    async def is_established() -> bool:
+        return conditions.is_true(await api.get(f"{CRDS}/{NAME}"), "Established")
+
+    await settled(api, is_established)
+    assert "patched" in [one.get("message") for one in (await api.get(f"{CRDS}/{NAME}"))["status"]["conditions"]]
+    await establish(api, crd("gadgets"))
+
+
+async def test_a_fault_with_one_definition_stops_no_other(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours is told in the log, and the next definition is looked at."""
+    told = naming.status
+
+    def faulty(definition: dict[str, Any], *more: Any) -> dict[str, Any]:
+        if definition["metadata"]["name"] == NAME:
+            raise KeyError("planted")
+        return told(definition, *more)
+
+    monkeypatch.setattr(naming, "status", faulty)
+    await api.create(CRDS, crd())
+    await establish(api, crd("gadgets"))
 
 
 async def test_the_objects_of_a_deleted_definition_go_first(api: Api) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from sampan.meta.wire import protobuf
 from tests.server.conftest import Api, Tree, pod
 
 BASE = "/api/v1/namespaces/default"
@@ -72,6 +73,16 @@ async def test_the_former_version_of_an_eviction(api: Api) -> None:
     assert refused.status == 400
     assert (await api.send("POST", f"{BASE}/pods/a/binding", body)).status == 400
     assert (await api.send("POST", f"{BASE}/pods/a/eviction", body)).status == 201
+    assert (await api.get(f"{BASE}/pods/a"))["metadata"]["deletionTimestamp"]
+
+
+async def test_the_former_version_of_an_eviction_in_protobuf(api: Api) -> None:
+    """As client libraries of that time send it."""
+    await running(api, "a")
+    body = {"kind": "Eviction", "apiVersion": "policy/v1beta1", "metadata": {"name": "a"}}
+    media = "application/vnd.kubernetes.protobuf"
+    answer = await api.send("POST", f"{BASE}/pods/a/eviction", protobuf.encode(body), content_type=media)
+    assert answer.status == 201
     assert (await api.get(f"{BASE}/pods/a"))["metadata"]["deletionTimestamp"]
 
 

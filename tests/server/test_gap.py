@@ -52,7 +52,9 @@ async def test_the_server_begins_anew() -> None:
         assert found == {"kept": None, "changed": {"a": "b"}, "kube-root-ca.crt": None, "new": None} or found == {
             "kept": None, "changed": {"a": "b"}, "new": None,
         }  # fmt: skip
-        assert (await ask("GET", PATH, b"", ("watch", "true"), ("resourceVersion", before))).status == 410
+        late = await ask("GET", PATH, b"", ("watch", "true"), ("resourceVersion", before))
+        (told,) = [orjson.loads(piece) async for piece in late.body]
+        assert (late.status, told["type"], told["object"]["code"]) == (200, "ERROR", 410)
         assert (await ask("DELETE", f"{PATH}/new")).status == 200
         assert api.app.cache.of(CONFIGMAP).get("default/new") is None
 

@@ -1,5 +1,9 @@
 """What kubectl relies on beside plain objects: evictions, refusals by name, Tables of scales, OpenAPI in protobuf."""
 
+from typing import Any
+
+import pytest
+
 from sampan.server import openapi_protobuf
 from tests.server.conftest import Api, config_map, deployment, pod
 
@@ -117,3 +121,62 @@ async def test_openapi_v2_in_protobuf(api: Api) -> None:
     queries = [fields(fields(fields(one, 1)[0], 2)[0], 3) for one in fields(patch, 8) if fields(fields(one, 1)[0], 2)]
     assert [b"dryRun"] in [fields(query[0], 4) for query in queries]
     assert (await api.send("GET", "/openapi/v2", accept="text/html")).status == 406
+
+
+async def test_zero_is_any_resource_version(api: Api) -> None:
+    """Which a replacement says that does not care what it replaces."""
+    await api.create(MAPS, config_map("a", k="1"))
+    body = config_map("a", k="2")
+    body["metadata"]["resourceVersion"] = "0"
+    assert (await api.put(f"{MAPS}/a", body))["data"] == {"k": "2"}
+    patched = await api.patch(f"{MAPS}/a", {"metadata": {"resourceVersion": "0"}, "data": {"k": "3"}})
+    assert (patched.status, patched.tree["data"]) == (200, {"k": "3"})
+    body["metadata"]["resourceVersion"] = "1"
+    assert (await api.send("PUT", f"{MAPS}/a", body)).status == 409
+
+
+async def test_a_pod_is_replaced_by_what_made_it(api: Api) -> None:
+    """Though the manifest says nothing of what admission added: tolerations, priority."""
+    made = pod("a", serviceAccountName="default", activeDeadlineSeconds=60)
+    first = await api.create(PODS, made)
+    made["spec"] |= {"activeDeadlineSeconds": 50}
+    assert not {"tolerations", "priority"} & set(made["spec"])
+    replaced = await api.put(f"{PODS}/a", made)
+    assert replaced["spec"] == {**first["spec"], "activeDeadlineSeconds": 50}
+
+
+async def test_a_body_of_another_type(api: Api) -> None:
+    """400, which names both types, or the one that nobody knows."""
+    lead = 'Pod in version "v1" cannot be handled as a ConfigMap: '
+    answer = await api.send("POST", MAPS, pod("a"))
+    assert (answer.status, answer.tree["message"]) == (
+        400,
+        lead + "converting (v1.Pod) to (core.ConfigMap): unknown conversion",
+    )
+    answer = await api.send("POST", DEPLOYMENTS, {**pod("a"), "kind": "Podd"})
+    why = 'no kind "Podd" is registered for version "v1" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+    assert answer.tree["message"] == f'Podd in version "v1" cannot be handled as a Deployment: {why}'
+
+
+@pytest.mark.parametrize(
+    ("path", "made"),
+    [
+        ("/apis/coordination.k8s.io/v1/namespaces/default/leases", {"kind": "Lease", "spec": {}}),
+        ("/apis/policy/v1/namespaces/default/poddisruptionbudgets", {"kind": "PodDisruptionBudget", "spec": {}}),
+        ("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", {"kind": "ValidatingWebhookConfiguration"}),
+        ("/apis/node.k8s.io/v1/runtimeclasses", {"kind": "RuntimeClass", "handler": "x"}),
+        ("/apis/storage.k8s.io/v1/csidrivers", {"kind": "CSIDriver", "spec": {}}),
+    ],
+)  # fmt: skip
+async def test_kinds_that_are_not_replaced_blindly(api: Api, path: str, made: dict[str, Any]) -> None:
+    """Leases, budgets, webhooks and some more: a replacement says which version it is of. Zero, too, is none."""
+    made |= {"apiVersion": "/".join(path.split("/")[2:4]), "metadata": {"name": "a"}}
+    first = await api.create(path, made)
+    for version in ({}, {"resourceVersion": "0"}):
+        refused = await api.send("PUT", f"{path}/a", {**made, "metadata": {"name": "a", **version}})
+        assert refused.status == 422, refused.body
+        assert (
+            "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update" in refused.tree["message"]
+        )
+    first["metadata"]["labels"] = {"a": "b"}
+    assert (await api.put(f"{path}/a", first))["metadata"]["labels"] == {"a": "b"}

@@ -209,12 +209,15 @@ async def test_impersonation_needs_the_right_to_each_part(api: Api) -> None:
 
 @over_https
 async def test_a_repeated_header_counts_whole(api: Api) -> None:
-    """Several Impersonate-Group headers are several groups, as kubectl --as-group sends them."""
+    """Several Impersonate-Group headers are several groups, as kubectl --as-group sends them; a comma divides none."""
     await bind(api, "view", {"kind": "Group", "name": "readers"})
     head = f"GET {MAPS} HTTP/1.1\r\nHost: x\r\nImpersonate-User: u\r\n"
     groups = "Impersonate-Group: readers\r\nImpersonate-Group: others\r\n"
     assert (await raw(api, f"{head}{groups}Connection: close\r\n\r\n".encode()))[0] == 200
     assert (await raw(api, f"{head}Connection: close\r\n\r\n".encode()))[0] == 403
+    for one in ("readers,others", ",,,readers"):
+        groups = f"Impersonate-Group: {one}\r\nImpersonate-Group: others\r\n"
+        assert (await raw(api, f"{head}{groups}Connection: close\r\n\r\n".encode()))[0] == 403
 
 
 @over_https

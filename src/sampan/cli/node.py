@@ -135,7 +135,7 @@ def _list(arguments: argparse.Namespace) -> int:
         status = "Ready" if conditions.is_true(node, "Ready") else "NotReady"
         status += ",SchedulingDisabled" if node["spec"].get("unschedulable") else ""
         known = node.get("status", {}).get("addresses") or ()
-        address = next((a["address"] for a in known if a["type"] == "InternalIP"), "")
+        address = next((a.get("address", "") for a in known if a.get("type") == "InternalIP"), "")
         is_here = "yes" if objects.name(node) in cluster.node_names() else ""
         network = node["spec"].get("podCIDR", "")
         print(f"{objects.name(node):<28} {status:<28} {address:<16} {network:<18} {is_here}".rstrip())

@@ -1,7 +1,8 @@
 """Cache: a kind's live objects, kept by list and watch for ever, with indexes.
 
 Resumes at the last resourceVersion it saw, relists when the server has forgotten it (410), and backs off
-while the server can't be reached. Readers get the objects themselves: never mutate them.
+while the server can't be reached. Readers get the objects themselves: never mutate them. A subscriber that fails at one
+object hears of the others all the same, and of this one again later.
 """
 
 import asyncio
@@ -22,12 +23,15 @@ from sampan.meta.status import ApiError
 
 log = logging.getLogger(__name__)
 
+Change = tuple[str, Object | None, Object | None]
 Callback = Callable[[str, Object | None, Object | None], None]
 IndexFunction = Callable[[Object], Iterable[str]]
 
 FIRST_BACKOFF_SECONDS = 0.05
 LAST_BACKOFF_SECONDS = 10.0
 LONG_SECONDS = 5.0
+FIRST_AGAIN_SECONDS, LAST_AGAIN_SECONDS = 1.0, 300.0
+"""Until a subscriber is told again of a change at which it failed."""
 MAX_GONE = 500
 GONE_SECONDS = 300.0
 
@@ -168,8 +172,8 @@ class Cache:
     def subscribe(self, callback: Callback, *, replay: bool = True) -> None:
         """Calls callback(type, old, new) for each change; what is there already comes as ADDED, now, if it is to."""
         self._subscribers.append(callback)
-        for obj in list(self._objects.values()) if replay else ():
-            callback("ADDED", None, obj)
+        for key, obj in list(self._objects.items()) if replay else ():
+            self.tell(callback, key, ("ADDED", None, obj))
 
     async def wait_synced(self) -> None:
         """Returns once a complete list has been seen."""
@@ -274,9 +278,25 @@ class Cache:
         else:
             self._objects[key] = new
             self._changed[key] = self.clock.awake()
-        change = "DELETED" if new is None else "ADDED" if old is None else "MODIFIED"
+        change = ("DELETED" if new is None else "ADDED" if old is None else "MODIFIED", old, new)
         for callback in self._subscribers:
-            callback(change, old, new)
+            self.tell(callback, key, change)
+
+    def tell(self, callback: Callback, key: Key, change: Change, times: int = 0) -> None:
+        """Calls a subscriber. That it fails at one object is our fault, but no reason to end: it is said, and tried again."""
+        try:
+            callback(*change)
+        except Exception:
+            log.exception("%s %s: a change was not taken in, for the %dth time", self.kind.name, key, times + 1)
+            if not self.tasks.is_closed:
+                again = self._tell_again(callback, key, change, times + 1)
+                self.tasks.spawn(again, f"{self.kind.resource} {key} again", critical=False)
+
+    async def _tell_again(self, callback: Callback, key: Key, change: Change, times: int) -> None:
+        """Unless it has changed once more meanwhile."""
+        await self.clock.sleep(min(FIRST_AGAIN_SECONDS * 4.0 ** min(times - 1, 9), LAST_AGAIN_SECONDS))
+        if self._objects.get(key) is change[2] and not self._stopped:
+            self.tell(callback, key, change, times)
 
     def __iter__(self) -> Iterator[Object]:
         return iter(list(self._objects.values()))

@@ -4,10 +4,13 @@ What terms an object has follows from a part of it, such as its labels: a change
 nothing but a comparison.
 """
 
+import logging
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 Object = dict[str, Any]
@@ -58,9 +61,32 @@ class Index:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._buckets: dict[str, _Bucket] = {}
+        self._unread: set[Key] = set()
 
     def put(self, key: Key, old: Object | None, new: Object | None) -> None:
-        """The object is new, has changed, or is gone."""
+        """The object is new, has changed, or is gone. One whose terms can't be made is under none."""
+        if key in self._unread:
+            self._unread.discard(key)
+            old = None
+        try:
+            self._put(key, old, new)
+        except Exception:
+            log.exception("%s %s is left out of an index", (new or old or {}).get("kind"), "/".join(key))
+            self._leave_out(key)
+
+    def _leave_out(self, key: Key) -> None:
+        self._unread.add(key)
+        for term in [term for term, bucket in self._buckets.items() if key in bucket.keys]:
+            self._take_out(key, term)
+
+    def _take_out(self, key: Key, term: str) -> None:
+        bucket = self._buckets.get(term)
+        if bucket is not None:
+            bucket.remove(key)
+            if not bucket.keys:
+                del self._buckets[term]
+
+    def _put(self, key: Key, old: Object | None, new: Object | None) -> None:
         terms = self._terms
         if old is not None and new is not None:
             place = terms.place
@@ -68,11 +94,7 @@ class Index:
                 return
         if old is not None:
             for term in terms.of(key, terms.part(old)):
-                bucket = self._buckets.get(term)
-                if bucket is not None:
-                    bucket.remove(key)
-                    if not bucket.keys:
-                        del self._buckets[term]
+                self._take_out(key, term)
         if new is not None:
             for term in terms.of(key, terms.part(new)):
                 self._buckets.setdefault(term, _Bucket()).add(key)
@@ -99,6 +121,7 @@ class Index:
     def copy(self) -> "Index":
         """Another one that says the same."""
         made = Index(self._terms)
+        made._unread = set(self._unread)
         for term, bucket in self._buckets.items():
             copied = made._buckets[term] = _Bucket()
             copied.keys = set(bucket.keys)

@@ -150,8 +150,8 @@ def _counts(p: Object, figure: Measured, now: float) -> bool:
     since = ready.get("lastTransitionTime")
     begin, changed = timestamps.parse(started), timestamps.parse(since) if since else 0.0
     if begin + CPU_SECONDS > now:
-        return ready["status"] != "False" and figure.at >= changed + figure.window
-    return ready["status"] != "False" or begin + READY_SECONDS <= changed
+        return ready.get("status") != "False" and figure.at >= changed + figure.window
+    return ready.get("status") != "False" or begin + READY_SECONDS <= changed
 
 
 def _settled(

@@ -111,7 +111,7 @@ def _look_after(fleet: Fleet, node: str, found: Changes, *, can_surge: bool) -> 
 def _end(fleet: Fleet, node: str, p: Object, found: Changes) -> None:
     """A pod that has ended goes, at once or after a while, so that another can come."""
     where = f"daemon pod {objects.namespace(p)}/{objects.name(p)} on node {node}"
-    if p["status"]["phase"] == "Succeeded":
+    if (p.get("status") or {}).get("phase") == "Succeeded":
         found.events.append(normal("SucceededDaemonPod", f"Found succeeded {where}, will try to delete it"))
         found.doomed.append(p)
         return

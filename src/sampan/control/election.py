@@ -14,6 +14,9 @@ from sampan.kinds.coordination.lease import LEASE
 from sampan.kinds.kind import Object
 from sampan.meta import timestamps
 
+MOST_TRANSITIONS = 2**31 - 1
+"""The field holds no more, and somebody may have written so many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -55,7 +58,7 @@ def claim(me: Candidate, lease: Object | None, unchanged_seconds: float, now: fl
         return Update(LEASE, {**lease, "spec": {**spec, **wanted}})
     if holder(lease) and unchanged_seconds < (spec.get("leaseDurationSeconds") or 0):
         return None
-    taken = {"acquireTime": text, "leaseTransitions": (spec.get("leaseTransitions") or 0) + 1}
+    taken = {"acquireTime": text, "leaseTransitions": min((spec.get("leaseTransitions") or 0) + 1, MOST_TRANSITIONS)}
     return Update(LEASE, {**lease, "spec": {**spec, **wanted, **taken}})
 
 

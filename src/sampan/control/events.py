@@ -76,6 +76,8 @@ class Recorder:
                 await self._send(identity, tree)
             except (ApiError, TransportError) as error:
                 log.info("event %s %s not written: %s", tree["reason"], tree["metadata"]["name"], error)
+            except Exception:  # our fault, but those that come after it are to be told
+                log.exception("event %s %s not written", tree["reason"], tree["metadata"]["name"])
             finally:
                 self._queue.task_done()
 

@@ -61,6 +61,10 @@ class Following:
                 log.warning("discovery: %s", error)
                 await self._clock.sleep(1.0)
                 continue
+            except Exception:  # an answer that nobody can read: of what is known already more may be heard
+                log.exception("discovery")
+                await self._clock.sleep(REDISCOVER_SECONDS)
+                continue
             if found is not known:
                 wanted = {k.resource: k for k in found.kinds if set(k.verbs) >= FOLLOWED_VERBS and is_wanted(k)}
                 self._end(wanted, found)

@@ -74,7 +74,7 @@ def _judge(work: Work, verdict: Verdict, status: Object) -> list[Event]:
 
 def _with(listed: Sequence[Object], verdict: Verdict, now: float, status: str = "True") -> list[Object]:
     current = conditions.find(listed, verdict[0])
-    if current is not None and current["status"] == status:
+    if current is not None and current.get("status") == status:
         return list(listed)
     made = conditions.set(listed, verdict[0], status, verdict[1], verdict[2], now)
     return [{**c, "lastProbeTime": timestamps.format(now)} if c.get("type") == verdict[0] else c for c in made]
@@ -84,6 +84,6 @@ def finished(job: Object) -> Object | None:
     """The condition of a job that is over."""
     for type in ("Complete", "Failed"):
         found = conditions.get(job, type)
-        if found is not None and found["status"] == "True":
+        if found is not None and found.get("status") == "True":
             return found
     return None

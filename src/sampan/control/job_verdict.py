@@ -17,7 +17,7 @@ def verdict(work: Work) -> Verdict | None:
     """What has been or is now decided, with its reason."""
     for type in ("FailureTarget", "SuccessCriteriaMet"):
         decided = conditions.get(work.job, type)
-        if decided is not None and decided["status"] == "True":
+        if decided is not None and decided.get("status") == "True":
             return type, decided.get("reason", ""), decided.get("message", "")
     spec = work.job["spec"]
     why = job_policies.job_failure(work.job, work.pods)

@@ -150,6 +150,9 @@ class Leading:
         except (ApiError, TransportError, TimeoutError) as error:
             log.info("%s: the lease could not be had: %s", self._component, error or "no answer in time")
             return False
+        except Exception:  # such as for what somebody has written into it
+            log.exception("%s: the lease could not be had", self._component)
+            return False
         self._renewed_at = asked_at
         return True
 

@@ -45,7 +45,7 @@ def with_progress(deployment: Object, new: Object | None, old: Sequence[Object],
         listed = _progressing(deployment, made, new, now)
     failure = next((c for r in (new, *old) if r for c in [conditions.get(r, "ReplicaFailure")] if c), None)
     if failure is not None:
-        text = (failure["status"], failure.get("reason", ""), failure.get("message", ""))
+        text = (failure.get("status", ""), failure.get("reason", ""), failure.get("message", ""))
         listed = changed(listed, "ReplicaFailure", text, now)
     else:
         listed = conditions.remove(listed, "ReplicaFailure")

@@ -133,11 +133,14 @@ class Runner:
         postpone, matters = controller.postpone, controller.matters
 
         def changed(change: str, old: Seen, new: Seen) -> None:
-            if matters is not None and not matters(old, new):
-                return
             seconds = None
-            if postpone is not None and old is not None and new is not None:
-                seconds = postpone(old, new, self._clock.now())
+            try:
+                if matters is not None and not matters(old, new):
+                    return
+                if postpone is not None and old is not None and new is not None:
+                    seconds = postpone(old, new, self._clock.now())
+            except Exception:
+                LOG.exception("%s: a change of %s counts as one", worker.name, _called(old if new is None else new))
             obj = old if new is None else new
             if obj is not None:
                 worker.queue.add_after(objects.key(obj), seconds or 0.0)
@@ -149,8 +152,11 @@ class Runner:
         keys, matters, view, queue = watch.keys, watch.matters, worker.overview, worker.queue
 
         def changed(change: str, old: Seen, new: Seen) -> None:
-            if matters is not None and not matters(old, new):
-                return
+            try:
+                if matters is not None and not matters(old, new):
+                    return
+            except Exception:
+                LOG.exception("%s: a change of %s counts as one", worker.name, _called(old if new is None else new))
             due: dict[Key, None] = {}
             for obj in (old, new):
                 if obj is not None:
@@ -183,7 +189,7 @@ class Runner:
             return
         # A mapping may have looked into a cache that was still empty, so everything is due once.
         for obj in self.cache(controller.parent):
-            if controller.matters is None or controller.matters(None, obj):
+            if _matters_first(controller, obj):
                 worker.queue.add(objects.key(obj))
         self._employ(worker, controller.workers)
 
@@ -236,6 +242,14 @@ def _feed_everywhere(controller: Everywhere, worker: Worker, cache: Cache, *, re
             queue.add(ref)
 
     cache.subscribe(changed, replay=replay)
+
+
+def _matters_first(controller: Controller, obj: Object) -> bool:
+    try:
+        return controller.matters is None or controller.matters(None, obj)
+    except Exception:
+        LOG.exception("%s: %s counts", controller.name, _called(obj))
+        return True
 
 
 def _called(obj: Seen) -> str:

@@ -82,7 +82,7 @@ def _unknown(node: Object, now: float) -> list[Object]:
         current = conditions.find(listed, type)
         if current is None:
             text = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
-        elif current["status"] == "Unknown":
+        elif current.get("status") == "Unknown":
             continue
         else:
             text = ("NodeStatusUnknown", "Kubelet stopped posting node status.")

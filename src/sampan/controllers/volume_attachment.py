@@ -50,7 +50,7 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
         _detach(there[each]) for each in sorted(there.keys() - wanted.keys()) if _may_go(node, there[each], view)
     ]
     attached = [wanted[each] for each in sorted(wanted) if each in there and _is_attached(there[each])]
-    known = {entry["name"] for entry in _attached(node)}
+    known = {entry.get("name", "") for entry in _attached(node)}
     for volume, users in attached:
         if _device(volume) not in known:
             text = f'AttachVolume.Attach succeeded for volume "{objects.name(volume)}" '
@@ -162,7 +162,7 @@ def _attached(node: Object | None) -> list[Object]:
 def _told(node: Object | None, devices: Iterable[str]) -> list[Patch]:
     """What is attached, in the node's status."""
     wanted = [{"name": name, "devicePath": ""} for name in devices]
-    if node is None or [entry["name"] for entry in _attached(node)] == [entry["name"] for entry in wanted]:
+    if node is None or [entry.get("name", "") for entry in _attached(node)] == [entry["name"] for entry in wanted]:
         return []
     patch = {"status": {"volumesAttached": wanted or None}}
     return [Patch(NODE, objects.key(node), patch, subresource="status")]

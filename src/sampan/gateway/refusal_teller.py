@@ -48,7 +48,10 @@ class Teller:
             await self._changed.wait()
             await self._clock.sleep(BATCH_SECONDS)
             self._changed.clear()
-            await self.tell()
+            try:
+                await self.tell()
+            except Exception:
+                log.exception("what Envoy refuses is not told")
 
     async def tell(self) -> None:
         """Writes down what differs."""

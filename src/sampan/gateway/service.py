@@ -172,11 +172,11 @@ class Translator:
             plan = build.plan if is_all_due else build.with_endpoints
             made = plan(view, self._plan, sleepers)
             resources = envoy_resources.resources(made, (self._plan, self._resources))
+            self._server.publish(resources)
         except Exception:  # what Envoy has is better than nothing
             log.exception("the traffic can't be planned; what was planned last stays")
             return
         self._plan, self._resources, self._is_all_due = made, resources, False
-        self._server.publish(resources)
         if made.entrances:
             self.wanted.set()
         self._teller.heed(made, self._caches[kinds.GATEWAY.resource])

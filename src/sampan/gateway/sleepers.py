@@ -17,6 +17,7 @@ from sampan.platform.layer import Around
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 10.0
 LOOK_SECONDS = 30.0
 """So often templates are read again: who changes one tells us nothing."""
 
@@ -50,7 +51,12 @@ class Sleepers:
                     await self._news.wait()
             except TimeoutError:
                 pass
-            await self._look()
+            try:
+                await self._look()
+            except Exception:  # those who were known are woken all the same
+                log.exception("who sleeps is not known")
+                await self._around.clock.sleep(AGAIN_SECONDS)
+                self._news.set()
 
     async def _look(self) -> None:
         self._news.clear()

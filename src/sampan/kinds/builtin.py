@@ -55,6 +55,7 @@ from sampan.kinds.flowcontrol import flow_schema, priority_level_configuration
 from sampan.kinds.kind import Hooks, Kind
 from sampan.kinds.networking import ingress, ingress_class, ip_address, network_policy, service_cidr
 from sampan.kinds.node import runtime_class
+from sampan.kinds.parts import finalizer_rules
 from sampan.kinds.policy import eviction, pod_disruption_budget
 from sampan.kinds.rbac import cluster_role, cluster_role_binding, role, role_binding
 from sampan.kinds.resource import device_class, resource_claim, resource_claim_template, resource_slice
@@ -148,7 +149,10 @@ def bind(module: ModuleType, gates: Gates = frozenset()) -> Kind:
     (kind,) = {id(v): v for v in vars(module).values() if isinstance(v, Kind)}.values()
     for gate, others in getattr(module, "GATED", {}).items():
         hooks |= others if gate in gates else {}
-    return dataclasses.replace(kind, hooks=Hooks(**hooks))
+    bound = Hooks(**hooks)
+    if kind.plural and not kind.not_stored and not kind.bare_finalizers:
+        bound = dataclasses.replace(bound, validate=finalizer_rules.judged(bound.validate))
+    return dataclasses.replace(kind, hooks=bound)
 
 
 KINDS: tuple[Kind, ...] = tuple(bind(module) for module in _MODULES)
@@ -183,3 +187,13 @@ def by_resource(group: str, plural: str) -> Kind | None:
 def body(group: str, name: str) -> Kind | None:
     """The type of a subresource's body, such as ("autoscaling", "Scale"); None when it is not one of its own."""
     return _bodies().get((group, name))
+
+
+@cache
+def _types() -> frozenset[tuple[str, str]]:
+    return frozenset((kind.api_version, kind.name) for kind in (*KINDS, *BODIES))
+
+
+def is_type(api_version: str, name: str) -> bool:
+    """Whether objects of this apiVersion and kind are known, wherever they are served."""
+    return (api_version, name) in _types()

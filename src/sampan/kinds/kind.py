@@ -132,7 +132,8 @@ class Kind:
     (events.k8s.io). A `custom` kind comes from a CustomResourceDefinition and brings its `own_type`. `deprecation` is
     what every request on a version that will go is warned with. Kinds that are not `unconditional` are replaced
     only by who says which resourceVersion they replace. A deletion that says nothing of dependents leaves those of an
-    `orphaning` kind behind, and is warned with `orphaning_warning`. `weight` is how large even an empty object becomes, in
+    `orphaning` kind behind, and is warned with `orphaning_warning`. A kind with `bare_finalizers` lets its objects have
+    finalizers without a domain. `weight` is how large even an empty object becomes, in
     bytes, where its defaults are many.
     Hooks see objects in this Kind's version.
 
@@ -180,6 +181,7 @@ class Kind:
     unconditional: bool = True
     orphaning: bool = False
     orphaning_warning: str = ""
+    bare_finalizers: bool = False
     weight: int = 0
     hooks: Hooks = Hooks()
     kept: Mapping[str, fieldset.Set] = field(init=False, repr=False)

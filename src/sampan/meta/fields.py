@@ -195,7 +195,7 @@ def _element(value: Any, kind: Type, place: _Place) -> Any:
 def _mend(value: Any, kind: Type, place: _Place) -> Any:
     """A scalar not in its kept form: a quantity made canonical, else a refusal."""
     if kind.kind == "quantity" and _is_quantity_like(value):
-        text = value if isinstance(value, str) else repr(value)
+        text = value.strip(" ") if isinstance(value, str) else repr(value)
         if quantity.validate(text) is not None:
             raise Mismatch(_QUANTITY_REFUSED)
         return quantity.canonical(text)
@@ -211,16 +211,25 @@ def _mend(value: Any, kind: Type, place: _Place) -> Any:
     raise place.refuse(value, go_type(kind))
 
 
-_RFC3339 = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d([.,]\d+)?(Z|[+-]\d\d:\d\d)\Z")
+_RFC3339 = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d([.,]\d+)?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 
 
 def _canonical_time(text: str, kind: Type) -> str:
-    """Another zone becomes UTC, and fractions of a second go, as when Go reads and writes a time."""
-    dotted = text.replace(",", ".")
-    if _RFC3339.match(text) is None or not keeping.is_moment(dotted):
-        raise Mismatch(_time_fault(text))
-    seconds = timestamps.parse(dotted)
-    return timestamps.format_micro(seconds) if kind.struct == "MicroTime" else timestamps.format(seconds)
+    """Another zone becomes UTC, and fractions of a second go, as when Go reads and writes a time.
+
+    A MicroTime must have its six digits.
+    """
+    dotted, is_micro = text.replace(",", "."), kind.struct == "MicroTime"
+    found = _RFC3339.match(text)
+    if found is None or not keeping.is_moment(dotted) or (is_micro and len(found[1] or "") != _MICRO_LENGTH):
+        raise Mismatch(_time_fault(text, _MICRO_DIGITS if is_micro else ""))
+    if is_micro:
+        return timestamps.format_micros(timestamps.micros(dotted))
+    return timestamps.format(timestamps.parse(dotted))
+
+
+_MICRO_DIGITS = ".000000"
+_MICRO_LENGTH = len(_MICRO_DIGITS)
 
 
 def _is_quantity_like(value: Any) -> bool:
@@ -230,14 +239,15 @@ def _is_quantity_like(value: Any) -> bool:
 _QUANTITY_REFUSED = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
-def _time_fault(text: str) -> str:
-    form = "2006-01-02T15:04:05Z07:00"
-    rest, wanted = text, "2006"
-    for pattern, layout in ((r"\d{4}", "2006"), ("-", "-"), (r"\d\d", "01"), ("-", "-"), (r"\d\d", "02"), ("T", "T"),
-                            (r"\d\d", "15"), (":", ":"), (r"\d\d", "04"), (":", ":"), (r"\d\d([.,]\d+)?", "05"),
+def _time_fault(text: str, digits: str) -> str:
+    form = f"2006-01-02T15:04:05{digits}Z07:00"
+    second = (r"\d\d", "05"), (r"[.,]\d{6}", digits)
+    rest = text
+    for pattern, wanted in ((r"\d{4}", "2006"), ("-", "-"), (r"\d\d", "01"), ("-", "-"), (r"\d\d", "02"), ("T", "T"),
+                            (r"\d\d", "15"), (":", ":"), (r"\d\d", "04"), (":", ":"),
+                            *(second if digits else ((r"\d\d([.,]\d+)?", "05"),)),
                             (r"Z|[+-]\d\d:\d\d", "Z07:00")):  # fmt: skip
-        wanted = layout
-        found = re.match(pattern, rest)
+        found = re.match(pattern, rest, re.ASCII)
         if found is None:
             return f'parsing time "{text}" as "{form}": cannot parse "{rest}" as "{wanted}"'
         rest = rest[found.end() :]

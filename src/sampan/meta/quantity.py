@@ -5,35 +5,41 @@ Held exactly in billionths; finer fractions are rounded away from zero, as upstr
 https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from sampan.kit.texts import Texts
 
-_FORMAT = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([^0-9.+-][^.]*)?", re.ASCII)
 _WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _BAD_NUMBER = "unable to parse numeric part of quantity"
 _BAD_SUFFIX = "unable to parse quantity's suffix"
 # Possessive, so that a long wrong text takes no longer than its length.
-_SHAPE = re.compile(r"[+-]?[0-9.]++[eEinumkKMGTP]*+[-+]?[0-9]*+", re.ASCII)
+_SHAPE = re.compile(r"([+-]?)([0-9]*+)(?:\.([0-9]*+))?([eEinumkKMGTP]*+[-+]?[0-9]*+)", re.ASCII)
 
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _DECIMAL_SUFFIX = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()} | {0: ""}
 _NANO = 10**9
-_MOST_DIGITS = 4000
-_LARGEST = (2**63 - 1) * _NANO
+_MOST_DIGITS = 3000
+_MOST_SHORT_DIGITS = 18
+_LARGEST_INT = 2**63 - 1
+_LARGEST = _LARGEST_INT * _NANO
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Quantity:
-    """`nanos` is the value in billionths; `style` (DecimalSI, BinarySI, DecimalExponent) is how it prints."""
+    """`nanos` is the value in billionths; `style` (DecimalSI, BinarySI, DecimalExponent) is how it prints.
+
+    `text` is how it was given, when that is good enough to be kept.
+    """
 
     nanos: int = 0
     style: str = "DecimalSI"
+    text: str = field(default="", compare=False)
 
     def __add__(self, other: "Quantity") -> "Quantity":
         return Quantity(self.nanos + other.nanos, self.style if self.nanos else other.style)
@@ -51,20 +57,23 @@ class Quantity:
         return self.nanos != 0
 
     def __float__(self) -> float:
-        return self.nanos / _NANO
+        try:
+            return self.nanos / _NANO
+        except OverflowError:
+            return math.inf if self.nanos > 0 else -math.inf
 
     def __str__(self) -> str:
-        return _show(self.nanos, self.style)
+        return self.text or _show(self.nanos, self.style)
 
     @property
     def to_int(self) -> int:
-        """Whole units, rounded away from zero: bytes, pieces."""
-        return _divide_up(self.nanos, _NANO)
+        """Whole units, rounded away from zero: bytes, pieces. As many as 64 bits hold, at most."""
+        return _divide_up(_held(self.nanos), _NANO)
 
     @property
     def to_milli(self) -> int:
-        """Thousandths, rounded away from zero: millicores."""
-        return _divide_up(self.nanos, 10**6)
+        """Thousandths, rounded away from zero: millicores. Of as many units as 64 bits hold, at most."""
+        return _divide_up(_held(self.nanos), 10**6)
 
 
 ZERO = Quantity()
@@ -121,19 +130,38 @@ def of_milli(value: int) -> Quantity:
 
 
 def _parse(text: str) -> Quantity:
-    if _SHAPE.fullmatch(text) is None:
+    found = _SHAPE.fullmatch(text)
+    if found is None or not text:
         raise ValueError(_WRONG)
-    found = _FORMAT.fullmatch(text)
-    if found is None or not (found[2] or found[3]):
+    sign, given, decimals, suffix = found.groups()
+    base, exponent, style = _suffix(suffix)
+    whole, fraction = given.lstrip("0"), decimals or ""
+    is_short = _is_short(style, exponent, whole or "0", None if style == "BinarySI" and not fraction else fraction)
+    if len(given) + len(fraction) > _MOST_DIGITS or not (given or fraction or is_short):
         raise ValueError(_BAD_NUMBER)
-    base, exponent, style = _suffix(found[4] or "")
-    digits, fraction = found[2] or "0", found[3] or ""
-    if len(digits) + len(fraction) > _MOST_DIGITS:
-        raise ValueError(_BAD_NUMBER)
-    number = Fraction(int(digits + fraction), 10 ** len(fraction)) * Fraction(base) ** exponent
+    number = Fraction(int((whole + fraction) or "0"), 10 ** len(fraction)) * Fraction(base) ** exponent
     scaled = number * _NANO
-    nanos = min(-(-scaled.numerator // scaled.denominator), _LARGEST)
-    return Quantity(-nanos if found[1] == "-" else nanos, style)
+    nanos = -(-scaled.numerator // scaled.denominator)
+    if style == "BinarySI":
+        nanos = min(nanos, _LARGEST)
+        style = "DecimalSI" if 0 < nanos < _NANO else style
+    is_kept = is_short and _is_kept(style, exponent, whole, fraction)
+    return Quantity(-nanos if sign == "-" else nanos, style, text if is_kept else "")
+
+
+def _is_short(style: str, exponent: int, whole: str, fraction: str | None) -> bool:
+    """Whether upstream reads it into 64 bits, which forgives a missing number and keeps some texts as they are."""
+    if style == "BinarySI":
+        return fraction is None and len(whole) + exponent * 3 <= 14
+    digits = fraction or ""
+    return len(whole) + len(digits) <= _MOST_SHORT_DIGITS and exponent - len(digits) >= -9
+
+
+def _is_kept(style: str, exponent: int, whole: str, fraction: str) -> bool:
+    """Whether upstream takes the text for the canonical one: 1.125 and +5, and not 1.5, which becomes 1500m."""
+    if style == "BinarySI":
+        return int(whole or "0") % 8 != 0
+    return (exponent - len(fraction)) % 3 == 0 and whole != "" and not (whole + fraction).endswith("000")
 
 
 _PARSED = Texts(_parse, 1024)
@@ -148,6 +176,10 @@ def _suffix(text: str) -> tuple[int, int, str]:
     if found is None:
         raise ValueError(_BAD_SUFFIX)
     return 10, int(found[1]), "DecimalExponent"
+
+
+def _held(nanos: int) -> int:
+    return max(-_LARGEST, min(nanos, _LARGEST))
 
 
 def _divide_up(value: int, unit: int) -> int:
@@ -165,8 +197,8 @@ def _show(nanos: int, style: str) -> str:
             value, power = value // 1024, power + 1
         return f"{value}{_BINARY_SUFFIX[power]}"
     value, exponent = nanos, -9
-    while value % 1000 == 0 and exponent < max(_DECIMAL_SUFFIX):
+    while value % 1000 == 0:
         value, exponent = value // 1000, exponent + 3
-    if style == "DecimalExponent":
+    if style == "DecimalExponent" or exponent not in _DECIMAL_SUFFIX:
         return f"{value}e{exponent}" if exponent else str(value)
     return f"{value}{_DECIMAL_SUFFIX[exponent]}"

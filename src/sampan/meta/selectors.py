@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sampan.kit.texts import Texts
-from sampan.meta import names
+from sampan.meta import intstr, names
+from sampan.meta.status import show
 
 _TOKEN = re.compile(r"[ \t\r\n]*(==|!=|[=!(),><]|[^=!(),><\s]+)")
 _BINARY = ("in", "notin", "=", "==", "!=", ">", "<")
@@ -43,9 +44,10 @@ class Requirement:
                 return value is not None and self._compares(value)
 
     def _compares(self, value: str) -> bool:
-        if re.fullmatch("[+-]?[0-9]+", value) is None:
+        number, bound = intstr.whole(value), int(self.values[0])
+        if number is None:
             return False
-        return int(value) > int(self.values[0]) if self.operator == ">" else int(value) < int(self.values[0])
+        return number > bound if self.operator == ">" else number < bound
 
     def __str__(self) -> str:
         match self.operator:
@@ -161,7 +163,7 @@ class _Parser:
         if key is None or not _is_word(key):
             raise ValueError(f"found '{key or ''}', expected: identifier")
         if errors := names.qualified_name(key):
-            raise ValueError(f'<nil>: Invalid value: "{key}": {"; ".join(errors)}')
+            raise ValueError(f"<nil>: Invalid value: {show(key)}: {'; '.join(errors)}")
         if negated:
             return Requirement(key, "!")
         if self._peek() in {None, ","}:
@@ -213,12 +215,12 @@ def _is_word(token: str, *, keywords: bool = True) -> bool:
 
 def _check_values(key: str, operator: str, values: tuple[str, ...]) -> None:
     errors = []
-    if operator in {">", "<"} and re.fullmatch("[+-]?[0-9]+", values[0]) is None:
+    if operator in {">", "<"} and intstr.whole(values[0]) is None:
         why = "for 'Gt', 'Lt' operators, the value must be an integer"
-        errors.append(f'values[0]: Invalid value: "{values[0]}": {why}')
+        errors.append(f"values[0]: Invalid value: {show(values[0])}: {why}")
     for index, value in enumerate(values):
         if found := names.label_value(value):
-            errors.append(f'values[{index}][{key}]: Invalid value: "{value}": {"; ".join(found)}')
+            errors.append(f"values[{index}][{key}]: Invalid value: {show(value)}: {'; '.join(found)}")
     if errors:
         raise ValueError(errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]")
 
@@ -253,11 +255,12 @@ def parse_fields(text: str) -> FieldSelector:
 
 def _fields(text: str) -> FieldSelector:
     terms = []
-    for part in re.findall(r"(?:[^\\,]|\\.?)+", text, re.DOTALL):
-        found = re.match(r"((?:[^\\=!]|\\.|!(?!=))*?)(!=|==|=)(.*)", part, re.DOTALL)
+    for part in sorted(re.findall(r"(?:[^\\,]|\\.?)+", text, re.DOTALL)):
+        found = re.match(r"(.*?)(!=|==|=)(.*)", part, re.DOTALL)
         if found is None:
             raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
-        terms.append((found[1], "!=" if found[2] == "!=" else "=", _unescape(found[3])))
+        if found[1] or found[3]:  # a bare "=" says nothing
+            terms.append((found[1], "!=" if found[2] == "!=" else "=", _unescape(found[3])))
     return FieldSelector(tuple(sorted(terms, key=lambda term: term[0])))
 
 
@@ -269,8 +272,9 @@ def _escape(value: str) -> str:
 
 
 def _unescape(value: str) -> str:
-    if "\\" not in value:
-        return value
-    if (bad := re.search(r"\\([^\\,=]|$)", re.sub(r"\\\\", "", value))) is not None:
-        raise ValueError(f"invalid field selector: invalid escape sequence: {bad[0]}")
+    for found in re.finditer(r"\\(.?)|=", value, re.DOTALL):
+        if found[0] == "=":
+            raise ValueError("invalid field selector: unescaped character in value: 61")
+        if found[1] not in ("\\", ",", "="):
+            raise ValueError(f"invalid field selector: invalid escape sequence: {found[0]}")
     return re.sub(r"\\([\\,=])", r"\1", value)

@@ -25,7 +25,11 @@ def format(now: float) -> str:
 
 def format_micro(now: float) -> str:
     """Six digits, as MicroTime fields have them: 2026-01-01T00:00:00.000000Z."""
-    micros = round(now * 1_000_000)
+    return format_micros(round(now * 1_000_000))
+
+
+def format_micros(micros: int) -> str:
+    """The same, of a whole number of microseconds."""
     return f"{_format_second(micros // 1_000_000)[:-1]}.{micros % 1_000_000:06d}Z"
 
 
@@ -34,7 +38,19 @@ def parse(text: str) -> float:
     return _READ[text]
 
 
+def micros(text: str) -> int:
+    """Whole microseconds of an RFC 3339 text, exactly, in any year; ValueError when it is none."""
+    whole, nanos = _parts(text)
+    return whole * 1_000_000 + nanos // 1000
+
+
 def _read(text: str) -> float:
+    whole, nanos = _parts(text)
+    return whole + nanos / 1e9
+
+
+def _parts(text: str) -> tuple[int, int]:
+    """Unix seconds and billionths above them."""
     found = _RFC3339.fullmatch(text)
     if found is None:
         raise ValueError(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}"')
@@ -44,8 +60,7 @@ def _read(text: str) -> float:
         moment = moment.astimezone(UTC)
     except OverflowError:
         raise ValueError(f'parsing time "{text}": year outside of range [1,9999]') from None
-    whole = (moment - _EPOCH).total_seconds()
-    return whole + int((found[7] or "0").ljust(9, "0")) / 1e9
+    return int((moment - _EPOCH).total_seconds()), int((found[7] or "0").ljust(9, "0"))
 
 
 _READ = Texts(_read, 1024)

@@ -65,8 +65,12 @@ def annotations(values: Mapping[str, str] | None, field: str) -> list[Cause]:
     if not values:
         return []
     causes = [invalid_value(field, key, e) for key in values for e in names.qualified_name(key.lower())]
-    size = sum(len(k.encode()) + len(v.encode()) for k, v in values.items())
-    return [*causes, too_long(field, _ANNOTATIONS_LIMIT)] if size > _ANNOTATIONS_LIMIT else causes
+    return causes if annotations_fit(values) else [*causes, too_long(field, _ANNOTATIONS_LIMIT)]
+
+
+def annotations_fit(values: Mapping[str, str]) -> bool:
+    """Whether annotations are not too large, all together."""
+    return sum(len(key.encode()) + len((value or "").encode()) for key, value in values.items()) <= _ANNOTATIONS_LIMIT
 
 
 def label_selector(selector: Mapping[str, Any] | None, field: str) -> list[Cause]:

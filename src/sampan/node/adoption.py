@@ -3,6 +3,7 @@
 Containers, addresses, volumes and whatever else the runtime holds of a pod belong to the pod of that uid; what belongs to none is a stranger's.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from sampan.node import admission
 from sampan.node.parts import Parts
 from sampan.node.record import PodRecord
 from sampan.node.runtime.protocol import EXITED, ContainerState
+
+log = logging.getLogger(__name__)
 
 Finish = Callable[[PodRecord, ContainerState], ContainerState]
 
@@ -44,7 +47,10 @@ async def survey(records: Iterable[PodRecord], parts: Parts, finish: Finish) -> 
         strangers.setdefault(uid, [])
     known = {uid: record for uid, record in wanted.items() if record.states or record.netns}
     for record in known.values():
-        record.needs = admission.needs(record.pod)
+        try:
+            record.needs = admission.needs(record.pod)
+        except Exception:  # our fault: what runs goes on running
+            log.exception("what pod %s needs is not known", record.uid)
     fresh = sorted((record for uid, record in wanted.items() if uid not in known), key=_turn)
     return Survey(known, fresh, strangers)
 

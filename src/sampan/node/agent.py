@@ -187,12 +187,15 @@ class Agent:
 
     async def _adopt_of(self, records: list[PodRecord]) -> dict[str, list[ContainerState]]:
         """Takes over what is here of these pods; returns what is of none of them."""
-        found = await adoption.survey(records, self.parts, self.hands.finish)
+        found = await adoption.survey(records, self.parts, self._finished)
         self.records |= found.known
         if any(not record.is_static for record in found.fresh):
             await self.heartbeat.look()
         for record in found.fresh:
-            self.records[record.uid] = self._admitted(record)
+            try:
+                self.records[record.uid] = self._admitted(record)
+            except Exception:
+                log.exception("pod %s is left out", record.uid)
         for record in records:
             if record.is_static:
                 self.wake(record.uid)
@@ -267,6 +270,9 @@ class Agent:
                 self._queue.forget(uid)
             except (ApiError, TransportError) as error:
                 log.info("pod %s: %s; trying again", uid, error)
+                self._queue.retry(uid)
+            except Exception:  # our fault with one pod; the others are looked after all the same
+                log.exception("pod %s: trying again, for the %dth time", uid, self._queue.failures(uid) + 1)
                 self._queue.retry(uid)
             finally:
                 self._queue.done(uid)
@@ -426,8 +432,15 @@ class Agent:
         async for state in self.parts.runtime.exits():
             record = self.records.get(state.pod_uid)
             if record is not None:
-                record.take_state(self.hands.finish(record, state))
+                record.take_state(self._finished(record, state))
                 self.wake(state.pod_uid)
+
+    def _finished(self, record: PodRecord, state: ContainerState) -> ContainerState:
+        try:
+            return self.hands.finish(record, state)
+        except Exception:  # our fault: it has ended all the same
+            log.exception("the end of %s of pod %s", state.name, record.uid)
+            return state
 
 
 def _is_news(record: PodRecord, new: Object) -> bool:

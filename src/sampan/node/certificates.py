@@ -133,7 +133,7 @@ async def ask(api: Client, clock: Clock, asked: Asked, patience_seconds: float =
 def issued(request: Object) -> bytes:
     """The certificate; nothing as long as there is none. Raises NotIssued when there won't be any."""
     status = request.get("status") or {}
-    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    conditions = {condition.get("type"): condition for condition in status.get("conditions") or ()}
     for type in (DENIED, FAILED):
         if type in conditions:
             why = conditions[type].get("message") or conditions[type].get("reason") or "nobody said why"

@@ -131,7 +131,7 @@ def _unseen(seen: Snapshot, container: Container) -> Status:
     if old and old.get("restartCount") and not old.get("containerID"):
         found |= {"restartCount": old["restartCount"], "lastState": old.get("lastState") or {}}
     if old and old.get("containerID"):
-        found |= {"restartCount": old["restartCount"], "containerID": old["containerID"]}
+        found |= {"restartCount": old.get("restartCount") or 0, "containerID": old["containerID"]}
         found["lastState"] = {"terminated": _lost(old)}
         if seen.is_ending:
             found |= {"state": found["lastState"], "lastState": old.get("lastState") or {}}

@@ -122,7 +122,11 @@ class Recorder:
         while True:
             await self._give_way()
             while self._queue:
-                await self._send(self._queue.popleft())
+                event = self._queue.popleft()
+                try:
+                    await self._send(event)
+                except Exception:  # our fault, but those that come after it are to be told
+                    log.exception("event %s is lost", event["reason"])
             self._wake.clear()
             await self._wake.wait()
 

@@ -53,6 +53,8 @@ class Evictor:
                 await self.look()
             except (OSError, ImageError, RuntimeFailure) as error:
                 log.warning("looking for pressure: %s", error)
+            except Exception:
+                log.exception("looking for pressure")
             await self._agent.parts.clock.pulse(LOOK_SECONDS)
 
     async def look(self) -> None:

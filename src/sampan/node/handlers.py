@@ -4,6 +4,7 @@ https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/
 """
 
 import asyncio
+import logging
 import ssl
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from sampan.kit.clock import Clock
 from sampan.node.outcome import Outcome, dialled
 from sampan.node.runtime.protocol import Runtime, RuntimeFailure
+
+log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
@@ -57,6 +60,9 @@ class Handlers:
             return Outcome(False, str(error), errored=True)
         except OSError as error:  # there are no files, threads or processes to be had for it
             return Outcome(False, (error.strerror or str(error)).lower(), errored=True)
+        except Exception as error:  # our fault: this one can't be carried out, and the others are
+            log.exception("the %s of %s", target.purpose, target.container_id)
+            return Outcome(False, str(error), errored=True)
         return Outcome(False, "this kind of handler is not supported", errored=True)
 
     async def close(self) -> None:

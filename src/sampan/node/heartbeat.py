@@ -61,8 +61,9 @@ class Heartbeat:
         return self._facts.memory_bytes
 
     def allocatable(self) -> dict[str, str]:
-        """What pods may use of the node."""
-        return node_object.allocatable(self._settings, self._facts)
+        """What pods may use of the node, but for the devices of plugins."""
+        others = {name: amount for name, amount in self._extended(self.node()).items() if amount is not None}
+        return node_object.allocatable(self._settings, self._facts) | others
 
     def node(self) -> Object:
         """The Node as it was seen last; before that, as it will be registered."""
@@ -153,10 +154,15 @@ class Heartbeat:
                 await self._parts.clock.sleep(RETRY_SECONDS)
 
     def _follow_own_node(self, tasks: Tasks) -> None:
-        """When others judge the node lost, or delete it, while it is well, it says so at once."""
+        """When others judge the node lost, or delete it, while it is well, or say what else it has, it speaks at once."""
 
         def changed(type: str, old: Object | None, new: Object | None) -> None:
-            if type == "DELETED" or new is None or conditions.is_true(new, "Ready") == bool(self._unready):
+            if (
+                type == "DELETED"
+                or new is None
+                or conditions.is_true(new, "Ready") == bool(self._unready)
+                or not (self._extended(new).items() <= ((new.get("status") or {}).get("allocatable") or {}).items())
+            ):
                 self._doubted.set()
             if new is not None:
                 self.on_node(new)
@@ -199,6 +205,9 @@ class Heartbeat:
         except TransportError as error:
             log.info("%s of node %s: %s", what, self._settings.node, error)
             return False
+        except Exception:  # our fault, but the node's pods live on, and it is tried again
+            log.exception("%s of node %s", what, self._settings.node)
+            return False
         return True
 
     async def _renew(self) -> None:
@@ -209,7 +218,9 @@ class Heartbeat:
             "renewTime": timestamps.format_micro(self._parts.clock.now()),
         }
         if self._lease is not None:
-            self._lease = await client.update(LEASE, {**self._lease, "spec": {**self._lease["spec"], **spec}})
+            self._lease = await client.update(
+                LEASE, {**self._lease, "spec": {**(self._lease.get("spec") or {}), **spec}}
+            )
             return
         owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": objects.uid(self._node)}
         metadata = {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]}
@@ -220,7 +231,7 @@ class Heartbeat:
             if error.reason != "AlreadyExists":
                 raise
             known = await client.get(LEASE, name, LEASE_NAMESPACE)
-            self._lease = await client.update(LEASE, {**known, "spec": {**known["spec"], **spec}})
+            self._lease = await client.update(LEASE, {**known, "spec": {**(known.get("spec") or {}), **spec}})
 
     @property
     def _state(self) -> node_object.State:
@@ -234,12 +245,19 @@ class Heartbeat:
         there, usable = self.devices()
         return {**status, "capacity": status["capacity"] | there, "allocatable": status["allocatable"] | usable}
 
+    def _extended(self, node: Object) -> dict[str, str | None]:
+        return node_object.extended(node.get("status") or {}, self.devices()[0])
+
     async def _say(self) -> None:
-        """Writes the status; the conditions of others are kept."""
+        """Writes the status; the conditions of others, and what else they say that the node has, are kept."""
         offer = self._offer()
         known = await self._parts.client.get(NODE, self._settings.node) if self._said else self._node
         before = (known.get("status") or {}).get("conditions") or ()
-        patch = {**offer, "conditions": node_object.conditions(before, self._parts.clock.now(), self._state)}
+        patch = {
+            **offer,
+            "allocatable": offer["allocatable"] | self._extended(known),
+            "conditions": node_object.conditions(before, self._parts.clock.now(), self._state),
+        }
         key = ("", self._settings.node)
         self._node = await self._parts.client.patch(NODE, key, {"status": patch}, type="merge", subresource="status")
         self._said, self._said_at = offer, self._parts.clock.monotonic()

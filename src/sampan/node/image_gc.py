@@ -80,6 +80,8 @@ class ImageCollector:
                 await self.collect()
             except (OSError, ImageError, RuntimeFailure) as error:
                 log.warning("image garbage collection: %s", error)
+            except Exception:
+                log.exception("image garbage collection")
             await self._agent.parts.clock.pulse(PERIOD_SECONDS)
 
     async def collect(self) -> None:

@@ -119,13 +119,10 @@ def _start(seen: Snapshot, container: Container, *, init: bool = False) -> list[
     if at > seen.now:
         return [_back_off_event(seen, name), Again(at)]
     attempt = seen.next_attempt(name)
-    remembered = seen.observed.backoffs.get(name)
-    ended = state is not None and not seen.is_changed(container)
-    return [
-        StartContainer(
-            name, attempt, backoff.after(remembered, seen.now, seen.observed.longest_backoff) if ended else None
-        )
-    ]
+    if state is None:
+        return [StartContainer(name, attempt)]
+    remembered = None if seen.is_changed(container) else seen.observed.backoffs.get(name)  # another image begins anew
+    return [StartContainer(name, attempt, backoff.after(remembered, seen.now, seen.observed.longest_backoff))]
 
 
 def _back_off_event(seen: Snapshot, name: str) -> Emit:

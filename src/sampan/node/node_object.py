@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sampan.kinds.parts import local_volumes
+from sampan.kinds.parts import local_volumes, resource_names
 from sampan.meta import quantity, timestamps
 from sampan.node import thresholds
 from sampan.node.facts import Facts
@@ -102,6 +102,17 @@ def allocatable(settings: AgentSettings, facts: Facts) -> dict[str, str]:
                 left = quantity.parse(found[name]) - quantity.parse(amount)
                 found[name] = str(max(left, quantity.ZERO))
     return found if settings.is_simulated else {**found, **_less_what_is_evicted_for(settings, found, facts)}
+
+
+def extended(status: Mapping[str, Any], own: Iterable[str]) -> dict[str, str | None]:
+    """What others say that the node has, such as `example.com/dongle`, and that pods may use therefore: all of it.
+
+    None for what may be used no more, since it is not there. `own` are those that the node itself counts.
+    """
+    capacity, usable = status.get("capacity") or {}, status.get("allocatable") or {}
+    counted = set(own)
+    names = [name for name in {**capacity, **usable} if resource_names.is_extended(name) and name not in counted]
+    return {name: capacity.get(name) for name in sorted(names)}
 
 
 def _less_what_is_evicted_for(settings: AgentSettings, found: Mapping[str, str], facts: Facts) -> dict[str, str]:

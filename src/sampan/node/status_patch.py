@@ -50,4 +50,4 @@ def is_merely_starting(status: Object) -> bool:
     if status.get("phase") != "Pending":
         return False
     both = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
-    return all(found["state"].get("waiting", {}).get("reason") in _STARTING for found in both)
+    return all((found.get("state") or {}).get("waiting", {}).get("reason") in _STARTING for found in both)

@@ -34,6 +34,9 @@ class StorageWatch:
             except (OSError, RuntimeFailure) as error:
                 log.warning("looking at what pods keep on the disk: %s", error)
                 seconds = IDLE_SECONDS
+            except Exception:
+                log.exception("looking at what pods keep on the disk")
+                seconds = IDLE_SECONDS
             await self._clock.pulse(seconds)
 
     async def look(self) -> float:

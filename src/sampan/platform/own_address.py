@@ -19,7 +19,7 @@ async def find(around: Around) -> str:
         return towards(around.address) or around.address
     for node in (await around.client.list(NODE)).items:
         for entry in (node.get("status") or {}).get("addresses") or ():
-            found = towards(entry["address"]) if entry.get("type") == "InternalIP" else ""
+            found = towards(entry.get("address") or "") if entry.get("type") == "InternalIP" else ""
             if found and not ipaddress.ip_address(found).is_loopback:
                 return found
     return towards(OUTSIDE) or around.address

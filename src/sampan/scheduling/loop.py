@@ -132,7 +132,11 @@ class Scheduler:
                 await self._wait()
                 continue
             await self._binding.acquire()
-            await self._try(pod)
+            try:
+                await self._try(pod)
+            except Exception as error:
+                log.exception("scheduling %s failed", objects.name(pod.pod))
+                self._spawn(self._then_release(self._stumble(pod, error), pod), pod.pod)
             await asyncio.sleep(0)  # so that no run of decisions holds the loop
 
     async def _wait(self) -> None:
@@ -167,7 +171,7 @@ class Scheduler:
             else:
                 work = self._take(pod, decision.node) if decision.node else self._refuse(pod, decision)
             self.counts.decided(self._clock.monotonic() - began)
-        self._spawn(self._then_release(work), pod.pod)
+        self._spawn(self._then_release(work, pod), pod.pod)
 
     async def _decide(self, steps: Steps[Decision]) -> Decision:
         """Takes the steps, between which others have their turn. Raises ExtenderError, FailureError."""
@@ -198,9 +202,24 @@ class Scheduler:
         self._known.changed.set()
         return functools.partial(self._tellers[pod.scheduler].failed, pod, str(error))
 
-    async def _then_release(self, work: Work) -> None:
+    def _stumble(self, pod: Demand, error: Exception) -> Work:
+        """A fault of ours with one pod, which comes back later; all others are scheduled meanwhile."""
+        for extra in self.extras if pod.uid in self._known.assumed else ():
+            try:
+                extra.release(pod)
+            except Exception:
+                log.exception("what %s had is not free", objects.name(pod.pod))
+        self._known.later(lambda: self._give_back(pod))
+        self._pending.hold(pod.uid, held=False)
+        return self._err(pod, error)
+
+    async def _then_release(self, work: Work, pod: Demand) -> None:
         try:
             await work()
+        except Exception as error:
+            log.exception("scheduling %s failed", objects.name(pod.pod))
+            if self._pending.get(pod.uid) is not None:  # it is not bound yet
+                self._stumble(pod, error)
         finally:
             self._binding.release()
 
@@ -208,7 +227,9 @@ class Scheduler:
         key = objects.key(pod.pod)
         try:
             await self._prepare(pod, node)
-        except (ApiError, TransportError) as error:
+        except Exception as error:
+            if not isinstance(error, ApiError | TransportError):
+                log.exception("preparing %s failed", objects.name(pod.pod))
             await self._undo(pod, error)
             return
         try:

@@ -5,16 +5,18 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/#qu
 
 import asyncio
 import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from sampan.client.api import Client
-from sampan.client.cache import Cache
+from sampan.client.cache import Cache, key_of
 from sampan.kinds.core.namespace import NAMESPACE
 from sampan.kinds.core.node import NODE
 from sampan.kinds.core.pod import POD
 from sampan.kinds.core.service import SERVICE
+from sampan.kinds.kind import Kind
 from sampan.kinds.policy.pod_disruption_budget import PODDISRUPTIONBUDGET
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
@@ -27,6 +29,8 @@ from sampan.scheduling.plugins import dynamic_resources
 from sampan.scheduling.preemption import Budget
 from sampan.scheduling.profile import Profile
 from sampan.scheduling.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 Handler = Callable[[str, Object | None, Object | None], None]
@@ -69,9 +73,14 @@ class Observer:
         )
         with self.held():
             for kind, handler in zip(KINDS, handlers, strict=True):
-                self._caches[kind].subscribe(functools.partial(self._hear, handler), replay=False)
+                hear = functools.partial(self._hear, kind, handler)
+                self._caches[kind].subscribe(hear, replay=False)
                 for number, obj in enumerate(self._caches[kind], 1):
-                    handler("ADDED", None, obj)
+                    try:
+                        handler("ADDED", None, obj)
+                    except Exception:
+                        log.exception("%s %s was not taken in", kind.name, "/".join(key_of(obj)))
+                        hear("ADDED", None, obj)
                     if not number % CHUNK:
                         await asyncio.sleep(0)
         if before is not None:
@@ -86,7 +95,10 @@ class Observer:
         finally:
             self._held = None
         for each in waiting:
-            each()
+            try:
+                each()
+            except Exception:
+                log.exception("what was put off failed")
 
     def later(self, change: Callable[[], object]) -> None:
         """Makes a change of ours: now, or when the snapshot may change again."""
@@ -95,11 +107,12 @@ class Observer:
         else:
             self._held.append(change)
 
-    def _hear(self, handler: Handler, change: str, old: Object | None, new: Object | None) -> None:
+    def _hear(self, kind: Kind, handler: Handler, change: str, old: Object | None, new: Object | None) -> None:
         if self._held is None:
             handler(change, old, new)
         else:
-            self._held.append(functools.partial(handler, change, old, new))
+            hear, key = functools.partial(self._hear, kind, handler), key_of(new or old or {})
+            self._held.append(functools.partial(self._caches[kind].tell, hear, key, (change, old, new)))
 
     def sizes(self) -> dict[str, int]:
         """How many nodes, placed pods, and of these assumed ones are known."""

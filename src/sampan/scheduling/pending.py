@@ -8,6 +8,7 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/scheduling-framework/
 """
 
 import heapq
+import logging
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from sampan.scheduling import extending
 from sampan.scheduling.demand import Demand
 from sampan.scheduling.hints import Helps
+
+log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_SECONDS = 1.0
 LAST_BACKOFF_SECONDS = 10.0
@@ -275,4 +278,8 @@ class Pending:
 def _ask(helps: Helps, some: dict[str, Waiting]) -> bool:
     """What may help against an extender nobody knows."""
     first = next(iter(some.values()))
-    return extending.NAME in first.refusers or helps(first.demand, first.refusers)
+    try:
+        return extending.NAME in first.refusers or helps(first.demand, first.refusers)
+    except Exception:
+        log.exception("whether a change helps %s is not known", first.demand.uid)
+        return True

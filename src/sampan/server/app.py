@@ -45,7 +45,7 @@ from sampan.server.patching import Patching
 from sampan.server.pipeline import Passage, Pipeline
 from sampan.server.reads import Reads
 from sampan.server.refusals import on_error
-from sampan.server.registry import Registry
+from sampan.server.registry import ANY_REVISION, Registry
 from sampan.server.request_info import RequestInfo
 from sampan.server.resource_metrics import ResourceMetrics
 from sampan.server.reviews import Reviews
@@ -344,7 +344,7 @@ class App:
     async def _update(self, call: Call) -> Response:
         found = None if call.kind.is_satellite else self.registry.get(call.kind, call.namespace, call.name)
         body = await codec.replacement(call, None if found is None else found.tree)
-        if not call.kind.unconditional and not objects.resource_version(body):
+        if not call.kind.unconditional and objects.resource_version(body) in ("", ANY_REVISION):
             raise status.no_version(call.kind.group, call.kind.plural, call.name)
         return await codec.answer(call, await self.registry.replace(call, body))
 

@@ -362,7 +362,10 @@ class KindCache:
         while len(self.changes) > WINDOW_EVENTS or self._bytes > WINDOW_BYTES:
             self._drop_oldest()
         for listener in self._listeners.of(key, self._nodes_of(key)):
-            listener(change)
+            try:
+                listener(change)
+            except Exception:  # our fault, but no reason to follow nothing any more
+                LOG.exception("%s %s at %d was not taken in by %r", self.resource, key, change.revision, listener)
 
     def _nodes_of(self, key: str) -> Iterable[str]:
         """Of a pod that has just changed, where it was and is, if anybody wants to know."""

@@ -14,11 +14,12 @@ from typing import Any
 
 import orjson
 
+from sampan.kinds import builtin
 from sampan.kinds.autoscaling.scale import SCALE
 from sampan.kinds.kind import Kind
 from sampan.meta import fields, objects, status
 from sampan.meta.wire import json, protobuf, table, yaml
-from sampan.server import aside, custom_bodies
+from sampan.server import aside, custom_bodies, other_types
 from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.web.message import Response
@@ -209,14 +210,22 @@ def check_type(tree: Tree, kind: Kind, version: str) -> None:
     if given_kind == kind.name and given_version in kind.said_as:
         tree["apiVersion"] = given_version = expected
     if given_kind != kind.name:
-        version = str(given_version).rpartition("/")[2]
-        raise status.bad_request(
-            f'{given_kind} in version "{version}" cannot be handled as a {kind.name}: unknown conversion'
-        )
+        raise _of_another_type(str(given_version), str(given_kind), kind)
     if given_version != expected:
         raise status.bad_request(
             f"the API version in the data ({given_version}) does not match the expected API version ({expected})"
         )
+
+
+def _of_another_type(api_version: str, name: str, kind: Kind) -> status.ApiError:
+    is_known = builtin.is_type(api_version, name)
+    why = (
+        other_types.not_converted(api_version, name, kind)
+        if is_known
+        else other_types.not_registered(api_version, name)
+    )
+    version = api_version.rpartition("/")[2]
+    return status.bad_request(f'{name} in version "{version}" cannot be handled as a {kind.name}: {why}')
 
 
 def check_fields(call: Call, tree: Tree, kind: Kind, problems: Sequence[str] = (), *, applied: bool = False) -> Tree:

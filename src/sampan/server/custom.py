@@ -36,6 +36,8 @@ from sampan.store.protocol import Compare, Delete, Put, Store, StoreError, Write
 LOG = logging.getLogger(__name__)
 MANAGER = "kube-apiserver"
 RETRY_SECONDS = 1.0
+FAULT_SECONDS = 60.0
+"""After a fault of ours, which a later look hardly mends."""
 
 Tree = dict[str, Any]
 
@@ -147,6 +149,9 @@ class Definitions:
             except StoreError as error:
                 LOG.warning("definition %s: %s", name, error)
                 self._queue.add_after(name, RETRY_SECONDS)
+            except Exception:  # our fault, but no single definition may stop the server and the others
+                LOG.exception("definition %s", name)
+                self._queue.add_after(name, FAULT_SECONDS)
             finally:
                 self._queue.done(name)
 

@@ -44,7 +44,7 @@ class EventExpiry:
     def start(self) -> None:
         """Takes note of what is there, and of what comes."""
         events = self._cache.of(EVENT)
-        found = [(Written(_last_told(item.copy()), item.revision), item.key) for item in events.range()]
+        found = [(Written(self._last_told(item), item.revision), item.key) for item in events.range()]
         self._written.update((key, written) for written, key in sorted(found))
         events.listen(self._saw)
 
@@ -56,6 +56,8 @@ class EventExpiry:
                 await self.sweep()
             except StoreError as error:
                 LOG.warning("events could not be expired, to be tried again: %s", error)
+            except Exception:
+                LOG.exception("events could not be expired, to be tried again")
 
     async def sweep(self) -> int:
         """Deletes what has expired by now; returns how many they were."""
@@ -95,6 +97,13 @@ class EventExpiry:
         for item in reversed([item for item in due if item.key not in self._written]):
             self._written[item.key] = Written(limit, item.revision)
             self._written.move_to_end(item.key, last=False)
+
+    def _last_told(self, item: Item) -> float:
+        try:
+            return _last_told(item.copy())
+        except Exception:
+            LOG.exception("when the event %s was written can't be read", item.key)
+            return self._clock.now()
 
     def _saw(self, change: Change) -> None:
         if change.item is not None:

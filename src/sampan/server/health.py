@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from sampan.kit.commit import commit
 from sampan.server.refusals import no_page
 from sampan.web.message import Request, Response
 
@@ -96,8 +97,8 @@ def version(sampan_version: str) -> dict[str, Any]:
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": "35",
         "gitVersion": f"{API_VERSION}+sampan.{sampan_version}",
-        "gitCommit": "",
-        "gitTreeState": "clean",
+        "gitCommit": commit(),
+        "gitTreeState": "archive",
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": f"python{platform.python_version()}",
         "compiler": platform.python_implementation().lower(),

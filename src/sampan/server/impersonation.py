@@ -20,7 +20,7 @@ from sampan.server.identity import (
     UNAUTHENTICATED_GROUP,
     User,
 )
-from sampan.web.message import Request
+from sampan.web.message import APART, Request
 
 _GROUP = "authentication.k8s.io"
 _EXTRA = "impersonate-extra-"
@@ -55,13 +55,13 @@ def wanted(request: Request) -> Impersonation | None:
         return None
     name = headers.get("impersonate-user", "")
     extra = {
-        unquote(k.removeprefix(_EXTRA)): tuple(part.strip() for part in v.split(","))
+        unquote(k.removeprefix(_EXTRA)): tuple(part.strip() for part in v.split(APART))
         for k, v in headers.items()
         if k.startswith(_EXTRA)
     }
     if not name and not extra and "impersonate-group" not in headers and "impersonate-uid" not in headers:
         return None
-    asked = tuple(g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip())
+    asked = tuple(g.strip() for g in headers.get("impersonate-group", "").split(APART) if g.strip())
     uid = headers.get("impersonate-uid", "")
     if not name:
         if asked or extra or uid:

@@ -70,5 +70,9 @@ class Keeper:
                 LOG.warning("the server's own objects are not complete, to be tried again: %s", error)
                 self._touched.set()
                 await self._clock.sleep(AGAIN_SECONDS)
+            except Exception:  # our fault: what is served goes on without
+                LOG.exception("the server's own objects are not complete, to be tried again")
+                self._touched.set()
+                await self._clock.sleep(AGAIN_SECONDS)
             else:
                 await self._clock.sleep(PAUSE_SECONDS)

@@ -11,6 +11,7 @@ import orjson
 from sampan.kinds.kind import Kind
 from sampan.meta import fields, go_text, status
 from sampan.meta.wire import json
+from sampan.server import other_types
 from sampan.server.call import Call
 from sampan.server.served import Served
 
@@ -23,7 +24,6 @@ ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 Tree = dict[str, Any]
 
 REDACTED = "<secret contents redacted>"
-_INTERNAL = {"": "core", "events.k8s.io": "core"}  # what Go calls a group's types, where that is not its first word
 _STEP_FIELDS = ("op", "path", "from", "value")
 
 
@@ -130,11 +130,8 @@ def _why_of_another(given: Tree, wanted: dict[str, str], kind: Kind, served: Ser
     group, _, version = api_version.rpartition("/")
     found = served.by_kind(group, version, name)
     if found is None or found.custom:
-        return (
-            f'no kind "{name}" is registered for version "{api_version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
-        )
-    internal = _INTERNAL.get(kind.group) or kind.group.partition(".")[0]
-    return f"converting ({version}.{name}) to ({internal}.{kind.name}): unknown conversion"
+        return other_types.not_registered(api_version, name)
+    return other_types.not_converted(api_version, name, kind)
 
 
 def _step_problems(document: Any, duplicates: list[str], *, is_typed: bool) -> list[str]:

@@ -32,6 +32,7 @@ Change = Callable[[Item], Awaitable[Tree]]
 NAME_TRIES = 8
 UPDATE_TRIES = 32
 MAX_GENERATED_BASE = 58
+ANY_REVISION = "0"  # whichever there is, as if none was said
 SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
@@ -243,7 +244,10 @@ class Registry:
         for _ in range(UPDATE_TRIES):
             item = await self.find(call)
             new = await change(item)
-            if objects.resource_version(new) not in ("", str(item.revision)):
+            said = objects.resource_version(new)
+            if said == ANY_REVISION and not call.kind.unconditional:
+                raise status.no_version(call.kind.group, call.kind.plural, call.name)
+            if said not in ("", ANY_REVISION, str(item.revision)):
                 raise status.conflict(call.kind.group, call.kind.plural, call.name)
             written = await self._update_once(call, item, new)
             if written is not None:

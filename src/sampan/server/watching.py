@@ -195,7 +195,7 @@ class Watching:
                 subscription.end()
 
     async def watch(self, call: Call) -> Response:
-        """A response that goes on. Raises ApiError 400, 410, 422, 504."""
+        """A response that goes on. Raises ApiError 400, 422, 504; that changes are gone is an event in it, as upstream's."""
         form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
         match = await reads.selected(call)
         options = list_options.of_watch(call.request)
@@ -211,18 +211,21 @@ class Watching:
         subscription = Subscription(self._rounds[cache.prefix], namespace, match, about)
         subscription.kind, subscription.revision = call.kind, self._cache.revision
         initial: Sequence[Item] = ()
+        framer = _framer(call, form, self._now)
         if start:
-            for change in cache.since(start):
-                subscription.keep(change)
+            try:
+                for change in cache.since(start):
+                    subscription.keep(change)
+            except status.ApiError as error:
+                return _stream_response(call, form, _Stream(_only(framer("ERROR", Item.of(error.status))), _nothing))
         elif options.sends_initial is not False:
             initial = cache.range(namespace, about)
-        frames = self._stream(call, options, subscription, initial, _framer(call, form, self._now))
+        frames = self._stream(call, options, subscription, initial, framer)
         cache.listen(subscription.offer, about)
         self._open[subscription] = call.info
         stream = _Stream(frames, partial(self._forget, call.kind, subscription))
         subscription.begun = stream.begin
-        content_type = form.content_type + (";stream=watch" if form.media == codec.PROTOBUF else "")
-        return Response(200, stream, codec.warning_headers(call.warnings), content_type)
+        return _stream_response(call, form, stream)
 
     async def _stream(
         self, call: Call, options: ListOptions, subscription: Subscription, initial: Sequence[Item], frame: Framer
@@ -284,6 +287,15 @@ class Watching:
             return float(options.timeout_seconds)
         spread = int(self._ids.uid().replace("-", "")[:4], 16) / 65536
         return MIN_TIMEOUT_SECONDS * (1 + spread)
+
+
+def _stream_response(call: Call, form: codec.Form, stream: _Stream) -> Response:
+    content_type = form.content_type + (";stream=watch" if form.media == codec.PROTOBUF else "")
+    return Response(200, stream, codec.warning_headers(call.warnings), content_type)
+
+
+async def _only(frame: bytes | Tree) -> AsyncGenerator[bytes | Tree, None]:
+    yield frame
 
 
 def _nothing() -> None:

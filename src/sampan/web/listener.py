@@ -25,7 +25,7 @@ from sampan.web.accepting import Accepting, most_connections
 from sampan.web.answer import Answer, Written, give
 from sampan.web.connection import Connection
 from sampan.web.handshakes import Handshakes
-from sampan.web.message import BodyBroken, BodyTooLarge, Peer, Pieces, Request, Response
+from sampan.web.message import APART, BodyBroken, BodyTooLarge, Peer, Pieces, Request, Response
 from sampan.web.tunnel import Tunnel
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -229,6 +229,7 @@ def bind(address: Address) -> socket.socket:
     return sock
 
 
+_OF_NAMES = "impersonate-"
 _IP_FREEBIND = 15
 
 
@@ -245,7 +246,7 @@ def _incoming(incoming: serving.BaseRequest) -> Request:
     given = incoming.headers.items()
     headers = {name.lower(): value if value.isascii() else _text(value) for name, value in given}
     if len(headers) != len(incoming.headers):
-        headers = {name.lower(): _joined(incoming.headers.getall(name)) for name in incoming.headers}
+        headers = {name.lower(): _joined(name, incoming.headers.getall(name)) for name in incoming.headers}
     pairs = tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
     connection: Any = incoming.protocol
     request = Request(incoming.method, path, pairs, headers, b"", connection.peer())
@@ -268,9 +269,9 @@ def _text(value: str) -> str:
     return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _joined(values: list[str]) -> str:
-    """A header that was repeated, as RFC 9110 (5.3) reads it."""
-    return ", ".join(map(_text, values))
+def _joined(name: str, values: list[str]) -> str:
+    """A header that was repeated, as RFC 9110 (5.3) reads it; those of names, which may have commas, one a line."""
+    return (APART if name.lower().startswith(_OF_NAMES) else ", ").join(map(_text, values))
 
 
 def _decode_path(path: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 Tree = dict[str, Any]
 
 CHUNK_BYTES = 128 * 1024
+APART = "\n"  # between the values of a repeated header whose values may have commas
 
 
 class BodyTooLarge(Exception):

@@ -158,3 +158,21 @@ def test_a_leap_day_is_too_far_where_a_century_has_none() -> None:
     """From 2096 it is eight years to the next one: upstream looks no further than five."""
     after: Any = timestamps.parse("2096-03-01T00:00:00Z")
     assert cron_times.next_after(cron_schedule.parse("0 0 29 2 *"), after, UTC) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("1d", 'unknown unit "d" in duration "1d"'),
+        ("1m 2s", 'unknown unit "m " in duration "1m 2s"'),
+        ("1h1mm", 'unknown unit "mm" in duration "1h1mm"'),
+        ("5", 'missing unit in duration "5"'),
+        ("x", 'invalid duration "x"'),
+        ("-", 'invalid duration "-"'),
+    ],
+)
+def test_a_wrong_duration_is_told_as_go_tells_it(text: str, fault: str) -> None:
+    """Which unit is unknown or missing; there are no days."""
+    with pytest.raises(ValueError, match="failed to parse duration") as refused:
+        cron_schedule.parse(f"@every {text}")
+    assert str(refused.value) == f"failed to parse duration @every {text}: time: {fault}"

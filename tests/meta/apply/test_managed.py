@@ -1,5 +1,6 @@
 """managedFields and server-side apply."""
 
+import json
 from typing import Any
 
 import pytest
@@ -205,3 +206,55 @@ def test_objects_of_one_template_have_the_same_fields() -> None:
     fields = [each["metadata"]["managedFields"][0]["fieldsV1"] for each in (first, again, other)]
     assert fields[0] == fields[1] and "f:replicas" in fields[0]["f:spec"]
     assert fields[2] == {"f:spec": {name: below for name, below in fields[0]["f:spec"].items() if name != "f:replicas"}}
+
+
+ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def client_side_applied(obj: dict[str, Any], said: Any = None) -> dict[str, Any]:
+    """As `kubectl apply` makes an object: with what it says in an annotation."""
+    text = json.dumps(obj) + "\n" if said is None else said
+    return created({**obj, "metadata": {**obj["metadata"], "annotations": {ANNOTATION: text}}})
+
+
+def test_kubectl_goes_over_from_client_side_apply() -> None:
+    """What its annotation says is its own; the annotation then says what was applied. Others still conflict."""
+    live = client_side_applied(deployment(replicas=1))
+    with pytest.raises(ApiError):
+        managed.apply(live, deployment(replicas=3), by("mgr"), DEPLOYMENT)
+    made = managed.apply(live, deployment(replicas=3, image="a<b"), by("kubectl"), DEPLOYMENT)
+    assert made["spec"]["replicas"] == 3
+    text = made["metadata"]["annotations"][ANNOTATION]
+    assert json.loads(text) == deployment(replicas=3, image="a<b")
+    assert text.startswith('{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name"')
+    assert text.endswith("}\n") and r"a\u003cb" in text
+
+
+def test_what_others_changed_since_is_not_kubectls() -> None:
+    """A field that is no longer as the annotation says is refused, and only that is named."""
+    live = client_side_applied(deployment(replicas=1))
+    scaled = managed.apply(live, {**deployment(), "spec": {"replicas": 5}}, by("hpa"), DEPLOYMENT, force=True)
+    with pytest.raises(ApiError) as refused:
+        managed.apply(freeze(scaled), deployment(replicas=3, image="x"), by("kubectl"), DEPLOYMENT)
+    assert refused.value.message == 'Apply failed with 1 conflict: conflict with "hpa": .spec.replicas'
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["{", "[]", "7", "[" * 2000, '{"apiVersion":"apps/v1"}', '{"apiVersion":"apps/v2","metadata":{"name":"web"}}', ""],
+)
+def test_an_annotation_that_says_nothing_usable(said: str) -> None:
+    """Such as one for another version: there is a conflict then."""
+    live = client_side_applied(deployment(replicas=1), said)
+    with pytest.raises(ApiError) as refused:
+        managed.apply(live, deployment(replicas=3), by("kubectl"), DEPLOYMENT)
+    assert refused.value.code == 409
+
+
+def test_annotations_that_would_grow_too_large() -> None:
+    """The object then loses what was applied last, and keeps the rest."""
+    live = client_side_applied(deployment(replicas=1))
+    config = deployment(replicas=1)
+    config["metadata"]["annotations"] = {"large": "x" * 200_000}
+    made = managed.apply(live, config, by("kubectl"), DEPLOYMENT)
+    assert set(made["metadata"]["annotations"]) == {"large"}

@@ -96,21 +96,29 @@ def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return {"spec": {"containers": list(containers), **spec}}
 
 
-A, B = {"name": "a", "image": "1"}, {"name": "b", "image": "1"}
+A, B, C, D = ({"name": name, "image": "1"} for name in "abcd")
 
 
 @pytest.mark.parametrize(
     ("old", "patch", "new"),
     [
         (pod(A, B), pod({"name": "b", "image": "2"}), pod(A, {"name": "b", "image": "2"})),
-        (pod(A), pod(B), pod(A, B)),
+        (pod(A), pod(B), pod(B, A)),
+        (pod(A), pod(A, B), pod(A, B)),
+        (pod(A, B, C), pod(C, D, A), pod(B, C, D, A)),
+        (pod(A, B), pod({"name": "b", "$patch": "delete"}, C, B), pod(C, B, A)),
+        (
+            pod(A),
+            {"spec": {"containers": [B], "$setElementOrder/containers": [{"name": "a"}, {"name": "b"}]}},
+            pod(A, B),
+        ),
         (pod(A, B), pod({"name": "a", "$patch": "delete"}), pod(B)),
         (pod(A, B), pod(B, {"$patch": "replace"}), pod(B)),
         (pod(A, B), {"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}}, pod(B, A)),
         (
             {"metadata": {"finalizers": ["x", "y"]}},
             {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}},
-            {"metadata": {"finalizers": ["y", "z"]}},
+            {"metadata": {"finalizers": ["z", "y"]}},
         ),
         (pod(A, nodeName="n"), {"spec": {"nodeName": None}}, pod(A)),
         (
@@ -122,8 +130,35 @@ A, B = {"name": "a", "image": "1"}, {"name": "b", "image": "1"}
     ],
 )
 def test_strategic(old: Any, patch: Any, new: Any) -> None:
-    """Merge keys and directives."""
+    """Merge keys and directives; what is new comes first, unless the patch says where it belongs."""
     assert strategic.apply(freeze(old), freeze(patch), POD) == new
+
+
+@pytest.mark.parametrize(
+    ("patch", "text"),
+    [
+        (
+            {"spec": {"containers": [B, A], "$setElementOrder/containers": [{"name": "a"}, {"name": "b"}]}},
+            "The order in patch list:\n[map[image:1 name:b] map[image:1 name:a]]\n"
+            " doesn't match $setElementOrder list:\n[map[name:a] map[name:b]]\n",
+        ),
+        (
+            {"metadata": {"finalizers": ["z"], "$setElementOrder/finalizers": ["x", "y"]}},
+            "The order in patch list:\n[z]\n doesn't match $setElementOrder list:\n[x y]\n",
+        ),
+        (
+            {"spec": {"containers": [A], "$setElementOrder/containers": [{"image": "a"}]}},
+            "map: map[image:a] does not contain declared merge key: name",
+        ),
+        (pod({"name": "a", "$patch": "merge"}), "merging lists cannot yet be specified in the patch"),
+    ],
+)
+def test_a_strategic_patch_that_contradicts_itself(patch: Any, text: str) -> None:
+    """Refused in upstream's words."""
+    old = {**pod(A, B), "metadata": {"finalizers": ["x", "y"]}}
+    with pytest.raises(ApiError) as refused:
+        strategic.apply(freeze(old), freeze(patch), POD)
+    assert (refused.value.code, refused.value.message) == (500, text)
 
 
 def test_retain_keys() -> None:

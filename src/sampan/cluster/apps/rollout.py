@@ -28,7 +28,7 @@ def of_deployment(found: Object) -> State:
     if int(status.get("observedGeneration", 0)) < int(found["metadata"].get("generation", 1)):
         return State(False, f"0 of {wanted} ready")
     for condition in status.get("conditions", ()):
-        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+        if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             return State(False, text, "it made no progress within its deadline")
     is_done = updated >= wanted and available >= wanted and int(status.get("replicas", 0)) <= wanted
     return State(is_done, text)
@@ -37,9 +37,9 @@ def of_deployment(found: Object) -> State:
 def of_job(found: Object) -> State:
     """Whether it completed."""
     for condition in found.get("status", {}).get("conditions", ()):
-        if condition["status"] == "True" and condition["type"] == "Complete":
+        if condition.get("status") == "True" and condition.get("type") == "Complete":
             return State(True, "completed")
-        if condition["status"] == "True" and condition["type"] == "Failed":
+        if condition.get("status") == "True" and condition.get("type") == "Failed":
             return State(False, "failed", condition.get("message") or "it failed")
     return State(False, "running")
 
@@ -67,7 +67,7 @@ def hopeless(pods: Iterable[Object]) -> str:
 def _of_pod(pod: Object) -> Iterator[tuple[str, bool]]:
     status = pod.get("status", {})
     for condition in status.get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             yield condition.get("message") or "no node takes it", False
     for state in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waiting = state.get("state", {}).get("waiting") or {}

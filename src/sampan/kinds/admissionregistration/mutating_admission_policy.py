@@ -45,6 +45,8 @@ MUTATING_ADMISSION_POLICY = Kind(
         AGE,
     ),
     has_generation=True,
+    bare_finalizers=True,
+    unconditional=False,
 )
 
 

@@ -19,6 +19,8 @@ MUTATING_ADMISSION_POLICY_BINDING = Kind(
     categories=("api-extensions",),
     columns=policy_causes.BINDING_COLUMNS,
     has_generation=True,
+    bare_finalizers=True,
+    unconditional=False,
 )
 
 

@@ -34,6 +34,8 @@ MUTATING_WEBHOOK_CONFIGURATION = Kind(
         AGE,
     ),
     has_generation=True,
+    bare_finalizers=True,
+    unconditional=False,
 )
 
 

@@ -50,6 +50,8 @@ VALIDATING_ADMISSION_POLICY = Kind(
         AGE,
     ),
     has_generation=True,
+    bare_finalizers=True,
+    unconditional=False,
 )
 
 

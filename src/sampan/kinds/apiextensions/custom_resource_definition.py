@@ -28,6 +28,7 @@ CUSTOMRESOURCEDEFINITION = Kind(
     columns=(CREATED_AT,),
     has_generation=True,
     unconditional=False,
+    bare_finalizers=True,
 )
 
 

@@ -41,7 +41,7 @@ def status(crd: Node, others: Sequence[Node], now: float) -> Node:
 def _established(found: Sequence[Node], *, accepted: bool, now: float) -> list[Node]:
     """Once true it stays so."""
     kind = crd_spec.ESTABLISHED
-    if any(c["type"] == kind and c["status"] == "True" for c in found):
+    if conditions.is_true({"conditions": found}, kind):
         return list(found)
     if accepted:
         text = "the initial names have been accepted"

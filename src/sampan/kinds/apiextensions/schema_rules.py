@@ -19,6 +19,7 @@ Node = dict[str, Any]
 
 TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _UNSUPPORTED = ("id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref")
+_NOT_EVEN_EMPTY = ("additionalItems", "dependencies")
 _AT_ROOT = {
     "description": "Description", "type": "Type", "format": "Format", "title": "Title", "maximum": "Maximum",
     "exclusiveMaximum": "ExclusiveMaximum", "minimum": "Minimum", "exclusiveMinimum": "ExclusiveMinimum",
@@ -65,7 +66,10 @@ def _causes(part: crd_spec.Part, node: Node, *, unchanged: bool) -> list[Cause]:
     scope = None if unfit or wrong_defaults else rule_rules.root_scope(node)
     walk = _Walk(suppress_cost=unchanged)
     walk.visit(node, Place(part.path, root=True, cel=scope))
-    return found + walk.schema + walk.cel + walk.costs.causes(part.path)
+    found += walk.schema + walk.cel + walk.costs.causes(part.path)
+    if not found and any(below.get("$schema") for below in crd_spec.nodes(node)):
+        found.append(invalid_value(part.path, "", "OpenAPIV3Schema 'schema' is not supported"))
+    return found
 
 
 def _root(node: Node, part: crd_spec.Part) -> Iterator[Cause]:
@@ -134,7 +138,7 @@ def _keywords(node: Node, place: Place) -> Iterator[Cause]:
     if node.get("default") is not None and place.no_default:
         yield forbidden_field(f"{path}.default", f"must not be set {place.no_default}")
     for name in _UNSUPPORTED:
-        if node.get(name) not in (None, "", {}):
+        if node.get(name) not in (None, "", {}) or (name in _NOT_EVEN_EMPTY and node.get(name) is not None):
             yield forbidden_field(f"{path}.{name}", f"{name} is not supported")
     if kind == "null":
         yield forbidden_field(f"{path}.type", "type cannot be set to null, use nullable as an alternative")

@@ -53,6 +53,8 @@ APISERVICE = Kind(
         cells.AGE,
     ),
     name_check=names.path_segment,
+    bare_finalizers=True,
+    unconditional=False,
 )
 
 

@@ -102,7 +102,7 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
     spec = new.get("spec") or {}
     causes = pod_template.selector_causes(spec, "daemonset")
     if spec.get("template") is None:
-        causes.append(required("spec.template"))
+        causes += pod_template.missing_causes("spec.template")
     elif old is None or spec["template"] != (old.get("spec") or {}).get("template"):
         causes += pod_template.causes(spec["template"], "spec.template")
         causes += pod_template.always_causes(spec, "DaemonSet")
@@ -120,7 +120,7 @@ def _strategy_causes(strategy: dict[str, Any]) -> list[Cause]:
     if strategy.get("type") == "OnDelete":
         return []
     if strategy.get("type") != "RollingUpdate":
-        return [not_supported(f"{path}.type", strategy.get("type"), ("RollingUpdate", "OnDelete"))]
+        return [not_supported(path, strategy, ("OnDelete", "RollingUpdate"))]
     rolling = strategy.get("rollingUpdate")
     if rolling is None:
         return [required(f"{path}.rollingUpdate")]

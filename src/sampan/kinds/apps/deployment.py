@@ -10,7 +10,7 @@ from sampan.kinds.kind import STATUS, Column, Kind, Object
 from sampan.kinds.parts import numbers, pod_template, pod_warnings, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
 from sampan.meta import objects
-from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
+from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported
 
 
 def _count(field: str) -> Any:
@@ -88,7 +88,7 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
     causes = numbers.negative_causes(spec, "spec", "replicas")
     causes += pod_template.selector_causes(spec, "deployment")
     if spec.get("template") is None:
-        causes.append(required("spec.template"))
+        causes += pod_template.missing_causes("spec.template")
     elif old is None or spec["template"] != (old.get("spec") or {}).get("template"):
         causes += pod_template.causes(spec["template"], "spec.template")
         causes += pod_template.always_causes(spec, "ReplicaSet")
@@ -115,7 +115,7 @@ def _strategy_causes(strategy: dict[str, Any]) -> list[Cause]:
         text = "may not be specified when strategy `type` is 'Recreate'"
         return [forbidden_field(path, text)] if rolling is not None else []
     if kind != "RollingUpdate":
-        return [not_supported("spec.strategy.type", kind, ("Recreate", "RollingUpdate"))]
+        return [not_supported("spec.strategy", strategy, ("Recreate", "RollingUpdate"))]
     rolling = rolling or {}
     unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
     found = numbers.int_or_percent_causes(unavailable, f"{path}.maxUnavailable", at_most_all=True)

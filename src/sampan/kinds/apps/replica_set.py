@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sampan.kinds.kind import STATUS, Column, Kind, Object
 from sampan.kinds.parts import numbers, pod_template, pod_warnings, replica_counts, scale
 from sampan.kinds.parts.cells import AGE
-from sampan.meta.status import Cause, required
+from sampan.meta.status import Cause
 
 REPLICASET = Kind(
     group="apps",
@@ -64,7 +64,7 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
     causes = numbers.negative_causes(spec, "spec", "replicas", "minReadySeconds")
     causes += pod_template.selector_causes(spec, "deployment")
     if spec.get("template") is None:
-        return [*causes, required("spec.template")]
+        return [*causes, *pod_template.missing_causes("spec.template")]
     if old is None or spec["template"] != (old.get("spec") or {}).get("template"):
         causes += pod_template.causes(spec["template"], "spec.template")
         causes += pod_template.always_causes(spec, "ReplicaSet")

@@ -16,6 +16,8 @@ LEASE = Kind(
     plural="leases",
     schema="io.k8s.api.coordination.v1.Lease",
     columns=(Column("Holder", "spec.holderIdentity"), AGE),
+    bare_finalizers=True,
+    unconditional=False,
 )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sampan.kinds.kind import Kind, Object
 from sampan.kinds.parts import event_columns, event_rules
+from sampan.meta import names
 from sampan.meta.status import Cause
 
 _ABOUT = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
@@ -28,6 +29,8 @@ EVENT = Kind(
         "source": "source.component|reportingComponent",
         "type": "type",
     },
+    name_check=names.path_segment,
+    bare_finalizers=True,
 )
 
 default = event_rules.default

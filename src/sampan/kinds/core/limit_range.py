@@ -3,7 +3,7 @@
 https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/limit-range-v1/
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sampan.kinds.kind import Kind, Object
@@ -27,6 +27,7 @@ CONTAINER, POD, CLAIM = "Container", "Pod", "PersistentVolumeClaim"
 _MAPS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 Found = dict[str, Quantity]
+Check = Callable[[str, str], list[Cause]]
 
 
 def default(obj: Object) -> None:
@@ -71,7 +72,8 @@ def _item_causes(item: Mapping[str, Any], kind: str, path: str) -> list[Cause]:
                 found.append(forbidden_field(f"{path}.{name}", "may not be specified when `type` is 'Pod'"))
             amounts[name] = {}
             continue
-        amounts[name], wrong = _amounts(item.get(name) or {}, f"{path}.{name}")
+        check = resource_names.container_causes if kind in (CONTAINER, POD) else resource_names.causes
+        amounts[name], wrong = _amounts(item.get(name) or {}, f"{path}.{name}", check)
         found += wrong
     if kind == CLAIM and "storage" not in amounts["min"] and "storage" not in amounts["max"]:
         text = "either minimum or maximum storage value is required, but neither was provided"
@@ -81,7 +83,7 @@ def _item_causes(item: Mapping[str, Any], kind: str, path: str) -> list[Cause]:
     return found
 
 
-def _amounts(given: Mapping[str, Any], path: str) -> tuple[Found, list[Cause]]:
+def _amounts(given: Mapping[str, Any], path: str, check: Check) -> tuple[Found, list[Cause]]:
     found: list[Cause] = []
     good: Found = {}
     for key, value in given.items():
@@ -89,7 +91,7 @@ def _amounts(given: Mapping[str, Any], path: str) -> tuple[Found, list[Cause]]:
         if complaint:
             found.append(invalid_value(f"{path}[{key}]", str(value), complaint))
         else:
-            found += resource_names.causes(key, f"{path}[{key}]")
+            found += check(key, f"{path}[{key}]")
             good[key] = quantity.parse(value)
     return good, found
 

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/namespace-
 from collections.abc import Sequence
 
 from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object, Subresource
+from sampan.kinds.parts import finalizer_rules
 from sampan.kinds.parts.cells import AGE
 from sampan.meta import names, objects
 from sampan.meta.status import Cause, invalid_value
@@ -61,8 +62,10 @@ def prepare(new: Object, old: Object | None, subresource: str) -> None:
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """Finalizers are qualified names; a phase belongs to its deletion timestamp."""
     causes = []
-    for finalizer in (new.get("spec") or {}).get("finalizers") or ():
-        causes += [invalid_value("spec.finalizers", finalizer, text) for text in names.qualified_name(finalizer)]
+    for index, finalizer in enumerate((new.get("spec") or {}).get("finalizers") or ()):
+        where = f"spec.finalizers[{index}]" if subresource == "finalize" else "spec.finalizers"
+        causes += [invalid_value(where, finalizer, text) for text in names.qualified_name(finalizer)]
+        causes += finalizer_rules.name_causes(finalizer, where)
     if subresource == "status":
         phase = (new.get("status") or {}).get("phase")
         if objects.is_deleting(new) and phase != "Terminating":

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sampan.kinds.kind import CLUSTER, STATUS, Column, Kind, Object, Subresource
-from sampan.kinds.parts import cells
-from sampan.meta import conditions, names, objects, quantity
-from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
+from sampan.kinds.parts import cells, ip_rules, resource_names
+from sampan.meta import conditions, names, objects
+from sampan.meta.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required, show
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 _ROLE_LABEL = "kubernetes.io/role"
@@ -85,9 +85,13 @@ def is_ready(node: Object) -> bool:
 
 
 def default(obj: Object) -> None:
-    """There is a spec, if an empty one."""
-    if obj.get("spec") is None:
-        obj["spec"] = {}
+    """There is a spec, if an empty one. podCIDR is the first of podCIDRs; where they differ, it is the one that counts."""
+    spec = obj["spec"] = obj.get("spec") or {}
+    first, listed = spec.get("podCIDR"), spec.get("podCIDRs") or ()
+    if first and (not listed or listed[0] != first):
+        spec["podCIDRs"] = [first]
+    elif listed and not first:
+        spec["podCIDR"] = listed[0]
     default_status(obj)
 
 
@@ -101,15 +105,33 @@ def default_status(obj: Object) -> None:
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """Taints are well formed and unique; pod CIDR and provider, once given, stay; quantities are quantities."""
     spec = new.get("spec") or {}
+    status = new.get("status") or {}
     causes = _taint_causes(spec.get("taints") or ())
     for part in ("capacity", "allocatable"):
-        for name, value in ((new.get("status") or {}).get(part) or {}).items():
-            complaint = quantity.validate(value)
-            if complaint:
-                causes.append(invalid_value(f"status.{part}[{name}]", value, complaint))
+        for name, value in (status.get(part) or {}).items():
+            causes += resource_names.amount_causes(name, value, f"status.{part}.{name}")
+    if subresource == "":
+        causes += _cidr_causes(spec.get("podCIDRs") or [])
+    if old is not None:
+        causes += _address_causes(status.get("addresses") or ())
     if old is not None and subresource == "":
         causes += _kept_causes(spec, old.get("spec") or {})
     return causes
+
+
+def _cidr_causes(listed: list[str]) -> list[Cause]:
+    """Each is one; and of each family there is one at most."""
+    path = "spec.podCIDRs"
+    found = [cause for index, value in enumerate(listed) for cause in ip_rules.cidr(f"{path}[{index}]", value)]
+    families = [ip_rules.family_of(network) for value in listed if (network := ip_rules.network(value))]
+    if len(set(families)) < len(families):
+        found.append(invalid_value(path, listed, "may specify no more than one CIDR for each IP family"))
+    return found + [duplicate(f"{path}[{i}]", value) for i, value in enumerate(listed) if value in listed[:i]]
+
+
+def _address_causes(addresses: Sequence[dict[str, Any]]) -> list[Cause]:
+    path = "status.addresses"
+    return [duplicate(f"{path}[{i}]", one) for i, one in enumerate(addresses) if one in addresses[:i]]
 
 
 def _kept_causes(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
@@ -119,6 +141,8 @@ def _kept_causes(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     if old.get("providerID") and new.get("providerID") != old["providerID"]:
         text = 'node updates may not change providerID except from "" to valid'
         found.append(forbidden_field("spec.providerID", text))
+    if (new.get("externalID") or "") != (old.get("externalID") or ""):
+        found.append(forbidden_field("spec.externalID", "may not be updated"))
     return found
 
 
@@ -126,19 +150,17 @@ def _taint_causes(taints: Sequence[dict[str, Any]]) -> list[Cause]:
     found: list[Cause] = []
     seen = set()
     for index, taint in enumerate(taints):
-        path = f"spec.taints[{index}]"
+        path = f"metadata.taints[{index}]"
         key, effect = taint.get("key") or "", taint.get("effect") or ""
         found += [invalid_value(f"{path}.key", key, text) for text in names.qualified_name(key)]
-        if taint.get("value"):
-            found += [
-                invalid_value(f"{path}.value", taint["value"], text) for text in names.label_value(taint["value"])
-            ]
+        if errors := names.label_value(taint.get("value") or ""):
+            found.append(invalid_value(f"{path}.value", taint["value"], ";".join(errors)))
         if not effect:
             found.append(required(f"{path}.effect"))
         elif effect not in _EFFECTS:
             found.append(not_supported(f"{path}.effect", effect, _EFFECTS))
         if (key, effect) in seen:
             text = "taints must be unique by key and effect pair"
-            found.append(Cause(path, "FieldValueDuplicate", f"Duplicate value: {taint}: {text}"))
+            found.append(Cause(path, "FieldValueDuplicate", f"Duplicate value: {show(taint)}: {text}"))
         seen.add((key, effect))
     return found

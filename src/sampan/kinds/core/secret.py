@@ -33,7 +33,8 @@ SECRET = Kind(
 TOKEN = "kubernetes.io/service-account-token"
 ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name"
 _JSON_KEYS = {"kubernetes.io/dockercfg": ".dockercfg", "kubernetes.io/dockerconfigjson": ".dockerconfigjson"}
-_KEYS = {"kubernetes.io/ssh-auth": ("ssh-privatekey",), "kubernetes.io/tls": ("tls.crt", "tls.key")}
+_KEYS = {"kubernetes.io/tls": ("tls.crt", "tls.key")}
+_SSH, _SSH_KEY = "kubernetes.io/ssh-auth", "ssh-privatekey"
 
 
 def default(obj: Object) -> None:
@@ -74,6 +75,8 @@ def _type_causes(new: Object, data: Mapping[str, str]) -> list[Cause]:
         return _json_causes(_JSON_KEYS[kind], data)
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
         return [required("data[username]"), required("data[password]")]
+    if kind == _SSH and not data.get(_SSH_KEY):
+        return [required(f"data[{_SSH_KEY}]")]
     return [required(f"data[{key}]") for key in _KEYS.get(kind, ()) if key not in data]
 
 

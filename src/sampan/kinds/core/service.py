@@ -93,7 +93,7 @@ def default(obj: Object) -> None:
         if not port.get("protocol"):
             port["protocol"] = "TCP"
         if port.get("targetPort") in (None, 0, ""):
-            port["targetPort"] = port.get("port")
+            port["targetPort"] = port.get("port") or 0
     _default_policies(spec)
     default_status(obj)
 

@@ -20,6 +20,13 @@ SERVICEACCOUNT = Kind(
 )
 
 
+def prepare(new: Object, old: Object | None, subresource: str) -> None:
+    """Of its secrets only their names count: they are of its own namespace."""
+    for secret in new.get("secrets") or ():
+        for field in [name for name in secret if name != "name"]:
+            del secret[field]
+
+
 def user_name(account: Object) -> str:
     """The user name its tokens speak for: system:serviceaccount:<namespace>:<name>."""
     meta = account["metadata"]

@@ -26,6 +26,7 @@ EVENTS_EVENT = Kind(
         "type": "type",
     },
     stored_as=("", "events"),
+    bare_finalizers=True,
 )
 
 default = event_rules.default

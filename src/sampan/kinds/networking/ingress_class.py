@@ -85,7 +85,7 @@ def _parameters_causes(parameters: dict[str, Any], path: str) -> list[Cause]:
     for field in ("kind", "name"):
         value = parameters.get(field) or ""
         if not value:
-            found.append(required(f"{path}.{field}"))
+            found.append(required(f"{path}.{field}", f"{field} is required"))
         found += [invalid_value(f"{path}.{field}", value, error) for error in names.path_segment(value)]
     scope, namespace = parameters.get("scope"), parameters.get("namespace")
     if scope is None:

@@ -22,6 +22,7 @@ _WORDS = {
 _EVERY = "@every "
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_WHOLE_PART = re.compile(_DURATION.pattern + r"(?![^0-9.])", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _word(text: str, zone: str) -> Schedule:
         wish = text.removeprefix(_EVERY)
         seconds = _duration(wish)
         if seconds is None:
-            raise ValueError(f'failed to parse duration {text}: time: invalid duration "{wish}"')
+            raise ValueError(f"failed to parse duration {text}: time: {_duration_fault(wish)}")
         return Schedule(every_seconds=max(float(int(seconds)), 1.0), zone=zone)
     raise ValueError(f"unrecognized descriptor: {text}")
 
@@ -118,6 +119,18 @@ def _duration(text: str) -> float | None:
         number = part.rstrip("nuµμmsh")
         total += float(number) * _UNITS[part[len(number) :]]
     return sign * total
+
+
+def _duration_fault(text: str) -> str:
+    """What is wrong with a text that is no duration, in Go's words."""
+    rest = text.removeprefix("-") if text[:1] == "-" else text.removeprefix("+")
+    while found := _WHOLE_PART.match(rest):
+        rest = rest[found.end() :]
+    found = re.match(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^0-9.]*)", rest, re.ASCII)
+    if found is None:
+        return f'invalid duration "{text}"'
+    wrong = f'unknown unit "{found[1]}"' if found[1] else "missing unit"
+    return f'{wrong} in duration "{text}"'
 
 
 def _is_star(field: str) -> bool:

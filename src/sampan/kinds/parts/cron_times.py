@@ -22,6 +22,13 @@ def next_after(schedule: Schedule, after: float, zone: tzinfo = UTC) -> float | 
     if schedule.every_seconds:
         return math.floor(after) + schedule.every_seconds
     first = (math.floor(after) // 60 + 1) * 60
+    try:
+        return _first(schedule, first, zone)
+    except (OverflowError, ValueError):  # after the last year that there is
+        return None
+
+
+def _first(schedule: Schedule, first: int, zone: tzinfo) -> float | None:
     start = datetime.fromtimestamp(first, zone)
     day: date | None = start.date()
     while day is not None and day.year <= start.year + YEARS:

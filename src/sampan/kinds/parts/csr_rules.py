@@ -114,7 +114,7 @@ def signer_causes(signer: str, path: str) -> list[Cause]:
 
 def _usage_causes(usages: Sequence[str], before: Sequence[str] | None) -> list[Cause]:
     path = "spec.usages"
-    found = [] if usages else [required(path)]
+    found = [] if usages else [required(path, "usages must be provided")]
     if before is not None and list(before) == list(usages):
         return found
     found += [not_supported(f"{path}[{i}]", usage, USAGES) for i, usage in enumerate(usages) if usage not in USAGES]

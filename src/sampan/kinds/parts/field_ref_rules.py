@@ -37,7 +37,7 @@ def field_causes(reference: Reference, path: str, allowed: Collection[str]) -> l
         return [required(f"{path}.apiVersion")]
     if not field:
         return [required(f"{path}.fieldPath")]
-    if field in allowed:
+    if field in allowed and version == "v1":
         return []
     head, bracket, key = field.partition("['")
     subscript = key.removesuffix("']") if bracket and key.endswith("']") else None

@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/horizonta
 from collections.abc import Mapping
 from typing import Any
 
+from sampan.kinds.parts import resource_names
 from sampan.meta import names, quantity
 from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
 
@@ -18,11 +19,14 @@ TYPES = {
     "Pods": "pods",
     "Resource": "resource",
 }
+_IN_ORDER = ("object", "external", "pods", "resource", "containerResource")
+"""Of several sources, the first is looked at."""
 _TARGETS = ("Utilization", "Value", "AverageValue")
 _SELECT = ("Disabled", "Max", "Min")
 _POLICIES = ("Percent", "Pods")
 _MAX_WINDOW, _MAX_PERIOD = 3600, 1800
 _NO_WAY_BACK = "must specify at least one Object or External metric to support scaling to zero replicas"
+_ONE_VALUE = "must set either a target value or averageValue"
 _PER_POD = "must set either a target value for metric or a per-pod target"
 
 
@@ -72,10 +76,9 @@ def _metric_causes(metric: Tree, path: str) -> list[Cause]:
     if kind not in TYPES:
         found.append(not_supported(f"{path}.type", kind, TYPES))
     expected = TYPES.get(kind, "")
-    present = [field for field in TYPES.values() if metric.get(field) is not None]
+    present = [field for field in _IN_ORDER if metric.get(field) is not None]
     if present:
-        source = expected if expected in present else present[0]
-        found += _source_causes(metric[source], source, f"{path}.{source}")
+        found += _source_causes(metric[present[0]], present[0], f"{path}.{present[0]}")
     if expected and expected not in present:
         found.append(required(f"{path}.{expected}", "must populate information for the given metric source"))
     if len(present) != 1:
@@ -94,10 +97,17 @@ def _source_causes(source: Tree, kind: str, path: str) -> list[Cause]:
     else:
         if not source.get("name"):
             found.append(required(f"{path}.name", "must specify a resource name"))
-        if kind == "containerResource" and not source.get("container"):
-            found.append(required(f"{path}.container", "must specify a container"))
+        if kind == "containerResource":
+            found += _container_causes(source.get("name"), source.get("container"), path)
     found += _target_causes(target, f"{path}.target")
     return found + _choice_causes(target, kind, f"{path}.target")
+
+
+def _container_causes(resource: str | None, container: str | None, path: str) -> list[Cause]:
+    found = resource_names.container_causes(resource, f"{path}.name") if resource else []
+    if not container:
+        return [*found, required(f"{path}.container", "must specify a container")]
+    return found + [invalid_value(f"{path}.container", container, text) for text in names.dns1123_label(container)]
 
 
 def _choice_causes(target: Tree, kind: str, path: str) -> list[Cause]:
@@ -108,7 +118,7 @@ def _choice_causes(target: Tree, kind: str, path: str) -> list[Cause]:
         return [] if is_positive else [required(f"{path}.averageValue", "must specify a positive target averageValue")]
     if kind in ("object", "external"):
         if value is None and average is None:
-            return [required(f"{path}.averageValue", _PER_POD)]
+            return [required(f"{path}.averageValue", _PER_POD if kind == "external" else _ONE_VALUE)]
         if kind == "external" and value is not None and average is not None:
             text = "may not set both a target value for metric and a per-pod target"
             return [forbidden_field(f"{path}.value", text)]

@@ -148,7 +148,7 @@ def _reference_causes(reference: Spec, path: str) -> list[Cause]:
     for field in ("kind", "name"):
         value = reference.get(field) or ""
         if not value:
-            found.append(required(f"{path}.{field}"))
+            found.append(required(f"{path}.{field}", f"{field} is required"))
         found += [invalid_value(f"{path}.{field}", value, error) for error in names.path_segment(value)]
     return found
 

@@ -54,7 +54,7 @@ def spec_causes(spec: Spec, path: str, *, is_template_new: bool) -> list[Cause]:
         found += job_policies.success_causes(spec, f"{path}.successPolicy")
     found += _replacement_causes(spec, f"{path}.podReplacementPolicy")
     if spec.get("template") is None:
-        return [*found, required(f"{path}.template")]
+        return [*found, *pod_template.missing_causes(f"{path}.template", is_job=True)]
     if is_template_new:
         found += pod_template.causes(spec["template"], f"{path}.template")
         found += _restart_causes(spec, f"{path}.template.spec.restartPolicy")

@@ -109,15 +109,14 @@ def _pod_term_causes(term: Mapping[str, Any], path: str) -> list[Cause]:
 
 def _spreads_causes(constraints: Sequence[Mapping[str, Any]], path: str) -> list[Cause]:
     found: list[Cause] = []
-    seen: set[tuple[Any, Any]] = set()
+    pairs = [(one.get("topologyKey"), one.get("whenUnsatisfiable")) for one in constraints]
     for index, constraint in enumerate(constraints):
         where = f"{path}[{index}]"
         found += _spread_causes(constraint, where)
-        pair = (constraint.get("topologyKey"), constraint.get("whenUnsatisfiable"))
-        if pair in seen:
+        pair = pairs[index]
+        if pair in pairs[index + 1 :]:
             field = f"{where}.{{topologyKey, whenUnsatisfiable}}"
             found.append(duplicate(field, f"{{{pair[0]}, {pair[1]}}}"))
-        seen.add(pair)
     return found
 
 

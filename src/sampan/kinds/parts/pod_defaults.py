@@ -8,7 +8,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 from collections.abc import Callable
 from typing import Any
 
-from sampan.kinds.parts import claim_rules, pod_resources, volume_defaults
+from sampan.kinds.parts import claim_rules, image_tags, pod_resources, volume_defaults
 
 Tree = dict[str, Any]
 
@@ -56,8 +56,6 @@ def default_spec(spec: Tree, *, created: bool) -> None:
             _container(container, created=created, host_network=host_network)
     for volume in spec.get("volumes") or ():
         _volume(volume)
-    for term in spec.get("topologySpreadConstraints") or ():
-        term.setdefault("whenUnsatisfiable", "DoNotSchedule")
     if created and spec.get("resources"):
         _whole_requests(spec)
 
@@ -71,14 +69,6 @@ def _whole_requests(spec: Tree) -> None:
     parts = {name: value for name, value in spec.items() if name not in ("resources", "overhead")}
     asked = {name: str(value) for name, value in pod_resources.requests(parts).items() if name in ("cpu", "memory")}
     resources["requests"] = {**limits, **asked, **(resources.get("requests") or {})}
-
-
-def pull_policy(image: str) -> str:
-    """Always for the tag latest or none; IfNotPresent for any other tag or digest."""
-    if "@" in image:
-        return "IfNotPresent"
-    tag = image.rpartition("/")[2].partition(":")[2]
-    return "Always" if tag in ("", "latest") else "IfNotPresent"
 
 
 def _omit(node: Tree, names: frozenset[str]) -> None:
@@ -101,7 +91,7 @@ def _omit_parts(container: Tree) -> None:
 def _container(container: Tree, *, created: bool, host_network: bool) -> None:
     _omit_parts(container)
     if not container.get("imagePullPolicy"):
-        container["imagePullPolicy"] = pull_policy(container.get("image") or "")
+        container["imagePullPolicy"] = image_tags.pull_policy(container.get("image") or "")
     if not container.get("terminationMessagePath"):
         container["terminationMessagePath"] = "/dev/termination-log"
     if not container.get("terminationMessagePolicy"):
@@ -119,9 +109,9 @@ def _container(container: Tree, *, created: bool, host_network: bool) -> None:
             port["hostPort"] = port.get("containerPort")
     for variable in container.get("env") or ():
         source = variable.get("valueFrom")
-        if source and source.get("fieldRef"):
+        if source and source.get("fieldRef") is not None:
             source["fieldRef"].setdefault("apiVersion", "v1")
-        if source and source.get("resourceFieldRef"):
+        if source and source.get("resourceFieldRef") is not None:
             source["resourceFieldRef"].setdefault("divisor", "0")
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         probe = container.get(name)
@@ -129,7 +119,7 @@ def _container(container: Tree, *, created: bool, host_network: bool) -> None:
             _probe(probe)
     lifecycle = container.get("lifecycle")
     for hook in (lifecycle or {}).values():
-        if isinstance(hook, dict) and hook.get("httpGet"):
+        if isinstance(hook, dict) and hook.get("httpGet") is not None:
             _http_get(hook["httpGet"])
 
 
@@ -142,7 +132,7 @@ def _probe(probe: Tree) -> None:
     ):
         if not probe.get(field):
             probe[field] = value
-    if probe.get("httpGet"):
+    if probe.get("httpGet") is not None:
         _http_get(probe["httpGet"])
     if probe.get("grpc") is not None:
         probe["grpc"].setdefault("service", "")
@@ -156,7 +146,7 @@ def _http_get(action: Tree) -> None:
 
 
 def _volume(volume: Tree) -> None:
-    if len(volume) == 1:
+    if not any(field != "name" for field in volume):
         volume["emptyDir"] = {}
         return
     volume_defaults.fill(volume)
@@ -172,9 +162,9 @@ def _file_mode(source: Tree) -> None:
 
 def _field_items(source: Tree) -> None:
     for item in source.get("items") or ():
-        if item.get("fieldRef"):
+        if item.get("fieldRef") is not None:
             item["fieldRef"].setdefault("apiVersion", "v1")
-        if item.get("resourceFieldRef"):
+        if item.get("resourceFieldRef") is not None:
             item["resourceFieldRef"].setdefault("divisor", "0")
 
 
@@ -200,7 +190,7 @@ def _ephemeral(source: Tree) -> None:
 
 def _image(source: Tree) -> None:
     if not source.get("pullPolicy"):
-        source["pullPolicy"] = pull_policy(source.get("reference") or "")
+        source["pullPolicy"] = image_tags.pull_policy(source.get("reference") or "")
 
 
 _SOURCES: dict[str, Callable[[Tree], None]] = {

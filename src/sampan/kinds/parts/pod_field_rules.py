@@ -34,9 +34,7 @@ _NAMES = (
     ("nodeName", names.dns1123_subdomain),
     ("hostname", names.dns1123_label),
     ("subdomain", names.dns1123_label),
-    ("schedulerName", names.qualified_name),
     ("priorityClassName", names.dns1123_subdomain),
-    ("runtimeClassName", names.dns1123_subdomain),
 )
 
 
@@ -59,8 +57,9 @@ def causes(spec: Spec, path: str) -> list[Cause]:
         value = spec.get(field)
         if value:
             found += [invalid_value(f"{path}.{field}", value, text) for text in check(value)]
-    if not spec.get("schedulerName"):
-        found.append(required(f"{path}.schedulerName"))
+    runtime = spec.get("runtimeClassName")
+    if runtime is not None:
+        found += [invalid_value(f"{path}.runtimeClassName", runtime, text) for text in names.dns1123_subdomain(runtime)]
     if spec.get("preemptionPolicy") not in (None, *_PREEMPTION):
         found.append(_choice(f"{path}.preemptionPolicy", spec["preemptionPolicy"], _PREEMPTION))
     for field, rule in _SELDOM.items():

@@ -15,6 +15,7 @@ from sampan.kinds.parts import (
     resource_rules,
     security_rules,
     volume_rules,
+    windows_rules,
 )
 from sampan.kinds.parts.container_rules import Around
 from sampan.meta import names, objects
@@ -63,7 +64,7 @@ def spec_causes(spec: Spec, path: str, *, created: bool = True, pod: Object | No
         found += placement_rules.causes(spec, path)
     if spec.get("nodeSelector"):
         found += placement_rules.node_selector_causes(spec["nodeSelector"], f"{path}.nodeSelector")
-    return found + security_rules.pod_causes(spec, path)
+    return found + security_rules.pod_causes(spec, path) + windows_rules.host_process_causes(spec, path)
 
 
 def _around(spec: Spec, volumes: Mapping[str, Any], *, created: bool) -> Around:

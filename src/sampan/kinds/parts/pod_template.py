@@ -44,8 +44,8 @@ def default(template: dict[str, Any]) -> None:
 def causes(template: Mapping[str, Any], path: str) -> list[Cause]:
     """What is wrong with the template's labels, annotations and pod spec."""
     meta = template.get("metadata") or {}
-    found = list(validation.labels(meta.get("labels") or {}, f"{path}.metadata.labels"))
-    found += validation.annotations(meta.get("annotations") or {}, f"{path}.metadata.annotations")
+    found = list(validation.labels(meta.get("labels") or {}, f"{path}.labels"))
+    found += validation.annotations(meta.get("annotations") or {}, f"{path}.annotations")
     found += pod_rules.spec_causes(template.get("spec") or {}, f"{path}.spec", created=False)
     return found
 
@@ -53,19 +53,32 @@ def causes(template: Mapping[str, Any], path: str) -> list[Cause]:
 def selector_causes(spec: Mapping[str, Any], owner: str) -> list[Cause]:
     """spec.selector must be there, well formed, not empty, and match the template's labels."""
     selector = spec.get("selector")
-    if selector is None:
-        return [required("spec.selector")]
-    found = list(validation.label_selector(selector, "spec.selector"))
-    if found:
-        return found
-    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        text = f"empty selector is invalid for {owner}"
-        return [invalid_value("spec.selector", selector, text)]
+    found = [required("spec.selector")] if selector is None else []
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    if not selectors.from_label_selector(selector).matches(labels):
+    if selector is not None:
+        found += validation.label_selector(selector, "spec.selector")
+        if found:
+            why = _UNREADABLE.get(owner)
+            return found if why is None else [*found, invalid_value("spec.selector", selector, why)]
+        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+            text = f"empty selector is invalid for {owner}"
+            return [invalid_value("spec.selector", selector, text)]
+    if selector is None or not selectors.from_label_selector(selector).matches(labels):
         text = "`selector` does not match template `labels`"
-        return [invalid_value("spec.template.metadata.labels", labels, text)]
-    return []
+        found.append(invalid_value("spec.template.metadata.labels", labels, text))
+    return found
+
+
+_UNREADABLE = {"deployment": "invalid label selector", "statefulset": ""}
+"""What is said of a selector with faults, beside these."""
+
+
+def missing_causes(path: str, *, is_job: bool = False) -> list[Cause]:
+    """What is wrong with a template that is not there: what is missing from one that is empty."""
+    found = [required(f"{path}.spec.containers")]
+    if is_job:
+        found.append(required(f"{path}.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
+    return found
 
 
 def always_causes(spec: Mapping[str, Any], owner: str) -> list[Cause]:

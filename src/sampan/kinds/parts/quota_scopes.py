@@ -162,12 +162,12 @@ def _fits(scope: str, hard: Iterable[str]) -> bool:
 
 def _term_causes(term: Term, path: str) -> list[Cause]:
     found = []
-    scope, operator, values = term.get("scopeName"), term.get("operator"), term.get("values") or []
+    scope, operator, values = term.get("scopeName") or "", term.get("operator") or "", term.get("values") or []
     if scope not in _ALL:
         found.append(invalid_value(f"{path}.scopeName", scope, "unsupported scope"))
     if scope in _ONLY_EXISTS and operator != "Exists":
         text = (
-            "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+            "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
             "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or "
             "ResourceQuotaScopeCrossNamespacePodAffinity"
         )

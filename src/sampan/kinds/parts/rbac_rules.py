@@ -9,7 +9,7 @@ from typing import Any
 from sampan.kinds.kind import Column, Object
 from sampan.kinds.parts.cells import AGE
 from sampan.meta import names
-from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
+from sampan.meta.status import Cause, invalid_value, not_supported, required
 
 API_GROUP = "rbac.authorization.k8s.io"
 
@@ -47,8 +47,8 @@ def _url_causes(rule: dict[str, Any], path: str, *, namespaced: bool) -> Causes:
 
 def default_binding(obj: Object) -> None:
     """The role is of RBAC's group; users and groups too, service accounts of core."""
-    reference = obj.get("roleRef")
-    if reference is not None and not reference.get("apiGroup"):
+    reference = obj["roleRef"] = obj.get("roleRef") or {}
+    if not reference.get("apiGroup"):
         reference["apiGroup"] = API_GROUP
     for subject in obj.get("subjects") or ():
         if not subject.get("apiGroup") and subject.get("kind") in ("User", "Group"):
@@ -90,8 +90,6 @@ def _subject_causes(subject: dict[str, Any], path: str, *, namespaced: bool) -> 
     elif kind in {"User", "Group"}:
         if group != API_GROUP:
             found.append(not_supported(f"{path}.apiGroup", group, (API_GROUP,)))
-        if subject.get("namespace"):
-            found.append(forbidden_field(f"{path}.namespace", f"{kind} is not namespaced"))
     else:
         found.append(not_supported(f"{path}.kind", kind, ("ServiceAccount", "User", "Group")))
     return found

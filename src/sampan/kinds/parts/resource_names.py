@@ -37,6 +37,17 @@ def causes(name: str, path: str) -> list[Cause]:
     return found
 
 
+def container_causes(name: str, path: str) -> list[Cause]:
+    """What is wrong with the name of something that a container asks for."""
+    found = causes(name, path)
+    if "/" not in name:
+        if name not in COMPUTE and not name.startswith(HUGE_PAGES):
+            found.append(invalid_value(path, name, "must be a standard resource for containers"))
+    elif not is_native(name) and not is_extended(name):
+        found.append(invalid_value(path, name, "doesn't follow extended resource name standard"))
+    return found
+
+
 def quota_causes(name: str, path: str) -> list[Cause]:
     """What is wrong with the name of something that a quota limits."""
     found = causes(name, path)

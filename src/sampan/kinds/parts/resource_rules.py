@@ -6,7 +6,7 @@ https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sampan.kinds.parts import pod_resources
+from sampan.kinds.parts import pod_resources, resource_names
 from sampan.kit.texts import Texts
 from sampan.meta import names, quantity
 from sampan.meta.status import Cause, duplicate, forbidden_field, invalid_value, not_supported, required
@@ -15,13 +15,6 @@ Resources = Mapping[str, Any]
 
 POD_RESOURCES = ("cpu", "memory")
 
-_STANDARD = ("cpu", "memory", "ephemeral-storage")
-_KNOWN = frozenset((
-    *_STANDARD, "pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps",
-    "persistentvolumeclaims", "storage", "requests.cpu", "requests.memory", "requests.storage",
-    "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage", "services.nodeports",
-    "services.loadbalancers",
-))  # fmt: skip
 _HUGE = "hugepages-"
 _NATIVE = "kubernetes.io/"
 _REQUESTS = "requests."
@@ -74,7 +67,7 @@ def _amounts_causes(limits: Resources, asked: Resources, path: str) -> list[Caus
     for part, amounts in (("limits", limits), ("requests", asked)):
         for name, value in amounts.items():
             found += _amount_causes(name, value, f"{path}.{part}[{name}]")
-    if found:
+    if found and any(quantity.validate(value) for amounts in (limits, asked) for value in amounts.values()):
         return found
     for name, value in asked.items():
         found += _pair_causes(name, value, limits.get(name), path)
@@ -106,28 +99,11 @@ def _amount_causes(name: str, value: Any, path: str) -> list[Cause]:
     complaint = quantity.validate(value)
     if complaint:
         return [invalid_value(path, str(value), complaint)]
-    found = [] if name in _STANDARD else _name_causes(name, path)
     amount = quantity.parse(value)
-    if amount.nanos < 0:
-        found.append(invalid_value(path, str(value), "must be greater than or equal to 0"))
-    elif not _is_native(name) and amount.to_milli % 1000:
-        found.append(invalid_value(path, str(value), "must be an integer"))
-    return found
-
-
-def _name_causes(name: str, path: str) -> list[Cause]:
-    errors = names.qualified_name(name)
-    if errors:
-        return [invalid_value(path, name, text) for text in errors]
-    found: list[Cause] = []
-    if "/" not in name:
-        if name not in _KNOWN and not name.startswith(_HUGE):
-            found.append(invalid_value(path, name, "must be a standard resource type or fully qualified"))
-        if not name.startswith(_HUGE):
-            found.append(invalid_value(path, name, "must be a standard resource for containers"))
-    elif not _is_native(name) and not is_extended(name):
-        found.append(invalid_value(path, name, "doesn't follow extended resource name standard"))
-    return found
+    if name in resource_names.COMPUTE:
+        bad = amount.nanos < 0
+        return [invalid_value(path, str(value), "must be greater than or equal to 0")] if bad else []
+    return resource_names.container_causes(name, path) + resource_names.amount_causes(name, value, path)
 
 
 def is_extended(name: str) -> bool:

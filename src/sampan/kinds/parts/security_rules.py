@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sampan.kinds.parts import path_rules
+from sampan.kinds.parts import path_rules, windows_rules
 from sampan.meta.status import Cause, duplicate, invalid_value, not_supported, required, too_long
 
 Context = Mapping[str, Any]
@@ -29,8 +29,8 @@ _CHOICES = {
 
 def pod_causes(spec: Mapping[str, Any], path: str) -> list[Cause]:
     """All that is wrong with a pod spec's own security context, at `path`.securityContext."""
-    context = spec.get("securityContext")
-    if not context:
+    context = spec.get("securityContext") or {}
+    if not context and not spec.get("shareProcessNamespace"):
         return []
     where = f"{path}.securityContext"
     found = _id_causes(context, where, "fsGroup", "runAsUser", "runAsGroup")
@@ -44,6 +44,7 @@ def pod_causes(spec: Mapping[str, Any], path: str) -> list[Cause]:
         if context.get(field) is not None and context[field] not in choices:
             found.append(not_supported(f"{where}.{field}", context[field], choices))
     found += _seccomp_causes(context.get("seccompProfile"), f"{where}.seccompProfile")
+    found += windows_rules.causes(context.get("windowsOptions"), f"{where}.windowsOptions")
     return found + _apparmor_causes(context.get("appArmorProfile"), f"{where}.appArmorProfile")
 
 
@@ -64,6 +65,7 @@ def container_causes(context: Context, path: str, *, host_users: bool) -> list[C
         if "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
             text = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
             found.append(invalid_value(path, dict(context), text))
+    found += windows_rules.causes(context.get("windowsOptions"), f"{path}.windowsOptions")
     return found + _apparmor_causes(context.get("appArmorProfile"), f"{path}.appArmorProfile")
 
 

@@ -53,6 +53,7 @@ _IQN = {
     "eui": re.compile(r"eui.[0-9A-Za-z]{16}$"),
     "naa": re.compile(r"naa.[0-9A-Za-z]{32}$"),
 }
+_FORM = "must be valid format"
 _RESERVED = (".kubernetes.io", ".k8s.io")
 _CACHING = ("None", "ReadOnly", "ReadWrite")
 _DISKS = ("Dedicated", "Managed", "Shared")
@@ -62,10 +63,10 @@ _PAIRS_TEXT = "must be a host:port pair or multiple pairs separated by commas"
 _MAX_TENANT = 64
 
 
-def causes(kind: str, source: Source, path: str) -> list[Cause]:
-    """All that is wrong with a source of the kind, such as nfs, in a pod as in a PersistentVolume."""
+def causes(kind: str, source: Source, path: str, *, persistent: bool = False) -> list[Cause]:
+    """All that is wrong with a source of the kind, such as nfs, in a pod or (`persistent`) in a PersistentVolume."""
     found = [required(f"{path}.{field}") for field in _REQUIRED.get(kind, ()) if not source.get(field)]
-    check = _CHECKS.get(kind)
+    check = _persistent_iscsi if persistent and kind == "iscsi" else _CHECKS.get(kind)
     return found + check(source, path) if check else found
 
 
@@ -93,23 +94,34 @@ def _partition(source: Source, path: str) -> list[Cause]:
 
 
 def _iscsi(source: Source, path: str) -> list[Cause]:
+    return _iscsi_causes(source, path, "must be valid format starting with iqn, eui, or naa")
+
+
+def _persistent_iscsi(source: Source, path: str) -> list[Cause]:
+    found, secret = _iscsi_causes(source, path, _FORM), source.get("secretRef")
+    return [*found, required(f"{path}.secretRef.name")] if secret is not None and not secret.get("name") else found
+
+
+def _iscsi_causes(source: Source, path: str, beginning: str) -> list[Cause]:
+    """`beginning` is said of names that begin otherwise."""
     found: list[Cause] = []
     iqn, lun = source.get("iqn") or "", source.get("lun") or 0
-    if iqn and iqn[:3] not in _IQN:
-        found.append(invalid_value(f"{path}.iqn", iqn, "must be valid format starting with iqn, eui, or naa"))
-    elif iqn and not _IQN[iqn[:3]].match(iqn):
-        found.append(invalid_value(f"{path}.iqn", iqn, "must be valid format"))
+    if iqn:
+        found += _iqn_causes(iqn, f"{path}.iqn", beginning)
     if not 0 <= lun <= _MAX_BYTE:
         found.append(invalid_value(f"{path}.lun", lun, _BYTE_TEXT))
     secret = source.get("secretRef")
     if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and secret is None:
         found.append(required(f"{path}.secretRef"))
-    if secret is not None and not secret.get("name"):
-        found.append(required(f"{path}.secretRef.name"))
     initiator = source.get("initiatorName")
-    if initiator is not None and not (initiator[:3] in _IQN and _IQN[initiator[:3]].match(initiator)):
-        found.append(invalid_value(f"{path}.initiatorname", initiator, "must be valid format"))
-    return found
+    return found if initiator is None else found + _iqn_causes(initiator, f"{path}.initiatorname", beginning)
+
+
+def _iqn_causes(name: str, path: str, beginning: str) -> list[Cause]:
+    form = _IQN.get(name[:3])
+    if form is None:
+        return [invalid_value(path, name, beginning)]
+    return [] if form.match(name) else [invalid_value(path, name, _FORM)]
 
 
 def _fibre_channel(source: Source, path: str) -> list[Cause]:

@@ -36,7 +36,7 @@ def causes(spec: Spec, path: str) -> list[Cause]:
         found.append(not_supported(f"{path}.persistentVolumeReclaimPolicy", policy, RECLAIM_POLICIES))
     found += affinity_causes(spec.get("nodeAffinity"), f"{path}.nodeAffinity")
     found += _source_causes(spec, path)
-    if spec.get("local") is not None and not (spec.get("nodeAffinity") or {}).get("required"):
+    if spec.get("local") is not None and spec.get("nodeAffinity") is None:
         found.append(required(f"{path}.nodeAffinity", "Local volume requires node affinity"))
     target = (spec.get("hostPath") or {}).get("path")
     if target and posixpath.normpath(target) == "/" and policy == "Recycle":
@@ -92,7 +92,10 @@ def _capacity_causes(capacity: Mapping[str, Any], path: str) -> list[Cause]:
         complaint = quantity.validate(value)
         if complaint:
             found.append(invalid_value(f"{path}[{name}]", value, complaint))
-        elif quantity.parse(value).nanos <= 0:
+            continue
+        if (whole := quantity.parse(value).to_int) < 0:
+            found.append(invalid_value(f"{path}[{name}]", whole, "must be a valid resource quantity"))
+        if quantity.parse(value).nanos <= 0:
             found.append(invalid_value(f"{path}[{name}]", value, "must be greater than zero"))
     return found
 
@@ -103,7 +106,7 @@ def _source_causes(spec: Spec, path: str) -> list[Cause]:
         return [required(path, "must specify a volume type")]
     kind = given[0]
     where = f"{path}.{_SHOWN.get(kind, kind)}"
-    found = volume_sources.causes(kind, spec[kind], where) + _own_causes(kind, spec[kind], where)
+    found = volume_sources.causes(kind, spec[kind], where, persistent=True) + _own_causes(kind, spec[kind], where)
     text = "may not specify more than 1 volume type"
     return found + [forbidden_field(f"{path}.{_SHOWN_TWICE.get(k, k)}", text) for k in given[1:]]
 

@@ -9,7 +9,7 @@ from typing import Any
 from sampan.kinds.kind import STATUS, Column, Kind, Object
 from sampan.kinds.parts import numbers
 from sampan.kinds.parts.cells import AGE
-from sampan.meta import validation
+from sampan.meta import names, validation
 from sampan.meta.status import Cause, invalid_value, not_supported
 
 
@@ -43,6 +43,9 @@ PODDISRUPTIONBUDGET = Kind(
         AGE,
     ),
     has_generation=True,
+    name_check=names.path_segment,
+    bare_finalizers=True,
+    unconditional=False,
 )
 
 COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")

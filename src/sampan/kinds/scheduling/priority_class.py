@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sampan.kinds.kind import CLUSTER, Column, Kind, Object
 from sampan.kinds.parts import cells
 from sampan.meta import objects
-from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported
+from sampan.meta.status import Cause, forbidden_field, invalid_value, not_supported, required
 
 PRIORITYCLASS = Kind(
     group="scheduling.k8s.io",
@@ -76,7 +76,9 @@ def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Caus
             causes.append(invalid_value("preemptionPolicy", policy, "field is immutable"))
         return causes
     causes = _value_causes(objects.name(new), value, is_default=bool(new.get("globalDefault")))
-    if policy not in PREEMPTION_POLICIES:
+    if not policy:
+        causes.append(required("preemptionPolicy"))
+    elif policy not in PREEMPTION_POLICIES:
         causes.append(not_supported("preemptionPolicy", policy, PREEMPTION_POLICIES))
     return causes
 

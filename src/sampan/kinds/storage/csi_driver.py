@@ -45,6 +45,7 @@ CSIDRIVER = Kind(
         cells.AGE,
     ),
     has_generation=True,
+    unconditional=False,
 )
 
 _DEFAULTS: dict[str, Any] = {

@@ -27,6 +27,7 @@ CSINODE = Kind(
         ),
         cells.AGE,
     ),
+    unconditional=False,
 )
 
 _MAX_NODE_ID = 192

@@ -20,18 +20,18 @@ CSISTORAGECAPACITY = Kind(
         Column("StorageClassName", "storageClassName"),
         Column("Capacity", lambda o, now: storage_rules.or_unset(o.get("capacity"))),
     ),
+    unconditional=False,
 )
 
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """A class, a selector of nodes, an amount; of these only the amount changes."""
-    if old is not None:
-        return [
-            invalid_value(field, new.get(field), "field is immutable")
-            for field in ("nodeTopology", "storageClassName")
-            if new.get(field) != old.get(field)
-        ]
-    causes = list(validation.label_selector(new.get("nodeTopology"), "nodeTopology"))
+    causes = [
+        invalid_value(field, new.get(field), "field is immutable")
+        for field in ("nodeTopology", "storageClassName")
+        if old is not None and new.get(field) != old.get(field)
+    ]
+    causes += list(validation.label_selector(new.get("nodeTopology"), "nodeTopology"))
     causes += storage_rules.name_causes(new.get("storageClassName") or "", "storageClassName")
     capacity = new.get("capacity")
     if capacity is not None:

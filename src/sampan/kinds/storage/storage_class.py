@@ -70,9 +70,8 @@ def default(obj: Object) -> None:
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """Who, with what, when, where; nothing of it changes but where and whether volumes may grow."""
-    if old is not None:
-        return _update_causes(new, old)
-    causes = storage_rules.provisioner_causes(new.get("provisioner") or "", "provisioner")
+    causes = _update_causes(new, old) if old is not None else []
+    causes += storage_rules.provisioner_causes(new.get("provisioner") or "", "provisioner")
     causes += storage_rules.parameter_causes(new.get("parameters") or {}, "parameters")
     policy, mode = new.get("reclaimPolicy"), new.get("volumeBindingMode")
     if policy and policy not in _POLICIES:
@@ -95,7 +94,7 @@ def _update_causes(new: Object, old: Object) -> list[Cause]:
 
 def _topology_causes(terms: Sequence[dict[str, Any]]) -> list[Cause]:
     found: list[Cause] = []
-    seen: list[dict[str, set[str]]] = []
+    seen: list[dict[str, set[str]]] = [{}]  # a term that says nothing is as good as none
     for index, term in enumerate(terms):
         path = f"allowedTopologies[{index}].matchLabelExpressions"
         values: dict[str, set[str]] = {}

@@ -27,6 +27,7 @@ VOLUMEATTACHMENT = Kind(
         Column("Attached", lambda o, now: bool((o.get("status") or {}).get("attached")), kind="boolean"),
         cells.AGE,
     ),
+    unconditional=False,
 )
 
 _MAX_METADATA = 256 * 1024

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sampan.meta import objects, schema, timestamps
-from sampan.meta.apply import comparison, fieldset, merging
+from sampan.meta.apply import comparison, fieldset, last_applied, merging
 from sampan.meta.fields import dense
 from sampan.meta.status import ApiError, failure
 
@@ -107,14 +107,16 @@ def apply(live: Tree | None, config: Tree, write: Write, type: schema.Type, *, f
         merged = merging.remove(merged, last.fields, _all_fields(others, said), type)
     found = comparison.compare(content, merged, type)
     difference = comparison.Difference(_ownable(found.changed, write), _ownable(found.removed, write))
-    if not force:
-        _refuse_conflicts(others, difference.changed)
+    if not force and _conflicts(others, difference.changed):
+        own = last_applied.own_fields(content, write.api_version, type) if _is_kubectl(write) else None
+        _refuse_conflicts(others, fieldset.difference(difference.changed, own))
     kept = dense(merged, type, content) if type.name else merged
     entry = _applied_entry(last, wanted, write, is_same=difference == comparison.NOTHING or objects.same(kept, content))
     managers = _without(others, difference)
     if entry is not None:
         managers[owner] = entry
-    return {**kept, "metadata": {**kept.get("metadata", {}), "managedFields": _encode(managers)}}
+    made = {**kept, "metadata": {**kept.get("metadata", {}), "managedFields": _encode(managers)}}
+    return last_applied.noted(made, config) if _is_kubectl(write) else made
 
 
 def _track_creation(new: Tree, write: Write, type: schema.Type) -> list[Tree]:
@@ -169,13 +171,23 @@ def _capped(managers: Managers) -> Managers:
 
 
 def _refuse_conflicts(others: Managers, changed: Set | None) -> None:
+    found = _conflicts(others, changed)
+    if found:
+        raise _conflict(sorted(found))
+
+
+def _conflicts(others: Managers, changed: Set | None) -> list[tuple[str, str]]:
+    """Who owns what was changed, each as the message shows it."""
     found = []
     for entry in others.values():
         contested = fieldset.intersection(entry.fields, changed)
         if contested is not None:
             found += [(_shown(entry), path) for path in fieldset.paths(contested)]
-    if found:
-        raise _conflict(sorted(found))
+    return found
+
+
+def _is_kubectl(write: Write) -> bool:
+    return write.manager == last_applied.MANAGER
 
 
 def _conflict(found: list[tuple[str, str]]) -> ApiError:

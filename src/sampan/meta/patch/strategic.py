@@ -124,18 +124,54 @@ def _merge_list(old: list[Any], patch: list[Any], type: schema.Type, directives:
     if len(kinds) > 1:
         raise _broken(f"list element types are not identical: {go_text.text([old, patch])}")
     if kinds != {"map"}:
+        _check_order(patch, directives.order, "")
         doomed = {_mark(item) for item in directives.doomed}
-        left = [item for item in old if _mark(item) not in doomed]
+        left = [item for item in _by_mark(old).values() if _mark(item) not in doomed]
         known = {_mark(item) for item in left}
         merged = left + [item for mark, item in _by_mark(patch).items() if mark not in known]
-        return _ordered(merged, old, directives.order, lambda item: item)
+        return _in_order(merged, old, [patch, directives.order], "")
     key = type.patch_merge_key
     if not key:
         raise _broken(f"cannot merge lists without merge key for type {type.items.kind}")
+    _check_order(patch, directives.order, key)
+    if any(_is_directive(item, "merge") for item in patch):
+        raise _broken("merging lists cannot yet be specified in the patch")
     if any(_is_directive(item, "replace") for item in patch):
         return [_clean(item) for item in patch if not _is_directive(item, "replace")]
-    merged = _merge_items(old, patch, key, type)
-    return _ordered(merged, old, directives.order, lambda item: item.get(key))
+    merged, given = _merge_items(old, patch, key, type), [item for item in patch if not _is_directive(item, "delete")]
+    if len(given) < len(patch) and given:
+        doomed = {_mark(item[key]) for item in patch if _is_directive(item, "delete")}
+        left = [item for item in old if _mark(item.get(key)) not in doomed]
+        merged = _in_order(merged, left, [given], key)
+        given = []
+    return _in_order(merged, old, [given, directives.order], key)
+
+
+def _in_order(merged: list[Any], old: list[Any], orders: list[list[Any] | None], key: str) -> list[Any]:
+    """The items as the patch has them, then as its wish for an order has them: what is new comes first."""
+    for order in orders:
+        if order:
+            merged = _ordered(merged, old, order, (lambda item: item.get(key)) if key else lambda item: item)
+    return merged
+
+
+def _check_order(patch: list[Any], order: list[Any] | None, key: str) -> None:
+    """The items of a patch must come in the order that it wishes for."""
+    if not order:
+        return
+    at = iter(_key_of(item, key) for item in order)
+    for item in patch:
+        if not (key and _PATCH in item) and _key_of(item, key) not in at:
+            told = f"{go_text.text(patch)}\n doesn't match $setElementOrder list:\n{go_text.text(order)}\n"
+            raise _broken(f"The order in patch list:\n{told}")
+
+
+def _key_of(item: Any, key: str) -> Any:
+    if not key:
+        return item
+    if not isinstance(item, dict) or key not in item:
+        raise _broken(f"map: {go_text.text(item)} does not contain declared merge key: {key}")
+    return item[key]
 
 
 def _merge_items(old: list[Any], patch: list[Any], key: str, type: schema.Type) -> list[Any]:
@@ -145,9 +181,7 @@ def _merge_items(old: list[Any], patch: list[Any], key: str, type: schema.Type) 
         if isinstance(item, dict):
             places.setdefault(_mark(item.get(key)), []).append(index)
     for item in patch:
-        if key not in item:
-            raise _broken(f"map: {go_text.text(item)} does not contain declared merge key: {key}")
-        mark = _mark(item[key])
+        mark = _mark(_key_of(item, key))
         here = places.get(mark)
         if _is_directive(item, "delete"):
             for index in places.pop(mark, ()):

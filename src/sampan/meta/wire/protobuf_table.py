@@ -24,6 +24,10 @@ _FAR_GROUPS = {
 }
 
 
+_SAID_AS = {("policy", "v1beta1", "Eviction"): "v1"}
+"""Bodies of a version that is served no more and still taken: in which one their message is."""
+
+
 class Field:
     """One field of a message. `kind` is a scalar's name or a message's; for a map the kind of its values."""
 
@@ -85,6 +89,7 @@ def rows() -> dict[str, list[list[Any]]]:
 @functools.cache
 def message_for(group: str, version: str, kind: str) -> str | None:
     """The message of an API kind: ("apps", "v1", "Deployment"), also lists, Status and options; else None."""
+    version = _SAID_AS.get((group, version, kind), version)
     package = _FAR_GROUPS.get(group) or f"k8s.io.api.{group.partition('.')[0] or 'core'}"
     for name in (f"{package}.{version}.{kind}", META + kind):
         if name in rows():

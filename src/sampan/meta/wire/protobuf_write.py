@@ -188,7 +188,7 @@ _TIMES = Texts(_written_time, _REMEMBERED)
 
 
 def _micro_time(value: str) -> bytes:
-    micros = round(timestamps.parse(value) * 1_000_000)
+    micros = timestamps.micros(value)
     return _own(_META + "MicroTime", seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
 
 

@@ -28,7 +28,7 @@ class Joined:
     def look(self, node: Object) -> None:
         """Pods that wait are looked at when something is attached; what the Node says is in use is put right."""
         status = node.get("status") or {}
-        attached = [each["name"] for each in status.get("volumesAttached") or ()]
+        attached = [each.get("name", "") for each in status.get("volumesAttached") or ()]
         if attached != self._attached:
             self._attached = attached
             for record in self._agent.records.values():

@@ -75,7 +75,7 @@ def _network(pod: Mapping[str, Any], look: Lookup) -> Verdict | None:
 
 
 def _failed(pod: Mapping[str, Any], look: Lookup) -> Verdict:
-    status = pod["status"]
+    status = pod.get("status") or {}
     reason, text = str(status.get("reason") or "Failed"), str(status.get("message") or "")
     shown = (Evidence("status", words.clipped(f"{reason}: {text}")),) if text else ()
     if reason == "Evicted":

@@ -108,7 +108,9 @@ def _judge(course: Course) -> None:
         _say(course, "Completed", ("False", "RolloutNotCompleted", text))
     failure = next((c for r in course.everything if (c := conditions.get(r, "ReplicaFailure"))), None)
     if failure is not None:
-        _say(course, "ReplicaFailure", (failure["status"], failure.get("reason", ""), failure.get("message", "")))
+        _say(
+            course, "ReplicaFailure", (failure.get("status", ""), failure.get("reason", ""), failure.get("message", ""))
+        )
     else:
         course.status["conditions"] = conditions.remove(course.status["conditions"], "ReplicaFailure")
 

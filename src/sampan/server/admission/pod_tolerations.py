@@ -1,12 +1,14 @@
 """Pods tolerate a node that is not ready or unreachable for five minutes, unless they say otherwise.
 
+Also those that are replaced, so that a client may leave out what was added when the pod was made.
+
 https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#defaulttolerationseconds
 """
 
 from sampan.kinds.core.pod import POD
-from sampan.server.admission.chain import CREATE, Attributes, Concern, Lookup
+from sampan.server.admission.chain import CREATE, UPDATE, Attributes, Concern, Lookup
 
-CONCERNS = Concern(operations=(CREATE,), kinds=(POD,))
+CONCERNS = Concern(operations=(CREATE, UPDATE), kinds=(POD,))
 TOLERATION_SECONDS = 300
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"

@@ -88,7 +88,10 @@ class Aggregator:
         """Follows what decides about extension servers."""
         cache = self._parts.cache
         for item in cache.of(APISERVICE).range():
-            self._note(item.tree)
+            try:
+                self._note(item.tree)
+            except Exception:
+                LOG.exception("the API service %s is left out", item.key)
         cache.of(APISERVICE).listen(self._saw)
         cache.of(SERVICE).listen(self._saw_service)
         cache.of(ENDPOINTSLICE).listen(self._saw_slice)
@@ -235,6 +238,8 @@ class Aggregator:
                 await self._look()
             except (status.ApiError, OutboundError) as error:
                 LOG.warning("aggregation: %s", error)
+            except Exception:
+                LOG.exception("aggregation")
 
     async def _look_again(self) -> None:
         """Every half minute at those of others, as long as there are any."""
@@ -248,7 +253,15 @@ class Aggregator:
             await self._keep_services(starting=False)
             await self._keep_config_map()
         services = [item.tree for item in self._parts.cache.of(APISERVICE).range()]
-        await asyncio.gather(*(self._check(service) for service in services if _is_due(service)))
+        await asyncio.gather(*(self._check_one(service) for service in services if _is_due(service)))
+
+    async def _check_one(self, service: Tree) -> None:
+        try:
+            await self._check(service)
+        except (status.ApiError, OutboundError):
+            raise
+        except Exception:  # our fault, but the others are looked at all the same
+            LOG.exception("%s can't be checked", objects.name(service))
 
     async def _check(self, service: Tree) -> None:
         """Says on the APIService whether its server can be used, and asks one that can what it serves."""

@@ -5,6 +5,7 @@ Keeps the RBAC rules true by listening to the cache; the node rules look pods up
 https://kubernetes.io/docs/reference/access-authn-authz/authorization/
 """
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from sampan.server.authz.graph import Graph, Objects
 from sampan.server.authz.rules import Rules, summary
 from sampan.server.cache import Cache, Change
 from sampan.server.identity import MASTERS_GROUP, User
+
+LOG = logging.getLogger(__name__)
 
 Tree = dict[str, Any]
 
@@ -42,7 +45,10 @@ class Authorizer:
         for kind in (CLUSTERROLE, ROLE, CLUSTERROLEBINDING, ROLEBINDING):
             kept = cache.of(kind)
             for item in kept.range():
-                self.rules.update({**item.tree, "kind": kind.name})
+                try:
+                    self.rules.update({**item.tree, "kind": kind.name})
+                except Exception:  # who has rights by it has none, and all others have theirs
+                    LOG.exception("%s %s is left out", kind.name, item.key)
             kept.listen(partial(self._changed, kind))
         self._graph.start(cache)
 

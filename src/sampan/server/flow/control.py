@@ -11,6 +11,7 @@ https://kubernetes.io/docs/concepts/cluster-administration/flow-control/
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from sampan.server.flow.schemas import Schema
 from sampan.server.identity import User
 from sampan.server.request_info import RequestInfo
 
+LOG = logging.getLogger(__name__)
 TOTAL_SEATS = 600
 WAIT_SECONDS = 15.0
 OBJECTS_PER_SEAT = 100
@@ -107,7 +109,10 @@ class Flow:
         for kind, take in zip(kinds, (self.take_schema, self.take_level), strict=True):
             kept = cache.of(kind)
             for item in kept.range():
-                take(objects.name(item.tree), item.tree)
+                try:
+                    take(objects.name(item.tree), item.tree)
+                except Exception:
+                    LOG.exception("%s %s is left out", kept.resource, item.key)
             kept.listen(partial(self._changed, take))
         self.rebuild()
 
