@@ -76,7 +76,8 @@ async def test_a_flood_harms_only_who_floods() -> None:
                 await api.send("PATCH", f"{LEASES}/kube-node-lease/leases/n1", {"spec": {}}, NODE, **MERGE)
             ).status == 200
             path = f"{LEASES}/kube-system/leases/kube-scheduler"
-            assert (await api.send("PUT", path, lease("kube-scheduler"), SCHEDULER)).status == 200
+            known = (await api.send("GET", path, b"", SCHEDULER)).tree
+            assert (await api.send("PUT", path, known, SCHEDULER)).status == 200
             assert (await api.send("GET", "/api/v1/nodes", b"", MANAGER)).status in (200, 403)
             assert (await api.send("GET", f"{MAPS}/m", b"", JANE)).status == 200
             await api.patch(f"{MAPS}/m", {"data": {"a": "b"}})

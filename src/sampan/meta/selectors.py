@@ -272,6 +272,8 @@ def _escape(value: str) -> str:
 
 
 def _unescape(value: str) -> str:
+    if "\\" not in value and "=" not in value:
+        return value
     for found in re.finditer(r"\\(.?)|=", value, re.DOTALL):
         if found[0] == "=":
             raise ValueError("invalid field selector: unescaped character in value: 61")
