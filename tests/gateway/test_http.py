@@ -268,13 +268,13 @@ async def test_websockets_pass(made: World) -> None:
 
 @pytest.mark.slow
 async def test_weights_over_ten_thousand_requests(made: World) -> None:
-    """90 to 10, within three standard deviations."""
+    """90 to 10, within five standard deviations: chance alone fails one run of two million."""
     (stable, one), (canary, two) = await made.tally("stable"), await made.tally("canary")
     rule = {"backendRefs": [to("stable", weight=90), to("canary", weight=10)]}
     await made.publish(gateway(), route(rule), *one, *two)
     await made.many(10_000)
     assert stable.count + canary.count == 10_000
-    assert 910 <= canary.count <= 1090
+    assert 850 <= canary.count <= 1150
 
 
 async def test_a_redirect_to_another_scheme_takes_its_port(made: World) -> None:

@@ -143,6 +143,8 @@ class Client:
         body, lines = response.body, _Lines()
         async for chunk in _whole(body) if isinstance(body, bytes | dict) else body:
             for frame in (chunk,) if isinstance(chunk, dict) else lines.more(chunk):
+                if frame["type"] == "ERROR" and (close := getattr(body, "aclose", None)) is not None:
+                    await close()  # nothing comes after it
                 yield _event(kind, frame)
         for frame in lines.end():
             yield _event(kind, frame)
