@@ -18,7 +18,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -58,8 +57,9 @@ def main(words: Sequence[str] | None = None) -> int:
         shutil.rmtree(reports, ignore_errors=True)
         tokens = subprocess.Popen([sys.executable, "-m", "tests.upstream.tokens", str(place.root / "kubeconfig")])
         try:
-            _run(place, asked, reports / "together", rf"{asked.without}|{ALONE}", asked.parallel)
-            _run(place, asked, reports / "alone", asked.without, 1)
+            _run(place, reports / "together", (asked.only, rf"{asked.without}|{ALONE}"), asked.parallel)
+            only = rf"(?:{ALONE}).*(?:{asked.only})|(?:{asked.only}).*(?:{ALONE})"
+            _run(place, reports / "alone", (only, asked.without), 1)
         finally:
             tokens.terminate()
             tokens.wait()
@@ -104,14 +104,8 @@ def _add(place: Place, file: str, context: Path) -> None:
         shutil.copy2(place.root / file, context)
         return
     bin_, etc = context / "busybox" / "bin", context / "busybox" / "etc"
-    for directory in (
-        bin_,
-        etc,
-        context / "busybox" / "root",
-        context / "busybox" / "home",
-        context / "busybox" / "tmp",
-    ):
-        directory.mkdir(parents=True)
+    for name in ("bin", "etc", "root", "home", "tmp"):
+        (context / "busybox" / name).mkdir(parents=True)
     (context / "busybox" / "tmp").chmod(0o1777)
     program = shutil.which("busybox") or "/bin/busybox"
     shutil.copy2(program, bin_ / "busybox")
@@ -122,14 +116,10 @@ def _add(place: Place, file: str, context: Path) -> None:
     (etc / "group").write_text("root:x:0:\nnogroup:x:65534:\n")
 
 
-def _run(place: Place, asked: Any, reports: Path, without: str, parallel: int) -> None:
-    """One run of the suite; it tells how it goes, and leaves its report as JUnit's XML."""
+def _run(place: Place, reports: Path, chosen: tuple[str, str], parallel: int) -> None:
+    """One run of the tests that match the first expression and not the second; it leaves its report as JUnit's XML."""
     reports.mkdir(parents=True)
-    only = (
-        asked.only
-        if parallel > 1 or asked.parallel == 1
-        else rf"(?:{ALONE}).*(?:{asked.only})|(?:{asked.only}).*(?:{ALONE})"
-    )
+    only, without = chosen
     ginkgo = [str(place.root / "bin/ginkgo"), f"-nodes={parallel}", "-noColor", "-keepGoing"]
     suite = [
         str(place.root / "bin/e2e.test"), "--", "--provider=skeleton", f"--repo-root={place.root / 'source'}",
@@ -162,7 +152,8 @@ def _tell(reports: Path) -> int:
             print(f"differs by right: {name}\n    {known[name]}")
         else:
             failed += 1
-            print(f"FAILED: {name}\n    {why.strip().splitlines()[-1][:300]}")
+            words = [line.strip() for line in why.splitlines() if line.strip() and not line.strip().startswith("/")]
+            print(f"FAILED: {name}\n    {' '.join(words)[:300]}")
     print(f"{passed} passed, {failed} failed, {differ} differ by right")
     return 0 if passed and not failed else 1
 
