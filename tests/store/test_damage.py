@@ -268,3 +268,14 @@ def pragma(path: Path, name: str) -> object:
 
 def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes((data[at] ^ 4,)) + data[at + 1 :]
+
+
+async def test_a_copy_larger_than_sqlite_keeps_in_memory(tmp_path: Path) -> None:
+    """All of its pages have right checksums, those too that SQLite would write before the first one."""
+    store = SqliteStore.open(tmp_path / "s.db")
+    for number in range(40):
+        await store.txn((), tuple(Put(f"{number}/{key}", os.urandom(2000)) for key in range(50)))
+    revision = copying.save(tmp_path / "s.db", tmp_path / "copy")
+    assert revision == await store.revision()
+    await store.close()
+    assert copying.revision(tmp_path / "copy") == revision

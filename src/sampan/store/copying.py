@@ -24,6 +24,7 @@ from sampan.store.sqlite_file import CHECKED, close, hold, one, read_state
 JUMP = 1_000_000_000
 """More revisions than a cluster makes between a copy and the day when it is needed."""
 
+NO_LIMIT_PAGES = 2**31 - 1
 SIDE_FILES = ("-wal", "-shm")
 _VALUE = "SELECT value FROM record WHERE key = ? AND current = 1"
 
@@ -36,6 +37,8 @@ def save(path: Path, target: Path) -> int:
         made.unlink(missing_ok=True)
         os.close(os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # private from the first byte on
         try:
+            # All of the copy is kept in memory until its first page is written: only then the pages get their checksums.
+            db.pragma("cache_size", NO_LIMIT_PAGES)
             db.execute("VACUUM INTO ?", (str(made),))
             _sync(made)
             files.put_in_place(made, target)
