@@ -108,6 +108,10 @@ async def test_nft(monkeypatch):
 
 async def test_mount(monkeypatch, tmp_path):
     """It is a failure of the volume, which is tried again."""
-    monkeypatch.setattr("asyncio.create_subprocess_exec", refuse)
+
+    def full(*command, **options):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("subprocess.Popen", full)
     with pytest.raises(VolumeFailure, match=r"fork/exec .*mount: resource temporarily unavailable"):
         await mounted.nfs({"server": "s", "path": "/"}, (), tmp_path / "m")

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import aiohttp
+import orjson
 import pytest
 
 from sampan.meta.status import ApiError
 from sampan.server.node_dialer import HttpsDialer
 from sampan.server.subresources import streams
-from sampan.web.listener import Address, Listener
+from sampan.web.listener import Address, Listener, Upgrade
 from sampan.web.message import Request, Response
 
 
@@ -72,6 +73,41 @@ async def test_a_forward_that_has_no_place(dialer: HttpsDialer) -> None:
         with pytest.raises(ApiError) as caught:
             await streams.Streams(cast(Any, None), dialer)._dialed(url, "")
     assert (caught.value.code, caught.value.status["details"]) == (429, {"retryAfterSeconds": 1})
+
+
+@pytest.mark.parametrize("protocol", ["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"])
+@pytest.mark.parametrize("has_outcome", [False, True])
+async def test_an_agent_that_is_lost_amid_a_command(dialer: HttpsDialer, protocol: str, *, has_outcome: bool) -> None:
+    """Its client is told so, unless it knows what came of the command; older protocols have no word for that."""
+    said = [b"\x01hello", *([b'\x03{"status":"Success"}'] if has_outcome else [])]
+
+    async def run(socket: Any) -> None:
+        for each in said:
+            await socket.send_bytes(each)
+
+    async def join(request: Request) -> Response:
+        if request.path == "/agent":
+            return Response(101, hijack=Upgrade((protocol,), run))
+        backend = await dialer.websocket(f"http://127.0.0.1:{port}/agent", (protocol,))
+        return Response(101, hijack=dialer.command(backend))
+
+    server = Listener(join, lambda request, error: Response(500), None)
+    port = await server.listen(Address("127.0.0.1", 0))
+    async with (
+        asyncio.timeout(60),
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"http://127.0.0.1:{port}/", protocols=(protocol,)) as client,
+    ):
+        heard = [message.data async for message in client]
+    await server.close()
+    assert heard[: len(said)] == said
+    if has_outcome or protocol == "channel.k8s.io":
+        assert heard == said
+    else:
+        assert heard[-1][:1] == b"\x03"
+        told = orjson.loads(heard[-1][1:])
+        assert (told["status"], told["reason"]) == ("Failure", "InternalError")
+        assert told["message"] == "Internal error occurred: the connection to the node was lost"
 
 
 async def test_a_silent_log_by_websocket(dialer: HttpsDialer) -> None:

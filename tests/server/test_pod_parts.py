@@ -94,6 +94,61 @@ async def test_a_bad_resize_is_refused(api: Api, resources: Tree, text: str) -> 
     assert answer.status == 422 and text in answer.tree["message"], answer.tree["message"]
 
 
+@pytest.mark.parametrize(
+    ("group", "names", "text"),
+    [
+        (
+            "containers",
+            ["d", "c"],
+            "[spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize, "
+            "spec.containers[1].name: Forbidden: containers may not be renamed or reordered on resize]",
+        ),
+        (
+            "containers",
+            ["c", "e"],
+            "spec.containers[1].name: Forbidden: containers may not be renamed or reordered on resize",
+        ),
+        ("containers", ["c"], "spec.containers: Forbidden: containers may not be added or removed on resize"),
+        (
+            "initContainers",
+            ["f"],
+            "spec.initContainers[0].name: Forbidden: initContainers may not be renamed or reordered on resize",
+        ),
+    ],
+)
+async def test_a_resize_leaves_the_containers_in_their_places(
+    api: Api, group: str, names: list[str], text: str
+) -> None:
+    """None is renamed, reordered, added or removed by it; a write that tries is refused as a whole."""
+    image = {"image": "busybox:1.36", "resources": {"requests": {"cpu": "1"}}}
+    given = pod(
+        "a", containers=[{"name": "c", **image}, {"name": "d", **image}], initContainers=[{"name": "i", **image}]
+    )
+    made = await api.create(PODS, given)
+    by_place = made["spec"][group]
+    changed = [{**each, "name": name} for name, each in zip(names, by_place, strict=False)]
+    answer = await api.send("PUT", f"{PODS}/a/resize", {**made, "spec": {**made["spec"], group: changed}})
+    assert answer.status == 422 and answer.tree["message"] == f'Pod "a" is invalid: {text}'
+    assert (await api.get(f"{PODS}/a"))["spec"] == made["spec"]
+
+
+async def test_a_resize_is_not_for_containers_that_only_begin_a_pod(api: Api) -> None:
+    """One that goes on beside the others is resized like them."""
+    small, large = {"requests": {"cpu": "1"}}, {"requests": {"cpu": "2"}}
+    begins = {"name": "i", "image": "busybox:1.36", "resources": small}
+    await api.create(PODS, pod("a", initContainers=[begins, {**begins, "name": "s", "restartPolicy": "Always"}]))
+
+    async def resized(name: str) -> Any:
+        wish = {"spec": {"initContainers": [{"name": name, "resources": large}]}}
+        return await api.patch(f"{PODS}/a/resize", wish, kind="strategic")
+
+    answer = await resized("i")
+    text = "spec.initContainers[0].resources: Forbidden: resources for non-sidecar init containers are immutable"
+    assert answer.status == 422 and answer.tree["message"] == f'Pod "a" is invalid: {text}'
+    answer = await resized("s")
+    assert answer.status == 200 and answer.tree["spec"]["initContainers"][1]["resources"] == large
+
+
 async def test_a_pods_generation_counts_its_specs(api: Api) -> None:
     """Conformance 289, 291: it starts at 1 whatever was asked, and grows with images, tolerations and deletion only."""
     made = pod("a", nodeName="n1")

@@ -1,11 +1,13 @@
 """A CSI volume is attached to the nodes of the pods that use it: a VolumeAttachment each, for the driver's attacher.
 
-What the attacher has done is told to the node in its status, and to the pods by an event.
+What the attacher has done is told to the node in its status, and to the pods by an event. Attachments of other names
+than this controller gives are somebody else's, and are left alone.
 
 https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/volume-attachment-v1/
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 
 from sampan.control import own
@@ -25,6 +27,7 @@ from sampan.meta import objects
 
 ELSEWHERE = "Volume is already exclusively attached to one node and can't be attached to another"
 _NODE, _VOLUME = "spec.nodeName", "spec.source.persistentVolumeName"
+_NAME = re.compile(r"csi-[0-9a-f]{64}")
 _SEVERAL = frozenset(("ReadOnlyMany", "ReadWriteMany"))
 
 Wanted = Mapping[str, tuple[Object, list[Object]]]  # by the volume's name: the volume, and the pods that use it
@@ -34,14 +37,14 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     """What a node lacks is attached, what none of its pods uses is detached."""
     name = key[1]
     node = view.get(NODE, key)
-    there = {_volume(a): a for a in view.indexed(VOLUMEATTACHMENT, _NODE, name) if _volume(a)}
+    there = {_volume(a): a for a in _made(view, _NODE, name) if _volume(a)}
     wanted = _wanted(view, name) if node is not None else {}
     if not there and not wanted:
         return plan(_told(node, [])) if node is not None else NOTHING
     creates, events = [], list[Event]()
     for each in sorted(wanted.keys() - there.keys()):
         volume, users = wanted[each]
-        if _is_exclusive(volume) and view.indexed(VOLUMEATTACHMENT, _VOLUME, each):
+        if _is_exclusive(volume) and _made(view, _VOLUME, each):
             others = _users_elsewhere(view, volume)
             events += [_elsewhere(volume, user, others) for user in users]
         else:
@@ -64,6 +67,11 @@ def reconcile(view: View, key: Key, now: float) -> Plan:
     return plan(told, (*creates, *deletes), events=events)
 
 
+def _made(view: View, index: str, value: str) -> list[Object]:
+    """The attachments of this controller, by their names, about a node or a volume."""
+    return [a for a in view.indexed(VOLUMEATTACHMENT, index, value) if _NAME.fullmatch(objects.name(a))]
+
+
 def _wanted(view: View, node: str) -> Wanted:
     """The CSI volumes of the node's pods that have to be attached."""
     found: dict[str, tuple[Object, list[Object]]] = {}
@@ -83,7 +91,7 @@ def _wanted(view: View, node: str) -> Wanted:
 def _users_elsewhere(view: View, volume: Object) -> list[Object]:
     """Pods on the nodes that the volume is attached to."""
     claim = volume["spec"].get("claimRef") or {}
-    nodes = [a["spec"].get("nodeName") for a in view.indexed(VOLUMEATTACHMENT, _VOLUME, objects.name(volume))]
+    nodes = [a["spec"].get("nodeName") for a in _made(view, _VOLUME, objects.name(volume))]
     found = [pod for node in nodes for pod in view.indexed(POD, _NODE, str(node))]
     return [
         pod

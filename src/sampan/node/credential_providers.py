@@ -5,11 +5,9 @@ the pull goes on without it.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import os
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +20,7 @@ from sampan.kinds.core.service_account import SERVICEACCOUNT
 from sampan.kit.clock import Clock
 from sampan.meta import objects
 from sampan.meta.status import ApiError
+from sampan.node import outsiders
 from sampan.node.registry.config import Login
 from sampan.node.registry.credential_plugins import Plugins, Provider, TokenAttributes
 
@@ -132,41 +131,26 @@ class Providers:
             request |= {"serviceAccountToken": asked.token, "serviceAccountAnnotations": dict(asked.annotations)}
         answer = _read(await self._run(provider, orjson.dumps(request)), provider)
         parts = {"Image": image, "Registry": image.partition("/")[0], "Global": "global"}
-        if answer.get("cacheKeyType") not in parts:
-            kind = answer.get("cacheKeyType")
+        kind = answer.get("cacheKeyType")
+        if not isinstance(kind, str) or kind not in parts:
             raise ProviderError(f"credential provider plugin did not return a valid cacheKeyType: {kind!r}")
         found = _auth(answer)
         seconds = _seconds(answer.get("cacheDuration"), provider.default_cache_duration or 0.0)
         if seconds > 0:
-            key = (provider.name, parts[answer["cacheKeyType"]], *asked.key)
+            key = (provider.name, parts[kind], *asked.key)
             self._kept[key] = self._clock.monotonic() + seconds, found
         return found
 
     async def _run(self, provider: Provider, request: bytes) -> bytes:
         environment = os.environ | {variable.name: variable.value for variable in provider.env}
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            str(self._plugins.folder / provider.name),
-            *provider.args,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            env=environment,
-            start_new_session=True,
-        )
+        command = (str(self._plugins.folder / provider.name), *provider.args)
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                output, errors = await process.communicate(request)
-        except TimeoutError as error:
-            raise ProviderError(f"it did not answer within {TIMEOUT_SECONDS:g}s") from error
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        if process.returncode:
-            raise ProviderError(f"exit status {process.returncode}: {errors.decode(errors='replace')[:2000].strip()}")
-        return output
+            answer = await outsiders.ask(command, TIMEOUT_SECONDS, request, environment)
+        except outsiders.NoAnswer as error:
+            raise ProviderError(str(error)) from None
+        if answer.code:
+            raise ProviderError(f"exit status {answer.code}: {answer.errors.decode(errors='replace')[:2000].strip()}")
+        return answer.output
 
 
 def fingerprint(login: Login) -> str:
@@ -192,8 +176,10 @@ def _read(output: bytes, provider: Provider) -> Object:
 
 
 def _auth(answer: Object) -> Logins:
-    found = {}
-    for key, entry in (answer.get("auth") or {}).items():
+    found, told = {}, answer.get("auth") or {}
+    if not isinstance(told, dict):
+        raise ProviderError("error decoding credential provider plugin response from stdout")
+    for key, entry in told.items():
         if not isinstance(entry, dict):
             raise ProviderError("error decoding credential provider plugin response from stdout")
         found[str(key)] = Login(str(entry.get("username") or ""), str(entry.get("password") or ""))

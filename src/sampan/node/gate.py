@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sampan.meta import objects
-from sampan.node import admission, critical_pods, host_rules, podspec
+from sampan.node import admission, critical_pods, host_rules, podspec, resize
 from sampan.node.admission import Reason
 from sampan.node.critical_pods import Candidate
 from sampan.node.events import Recorder
@@ -39,6 +39,8 @@ class Gate:
         self._allowed = settings.kubelet.allowed_unsafe_sysctls
         self._heartbeat, self._recorder = heartbeat, recorder
         self._records, self._wake = records, wake
+        self._waiting: dict[str, None] = {}
+        """The pods that wait for room to be made larger, in the order in which they came."""
         self.checks_before: list[Check] = []
         """Asked before the node's resources are looked at: pressure."""
         self.checks_after: list[Check] = []
@@ -61,12 +63,33 @@ class Gate:
         self._wake(record.uid)
 
     def unfit(self, record: PodRecord) -> Reason | None:
-        """Why the pod can't have other resources now; None if it can, and then they are its own."""
+        """Why the pod can't have other resources now; None if it can, and then they are its own.
+
+        Who waits for room already and is more important has the first choice.
+        """
+        for other in self._ahead_of(record):
+            if self._judge(other) is None:
+                self._wake(other.uid)
+        return self._judge(record)
+
+    def _ahead_of(self, record: PodRecord) -> list[PodRecord]:
+        """Those that wait too and come first: of higher priority, or else more is guaranteed to them, or they wait longer."""
+        self._waiting = {uid: None for uid in self._waiting if uid in self._records}
+        places = {uid: self._records[uid] for uid in self._waiting}
+        queue = sorted({**places, record.uid: record}.values(), key=_importance)
+        return [other for other in queue[: queue.index(record)] if takes_room(other) and not other.is_ending]
+
+    def _judge(self, record: PodRecord) -> Reason | None:
+        """Whether there is room for the pod as it is wished; then it is the pod's."""
         needs = admission.needs(record.pod)
         others = [other.needs for other in self._others(record)]
         found = admission.unfit(needs, others, self._heartbeat.allocatable())
         if found is None:
             record.needs = needs
+        if found is not None and found[0] == "Deferred":
+            self._waiting.setdefault(record.uid)
+        else:
+            self._waiting.pop(record.uid, None)
         return found
 
     def _refusal(self, record: PodRecord) -> Reason | None:
@@ -110,7 +133,19 @@ class Gate:
         return [other for other in self._records.values() if other is not record and takes_room(other)]
 
 
+def _importance(record: PodRecord) -> tuple[int, int, str]:
+    """Sorts first who is to be made larger first, as far as the pod tells it."""
+    status = record.pod.get("status") or {}
+    pending = [c for c in status.get("conditions") or () if c.get("type") == resize.PENDING]
+    since = next((str(c.get("lastTransitionTime")) for c in pending), "~")
+    return -(record.pod["spec"].get("priority") or 0), int(status.get("qosClass") != "Guaranteed"), since
+
+
 def takes_room(record: PodRecord) -> bool:
-    """Whether the pod still has, or will have, containers here."""
+    """Whether the pod still has, or will have, containers here.
+
+    One that was deleted by force is not counted, as the scheduler does not count it, though its containers may take a
+    moment to end.
+    """
     phase = (record.pod.get("status") or {}).get("phase")
-    return record.rejected is None and record.terminated is None and phase not in TERMINAL
+    return not record.is_gone and record.rejected is None and record.terminated is None and phase not in TERMINAL

@@ -5,9 +5,9 @@ them out, and what came of them is in the next snapshot.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sampan.node.runtime.protocol import ContainerState
 
@@ -72,8 +72,7 @@ class Termination:
     disruption: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """One pod as the node sees it now.
 
     `containers` are all attempts that the runtime still has. `starting` names containers whose start is
@@ -97,18 +96,18 @@ class Observed:
     starting: frozenset[str] = frozenset()
     hooking: frozenset[str] = frozenset()
     stopping: frozenset[str] = frozenset()
-    failures: Mapping[str, Failure] = field(default_factory=lambda: NOTHING)
-    backoffs: Mapping[str, Backoff] = field(default_factory=lambda: NOTHING)
-    probes: Mapping[str, Probes] = field(default_factory=lambda: NOTHING)
+    failures: Mapping[str, Failure] = NOTHING
+    backoffs: Mapping[str, Backoff] = NOTHING
+    probes: Mapping[str, Probes] = NOTHING
     rejected: tuple[str, str] | None = None
     terminated: Termination | None = None
     torn_down: bool = False
     teardown_pending: bool = False
     resizing: frozenset[str] = frozenset()
-    resized: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    resized: Mapping[str, Any] = NOTHING
     unfit: tuple[str, str] | None = None
     recursive_read_only: bool = True
-    devices: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    devices: Mapping[str, Any] = NOTHING
     longest_backoff: float = 300.0
 
 

@@ -292,8 +292,8 @@ async def tear_down(config: Config) -> int:
         steps = (
             ("containers", _cleanup_of(own.runtime)),
             ("volumes", _teardown_of(volumes)),
+            ("network", own.network.teardown),  # before what keeps its namespaces is unmounted with the rest
             ("storage", _unmounting_of(Path(config.root))),
-            ("network", own.network.teardown),
         )
         for name, step in steps:
             try:

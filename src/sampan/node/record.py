@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sampan.meta import objects, timestamps
 from sampan.node import backoff
@@ -37,8 +37,7 @@ class PullError:
         return Failure("ImagePullBackOff", text, self.retry_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Here:
+class Here(NamedTuple):
     """The node as its pods see it, now."""
 
     runtime: str

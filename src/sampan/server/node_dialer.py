@@ -22,6 +22,7 @@ CLOSE_SECONDS = 1.0
 CHUNK_BYTES = 65536
 ERROR_STREAM = 3
 BINARY, BASE64 = "binary.k8s.io", "base64.binary.k8s.io"
+NODE_LOST = "the connection to the node was lost"
 WITH_STATUS = ("v4.", "v5.")
 """The sub-protocols whose error stream carries a Status; the older ones carry text."""
 
@@ -60,6 +61,16 @@ class HttpsDialer:
 
         async def serve(client: Any) -> None:
             await listener.relay(client, backend)
+
+        return listener.Upgrade((backend.protocol,) if backend.protocol else (), serve, backend.close)
+
+    def command(self, backend: Any) -> listener.Upgrade:
+        """The same for a command, whose client is told where the agent is lost before it could say what came of it."""
+
+        async def serve(client: Any) -> None:
+            await listener.relay(
+                client, _Command(backend) if (backend.protocol or "").startswith(WITH_STATUS) else backend
+            )
 
         return listener.Upgrade((backend.protocol,) if backend.protocol else (), serve, backend.close)
 
@@ -112,6 +123,23 @@ class HttpsDialer:
                 connector=connector, timeout=timeout, auto_decompress=False, trace_configs=[_without_redirects()]
             )
         return self._session
+
+
+class _Command:
+    """An agent's WebSocket. One that ends without an outcome has one all the same."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.send_bytes, self.send_str, self.close = backend.send_bytes, backend.send_str, backend.close
+
+    async def __aiter__(self) -> AsyncIterator[aiohttp.WSMessage]:
+        has_outcome = False
+        async for message in self._backend:
+            has_outcome |= message.type is aiohttp.WSMsgType.BINARY and message.data[:1] == bytes((ERROR_STREAM,))
+            yield message
+        if not has_outcome:
+            lost = bytes((ERROR_STREAM,)) + orjson.dumps(status.internal(NODE_LOST).status)
+            yield aiohttp.WSMessage(aiohttp.WSMsgType.BINARY, lost, None)
 
 
 def _without_redirects() -> aiohttp.TraceConfig:

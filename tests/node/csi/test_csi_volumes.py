@@ -465,5 +465,50 @@ async def test_versions(place):
             await place.csi.drivers.validate(replace_versions(place.plugin, *versions))
 
 
+async def test_two_drivers_of_one_name(place):
+    """The first stays, and the second comes when it is gone, or at once if it is newer; nothing comes of the one refused."""
+    drivers, second = place.csi.drivers, Plugin(place.root / "second.sock")
+    other = Driver(place.root / "base", mounts=False)
+    server = Server(other.answers())
+    await server.listen(second.endpoint)
+    for ask in (drivers.validate, drivers.register):
+        with pytest.raises(ValueError, match='already registered with a higher supported version: "1.0.0"'):
+            await ask(second)
+    assert drivers.get(second.name).endpoint == place.plugin.endpoint and not other.made("NodeGetInfo")
+    newer = replace_versions(second, "0.9.0", "1.10.0", "2.0.0")
+    await drivers.validate(newer)
+    await drivers.register(newer)
+    await drivers.deregister(place.plugin)
+    assert drivers.get(second.name).endpoint == second.endpoint and place.told.drivers
+    await drivers.deregister(newer)
+    assert drivers.names() == [] and not place.told.drivers
+    await drivers.validate(second)
+    await drivers.register(second)
+    assert drivers.names() == [second.name]
+    await server.close()
+
+
+async def test_two_of_one_name_at_once(place):
+    """As an agent finds them at its start: the first that is asked, however long it takes to say who it is."""
+    drivers, second = place.csi.drivers, Plugin(place.root / "second.sock")
+    await drivers.deregister(place.plugin)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow():
+        reached.set()
+        await go_on.wait()
+
+    place.driver.hooks["NodeGetInfo"] = slow
+    first = asyncio.ensure_future(drivers.register(place.plugin))
+    await reached.wait()
+    late = asyncio.ensure_future(drivers.register(second))
+    await asyncio.sleep(0)
+    go_on.set()
+    await first
+    with pytest.raises(ValueError, match="already registered"):
+        await late
+    assert drivers.get(second.name).endpoint == place.plugin.endpoint
+
+
 def replace_versions(plugin, *versions):
     return replace(plugin, versions=versions)

@@ -132,6 +132,38 @@ async def test_a_plugin_that_is_given_up(node):
     await plugin.stop()
 
 
+async def test_one_that_hangs_holds_no_other(node):
+    """Pods get the devices of another plugin meanwhile; one that wants both waits."""
+    reached, answers = asyncio.Event(), asyncio.Event()
+
+    class Hanging(DevicePlugin):
+        async def _allocate(self, request):
+            reached.set()
+            await answers.wait()
+            return await super()._allocate(request)
+
+    plugin, second = await started(node, make=Hanging), "example.com/second"
+    other = DevicePlugin(node.root / "device-plugins", second, dict(WELL))
+    await other.start()
+    await other.register()
+    await node.until(lambda: node.plugins.amounts()[0].get(second) == "3")
+    of_other, of_both = container(), container(amount=1)
+    of_other["resources"] = {"limits": {second: "1"}}
+    of_both["resources"] = {"limits": {NAME: "1", second: "1"}}
+    waits = asyncio.ensure_future(node.plugins.admit(pod("1", container())))
+    async with asyncio.timeout(60):
+        await reached.wait()
+        assert await node.plugins.admit(pod("2", of_other)) is None
+        both = asyncio.ensure_future(node.plugins.admit(pod("3", of_both)))
+        await asyncio.sleep(0)
+        assert not both.done()
+        answers.set()
+        assert [await waits, await both] == [None, None]
+    assert had(node, "1") and had(node, "3") and had(node, "1") != had(node, "3")
+    await plugin.stop()
+    await other.stop()
+
+
 async def test_what_no_plugin_has(node):
     """Is somebody else's business."""
     assert await node.plugins.admit(pod("1", container())) is None

@@ -14,6 +14,7 @@ from sampan.kinds.core.service_account import SERVICEACCOUNT
 from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
 from sampan.meta.status import not_found
+from sampan.node import outsiders
 from sampan.node.credential_providers import Providers
 from sampan.node.images.store import ImageStore
 from sampan.node.kubelet_fields import KubeletConfigError
@@ -28,10 +29,12 @@ pytestmark = pytest.mark.root
 Object = dict[str, Any]
 
 PROGRAM = """#!/usr/bin/python3
-import json, os, sys
+import json, os, signal, sys
 asked = json.load(sys.stdin)
 with open(os.environ["LOG"], "a") as log:
     log.write(json.dumps({"args": sys.argv[1:], **asked}) + "\\n")
+if sys.argv[1:] == ["hang"]:
+    signal.pause()
 if sys.argv[1:] == ["fail"]:
     sys.exit("no way")
 login = {"username": "someone", "password": asked.get("serviceAccountAnnotations", {}).get("word", "word")}
@@ -178,6 +181,36 @@ async def test_how_long_and_for_what_an_answer_counts(
     is_good = key != "Nonsense" and "apiVersion" not in more
     assert [not text for text in said] == [is_good] * 3
     assert len(machine.asked()) == calls
+
+
+@pytest.mark.parametrize(
+    "more", [{"auth": ["x"]}, {"auth": {"*": "x"}}, {"cacheKeyType": ["Global"]}, {"cacheDuration": {"s": 1}}]
+)
+async def test_garbage_gives_nothing(machine: Machine, more: Object) -> None:
+    """The next program's login does."""
+    machine.ask(machine.provider("odd", env={"MORE": json.dumps(more)}), machine.provider())
+    assert await machine.pull() == ""
+    assert len(machine.asked()) == 2
+
+
+async def test_a_program_that_hangs(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is given up after its time; it is not asked twice at once, and who pulls can be broken off meanwhile."""
+    ask = outsiders.ask
+
+    async def impatient(command: Sequence[str], seconds: float, *more: Any) -> outsiders.Answer:
+        return await ask(command, 1.0 if "hang" in command else seconds, *more)
+
+    monkeypatch.setattr(outsiders, "ask", impatient)
+    machine.ask(machine.provider("slow", "Registry", "hang"), machine.provider())
+    given_up = asyncio.ensure_future(machine.pull())
+    both = asyncio.gather(machine.pull(), machine.pull(name=machine.name))
+    async with asyncio.timeout(60):
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait({given_up})
+        assert given_up.cancelled()
+        assert await both == ["", ""]
+    assert [each["args"] for each in machine.asked()] in ([["hang"], []], [[]])  # it may not even have come to that
 
 
 async def test_credentials_of_a_service_account(machine: Machine) -> None:

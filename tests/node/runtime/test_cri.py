@@ -11,7 +11,8 @@ import pytest
 from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
 from sampan.node.rpc.service import RpcError
-from sampan.node.runtime.cri import link, requests
+from sampan.node.runtime.cri import health, link, requests
+from sampan.node.runtime.cri import runtime as cri_runtime
 from sampan.node.runtime.cri.link import Link
 from sampan.node.runtime.cri.runtime import CriRuntime, Settings
 from sampan.node.runtime.protocol import EXITED, RUNNING, RuntimeFailure, RuntimeUnusable, Sandbox
@@ -156,6 +157,36 @@ async def test_what_it_can_not_do(world: CriWorld) -> None:
         with pytest.raises(RuntimeFailure, match=words):
             await world.runtime.prepare(sandbox)
     assert await world.runtime.prepare(Sandbox("uid-1", handler="runc")) == ""
+
+
+async def test_a_containerd_that_stands_still(world: CriWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node is told, commands fail at once, and what was to begin does when it goes on: once, and nothing else has ended."""
+    said = list[str]()
+    await world.crash()
+    monkeypatch.setattr(cri_runtime, "_overlook", said.append)
+    monkeypatch.setattr(health, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.5)
+    await world.agent()
+    first = await world.runtime.start(world.config("sleep 1000", name="first"))
+    world.server.process.send_signal(signal.SIGSTOP)
+    try:
+        await until(lambda: said[-1:] == [health.DOWN])
+        for command in (world.runtime.exec(first.id, ("true",)), world.runtime.exec_sync(first.id, ("true",), 1.0)):
+            with pytest.raises(RuntimeFailure, match=health.DOWN):
+                await command
+        starting = asyncio.ensure_future(world.runtime.start(world.config("sleep 1000", name="second")))
+        await asyncio.wait({starting}, timeout=0.1)
+        assert not starting.done()
+    finally:
+        world.server.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(60):
+        second = await starting
+    assert said[-1] == ""
+    found = {(state.id, state.state) for state in await world.runtime.containers()}
+    assert found == {(first.id, RUNNING), (second.id, RUNNING)}
+    listed = await world.runtime._link.call("ListContainers")  # type: ignore[union-attr]
+    assert {each["id"] for each in listed["containers"]} == {first.id, second.id}
+    assert len(await sandboxes(world)) == 1
 
 
 async def test_a_containerd_of_somebody_else(world: CriWorld) -> None:

@@ -39,7 +39,7 @@ def test_it_is_told_once() -> None:
     """After half a minute without an answer, and at the first that comes again; a shorter one, or a slow answer, is nothing."""
     loop, said = SimLoop(), list[str]()
     link = Link(VirtualClock(loop))
-    watching = loop.create_task(health.watch(link, link.clock, said.append))  # type: ignore[arg-type]
+    watching = loop.create_task(health.Health(link, link.clock).watch(said.append))  # type: ignore[arg-type]
     for hangs, seconds, told in ((False, 60, []), (True, 12, []), (False, 20, []), (True, 300, [health.DOWN])):
         link.hangs = hangs
         loop.advance(seconds)

@@ -17,7 +17,7 @@ from sampan.node.runtime import host, pod_limits
 from sampan.node.runtime.cri import runtime as cri_runtime
 from sampan.node.runtime.cri.link import Facts
 from sampan.node.runtime.cri.runtime import CriRuntime, Settings
-from sampan.node.runtime.protocol import RUNNING, ContainerConfig, ContainerState
+from sampan.node.runtime.protocol import RUNNING, ContainerConfig, ContainerState, RuntimeFailure
 
 
 class Link:
@@ -245,3 +245,57 @@ async def test_one_that_never_begins_is_taken_away(
     starting.cancel()
     await asyncio.wait([starting], timeout=60)
     assert starting.cancelled() and link.asked[-1] == "RemoveContainer"
+
+
+async def test_nothing_is_begun_while_the_runtime_is_down(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits can be broken off; what is still wanted begins with the runtime's first answer."""
+    link = Link("nothing")
+    made = opened(link, tasks, tmp_path, monkeypatch)
+    made._health._note(is_down=True)
+    unwanted, wanted = (asyncio.ensure_future(made.start(container(tmp_path))) for _ in range(2))
+    await asyncio.sleep(0)
+    unwanted.cancel()
+    await asyncio.wait([unwanted])
+    assert unwanted.cancelled() and link.asked == []
+    made._health._note(is_down=False)
+    await asyncio.wait([wanted], timeout=60)
+    assert link.asked[:2] == ["RunPodSandbox", "CreateContainer"]
+    wanted.exception()
+
+
+async def test_a_pods_first_question(tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a runtime hangs over the image of sandboxes is told of the sandbox, as a kubelet does."""
+    made = opened(Link("nothing"), tasks, tmp_path, monkeypatch)
+
+    async def silent(name: str) -> None:
+        error = RpcError("DeadlineExceeded", "context deadline exceeded")
+        raise RuntimeFailure("ImageInspectError", str(error)) from error
+
+    monkeypatch.setattr(made._handover, "ensure_sandbox_image", silent)
+    with pytest.raises(RuntimeFailure) as failed:
+        await made.start(container(tmp_path))
+    assert failed.value.reason == "FailedCreatePodSandBox"
+    assert failed.value.message == "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
+
+
+async def test_commands_of_a_runtime_that_goes_down(
+    tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They end with the words of the node's condition; that is no verdict of a probe, as a command's own time-out is."""
+    link = Link("ExecSync")
+    made = opened(link, tasks, tmp_path, monkeypatch)
+    monkeypatch.setattr(made, "_running", lambda container_id: SimpleNamespace(stdin=False, tty=False))
+    asked = asyncio.ensure_future(made.exec_sync("c", ("true",), 1.0))
+    await link.reached.wait()
+    made._health._note(is_down=True)
+    for each in (asked, made.exec("c", ("true",)), made.attach("c")):
+        with pytest.raises(RuntimeFailure, match="container runtime is down"):
+            await each
+    assert link.asked == []
+    made._health._note(is_down=False)
+    link.failure = RpcError("DeadlineExceeded", "timeout 1s exceeded: context deadline exceeded")
+    link.go_on.set()
+    with pytest.raises(TimeoutError):
+        await made.exec_sync("c", ("true",), 1.0)

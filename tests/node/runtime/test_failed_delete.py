@@ -23,11 +23,11 @@ def fail(patch: pytest.MonkeyPatch, times: int) -> list[str]:
     asked: list[str] = []
     delete = programs.Programs.delete
 
-    async def failing(self: programs.Programs, container_id: str, cgroup: str = "") -> None:
+    async def failing(self: programs.Programs, container_id: str, cgroup: str = "", **more: Any) -> None:
         asked.append(container_id)
         if len(asked) <= times:
             raise RuntimeFailure("RuntimeError", "no room")
-        await delete(self, container_id, cgroup)
+        await delete(self, container_id, cgroup, **more)
 
     patch.setattr(programs.Programs, "delete", failing)
     return asked

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sampan.node.runtime import oci, programs
+from sampan.node.runtime import oci, program_health, programs
 from sampan.node.runtime.protocol import EXITED, RuntimeFailure
 from tests.node.runtime.conftest import until
 
@@ -125,6 +125,32 @@ async def test_a_deletion(world: Any, monkeypatch: pytest.MonkeyPatch, *, has_en
         await world.runtime.remove(state.id)
     assert not world.cgroups(POD) and not os.listdir(world.settings.state_dir)
     mark.unlink()
+
+
+async def test_a_runtime_that_can_not_be_used(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its node is told. Commands fail at once and are not blamed; what is to end does, and what is to begin waits."""
+    mark, said = hang(world, ""), list[str]()
+    await world.crash()
+    monkeypatch.setattr(oci, "_overlook", said.append)
+    monkeypatch.setattr(program_health, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(program_health, "VOUCH_SECONDS", 0.5)
+    monkeypatch.setattr(program_health, "PATIENCE_SECONDS", 0.5)
+    await world.agent()
+    state = await world.runtime.start(world.config("sleep 1000"))
+    mark.touch()
+    async with asyncio.timeout(60):
+        with pytest.raises(RuntimeFailure, match="container runtime is down"):
+            await world.runtime.exec_sync(state.id, ("true",), 0.5)
+        await until(lambda: said == [program_health.DOWN])
+        with pytest.raises(RuntimeFailure, match="container runtime is down"):
+            await world.runtime.exec(state.id, ("true",))
+        waiting = asyncio.ensure_future(world.runtime.start(world.config("sleep 1000", name="second")))
+        await world.runtime.remove(state.id)
+        assert not await world.runtime.containers() and not world.cgroups(POD) and not waiting.done()
+        mark.unlink()
+        second = await waiting
+    assert said == [program_health.DOWN, ""]
+    await world.runtime.remove(second.id)
 
 
 async def test_a_version_that_is_not_told(world: Any) -> None:

@@ -21,7 +21,7 @@ async def test_one_is_in_no_others_way(
     asked: list[str] = []
     busy, most = 0, 0
 
-    async def delete(self: programs.Programs, container_id: str, cgroup: str = "") -> None:
+    async def delete(self: programs.Programs, container_id: str, cgroup: str = "", **more: object) -> None:
         nonlocal busy, most
         asked.append(container_id)
         busy, most = busy + 1, max(most, busy + 1)

@@ -12,7 +12,7 @@ import pytest
 from sampan.kit import threads
 from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
-from sampan.node.volumes import claimed, host_path, subpath
+from sampan.node.volumes import claimed, host_path, mounts, subpath
 from sampan.node.volumes.sources import Sources
 from sampan.node.volumes.volumes import Volumes
 
@@ -103,6 +103,31 @@ async def test_a_path_of_the_host(tmp_path: Path, server: Server) -> None:
         await nobody_is_out_there()
     assert volumes.pods() == {"p0"}
     await volumes.teardown("p0")
+
+
+async def test_what_can_not_be_unmounted(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a dead server, for more pods than there are threads: others come and go meanwhile."""
+    await threads.prepare()
+    unmount, volumes = mounts.unmount_below, Volumes(tmp_path / "pods", tmp_path / "local", SystemClock())
+
+    def hanging(folder: Path) -> None:
+        if folder.name.startswith("dead"):
+            server.wait()
+        unmount(folder)
+
+    monkeypatch.setattr(mounts, "unmount_below", hanging)
+    own = {"name": "own", "emptyDir": {}}
+    for number in range(MORE_THAN_A_POOL):
+        await volumes.prepare(pod(f"dead{number}", own), Sources())
+    leaving = [asyncio.ensure_future(volumes.teardown(f"dead{number}")) for number in range(MORE_THAN_A_POOL)]
+    await server.wait_asked(len(leaving))
+    async with asyncio.timeout(60):
+        assert set(await volumes.prepare(pod("other", own), Sources())) == {"own"}
+        await volumes.teardown("other")
+        assert len(volumes.pods()) == MORE_THAN_A_POOL
+        server.is_back.set()
+        await asyncio.gather(*leaving)
+    assert not volumes.pods()
 
 
 async def test_a_path_in_a_volume(tmp_path: Path, server: Server) -> None:

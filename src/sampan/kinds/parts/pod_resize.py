@@ -3,7 +3,7 @@
 https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sampan.kinds.kind import Object
@@ -14,23 +14,24 @@ from sampan.meta.status import Cause, forbidden_field, invalid_value
 Spec = Mapping[str, Any]
 
 _RESIZABLE = ("cpu", "memory")
+_GROUPS = (("initContainers", " for sidecar containers"), ("containers", ""))
 
 
 def keep(new: Object, old: Object) -> None:
-    """Puts back, in place, all that is not resources or a resize policy. The lists keep their order."""
-    spec = objects.copy(old["spec"])
-    for group in ("containers", "initContainers"):
-        wanted = {c.get("name"): c for c in (new.get("spec") or {}).get(group) or ()}
-        for container in spec.get(group) or ():
-            asked = wanted.get(container.get("name"))
-            if asked is None or (group == "initContainers" and container.get("restartPolicy") != "Always"):
-                continue
+    """Puts back, in place, all that is not resources or a resize policy. Containers of other names are left, to be refused."""
+    wanted, spec = new.get("spec") or {}, objects.copy(old["spec"])
+    for group, _ in _GROUPS:
+        asked, had = wanted.get(group) or [], spec.get(group) or []
+        if _names(asked) != _names(had):
+            spec[group] = asked
+            continue
+        for container, wish in zip(had, asked, strict=True):
             for field in ("resources", "resizePolicy"):
-                if field in asked:
-                    container[field] = asked[field]
+                if field in wish:
+                    container[field] = wish[field]
                 else:
                     container.pop(field, None)
-    whole = (new.get("spec") or {}).get("resources")
+    whole = wanted.get("resources")
     if whole is not None:
         spec["resources"] = whole
     new["spec"] = spec
@@ -51,10 +52,17 @@ def causes(new: Object, old: Object) -> list[Cause]:
         found.append(invalid_value("spec", had, text))
     if not _is_supported(old):
         found.append(forbidden_field("spec", "Pod running on node without support for resize"))
-    for group, what in (("initContainers", " for sidecar containers"), ("containers", "")):
+    if others := _order_causes(new["spec"], old["spec"]):
+        return found + others
+    for group, what in _GROUPS:
         for index, container in enumerate(new["spec"].get(group) or ()):
             before = old["spec"][group][index]
             path = f"spec.{group}[{index}].resources"
+            if what and container.get("restartPolicy") != "Always":
+                if container != before:
+                    text = "resources for non-sidecar init containers are immutable"
+                    found.append(forbidden_field(path, text))
+                continue
             found += _removal_causes(container.get("resources") or {}, before.get("resources") or {}, path)
             if _other(container) != _other(before):
                 text = f"only cpu and memory resources{what} are mutable"
@@ -65,6 +73,27 @@ def causes(new: Object, old: Object) -> list[Cause]:
         if _other({"resources": whole}) != _other({"resources": had_whole}):
             found.append(forbidden_field("spec", "only cpu and memory resources are mutable"))
     return found
+
+
+def _order_causes(spec: Spec, before: Spec) -> list[Cause]:
+    """The containers are the same ones, in the same order."""
+    found: list[Cause] = []
+    for group in ("containers", "initContainers"):
+        names, had = _names(spec.get(group) or ()), _names(before.get(group) or ())
+        if len(names) != len(had):
+            found.append(forbidden_field(f"spec.{group}", f"{group} may not be added or removed on resize"))
+            continue
+        text = f"{group} may not be renamed or reordered on resize"
+        found += [
+            forbidden_field(f"spec.{group}[{index}].name", text)
+            for index, name in enumerate(names)
+            if name != had[index]
+        ]
+    return found
+
+
+def _names(containers: Iterable[Spec]) -> list[object]:
+    return [container.get("name") for container in containers]
 
 
 def _is_supported(pod: Object) -> bool:

@@ -3,17 +3,19 @@
 https://kubernetes-csi.github.io/docs/node-driver-registrar.html
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from sampan.node.rpc.client import Client
 
 SECONDS = 120.0
 INFO_SECONDS = 20.0
-_VERSION = re.compile(r"v?(\d+)\.\d+\.\d+.*")
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+).*")
 
 Tree = dict[str, Any]
 
@@ -50,6 +52,7 @@ class Driver:
 
     def __init__(self, plugin: Plugin, client: "Client", see: Callable[[str], str]) -> None:
         self.name, self.endpoint, self.see = plugin.name, plugin.endpoint, see
+        self.version = max(_versions(plugin))
         self._client = client
         self._abilities: frozenset[int] | None = None
 
@@ -81,6 +84,7 @@ class Drivers:
     def __init__(self, told: Told, in_pod: Callable[[str], str] = str) -> None:
         self._told, self._in_pod = told, in_pod
         self._known: dict[str, Driver] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.on_registered: Callable[[str], Awaitable[None]] | None = None
         """Called with the name of each driver that is new here."""
 
@@ -95,15 +99,33 @@ class Drivers:
         return sorted(self._known)
 
     async def validate(self, plugin: Plugin) -> None:
-        """Raises ValueError for a driver that can't be spoken with."""
-        numbers = [int(found[1]) for version in plugin.versions if (found := _VERSION.fullmatch(version))]
-        if 1 in numbers:
+        """Raises ValueError for a driver that can't be spoken with, or whose name another one has."""
+        if not _versions(plugin):
+            listed = ", ".join(plugin.versions) or "none"
+            raise ValueError(f"no supported version found for CSI driver {plugin.name}: 1.x is wanted, it has {listed}")
+        self._refuse_rival(plugin)
+
+    def _refuse_rival(self, plugin: Plugin) -> None:
+        """Who was here first stays, unless the other one is newer; that one is asked again, and comes when the first goes."""
+        known = self._known.get(plugin.name)
+        if known is None or known.endpoint == plugin.endpoint:
             return
-        listed = ", ".join(plugin.versions) or "none"
-        raise ValueError(f"no supported version found for CSI driver {plugin.name}: 1.x is wanted, it has {listed}")
+        if known.version >= max(_versions(plugin)):
+            version = ".".join(map(str, known.version))
+            raise ValueError(
+                f"validation failed for CSI Driver {plugin.name} at endpoint {plugin.endpoint}: another driver with "
+                f'the same name is already registered with a higher supported version: "{version}"'
+            )
 
     async def register(self, plugin: Plugin) -> None:
         """The driver is used from now on, and the API knows of it. Raises RpcError, ApiError, TransportError, ValueError."""
+        async with self._turns.setdefault(plugin.name, asyncio.Lock()):
+            self._refuse_rival(plugin)
+            await self._register(plugin)
+        if self.on_registered is not None:
+            await self.on_registered(plugin.name)
+
+    async def _register(self, plugin: Plugin) -> None:
         from sampan.node.rpc.client import Client
 
         driver = Driver(plugin, Client(plugin.endpoint), self._in_pod if plugin.in_pod else str)
@@ -117,8 +139,6 @@ class Drivers:
         self._known[plugin.name] = driver
         if before is not None:
             before.close()
-        if self.on_registered is not None:
-            await self.on_registered(plugin.name)
 
     async def deregister(self, plugin: Plugin) -> None:
         """The driver is gone; another one of its name, elsewhere, stays."""
@@ -134,3 +154,10 @@ class Drivers:
         for driver in self._known.values():
             driver.close()
         self._known.clear()
+
+
+def _versions(plugin: Plugin) -> list[tuple[int, ...]]:
+    """Those that can be spoken."""
+    found = (_VERSION.fullmatch(version) for version in plugin.versions)
+    numbers = [tuple(map(int, each.groups())) for each in found if each]
+    return [each for each in numbers if each[0] == 1]

@@ -17,7 +17,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from sampan.node.network import namespaces, shaping, sysctls
+from sampan.node.network import namespaces, pod_namespaces, shaping, sysctls
 from sampan.node.network.netlink import (
     ACCEPT_REDIRECTS,
     FORWARDING,
@@ -81,7 +81,7 @@ def plug_in(settings: NetworkSettings, pod_uid: str, address: str, request: PodR
         namespaces.move_to(host)
         _configure_host_end(on_host, settings, address)
         shaping.pace(on_host, settings, address, request)
-        namespaces.bind(pod, settings.namespace_path(pod_uid))
+        pod_namespaces.keep(settings, pod, pod_uid)
 
 
 def unplug(settings: NetworkSettings, pod_uid: str, address: str) -> None:
@@ -90,7 +90,7 @@ def unplug(settings: NetworkSettings, pod_uid: str, address: str) -> None:
         if index_of(name) is not None:
             with Netlink() as netlink:
                 remove_link(netlink, name)
-    namespaces.remove(settings.namespace_path(pod_uid))
+    pod_namespaces.drop(settings, pod_uid)
 
 
 def remove_all(settings: NetworkSettings) -> None:

@@ -25,6 +25,7 @@ from sampan.node.network import (
     namespaces,
     nft,
     overlay_links,
+    pod_namespaces,
     shaping,
 )
 from sampan.node.network.host_ports import HostPorts
@@ -59,16 +60,19 @@ class PodNetwork:
     """Whether pods are where the gateway is."""
 
     def __init__(self, settings: NetworkSettings) -> None:
-        self.settings = settings
+        self.settings = self._wanted = settings
         self._leases = Leases(settings.state_dir / "leases.json", settings.network)
         self._host_ports = HostPorts(settings.state_dir / "host-ports.json")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._rules = asyncio.Lock()
+        self._opened = pod_namespaces.NOWHERE
 
     async def setup(self) -> None:
         """Bridge, gateway address, routes, forwarding and rules are there. Repeating is harmless."""
+        former = self._opened
+        self.settings, self._opened = await run_in_fresh_thread(lambda: pod_namespaces.prepare(self._wanted))
+        _close(former)
         settings = self.settings
-        settings.namespaces_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         forwarding.claim(settings)
         await run_in_fresh_thread(lambda: links.ensure_gateway(settings, has_pods=self.makes_pods))
         async with self._rules:
@@ -121,8 +125,9 @@ class PodNetwork:
         settings = self.settings
         await run_in_fresh_thread(lambda: overlay_links.remove_all(settings))
         await run_in_fresh_thread(lambda: links.remove_all(settings))
-        for uid in self._known_uids():
-            namespaces.remove(settings.namespace_path(uid))
+        await run_in_fresh_thread(lambda: pod_namespaces.clear(settings))
+        self._opened = _close(self._opened)
+        for uid in list(self._leases.items()):
             self._leases.give_back(uid)
         with contextlib.suppress(nft.NftError):
             await self._close_foreign_chains(await self._foreign_chains())
@@ -132,9 +137,8 @@ class PodNetwork:
         self._host_ports.clear()
         (settings.state_dir / "leases.json").unlink(missing_ok=True)
         settings.policies_mark.unlink(missing_ok=True)
-        for folder in (settings.namespaces_dir, settings.state_dir):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with contextlib.suppress(OSError):
+            settings.state_dir.rmdir()
 
     def _attachment(self, pod_uid: str) -> PodAttachment | None:
         """The pod's attachment if it is complete: the file is bound when all the rest is done."""
@@ -206,7 +210,7 @@ class PodNetwork:
         """The address is freed last: nobody gets it while the old cable is still in."""
         address = self._leases.get(pod_uid)
         if address is None:
-            namespaces.remove(self.settings.namespace_path(pod_uid))
+            await run_in_fresh_thread(lambda: pod_namespaces.drop(self.settings, pod_uid))
             return
         await self._close(pod_uid)
         if index_of(self.settings.shaper_name(address)) is not None:
@@ -221,11 +225,6 @@ class PodNetwork:
         """Commands for those whose pace is held, also where an agent was killed before it had come to that."""
         held = (a for a in self._leases.items().values() if index_of(self.settings.shaper_name(a)) is not None)
         return "".join(shaping.diversion(self.settings, address) for address in held)
-
-    def _known_uids(self) -> set[str]:
-        folder = self.settings.namespaces_dir
-        files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        return files | set(self._leases.items())
 
     async def _foreign_chains(self) -> list[dict[str, Any]]:
         """What nft lists of the chains of others where pods' packets may be stopped."""
@@ -247,6 +246,13 @@ class PodNetwork:
                 await nft.apply(firewall.openings(self.settings, [chain]))
             except nft.NftError as error:
                 log.warning("%s", firewall.refusal(chain, firewall.pod_ranges(self.settings), str(error)))
+
+
+def _close(descriptor: int) -> int:
+    """What stands for it from now on."""
+    if descriptor != pod_namespaces.NOWHERE:
+        os.close(descriptor)
+    return pod_namespaces.NOWHERE
 
 
 def _sockets(namespace: Path) -> loopback.Ends:

@@ -30,7 +30,7 @@ class NetworkSettings:
     families: with a comma), `dns_ip` where the cluster's name service is reached (likewise).
 
     Where the node `has_plugins` that make pods' networks, pods may have any address, and come by any link but the one
-    that leads `outside`.
+    that leads `outside`. `shows_namespaces` says that others than this agent are to find the files of pods' namespaces.
     """
 
     cluster: str
@@ -57,6 +57,7 @@ class NetworkSettings:
     dns_ip: str = ""
     has_plugins: bool = False
     outside: str = ""
+    shows_namespaces: bool = False
 
     def __post_init__(self) -> None:
         longest = f"{self.cable_prefix}{self.network.num_addresses - 2}"
@@ -124,8 +125,28 @@ class NetworkSettings:
         return self.state_dir / "policies"
 
     @property
+    def are_namespaces_shown(self) -> bool:
+        """Whether the files of pods' namespaces are where everybody finds them."""
+        return self.shows_namespaces or self.has_plugins
+
+    @property
     def namespaces_dir(self) -> Path:
+        """Where paths of pods' namespaces are."""
+        return self.shown_dir if self.are_namespaces_shown else self.hidden_dir
+
+    @property
+    def shown_dir(self) -> Path:
         return self.state_dir / "netns"
+
+    @property
+    def hidden_dir(self) -> Path:
+        """A link into the mount namespace that has them."""
+        return self.state_dir / "pods"
+
+    @property
+    def keeper(self) -> Path:
+        """The file that this mount namespace is bound to."""
+        return self.state_dir / "keeper" / "mounts"
 
     @property
     def owner(self) -> str:

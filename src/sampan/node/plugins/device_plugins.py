@@ -7,12 +7,14 @@ https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/device
 """
 
 import asyncio
+import contextlib
 import logging
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
@@ -55,7 +57,7 @@ class DevicePlugins:
         self.book = Book()
         self._places, self._clock, self._tasks, self._changed = places, clock, tasks, changed
         self._endpoints: dict[str, _Endpoint] = {}
-        self._allocating = asyncio.Lock()
+        self._allocating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._checkpoint = places.device_plugins / CHECKPOINT
         self._door = Door(places.device_plugins / SOCKET, self._answers)
 
@@ -160,7 +162,7 @@ class DevicePlugins:
         """Each of the pod's containers has its devices. Raises Unavailable."""
         if not self.book.has_wishes(pod) or self._is_served(pod):
             return
-        async with self._allocating:
+        async with self._alone(pod):
             reusable: dict[str, set[str]] = {}
             try:
                 inits = podspec.init_containers(pod)
@@ -172,6 +174,20 @@ class DevicePlugins:
                         (free.update if is_over else free.difference_update)(had.devices)
             finally:
                 self._save()
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, pod: Object) -> AsyncIterator[None]:
+        """Nobody else is given any of what the pod asks for; a plugin that hangs keeps nobody else waiting."""
+        asked = {
+            name
+            for _, container in podspec.all_containers(pod)
+            for name, needed in self.book.wanted(container).items()
+            if needed
+        }
+        async with contextlib.AsyncExitStack() as stack:
+            for name in sorted(asked):
+                await stack.enter_async_context(self._allocating.setdefault(name, asyncio.Lock()))
+            yield
 
     def _is_served(self, pod: Object) -> bool:
         """Whether all of its containers have their devices, as an earlier agent has seen to."""

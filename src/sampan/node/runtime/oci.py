@@ -32,6 +32,7 @@ from sampan.node.runtime.container import Container
 from sampan.node.runtime.execs import Execs
 from sampan.node.runtime.id_ranges import NoRangeLeft
 from sampan.node.runtime.pods import Pods
+from sampan.node.runtime.program_health import ProgramHealth
 from sampan.node.runtime.protocol import (
     CREATED,
     EXITED,
@@ -102,6 +103,8 @@ class OciRuntime:
         self._cgroup_roots: set[str] = set()
         self._version = "runc://unknown"
         self._closed = False
+        self._health = ProgramHealth((usual.path, programs.find(settings.conmon)), clock)
+        self._tell: Callable[[str], None] = _overlook
 
     @property
     def version(self) -> str:
@@ -119,7 +122,8 @@ class OciRuntime:
         return self._tools.features
 
     def attend(self, tell: Callable[[str], None]) -> None:
-        """There is nothing to be told: runc runs only for a single call, and that says what is wrong."""
+        """Has it told when runc or conmon can't be used, and when all is well again (nothing)."""
+        self._tell = tell
 
     async def prepare(self, sandbox: Sandbox) -> str:
         """Refuses what is not here; a pod with users of its own has a network namespace that is theirs."""
@@ -152,6 +156,8 @@ class OciRuntime:
         code, output = await usual.run_runc("--version")
         words = [*([] if code else output.decode().split()), "", "", "unknown"]
         self._version = "runc://" + words[2].partition("+")[0]
+        if code:
+            self._health.doubt()
         await self._tools.ask("")
         self._cgroup_roots = _read_names(self._roots_file)
         self._execs.open()
@@ -159,6 +165,7 @@ class OciRuntime:
         ended = [container for container in adopted if container is not None]
         self._tasks.spawn(self._release_all(ended), "release", critical=False)
         self._tasks.spawn(self._look_after_logs(), "container logs")
+        self._tasks.spawn(self._health.watch(self._tell), "health of the runtime")
         self._tasks.spawn(self._tools.ask_others(), "runtimes", critical=False)
 
     def cgroups(self) -> dict[str, str]:
@@ -171,7 +178,11 @@ class OciRuntime:
         return os.path.join(found.folder, "upper") if found is not None else ""
 
     async def start(self, config: ContainerConfig) -> ContainerState:
-        """Makes and starts a container. A failed start leaves an exited container (in the failure's `state`)."""
+        """Makes and starts a container. A failed start leaves an exited container (in the failure's `state`).
+
+        Nothing is begun while runc or conmon can't be used.
+        """
+        await self._health.wait_usable()
         async with self._slots.one():
             container_id = (self._ids.uid() + self._ids.uid()).replace("-", "")
             known = record.create(config, container_id, self._clock.now())
@@ -254,11 +265,18 @@ class OciRuntime:
         self, container_id: str, command: tuple[str, ...], *, tty: bool = False, stdin: bool = False
     ) -> ExecSession:
         """Starts a process in the container."""
+        if self._health.complaint:
+            raise RuntimeFailure("ExecFailed", self._health.complaint)
         return await self._execs.start(self._running(container_id), command, tty=tty, stdin=stdin)
 
     async def exec_sync(self, container_id: str, command: tuple[str, ...], timeout_seconds: float) -> tuple[int, bytes]:
-        """Runs a process in the container to its end."""
-        return await self._execs.run(self._running(container_id), command, timeout_seconds)
+        """Runs a process in the container to its end. It is not the process' fault if the runtime does not answer."""
+        try:
+            return await self._execs.run(self._running(container_id), command, timeout_seconds)
+        except TimeoutError:
+            if why := await self._health.fault():
+                raise RuntimeFailure("ExecFailed", why) from None
+            raise
 
     async def attach(self, container_id: str) -> AttachSession:
         """The streams of the container's own process."""
@@ -322,13 +340,17 @@ class OciRuntime:
     async def _launched(self, container: Container, config: ContainerConfig) -> None:
         """Launches it in a task of its own; who gives up breaks it off, whatever it hangs at."""
         launch = self._tasks.spawn(self._launch(container, config), f"start {container.id[:12]}", critical=False)
+        late = asyncio.get_running_loop().call_later(LONG_START_SECONDS, self._health.doubt)
         try:
             failure = await asyncio.shield(launch)
         except asyncio.CancelledError:
             launch.cancel()
             await asyncio.wait({launch})
             raise
+        finally:
+            late.cancel()
         if failure is not None:
+            self._health.doubt()
             raise failure
 
     async def _launch(self, container: Container, config: ContainerConfig) -> RuntimeFailure | None:
@@ -536,7 +558,8 @@ class OciRuntime:
 
     async def _delete(self, container: Container) -> None:
         """What the runtime has of it."""
-        await self._of(container).delete(container.id, container.cgroup if container.known.cgroup_parent else "")
+        tools, cgroup = self._of(container), container.cgroup if container.known.cgroup_parent else ""
+        await tools.delete(container.id, cgroup, by_hand=not self._health.is_usable(tools.runc))
 
     def _of(self, container: Container) -> programs.Programs:
         return self._tools.of(container.known.handler)
@@ -555,6 +578,10 @@ class OciRuntime:
         if container.state.state != RUNNING:
             raise not_running(container.state)
         return container
+
+
+def _overlook(why: str) -> None:
+    """Nobody wants to know."""
 
 
 def _read_names(path: str) -> set[str]:

@@ -145,12 +145,16 @@ class Programs:
                     return True
         return False
 
-    async def delete(self, container_id: str, cgroup: str = "") -> None:
+    async def delete(self, container_id: str, cgroup: str = "", *, by_hand: bool = False) -> None:
         """Removes what runc has of the container, killing what runs; its cgroup goes too. RuntimeFailure if it can't.
 
-        What runc can't, such as after a crash that left its state empty, we do ourselves, with the `cgroup` (its path).
+        What runc can't, such as after a crash that left its state empty, or is not even asked for (`by_hand`), we do
+        ourselves, with the `cgroup` (its path).
         """
-        code, output = await self.run_runc("delete", "--force", container_id)
+        if not by_hand and os.access(self.runc, os.X_OK):
+            code, output = await self.run_runc("delete", "--force", container_id)
+        else:
+            code, output = 127, f"{self.runc} can't be used".encode()
         state = os.path.join(self.state_dir, container_id)
         if code and (self._is_known(container_id) or (cgroup and host.is_cgroup(cgroup))):
             is_over = await _ended(cgroup) if cgroup and host.has_cgroups() else not _is_readable(state)

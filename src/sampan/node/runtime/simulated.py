@@ -37,6 +37,8 @@ from sampan.node.runtime.protocol import (
 from sampan.node.runtime.stages import Course, Exit, Moment
 
 KILL = Exit(stages.KILLED)
+FEATURES = Features()
+"""Nothing is confined, so nothing is missing."""
 
 
 @dataclass(eq=False)
@@ -74,8 +76,8 @@ class SimulatedRuntime:
 
     @property
     def features(self) -> Features:
-        """Nothing is confined, so nothing is missing."""
-        return Features()
+        """What it can do."""
+        return FEATURES
 
     @property
     def handlers(self) -> Mapping[str, Features]:

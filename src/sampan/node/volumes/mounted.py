@@ -6,14 +6,13 @@ https://kubernetes.io/docs/concepts/storage/volumes/#nfs
 """
 
 import asyncio
-import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sampan.node import outsiders
 from sampan.node.volumes import mounts
 from sampan.node.volumes.failure import VolumeFailure
 
@@ -67,20 +66,10 @@ async def _run(program: str, *arguments: str) -> tuple[int, str]:
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PATH}")
     if found is None:
         raise VolumeFailure(f'exec: "{program}": executable file not found in $PATH')
-    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
-        process = await asyncio.create_subprocess_exec(
-            found, *arguments, stdin=nothing, stdout=pipe, stderr=asyncio.subprocess.STDOUT, start_new_session=True
-        )
+        answer = await outsiders.ask((found, *arguments), SECONDS)
     except OSError as error:  # there is no room for one more process just now
         raise VolumeFailure(f"fork/exec {found}: {(error.strerror or str(error)).lower()}") from error
-    try:
-        async with asyncio.timeout(SECONDS):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        raise VolumeFailure(f"{program} {' '.join(arguments)}: timed out after {SECONDS:.0f}s") from None
-    finally:
-        if process.returncode is None:  # with the helper of its file system, which would mount it when nobody knows
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode or 0, said.decode(errors="replace").strip()
+    except outsiders.NoAnswer as error:
+        raise VolumeFailure(f"{program} {' '.join(arguments)}: {error}") from None
+    return answer.code, (answer.output + answer.errors).decode(errors="replace").strip()

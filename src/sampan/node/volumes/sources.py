@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sampan.kinds.parts import pod_claims
 
@@ -19,8 +19,7 @@ CLAIM = "PersistentVolumeClaim"
 _DEFAULT_EXPIRATION_SECONDS = 3600
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Source:
+class Source(NamedTuple):
     """One thing to fetch: a ConfigMap, Secret or claim by name, or a token for an audience.
 
     With `optional` its absence is no error.

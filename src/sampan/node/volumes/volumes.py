@@ -64,11 +64,14 @@ class Volumes:
         return str(target)
 
     async def teardown(self, pod_uid: str) -> None:
-        """Unmount and delete all of the pod's volumes. Repeating is harmless."""
+        """Unmount and delete all of the pod's volumes. Repeating is harmless.
+
+        A server that is dead may hold the thread that unmounts what is its, so nobody else waits for that one.
+        """
         async with self._busy.setdefault(pod_uid, asyncio.Lock()):
             if self._csi is not None:
                 await self._csi.teardown(pod_uid)
-            await asyncio.to_thread(self._teardown, pod_uid)
+            await aside.run(lambda errand: self._teardown(pod_uid))
         self._busy.pop(pod_uid, None)
 
     async def discard(self, name: str) -> None:

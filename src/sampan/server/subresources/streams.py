@@ -47,6 +47,10 @@ class NodeDialer(Protocol):
         """What Response.hijack needs to join a client's WebSocket to an open one."""
         ...
 
+    def command(self, backend: Any) -> Any:
+        """The same for a command, whose client is told where the agent is lost before it could say what came of it."""
+        ...
+
     def messages(self, body: AsyncIterator[bytes]) -> Any:
         """What Response.hijack needs to send a body over a client's WebSocket."""
         ...
@@ -149,7 +153,7 @@ class Streams:
         except OSError as error:
             refusal = status.internal(f"error dialing backend: {error.strerror or error}")
             return Response(101, hijack=agent.refusal(refusal, protocol))
-        return Response(101, hijack=agent.upgrade(backend))
+        return Response(101, hijack=agent.command(backend))
 
     async def _dialed(self, url: str, protocol: str) -> Any:
         """An open WebSocket to the agent. Raises ApiError."""

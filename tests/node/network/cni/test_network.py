@@ -1,5 +1,7 @@
 """Pods whose networks plugins make: chains, restarts, refusals, and what a plugin is told when; with Debian's plugins too."""
 
+import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from sampan.node.network import namespaces
+from sampan.node.network.cni import network as cni_network
 from sampan.node.network.cni.configuration import CniError
 from sampan.node.network.cni.network import CniNetwork, Places
 from sampan.node.network.pod_network import PodNetwork
@@ -34,7 +38,7 @@ needs_plugins = pytest.mark.skipif(
 )
 
 FAKE = """#!{python}
-import json, os, sys
+import json, os, signal, sys
 verb, told = os.environ["CNI_COMMAND"], json.load(sys.stdin)
 line = {{name: os.environ[name] for name in os.environ if name.startswith("CNI_")}}
 with open({log!r}, "a") as log:
@@ -42,6 +46,13 @@ with open({log!r}, "a") as log:
 if verb in told.get("fails", ()):
     print(json.dumps({{"cniVersion": "1.0.0", "code": 11, "msg": "no luck", "details": "today"}}))
     sys.exit(1)
+if verb in told.get("hangs", ()) and os.path.exists({log!r} + ".hang"):
+    signal.pause()
+if verb in told.get("says", ()):
+    print(told["says"][verb])
+    sys.exit(0)
+if told.get("killed"):
+    os.kill(os.getpid(), 9)
 if told.get("breaks"):
     print("panic: oh", file=sys.stderr)
     sys.exit(2)
@@ -77,6 +88,29 @@ class Node:
         """What plugins were asked since the last look."""
         found = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
         self.log.unlink(missing_ok=True)
+        return found
+
+    async def asked(self, verb: str) -> None:
+        """Returns once a plugin has been asked it."""
+        async with asyncio.timeout(60):
+            while not (self.log.exists() and f'"CNI_COMMAND": "{verb}"' in self.log.read_text()):
+                await asyncio.sleep(0.01)
+
+    def hang(self, *, is_so: bool = True) -> None:
+        """Plugins that hang do so from now on, or no longer."""
+        flag = Path(f"{self.log}.hang")
+        if is_so:
+            flag.touch()
+        else:
+            flag.unlink()
+
+    def programs(self) -> list[str]:
+        """Plugins that run just now."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdecimal() and str(self.bin) in (entry / "cmdline").read_text():
+                    found.append(entry.name)
         return found
 
     def verbs(self) -> list[tuple[str, str]]:
@@ -122,6 +156,7 @@ async def test_a_restarted_agent_checks_and_undoes_with_what_it_did(node: Node) 
     node.calls()
     restarted = node.network
     await restarted.setup()
+    await node.asked("CHECK")
     assert node.verbs() == [("CHECK", "one")]
     assert await restarted.attachments() == {"u-1": made}
     (node.conf / "10.conflist").unlink()
@@ -157,15 +192,88 @@ async def test_what_fails_is_undone_and_told(node: Node) -> None:
     [
         ({"type": "three"}, 'failed (add): failed to find plugin "three" in path ['),
         ({"type": "one", "breaks": True}, 'netplugin failed: "panic: oh"'),
+        ({"type": "one", "killed": True}, "netplugin failed with no error message: signal: killed"),
         ({"type": "one"}, 'failed to find network info for sandbox "u-1"'),
     ],
 )
 async def test_each_refusal_says_why(node: Node, plugin: Tree, why: str) -> None:
-    """A plugin that isn't there, one that crashes, and one that gives no address."""
+    """A plugin that isn't there, one that crashes, one that is killed, and one that gives no address."""
     node.configure(plugin)
     with pytest.raises(CniError) as refused:
         await node.network.add("u-1")
     assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("[1]", "its answer is no object: '[1]"),
+        ('{"ips": [{"addr', "its answer is no JSON: "),
+        ('{"ips": 3}', "the result of network 'net' can't be read: "),
+        ('{"ips": [{"address": "nowhere"}]}', "the result of network 'net' can't be read: "),
+        ('{"ips": [{"interface": 0, "address": "10.1.2.3/24"}], "interfaces": ["eth0"]}', "can't be read: "),
+    ],
+)
+async def test_garbage_is_no_network(node: Node, answer: str, why: str) -> None:
+    """The pod is told, and what the plugin may have made is taken away; what it says to that does not matter."""
+    node.configure({"type": "one", "says": {"ADD": answer, "DEL": answer}})
+    with pytest.raises(CniError, match='failed to setup network for sandbox "u-1": ') as refused:
+        await node.network.add("u-1")
+    assert why in str(refused.value)
+    assert node.verbs() == [("ADD", "one"), ("DEL", "one")]
+    assert await node.network.attachments() == {} and not node.settings.namespace_path("u-1").exists()
+
+
+async def test_who_is_broken_off_does_not_wait_for_the_end(node: Node) -> None:
+    """A plugin that hangs is killed, and may hang as well when it is to take away what it has made: that is `remove`'s."""
+    node.configure({"type": "one", "gives": ["10.1.2.3/24"], "hangs": ["ADD", "DEL"]})
+    node.hang()
+    network = node.network
+    adding = asyncio.ensure_future(network.add("u-1"))
+    await node.asked("ADD")
+    adding.cancel()
+    async with asyncio.timeout(60):
+        await asyncio.wait({adding})
+    assert adding.cancelled() and node.verbs() == [("ADD", "one")]
+    async with asyncio.timeout(60):
+        while node.programs():
+            await asyncio.sleep(0.01)
+    node.hang(is_so=False)
+    await network.remove("u-1")
+    assert node.verbs() == [("DEL", "one")]
+    assert not node.settings.namespace_path("u-1").exists()
+    assert not (node.settings.state_dir / "cni").exists()
+
+
+async def test_a_check_that_hangs_holds_nobody(node: Node) -> None:
+    """Neither the agent's start nor the pod's end, which ends the check first."""
+    node.configure({"type": "one", "gives": ["10.1.2.3/24"], "hangs": ["CHECK"]})
+    await node.network.add("u-1")
+    node.hang()
+    restarted = node.network
+    async with asyncio.timeout(60):
+        await restarted.setup()
+        await node.asked("CHECK")
+        await restarted.remove("u-1")
+        while node.programs():
+            await asyncio.sleep(0.01)
+    assert node.verbs() == [("ADD", "one"), ("CHECK", "one"), ("DEL", "one")]
+
+
+async def test_the_node_goes_though_plugins_hang(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have a time, all together, and then what they made goes with the namespaces."""
+    monkeypatch.setattr(cni_network, "TEARDOWN_SECONDS", 0.5)
+    node.configure({"type": "one", "gives": ["10.1.2.3/24"], "hangs": ["DEL"]})
+    network = node.network
+    for uid in ("u-1", "u-2"):
+        await network.add(uid)
+    node.hang()
+    async with asyncio.timeout(60):
+        await network.teardown()
+        while node.programs():
+            await asyncio.sleep(0.01)
+    assert not node.settings.state_dir.exists() or not list(node.settings.state_dir.rglob("*.json"))
+    assert not node.settings.namespaces_dir.exists()
 
 
 async def test_half_made_pods_are_undone_before_they_are_made(node: Node) -> None:
@@ -179,6 +287,19 @@ async def test_half_made_pods_are_undone_before_they_are_made(node: Node) -> Non
     record.write_text(record.read_text().replace('"fails":["ADD","DEL"]', '"was":"broken"'))
     assert (await node.network.add("u-1")).ip == "10.1.2.3"
     assert node.verbs() == [("DEL", "one"), ("ADD", "one")]
+
+
+async def test_a_namespace_that_is_gone(node: Node) -> None:
+    """As after a reboot, of which its file is left: plugins are asked without it to take away the rest."""
+    node.configure({"type": "one", "gives": ["10.1.2.3/24"]})
+    made = await node.network.add("u-1")
+    namespaces.remove(Path(made.netns_path))
+    Path(made.netns_path).touch()
+    node.calls()
+    await node.network.remove("u-1")
+    (asked,) = node.calls()
+    assert (asked["CNI_COMMAND"], asked["CNI_NETNS"]) == ("DEL", "")
+    assert not Path(made.netns_path).exists()
 
 
 async def test_pods_of_the_built_in_network_stay(node: Node) -> None:

@@ -7,6 +7,7 @@ they are; and those that plugins have made are theirs to take away, also when th
 https://www.cni.dev/docs/spec/
 """
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _LOOPBACK = 1
 _BURST_BITS = 2**32 - 1
+TAKEN_AWAY_AT_ONCE = 8
+TEARDOWN_SECONDS = 30.0
+"""So long plugins have to take away what they made for all pods, when the node goes."""
 
 Tree = dict[str, Any]
 
@@ -50,12 +54,14 @@ class CniNetwork(PodNetwork):
         super().__init__(settings)
         self._places = places
         self._records = Records(settings.state_dir / configuration.RECORDS)
+        self._looking: asyncio.Future[None] | None = None
+        self._checks: dict[str, asyncio.Future[None]] = {}
 
     async def setup(self) -> None:
-        """As ever; and what plugins made before is looked at."""
+        """As ever; and what plugins made before is looked at, which nobody waits for."""
         await super().setup()
-        for uid in self._records.uids():
-            await self._check(uid)
+        if uids := self._records.uids():
+            self._looking = asyncio.ensure_future(self._look(uids))
 
     async def add(self, pod_uid: str, request: PodRequest = NOTHING) -> PodAttachment:
         """A namespace with what the plugins put there; the same one again if it has one."""
@@ -71,7 +77,7 @@ class CniNetwork(PodNetwork):
             await self._detach(pod_uid)  # what an agent killed half-way left
             try:
                 return await self._make(pod_uid, configuration.load(path), request)
-            except BaseException as error:
+            except Exception as error:  # who is broken off leaves that to `remove`, since it may hang as well
                 with contextlib.suppress(CniError):
                     await self._detach(pod_uid)
                 if isinstance(error, CniError):
@@ -84,14 +90,25 @@ class CniNetwork(PodNetwork):
         return await super().attachments() | {uid: each for uid, each in made.items() if each is not None}
 
     async def teardown(self) -> None:
-        """What plugins can't take away any more goes with the namespaces."""
+        """What plugins can't take away any more, or not in time, goes with the namespaces."""
+        turns = asyncio.Semaphore(TAKEN_AWAY_AT_ONCE)
+        leaving = {asyncio.ensure_future(self._take_away(uid, turns)) for uid in self._records.uids()}
+        if leaving:
+            _, late = await asyncio.wait(leaving, timeout=TEARDOWN_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         for uid in self._records.uids():
+            log.warning("network of pod %s: its plugins have not taken it away", uid)
+            self._records.drop(uid)
+        await super().teardown()
+
+    async def _take_away(self, uid: str, turns: asyncio.Semaphore) -> None:
+        async with turns:
             try:
                 await self._detach(uid)
             except CniError as error:
                 log.warning("%s", error)
-                self._records.drop(uid)
-        await super().teardown()
 
     async def _make(self, uid: str, network: NetworkList, request: PodRequest) -> PodAttachment:
         path = self.settings.namespace_path(uid)
@@ -104,7 +121,7 @@ class CniNetwork(PodNetwork):
             told = network.told(each, record.capabilities, result)
             result = await plugin.run("ADD", told, errand, self._places.programs)
         made = replace(record, result=result or {})
-        if not addresses(made.result or {}):
+        if not _addresses(made):
             raise CniError(f'failed to find network info for sandbox "{uid}"')
         self._records.keep(uid, made)
         return _attached(made)
@@ -118,6 +135,16 @@ class CniNetwork(PodNetwork):
             namespaces.bind(pod, self.settings.namespace_path(uid))
         finally:
             os.close(pod)
+
+    async def _look(self, uids: list[str]) -> None:
+        """One pod after the other. None that is just leaving: plugins are asked one thing at a time of a pod."""
+        for uid in uids:
+            async with self._lock(uid):
+                check = self._checks[uid] = asyncio.ensure_future(self._check(uid))
+            await asyncio.wait({check})
+            del self._checks[uid]
+            if not check.cancelled() and (error := check.exception()) is not None:
+                log.warning("network of pod %s: %r", uid, error)
 
     async def _check(self, uid: str) -> None:
         """Says so in the log when a plugin no longer finds what it made."""
@@ -141,14 +168,22 @@ class CniNetwork(PodNetwork):
 
     async def _detach(self, pod_uid: str) -> None:
         """The last plugin first; the record goes when all are done."""
+        check = self._checks.get(pod_uid)
+        if check is not None:
+            check.cancel()
+            await asyncio.wait({check})
         record = self._records.get(pod_uid)
         if record is None:
             await super()._detach(pod_uid)
             return
-        network = record.network
+        network, errand = record.network, record.errand
+        if not namespaces.is_bound(self.settings.namespace_path(pod_uid)):
+            errand = replace(
+                errand, netns=""
+            )  # it is gone, as after a reboot: the rest is to be taken away all the same
         for each in reversed(network.plugins):
             told = network.told(each, record.capabilities, record.result if network.is_told_result else None)
-            await plugin.run("DEL", told, record.errand, self._places.programs)
+            await plugin.run("DEL", told, errand, self._places.programs)
         namespaces.remove(self.settings.namespace_path(pod_uid))
         self._records.drop(pod_uid)
 
@@ -184,6 +219,14 @@ def addresses(result: Tree) -> tuple[str, ...]:
             address = ipaddress.ip_interface(each["address"]).ip
             found.setdefault(address.version, str(address))
     return tuple(address for _, address in sorted(found.items()))
+
+
+def _addresses(made: Record) -> tuple[str, ...]:
+    """Raises CniError for a result that is not as the protocol has it."""
+    try:
+        return addresses(made.result or {})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CniError(f"the result of network {made.network.name!r} can't be read: {error!r}") from error
 
 
 def _attached(record: Record) -> PodAttachment:

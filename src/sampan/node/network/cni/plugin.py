@@ -3,7 +3,6 @@
 https://www.cni.dev/docs/spec/#section-2-execution-protocol
 """
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -13,11 +12,14 @@ from typing import Any
 
 import orjson
 
+from sampan.node import outsiders
 from sampan.node.network.cni.configuration import CniError
 
 INTERFACE = "eth0"
 LONGEST_SECONDS = 120.0
 _MOST_TEXT = 2000
+_NAMES = {"DEL": "delete"}
+"""What runtimes call a verb in their messages, where that is another word."""
 
 Tree = dict[str, Any]
 
@@ -47,32 +49,21 @@ async def run(verb: str, told: Tree, errand: Errand, folders: tuple[str, ...]) -
     try:
         return await _run(verb, told, errand, folders)
     except CniError as error:
-        raise CniError(f'plugin type="{told["type"]}" failed ({verb.lower()}): {error}') from error
+        raise CniError(f'plugin type="{told["type"]}" failed ({_NAMES.get(verb, verb.lower())}): {error}') from error
 
 
 async def _run(verb: str, told: Tree, errand: Errand, folders: tuple[str, ...]) -> Tree:
     program = _program(told["type"], folders)
-    pipe = asyncio.subprocess.PIPE
     environment = {**os.environ, **errand.environment(verb, folders)}
     try:
-        process = await asyncio.create_subprocess_exec(
-            program, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
-        )
+        said = await outsiders.ask((program,), LONGEST_SECONDS, orjson.dumps(told), environment)
     except OSError as error:
         raise CniError(f"{program}: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(LONGEST_SECONDS):
-            output, errors = await process.communicate(orjson.dumps(told))
-    except TimeoutError:
-        raise CniError(f"no answer within {LONGEST_SECONDS:.0f} seconds") from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with those that it has asked to do its work
-            await process.wait()
-    if process.returncode:
-        raise CniError(_complaint(output, errors, process.returncode))
-    return _answer(output)
+    except outsiders.NoAnswer as error:
+        raise CniError(str(error)) from None
+    if said.code:
+        raise CniError(_complaint(said.output, said.errors, said.code))
+    return _answer(said.output) if verb == "ADD" else {}  # what is said to the others means nothing
 
 
 def _program(type: str, folders: tuple[str, ...]) -> str:
@@ -90,7 +81,9 @@ def _answer(output: bytes) -> Tree:
         found = orjson.loads(output)
     except orjson.JSONDecodeError as error:
         raise CniError(f"its answer is no JSON: {output[:_MOST_TEXT].decode(errors='replace')!r}") from error
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise CniError(f"its answer is no object: {output[:_MOST_TEXT].decode(errors='replace')!r}")
+    return found
 
 
 def _complaint(output: bytes, errors: bytes, code: int) -> str:
@@ -101,6 +94,5 @@ def _complaint(output: bytes, errors: bytes, code: int) -> str:
             details = found.get("details")
             return f"{found['msg']}; {details}" if details else str(found["msg"])
     printed = (errors or output).decode(errors="replace").strip()[:_MOST_TEXT]
-    return (
-        f'netplugin failed: "{printed}"' if printed else f"netplugin failed with no error message: exit status {code}"
-    )
+    how = f"exit status {code}" if code > 0 else f"signal: {(signal.strsignal(-code) or str(-code)).lower()}"
+    return f'netplugin failed: "{printed}"' if printed else f"netplugin failed with no error message: {how}"

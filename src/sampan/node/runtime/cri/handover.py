@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampan.kit.clock import Clock
+from sampan.node import outsiders
 from sampan.node.images.model import Image, ImageConfig, ImageError
 from sampan.node.images.store import ImageStore
 from sampan.node.rpc.service import RpcError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "k8s.io"
 """Where containerd's CRI plugin has everything."""
+GIVE_SECONDS = 600.0
 KNOWN_SECONDS = 5.0
 
 
@@ -95,17 +97,12 @@ class Handover:
             except (ImageError, OSError) as error:
                 raise RuntimeFailure("ErrImagePull", f"image {image.reference}: {error}") from error
             command = (ctr, "--address", self._socket, "--namespace", NAMESPACE, "images", "import", archive.name)
-            process = await asyncio.create_subprocess_exec(
-                *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-            )
             try:
-                output, _ = await process.communicate()
-            except asyncio.CancelledError:
-                process.kill()
-                await process.wait()
-                raise
-        if process.returncode:
-            why = programs.error_text(output) or f"ctr ended with {process.returncode}"
+                answer = await outsiders.ask(command, GIVE_SECONDS)
+            except (OSError, outsiders.NoAnswer) as error:
+                raise RuntimeFailure("ErrImagePull", f"image {image.reference}: ctr: {error}") from error
+        if answer.code:
+            why = programs.error_text(answer.output + answer.errors) or f"ctr ended with {answer.code}"
             raise RuntimeFailure("ErrImagePull", f"image {image.reference} could not be handed over: {why}")
         await self._wait_known(image.id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sampan.kit.clock import Clock
 from sampan.kit.tasks import Tasks
@@ -20,10 +20,10 @@ SCHEME = "unix://"
 
 
 class CriNetwork(PodNetwork):
-    """The same network as ever, whose namespaces the runtime's sandboxes join."""
+    """The same network as ever, whose namespaces the runtime's sandboxes join, by files that it can find."""
 
     def __init__(self, settings: NetworkSettings, runtime: CriRuntime) -> None:
-        super().__init__(settings)
+        super().__init__(replace(settings, shows_namespaces=True))
         self._runtime = runtime
 
     async def add(self, pod_uid: str, request: PodRequest = NOTHING) -> PodAttachment:

@@ -28,7 +28,7 @@ from sampan.node.runtime.cri import cni, health, requests, sessions
 from sampan.node.runtime.cri.cgroup_roots import CgroupRoots
 from sampan.node.runtime.cri.handover import Handover
 from sampan.node.runtime.cri.images import CriImages
-from sampan.node.runtime.cri.link import Facts, Link
+from sampan.node.runtime.cri.link import CALL_SECONDS, Facts, Link
 from sampan.node.runtime.cri.sandboxes import Sandboxes
 from sampan.node.runtime.cri.watch import Watched, Watcher
 from sampan.node.runtime.protocol import (
@@ -98,6 +98,7 @@ class CriRuntime:
         self._sandboxes = Sandboxes(link, settings.owner, clock)
         self._watcher = Watcher(link, settings.owner, clock)
         self._handover = Handover(link, settings, clock)
+        self._health = health.Health(link, clock)
         self._slots = Turns(CONCURRENT_STARTS, LONG_START_SECONDS)
         self._cgroups = CgroupRoots(os.path.join(settings.root, "cgroups"))
         self._version = "containerd://unknown"
@@ -162,7 +163,7 @@ class CriRuntime:
             await self._images.refresh()
             self._tasks.spawn(self._images.follow(), "images")
         self._tasks.spawn(self._watcher.run(), "containers")
-        self._tasks.spawn(health.watch(self._link, self._clock, self._tell), "health of the runtime")
+        self._tasks.spawn(self._health.watch(self._tell), "health of the runtime")
         self._tasks.spawn(self._look_after_logs(), "container logs")
 
     def cgroups(self) -> dict[str, str]:
@@ -176,20 +177,24 @@ class CriRuntime:
         return _upper(watched.state.pid) if watched is not None and watched.pidfd >= 0 else ""
 
     async def start(self, config: ContainerConfig) -> ContainerState:
-        """Makes and starts a container, in its pod's sandbox. A failed start leaves an exited container."""
+        """Makes and starts a container, in its pod's sandbox. A failed start leaves an exited container.
+
+        Nothing is begun while the runtime is down.
+        """
+        await self._health.wait_up()
         async with self._slots.one():
             assert self._host is not None, "the runtime is not open"
             assert self._facts is not None, "the runtime is not open"
             _refuse_unknown(config, self._facts)
             wanted = requests.container(config, self._settings.owner, self._host)
+            if config.pod_uid not in self._sandboxes.pods():
+                await self._have_sandbox_image(self._facts.sandbox_image)
             await self._handover.ensure(config.image)
             try:
                 pod_limits.apply(config.cgroup_parent, config.pod_resources)
                 os.makedirs(os.path.dirname(config.log_path), exist_ok=True)
             except OSError as error:
                 raise RuntimeFailure("CreateContainerError", f"failed to create container: {error}") from error
-            if config.pod_uid not in self._sandboxes.pods():
-                await self._handover.ensure_sandbox_image(self._facts.sandbox_image)
             return await self._made(config, wanted)
 
     async def kill(self, container_id: str, signal: str) -> None:
@@ -278,7 +283,8 @@ class CriRuntime:
         self._running(container_id)
         request = {"container_id": container_id, "cmd": list(command), "timeout": math.ceil(timeout_seconds)}
         try:
-            answer = await self._link.call("ExecSync", request, timeout_seconds + 30.0 if timeout_seconds else 1e6)
+            limit = timeout_seconds + CALL_SECONDS if timeout_seconds else 1e6  # by then it is known who is silent
+            answer = await self._health.unless_down(self._link.call("ExecSync", request, limit))
         except RpcError as error:
             if error.code == "DeadlineExceeded":
                 raise TimeoutError from error
@@ -357,6 +363,12 @@ class CriRuntime:
                     "configuration that comes first?"
                 )
             await self._clock.sleep(0.05)
+
+    async def _have_sandbox_image(self, name: str) -> None:
+        try:
+            await self._handover.ensure_sandbox_image(name)
+        except RuntimeFailure as failure:
+            raise RuntimeFailure("FailedCreatePodSandBox", failure.message) from failure
 
     async def _made(self, config: ContainerConfig, wanted: requests.Tree) -> ContainerState:
         """Runs it, made anew once if what it needs has died. Raises RuntimeFailure."""
@@ -465,7 +477,7 @@ class CriRuntime:
 
     async def _url(self, method: str, request: requests.Tree) -> str:
         try:
-            return str((await self._link.call(method, request))["url"])
+            return str((await self._health.unless_down(self._link.call(method, request)))["url"])
         except RpcError as error:
             raise RuntimeFailure("ExecFailed", error.message) from error
 
