@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import logging
 from collections import Counter, deque
 from collections.abc import Iterator
 from types import FrameType
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from sampan.kit.texts import Texts
-from sampan.meta.apply import comparison, managed
+from sampan.meta.apply import comparison, fieldset, handover, managed
 from sampan.node import fetch
 from sampan.scheduling import memory, snapshot
 from sampan.server import cache, pipeline
@@ -30,10 +31,12 @@ Object = dict[str, Any]
 
 
 @pytest.fixture
-def small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is bounded by number is full after the first rounds."""
+def small_caches(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What is bounded by number is full after the first rounds; and no record is kept of what is logged in passing."""
+    request.addfinalizer(functools.partial(logging.disable, logging.root.manager.disable))
+    logging.disable(logging.INFO)
     for module, name in (
-        (cache, "LEAST_EVENTS"), (cache, "FRESH_EVENTS"), (cache, "MAX_FIELD_SETS"), (pipeline, "MAX_KNOWN"), (fetch, "KEPT"),
+        (cache, "LEAST_EVENTS"), (cache, "FRESH_EVENTS"), (fieldset, "MAX_SHARED"), (handover, "MAX_KNOWN"), (pipeline, "MAX_KNOWN"), (fetch, "KEPT"),
         (memory, "MAX_KNOWN"), (memory, "MAX_ENTRIES"), (memory, "MAX_TALLIES"), (snapshot, "MAX_NOTES"), (comparison, "MAX_KNOWN"), (memory, "FEWEST"), (memory, "MOST"), (managed, "MAX_KNOWN"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, 1)

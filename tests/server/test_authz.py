@@ -292,3 +292,21 @@ def test_a_node_reads_what_its_pods_lead_to() -> None:
     del world.items["Pod", "d", "p"]
     world.by_node.note("d/p")
     assert not nodes.authorize("n1", allowed[0], pods).allowed
+
+
+def test_who_continues_knows_the_rules_and_has_his_own() -> None:
+    """A fork's server answers as the one before it, and what is changed in one is not changed in the other."""
+    jane = {"kind": "User", "name": "jane"}
+    view = role("view", READ_PODS)
+    before, after = Rules.from_objects([view], [binding("b", view, jane, "default")]), Rules()
+    after.continue_from(before)
+    asked = JANE, Attributes("get", resource="pods", namespace="default")
+    assert after.allowed(*asked) == before.allowed(*asked)
+    assert after.allowed(*asked).allowed
+    after.remove("RoleBinding", "default", "b")
+    assert not after.allowed(*asked).allowed
+    assert before.allowed(*asked).allowed
+    before.remove("ClusterRole", "", "view")
+    after.update(binding("b", view, jane, "default"))
+    assert not before.allowed(*asked).allowed
+    assert after.allowed(*asked).allowed

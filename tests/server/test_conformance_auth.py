@@ -77,3 +77,15 @@ async def test_a_review_tells_what_happens(api: Api, is_bound: bool) -> None:
     )
     assert (wide["status"]["allowed"], narrow["status"]["allowed"], listed.status == 200) == (is_bound,) * 3
     assert listed.status == 200 or listed.tree["reason"] == "Forbidden"
+
+
+async def test_the_issuer_says_how_its_tokens_are_verified(api: Api) -> None:
+    """161: a configuration and a key set, each of its own type, which anybody may keep for an hour."""
+    told = await api.send("GET", "/.well-known/openid-configuration")
+    keys = await api.send("GET", "/openid/v1/jwks")
+    assert told.headers["content-type"] == "application/json"
+    assert keys.headers["content-type"] == "application/jwk-set+json"
+    assert {answer.headers["cache-control"] for answer in (told, keys)} == {"public, max-age=3600"}
+    assert told.tree["jwks_uri"] == f"{told.tree['issuer']}/openid/v1/jwks"
+    assert {key["alg"] for key in keys.tree["keys"]} == set(told.tree["id_token_signing_alg_values_supported"])
+    assert {key["use"] for key in keys.tree["keys"]} == {"sig"}

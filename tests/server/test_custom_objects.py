@@ -133,6 +133,34 @@ async def test_an_unchanged_value_is_not_complained_about_again(api: Api) -> Non
     assert causes(refused) == ["spec.a: Too long: may not be more than 2 bytes"]
 
 
+async def test_items_of_a_list_are_old_only_where_they_have_keys(api: Api) -> None:
+    """Sets and lists without a type are judged as a whole once one item is new, by schemas and by rules."""
+    text, keyed = {"type": "string"}, {"type": "array", "x-kubernetes-list-type": "map"}
+
+    def lists(leaf: Tree) -> Tree:
+        item = {"type": "object", "required": ["key"], "properties": {"key": text, "value": leaf}}
+        return spec_schema({
+            "plain": {"type": "array", "items": leaf},
+            "set": {"type": "array", "items": leaf, "x-kubernetes-list-type": "set"},
+            "map": {**keyed, "x-kubernetes-list-map-keys": ["key"], "items": item},
+        })  # fmt: skip
+
+    made = await establish(api, crd(schema=lists(text)))
+    old: Tree = {"plain": ["a", "b"], "set": ["a", "b"], "map": [{"key": "a", "value": "a"}]}
+    await api.create(WIDGETS, widget("w", old))
+    for leaf in ({**text, "enum": ["new"]}, {**text, "x-kubernetes-validations": [{"rule": "self == 'new'"}]}):
+        made["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = lists(leaf)
+        made = await api.put(f"{CRDS}/{NAME}", made)
+        assert (await api.patch(f"{WIDGETS}/w", {"metadata": {"labels": {"a": "b"}}})).status == 200
+        more = {
+            "plain": ["a", "b", "new"],
+            "set": ["a", "b", "new"],
+            "map": [*old["map"], {"key": "b", "value": "new"}],
+        }
+        refused = [cause.partition(":")[0] for cause in causes(await api.patch(f"{WIDGETS}/w", {"spec": more}))]
+        assert sorted(refused) == ["spec.plain[0]", "spec.plain[1]", "spec.set[0]", "spec.set[1]"]
+
+
 async def test_sets_and_maps_hold_nothing_twice(api: Api) -> None:
     """Duplicates in lists of type set and map are refused."""
     port = {

@@ -30,6 +30,7 @@ class Late(MemoryStore):
         self.goes = asyncio.Event()
         self.asked = 0
         self.is_down = False
+        self.waits: asyncio.Event | None = None
 
     async def watch(self, prefix: str, after_revision: int) -> AsyncIterator[Batch]:  # type: ignore[override]
         async for batch in super().watch(prefix, after_revision):
@@ -38,7 +39,7 @@ class Late(MemoryStore):
 
     async def revision(self) -> int:
         self.asked += 1
-        await asyncio.sleep(0)
+        await (self.waits.wait() if self.waits else asyncio.sleep(0))
         if self.is_down:
             raise StoreError("gone")
         return await super().revision()
@@ -133,6 +134,36 @@ async def test_a_store_that_is_gone(store: Late, fresh: Freshness) -> None:
     assert [str(error) for error in found] == ["gone"] * 3
     store.is_down = False
     await fresh.of(call())
+
+
+async def test_who_comes_while_a_store_is_asked_in_vain(store: Late, fresh: Freshness) -> None:
+    """He is told when the others are: a second question would have him wait twice as long as the store may take."""
+    store.is_down, store.waits = True, asyncio.Event()
+    first = asyncio.ensure_future(fresh.of(call()))
+    while not store.asked:
+        await asyncio.sleep(0)
+    second = asyncio.ensure_future(fresh.of(call()))
+    await asyncio.sleep(0)
+    store.waits.set()
+    found = await asyncio.gather(first, second, return_exceptions=True)
+    assert [str(error) for error in found] == ["gone"] * 2
+    assert store.asked == 1
+
+
+async def test_health_of_a_store_that_others_write_to(
+    store: Late, fresh: Freshness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked: one that nobody writes to just now may be gone as well, or silent."""
+    assert await fresh.failure() == ""
+    store.is_down = True
+    assert await fresh.failure() == "gone"
+    store.waits = asyncio.Event()
+    monkeypatch.setattr("sampan.server.freshness.HEALTH_SECONDS", 0.01)
+    assert "does not answer" in await fresh.failure()
+    store.is_down = False
+    store.waits.set()
+    monkeypatch.undo()
+    assert await fresh.failure() == ""
 
 
 async def test_a_store_of_its_own(store: Late, cache: Cache) -> None:

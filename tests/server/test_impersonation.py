@@ -45,6 +45,19 @@ async def test_a_user_for_one_verb(api: Api) -> None:
         assert (await api.send("GET", PODS, b"", BOT, impersonate_user="jane", **more)).status == 403
 
 
+async def test_who_am_i_is_answered_with_all_that_was_said(api: Api) -> None:
+    """Name, uid, groups and what else is known of the user, and when; nothing of the question's own metadata."""
+    said = {"impersonate_user": "jane-doe", "impersonate_uid": "uniq-id", "impersonate_group": "developers"}
+    question = {**REVIEW, "metadata": {"name": "mine", "labels": {"a": "b"}}}
+    found = (await api.send("POST", WHOAMI, question, impersonate_extra_known_languages="python", **said)).tree
+    groups = ["developers", "system:authenticated"]
+    extra = {"known-languages": ["python"]}
+    assert found["status"]["userInfo"] == {
+        "username": "jane-doe", "uid": "uniq-id", "groups": groups, "extra": extra,
+    }  # fmt: skip
+    assert list(found["metadata"]) == ["creationTimestamp"]
+
+
 async def test_service_accounts_and_nodes(api: Api) -> None:
     """Each by verbs of its own; a node comes with its group."""
     account, node = "system:serviceaccount:default:a", "system:node:n1"

@@ -158,6 +158,10 @@ async def test_what_callers_make_up_stays_bounded(api: Api) -> None:
     assert one(found, "apiserver_request_total", group="other") > 0
 
 
+async def full() -> str:
+    return "it is full"
+
+
 async def test_health_is_told_check_by_check(api: Api) -> None:
     """verbose, one by name, exclusions, and a failing check whose reason is withheld."""
     assert (await api.send("GET", "/readyz")).body == b"ok"
@@ -170,7 +174,7 @@ async def test_health_is_told_check_by_check(api: Api) -> None:
     assert (await api.send("GET", "/readyz/etcd")).body == b"ok"
     assert (await api.send("GET", "/livez/poststarthook/rbac/bootstrap-roles")).body == b"ok"
     assert (await api.send("GET", "/readyz/missing")).status == 404
-    api.app.health.add("disk", lambda: "it is full")
+    api.app.health.add("disk", full)
     failed = await api.send("GET", "/livez")
     assert failed.status == 500
     assert b"[-]disk failed: reason withheld\n" in failed.body

@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+from sampan.web.message import Peer
 from tests.server import custom
 from tests.server.conftest import Api, deployment, pod
+from tests.server.test_impersonation import grant
 
 NAMESPACE = "/api/v1/namespaces/default"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -108,3 +110,38 @@ async def test_an_apply_to_the_scale(api: Api) -> None:
     assert again.tree["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
     wrong = await api.patch(f"{path}?fieldManager=scaler", {**body, "kind": "Deployment"}, "apply")
     assert wrong.status == 400
+
+
+async def test_who_applies_what_is_not_there_must_be_allowed_to_create_it(api: Api) -> None:
+    """The right to patch changes what is there; to make it, by name, takes the right to create as well."""
+    maps, bot = "/api/v1/namespaces/default/configmaps", Peer("bot")
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}
+
+    async def applied() -> tuple[int, str]:
+        given = {"content_type": "application/apply-patch+yaml"}
+        answer = await api.send("PATCH", f"{maps}/a?fieldManager=m", config, bot, **given)
+        return answer.status, answer.tree.get("message", "")
+
+    await grant(api, "patcher", "bot", ("patch", "", "configmaps"))
+    text = (
+        'configmaps "a" is forbidden: User "bot" cannot create resource "configmaps" in API group "" in the namespace'
+    )
+    assert await applied() == (403, f'{text} "default"')
+    assert (await api.send("GET", f"{maps}/a")).status == 404
+    await grant(api, "creator", "bot", ("create", "", "configmaps"))
+    assert (await applied())[0] == 201
+    await api.delete("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/creator")
+    assert (await applied())[0] == 200
+
+
+async def test_what_is_owned_is_written_in_order(api: Api) -> None:
+    """By whatever door it came, and in whatever order it was said."""
+    env = [{"name": "b", "value": "1"}, {"name": "a", "value": "2"}]
+    config = pod("p") | {"spec": {"containers": [{"name": "c", "image": "x", "env": env}]}}
+    await api.patch(f"{NAMESPACE}/pods/p?fieldManager=m", config, "apply")
+    await api.create(f"{NAMESPACE}/pods", config | {"metadata": {"name": "q"}})
+    item = '"k:{\\"name\\":\\"%s\\"}":{".":{},"f:name":{},"f:value":{}}'
+    for name, own in (("p", ""), ("q", '".":{},')):
+        owner = (await api.get(f"{NAMESPACE}/pods/{name}"))["metadata"]["managedFields"][0]
+        said = json.dumps(owner["fieldsV1"], separators=(",", ":"))
+        assert '"f:env":{' + own + item % "a" + "," + item % "b" + '},"f:image":{}' in said

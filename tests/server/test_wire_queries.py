@@ -40,6 +40,27 @@ async def test_what_cannot_be_read_is_a_bad_request(api: Api, query: str, text: 
 
 
 @pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("invalid", 'invalid duration "invalid"'),
+        ("5", 'missing unit in duration "5"'),
+        ("3m", ""),
+        ("0s", ""),
+        ("", ""),
+    ],
+)
+async def test_a_timeout_is_a_duration(api: Api, given: str, why: str) -> None:
+    """400 for any other, whatever is asked for; a watch, which lasts, is not asked."""
+    for method, path in (("GET", "/version"), ("GET", MAPS), ("POST", MAPS), ("GET", "/healthz")):
+        answer = await api.send(method, f"{path}?timeout={given}", config_map("a") if method == "POST" else b"")
+        text = f"invalid timeout specified in the request URL - time: {why}"
+        assert answer.status in ((400,) if why else (200, 201)), path
+        assert not why or (answer.tree["reason"], answer.tree["message"]) == ("BadRequest", text)
+    watched = await api.send("GET", f"{MAPS}?watch=1&timeoutSeconds=1&resourceVersion=x&timeout={given}")
+    assert "timeout specified" not in str(watched.tree)
+
+
+@pytest.mark.parametrize(
     ("query", "text"),
     [
         (f"{MATCH}=Exact", f"{MATCH}: Forbidden: {MATCH} is forbidden unless resourceVersion is provided"),

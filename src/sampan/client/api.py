@@ -8,7 +8,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import orjson
 
@@ -39,8 +39,7 @@ class Listing:
     resource_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(NamedTuple):
     """One change: type is ADDED, MODIFIED, DELETED or BOOKMARK."""
 
     type: str

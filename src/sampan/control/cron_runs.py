@@ -8,6 +8,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#starting-de
 import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from typing import NamedTuple
 
 from sampan.kinds.batch import cron_job
 from sampan.kinds.kind import Object
@@ -28,8 +29,7 @@ class NeverTwice(ValueError):
         super().__init__("time difference between two schedules is less than 1 second")
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """When a CronJob's runs are due: its schedule, read, and the time zone it is meant in."""
 
     schedule: Schedule

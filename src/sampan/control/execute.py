@@ -6,8 +6,7 @@ template costs one refused request, not thousands.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sampan.client.api import Client
 from sampan.client.cache import Cache
@@ -24,8 +23,7 @@ ASK_AGAIN_SECONDS = 1.0
 METADATA_PATCHES = ("merge", "strategic")
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """An outcome with the server's answer; the answer is not kept afterwards.
 
     `is_doubtful`: something may have been made though it was not answered with success.

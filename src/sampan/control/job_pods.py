@@ -7,7 +7,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-tracking-with
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sampan.kinds.batch.job import TRACKING_FINALIZER
 from sampan.kinds.kind import Object
@@ -18,8 +18,7 @@ UNCOUNTED_AT_ONCE = 500
 LONGEST_PREFIX = 58
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """Ends that are counted, uids that are about to be, and the pods whose finalizer may now go."""
 
     succeeded: int

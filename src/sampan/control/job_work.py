@@ -3,7 +3,7 @@
 https://kubernetes.io/docs/concepts/workloads/controllers/job/
 """
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sampan.control import job_backoff, job_indexes, job_pods
 from sampan.kinds.core import pod
@@ -11,15 +11,14 @@ from sampan.kinds.kind import Object
 from sampan.meta import objects, timestamps
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One job as it is observed."""
 
     job: Object
     pods: tuple[Object, ...]
     tally: job_pods.Tally
     now: float
-    failures: job_backoff.Failures = field(default_factory=dict)
+    failures: job_backoff.Failures
     """Those that the next pod waits for."""
 
     @property

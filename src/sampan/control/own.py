@@ -7,7 +7,8 @@ https://kubernetes.io/docs/concepts/architecture/garbage-collection/#owners-depe
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from sampan.control.controller import Keys
 from sampan.control.plan import Ask, Key, Patch, Question, Write
@@ -16,8 +17,7 @@ from sampan.kinds.kind import Kind, Object
 from sampan.meta import objects, selectors
 
 
-@dataclass(frozen=True, slots=True)
-class Children:
+class Children(NamedTuple):
     """The children there are, the writes that claim or release others, and what must be asked first."""
 
     objects: tuple[Object, ...]
@@ -25,8 +25,7 @@ class Children:
     ask: tuple[Question, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a parent claims: children of `kind` by `selector`. `finalizers` go into an adoption's metadata.
 
     Who does not count any more, such as a pod that has ended, is neither adopted nor let go.
@@ -35,7 +34,7 @@ class Claim:
     parent_kind: Kind
     kind: Kind
     selector: selectors.Selector
-    finalizers: tuple[str, ...] = field(default=())
+    finalizers: tuple[str, ...] = ()
     counts: Callable[[Object], bool] = lambda child: not objects.is_deleting(child)
 
 

@@ -6,7 +6,7 @@ came of them (names, refusals) is in the next view.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sampan.kinds.kind import Kind, Object
 
@@ -231,15 +231,13 @@ class HttpAnswer:
 Question = Ask | AskList | AskKinds | AskAccess | AskScale | AskTarget | AskMetrics | AskSignature | AskHttp
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """Writes that may go at the same time. Creates go in slow-start batches and stop at the first refusal."""
 
     writes: tuple[Write, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of one write: the object as answered, or the refusal's Status."""
 
     write: Write

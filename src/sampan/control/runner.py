@@ -54,10 +54,12 @@ class Runner:
         self.sign: Sign | None = None
         self.fetch: Fetch | None = None
         self._before: Runner | None = None
+        self._earlier: dict[str, Worker] = {}
 
     async def start(self, before: "Runner | None" = None) -> None:
         """Starts to follow and to work; returns at once. It goes on where another one was `before`, if there was."""
-        self._before = before
+        if before is not None:
+            self._before, self._earlier = before, {worker.name: worker for worker in before.workers}
         self._parent_tasks.spawn(self._tasks.wait(), "controllers")
         for controller in self._controllers:
             if isinstance(controller, Controller):
@@ -115,7 +117,7 @@ class Runner:
         for watch in controller.watches:
             self._feed(worker, watch, controller.batch_seconds)
         if self._before is not None and all(cache.synced for cache in caches):
-            self._go_on(worker, self._before, controller.workers)
+            self._go_on(worker, controller.workers)
         else:
             self._tasks.spawn(self._work_when_synced(worker, controller), f"{controller.name} start")
 
@@ -185,7 +187,7 @@ class Runner:
         for kind in controller.kinds:
             await self.cache(kind).wait_synced()
         if self._before is not None:
-            self._go_on(worker, self._before, controller.workers)
+            self._go_on(worker, controller.workers)
             return
         # A mapping may have looked into a cache that was still empty, so everything is due once.
         for obj in self.cache(controller.parent):
@@ -193,8 +195,8 @@ class Runner:
                 worker.queue.add(objects.key(obj))
         self._employ(worker, controller.workers)
 
-    def _go_on(self, worker: Worker, before: "Runner", count: int) -> None:
-        worker.continue_from(next(w for w in before.workers if w.name == worker.name))
+    def _go_on(self, worker: Worker, count: int) -> None:
+        worker.continue_from(self._earlier[worker.name])
         self._employ(worker, count)
 
     def _employ(self, worker: Worker, count: int) -> None:
@@ -222,7 +224,7 @@ class Runner:
         if self._before is not None:
             self._following.continue_from(self._before._following, functools.partial(begin, replay=False))
             for _, worker in pairs:
-                worker.continue_from(next(w for w in self._before.workers if w.name == worker.name))
+                worker.continue_from(self._earlier[worker.name])
         self._tasks.spawn(self._following.run(is_wanted, begin), "discovery")
         await self._following.wait_first()
         for controller, worker in pairs:

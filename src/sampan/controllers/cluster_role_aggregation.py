@@ -38,11 +38,20 @@ def _selects(role: Object, source: Object) -> bool:
 
 
 def _aggregators(view: View, source: Object) -> Iterable[Key]:
-    for role in view.list(CLUSTERROLE):
-        if role.get("aggregationRule") and _selects(role, source):
+    for role in view.each(CLUSTERROLE):
+        if "aggregationRule" in role and role["aggregationRule"] and _selects(role, source):
             yield objects.key(role)
 
 
+def _aggregates(old: Object | None, new: Object | None) -> bool:
+    """Nearly all roles hold their own rules."""
+    return bool(new and new.get("aggregationRule"))
+
+
 CONTROLLER = Controller(
-    "clusterrole-aggregation-controller", CLUSTERROLE, reconcile, watches=(Watch(CLUSTERROLE, _aggregators),)
+    "clusterrole-aggregation-controller",
+    CLUSTERROLE,
+    reconcile,
+    watches=(Watch(CLUSTERROLE, _aggregators),),
+    matters=_aggregates,
 )

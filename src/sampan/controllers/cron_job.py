@@ -9,6 +9,7 @@ https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sampan.control import cron_runs, decorate, own
 from sampan.control.controller import Controller, Watch, owner_keys
@@ -26,8 +27,7 @@ ACTIVE = "Not starting job because prior execution is running and concurrency po
 HISTORY = (("successfulJobsHistoryLimit", "Complete"), ("failedJobsHistoryLimit", "Failed"))
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(NamedTuple):
     """The status as it should be now, what there is to tell, and finished jobs that are too old."""
 
     status: Object
@@ -49,8 +49,7 @@ class Due:
     events: tuple[Event, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """What is done about the run that is due: jobs to replace, a job to make."""
 
     again: float | None = None

@@ -52,7 +52,8 @@ def reconcile(view: View, ref: Ref, now: float) -> Plan:
     if owners.invalid:  # such an owner can't be looked up, so nothing is known about it
         return Plan(events=tuple(_invalid(kind, obj, reference) for reference in owners.invalid))
     elsewhere = [_invalid(kind, obj, reference) for reference in owners.gone if _is_elsewhere(view, reference)]
-    return replace(_decided(view, kind, obj, owners), events=tuple(elsewhere))
+    decided = _decided(view, kind, obj, owners)
+    return replace(decided, events=tuple(elsewhere)) if elsewhere else decided
 
 
 def _is_elsewhere(view: View, reference: Object) -> bool:

@@ -91,13 +91,13 @@ def _has_place(job: Object, p: Object) -> bool:
 
 def _observed(job: Object, pods: tuple[Object, ...], now: float) -> Work:
     """The job at work: failures that its policy ignores and those still needed for their count are left out."""
-    work = Work(job, pods, NOTHING_COUNTED, now)
+    work = Work(job, pods, NOTHING_COUNTED, now, {})
     ignored = _ignored(job, pods)
     kept = job_indexes.to_keep(job, pods, work.completed | work.failed_indexes)
     counted = [p for p in pods if objects.uid(p) not in kept]
     status = job.get("status") or {}
     tally = job_pods.tally(status, counted, is_patient=job_work.is_patient(job), ignored=ignored)
-    return Work(job, pods, tally, now)
+    return Work(job, pods, tally, now, {})
 
 
 def _bereft(view: View, key: Key) -> Plan:

@@ -71,11 +71,13 @@ class Type:
         self.required: tuple[str, ...] = tuple(node.get("required", ()))
         self.nullable = bool(node.get("nullable"))
         self.preserve_unknown = self.kind == "any" or bool(node.get("x-kubernetes-preserve-unknown-fields"))
-        self.list_type: str = _extension("list-type", outer, node, "atomic" if self.kind == "array" else "")
-        self.list_map_keys: tuple[str, ...] = tuple(_extension("list-map-keys", outer, node, ()))
-        self.map_type: str = _extension("map-type", outer, node, "granular")
-        self.patch_strategy: str = _extension("patch-strategy", outer, node, "")
-        self.patch_merge_key: str = _extension("patch-merge-key", outer, node, "")
+        self.list_type: str = _extension(
+            "x-kubernetes-list-type", outer, node, "atomic" if self.kind == "array" else ""
+        )
+        self.list_map_keys: tuple[str, ...] = tuple(_extension("x-kubernetes-list-map-keys", outer, node, ()))
+        self.map_type: str = _extension("x-kubernetes-map-type", outer, node, "granular")
+        self.patch_strategy: str = _extension("x-kubernetes-patch-strategy", outer, node, "")
+        self.patch_merge_key: str = _extension("x-kubernetes-patch-merge-key", outer, node, "")
 
     @property
     def struct(self) -> str:
@@ -180,8 +182,7 @@ def _resolve(node: Node) -> Type:
 
 
 def _extension(name: str, outer: Node, node: Node, default: Any) -> Any:
-    key = f"x-kubernetes-{name}"
-    return outer.get(key, node.get(key, default))
+    return outer.get(name, node.get(name, default))
 
 
 def _kind(node: Node, name: str) -> str:

@@ -9,7 +9,7 @@ https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sampan.kit.texts import Texts
 from sampan.meta import intstr, names
@@ -20,8 +20,7 @@ _BINARY = ("in", "notin", "=", "==", "!=", ">", "<")
 _FROM_STRUCTURE = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """One condition on one label. `operator`: in, notin, =, ==, !=, exists, !, >, <."""
 
     key: str
@@ -61,8 +60,7 @@ class Requirement:
                 return f"{self.key}{self.operator}{self.values[0]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(NamedTuple):
     """All of its requirements must hold; `nothing` matches no object at all."""
 
     requirements: tuple[Requirement, ...] = ()

@@ -45,7 +45,7 @@ from sampan.server.patching import Patching
 from sampan.server.pipeline import Passage, Pipeline
 from sampan.server.reads import Reads
 from sampan.server.refusals import on_error
-from sampan.server.registry import ANY_REVISION, Registry
+from sampan.server.registry import ANY_REVISION, Registry, check_identity
 from sampan.server.request_info import RequestInfo
 from sampan.server.resource_metrics import ResourceMetrics
 from sampan.server.reviews import Reviews
@@ -107,9 +107,9 @@ class App:
 
     def __init__(self, parts: Parts) -> None:
         self.metrics = Metrics()
-        metered = MeteredStore(parts.store, self.metrics, parts.clock)
-        server_metrics.stored_bytes(self.metrics, metered.size_bytes)
-        self._parts = parts = dataclasses.replace(parts, store=guards.store(metered, parts.config))
+        self._metered = MeteredStore(parts.store, self.metrics, parts.clock)
+        server_metrics.stored_bytes(self.metrics, self._metered.size_bytes)
+        self._parts = parts = dataclasses.replace(parts, store=guards.store(self._metered, parts.config))
         self.gates = parts.gates
         self.served = Served(parts.kinds)
         self.served.replace("metrics", resource_metrics.KINDS)
@@ -131,7 +131,7 @@ class App:
         self._reads = Reads(self.cache, parts.store, parts.token_key, self.versions)
         self._watching = Watching(self.cache, parts.ids, parts.clock.now, self.versions)
         self._deletes = Deletes(self.registry, self._reads)
-        self._patching = Patching(self.registry, self.served)
+        self._patching = Patching(self.registry, self.served, self._guards.access)
         self._reviews = Reviews(self._guards.authenticator, self._authorizer, self.registry)
         self.aggregator = Aggregator(
             aggregator.Parts(
@@ -148,8 +148,8 @@ class App:
         self.keeper = Keeper(self.cache, parts.clock, parts.tasks)
         self.event_expiry = EventExpiry(self.cache, parts.store, parts.clock)
         self.health = health.Health()
-        self.health.add("etcd", lambda: metered.failure)
-        self.health.add("informer-sync", lambda: "" if self.cache.revision else "not synced", only_ready=True)
+        self.health.add("etcd", self._store_failure)
+        self.health.add("informer-sync", self._sync_failure, only_ready=True)
         self.health.expect(*START_STEPS)
         self.components = ComponentStatuses(parts.store)
         self._subresources = self._handlers(parts)
@@ -182,7 +182,7 @@ class App:
             await self.cache.start()
         else:
             self.cache.continue_from(before.cache)
-        self._authorizer.start(self.cache)
+        self._authorizer.start(self.cache, None if before is None else before._authorizer)
         self._guards.flow.start(self.cache, (FLOWSCHEMA, PRIORITYLEVELCONFIGURATION), self._size)
         self._definitions.start()
         self.served.listen(lambda: self._watching.end_unserved(self.served))
@@ -277,7 +277,7 @@ class App:
             found = request.path.rstrip("/") == "/version" or await self._documents.answer(request) is not None
             raise status.method_not_allowed() if found else status.no_such_path()
         if root in health.PATHS:
-            return self.health.answer(request)
+            return await self.health.answer(request)
         if request.path == "/metrics":
             text, media = self.metrics.text(request.headers.get("accept", ""))
             return Response(200, text, content_type=media)
@@ -287,6 +287,13 @@ class App:
         if answer is None:
             raise routes.astray(request.path, self.served)
         return answer
+
+    async def _store_failure(self) -> str:
+        """A store of our own is judged by its last writes, one that others write to as well also by a question."""
+        return self._metered.failure or await self._freshness.failure()
+
+    async def _sync_failure(self) -> str:
+        return "" if self.cache.revision else "not synced"
 
     # Resources
 
@@ -342,11 +349,23 @@ class App:
                 raise status.method_not_supported(call.kind.group, call.kind.plural, verb)
 
     async def _update(self, call: Call) -> Response:
-        found = None if call.kind.is_satellite else self.registry.get(call.kind, call.namespace, call.name)
-        body = await codec.replacement(call, None if found is None else found.tree)
+        found = self.registry.get(call.kind, call.namespace, call.name)
+        body = await codec.replacement(call, None if found is None or call.kind.is_satellite else found.tree)
+        if found is None:
+            return await self._replace_nothing(call, body)
         if not call.kind.unconditional and objects.resource_version(body) in ("", ANY_REVISION):
             raise status.no_version(call.kind.group, call.kind.plural, call.name)
         return await codec.answer(call, await self.registry.replace(call, body))
+
+    async def _replace_nothing(self, call: Call, body: dict[str, Any]) -> Response:
+        """What is not there is made of the replacement, where the kind has it so. Raises ApiError 404."""
+        check_identity(call, body["metadata"])
+        if call.sub or not call.kind.put_creates or body["metadata"].get("uid"):
+            raise call.not_found()
+        self._guards.access.authorize_birth(call.user, call.info)
+        new = objects.copy(body)
+        new["metadata"].pop("resourceVersion", None)
+        return await codec.answer(call, await self.registry.create(call, new), 201)
 
     def _handlers(self, parts: Parts) -> dict[str, Handler]:
         streams = Streams(self.registry, parts.dialer, parts.near_logs)

@@ -87,10 +87,10 @@ async def ensure(app: App, endpoints: Endpoints) -> None:
     """Creates what is missing and corrects what is ours."""
     app.serve_at(endpoints.api_address, endpoints.api_port)
     endpoints = await endpoints.found()
-    await _plant(app)
+    planted = await _plant(app)
     await asyncio.gather(*(_ensure(app, NAMESPACE, _namespace(name)) for name in NAMESPACES))
     await asyncio.gather(  # together, so that few commits hold them all
-        *(_ensure_rbac(app, kind, obj) for kind, obj in roles.objects()),
+        *(_ensure_rbac(app, kind, obj) for kind, obj in (() if planted else roles.objects())),
         *(_ensure(app, PRIORITYCLASS, obj) for obj in SYSTEM_CLASSES),
         _ensure(app, STORAGECLASS, local_volumes.default_class()),
         _ensure_flow_control(app),
@@ -102,17 +102,17 @@ async def ensure(app: App, endpoints: Endpoints) -> None:
     app.health.done(*START_STEPS)
 
 
-async def _plant(app: App) -> None:
+async def _plant(app: App) -> bool:
     """Gives a new store at once what needs no look at anything else; what then is missing is asked for as by any client.
 
-    A server that keeps a record of its requests makes them all.
+    Whether nothing of it is missing. A server that keeps a record of its requests makes them all.
     """
     if app.is_recorded or app.registry.all(NAMESPACE):
-        return
+        return False
     asked = functools.cache(functools.partial(_asked, app))
     seeds = [_seed(asked, kind, obj, app.now()) for kind, obj in _seeds(app)]
-    for start in range(0, len(seeds), TOGETHER):
-        await app.registry.plant(seeds[start : start + TOGETHER])
+    groups = [seeds[start : start + TOGETHER] for start in range(0, len(seeds), TOGETHER)]
+    return all([await app.registry.plant(group) for group in groups])
 
 
 def _seeds(app: App) -> Iterator[tuple[Kind, Tree]]:

@@ -18,6 +18,7 @@ from sampan.kinds.kind import Kind
 from sampan.kit import compact_json
 from sampan.kit.tasks import Tasks
 from sampan.meta import status
+from sampan.meta.apply import fieldset
 from sampan.meta.wire import json, protobuf
 from sampan.server import gap
 from sampan.server.narrow import ByNode, Listeners, Narrow
@@ -26,7 +27,6 @@ from sampan.store.protocol import Batch, Compacted, Compare, Event, Page, Put, R
 LOG = logging.getLogger(__name__)
 ROOT = "/registry/"
 WINDOW_EVENTS = 8192
-MAX_FIELD_SETS, MAX_FIELD_SET_BYTES = 256, 4096
 WINDOW_BYTES = 32 << 20
 LEAST_EVENTS = 100
 """Kept however old they are, as upstream does, so that in a quiet kind a watch can go on from long ago."""
@@ -57,7 +57,6 @@ class Item:
         self._tree: Tree | None = tree
         if tree is not None:
             tree["metadata"]["resourceVersion"] = str(revision)
-            share_fields(tree)
         self._labels: dict[str, str] | None = None
         self._view: tuple[tuple[Kind, Item], ...] | None = ()
         """None: nothing is kept any more of what is made from what is stored."""
@@ -132,34 +131,15 @@ class Item:
         return tree
 
 
-_FIELD_SETS: dict[bytes, Tree] = {}
-
-
 def share_fields(tree: Tree) -> Tree:
-    """The same tree, whose fieldsV1 are one with those of others that say the same: they are half of a small object.
+    """The same tree, which is the caller's own, with the field sets that others have who say the same.
 
-    Its metadata are the caller's own, what is below may be others'. What was seen is forgotten when it has become much;
-    long ones are not shared.
+    Trees that come from a write have them already (see `managed`).
     """
-    metadata = tree["metadata"]
-    if entries := metadata.get("managedFields"):
-        metadata["managedFields"] = [_shared(entry) for entry in entries]
+    for entry in tree["metadata"].get("managedFields") or ():
+        if fields := entry.get("fieldsV1"):
+            entry["fieldsV1"] = fieldset.shared(fields)
     return tree
-
-
-def _shared(entry: Tree) -> Tree:
-    fields = entry.get("fieldsV1")
-    if not fields:
-        return entry
-    said = orjson.dumps(fields)
-    if len(said) > MAX_FIELD_SET_BYTES:
-        return entry
-    found = _FIELD_SETS.get(said)
-    if found is None:
-        if len(_FIELD_SETS) >= MAX_FIELD_SETS:
-            _FIELD_SETS.clear()
-        found = _FIELD_SETS[compact_json.compact(said)] = fields
-    return entry if found is fields else {**entry, "fieldsV1": found}
 
 
 def splice(stored: bytes, revision: int) -> bytes:

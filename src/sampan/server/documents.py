@@ -22,6 +22,8 @@ Tree = dict[str, Any]
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _LONG = ("/api", "/openapi/")  # these tell of every kind
+_CACHED = {"Cache-Control": "public, max-age=3600"}
+_KEY_SET = "application/jwk-set+json"  # RFC 7517
 ROOT_PATHS = (
     "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
     "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
@@ -89,6 +91,10 @@ class Documents:
             return _tagged(json.encode(self._extensions.extend(path, own, aggregated=True)), AGGREGATED)
         if path == "/openapi/v2":
             return _tagged(self._v2(), "application/json")
+        if path == "/openid/v1/jwks":
+            return Response(200, json.encode(self._tokens.jwks()), dict(_CACHED), _KEY_SET)
+        if path == "/.well-known/openid-configuration":
+            return Response(200, json.encode(self._tokens.openid_configuration()), dict(_CACHED), "application/json")
         maker = self._makers().get(path)
         if maker is not None:
             return _tagged(json.encode(self._extensions.extend(path, maker())), "application/json")
@@ -127,8 +133,6 @@ class Documents:
             "/api": lambda: discovery.api_versions(self._kinds, self._address),
             "/apis": lambda: discovery.groups(self._kinds),
             "/openapi/v3": lambda: openapi.v3_index(self._kinds),
-            "/openid/v1/jwks": self._tokens.jwks,
-            "/.well-known/openid-configuration": self._tokens.openid_configuration,
         }
 
 

@@ -2,7 +2,8 @@
 
 The cache of this server may be behind a write that another one has acknowledged. So a read that asks for the present
 first learns from the store how far it is, and waits until the cache is there. Reads that come together share a question;
-one that comes while it is under way needs the next, for the answer may be older than it.
+one that comes while it is under way needs the next, for the answer may be older than it. If nobody answers, those who
+came meanwhile are told so too: the store had its time.
 
 A store of this server alone needs none of it: its cache has every acknowledged write.
 
@@ -16,9 +17,10 @@ from sampan.meta import status
 from sampan.server import list_options
 from sampan.server.cache import Cache
 from sampan.server.call import Call
-from sampan.store.protocol import Store
+from sampan.store.protocol import Store, StoreError
 
 PATIENCE_SECONDS = 3.0
+HEALTH_SECONDS = 2.0
 READS = ("get", "list", "watch")
 
 
@@ -45,6 +47,19 @@ class Freshness:
             return
         wanted = call.request.param("resourceVersion") if is_read else ""
         await self._reach(list_options.revision(wanted) if wanted else await self._revision())
+
+    async def failure(self) -> str:
+        """Why nobody can learn what is in the store at present; "" when somebody just has."""
+        if not self._is_shared:
+            return ""
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                await self._revision()
+        except TimeoutError:
+            return f"the store does not answer within {HEALTH_SECONDS:.0f} s"
+        except StoreError as error:
+            return str(error)
+        return ""
 
     async def _reach(self, revision: int) -> None:
         if revision <= self._cache.revision:
@@ -73,8 +88,10 @@ class Freshness:
                 try:
                     found = await self._store.revision()
                 except Exception as error:  # noqa: BLE001 (it is told to everyone who asked)
-                    waiting.set_exception(error)
-                    waiting.exception()  # somebody may have gone
+                    came_meanwhile, self._next = self._next, None
+                    for each in filter(None, (waiting, came_meanwhile)):
+                        each.set_exception(error)
+                        each.exception()  # somebody may have gone
                 else:
                     waiting.set_result(found)
         finally:

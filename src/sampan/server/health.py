@@ -4,7 +4,7 @@ https://kubernetes.io/docs/reference/using-api/health-checks/
 """
 
 import platform
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ API_VERSION = "v1.36.0"
 PATHS = ("/healthz", "/livez", "/readyz")
 _TEXT = "text/plain; charset=utf-8"
 
-Check = Callable[[], str]
+Check = Callable[[], Awaitable[str]]
 
 
 class Health:
@@ -27,7 +27,7 @@ class Health:
     """
 
     def __init__(self) -> None:
-        self._checks: dict[str, Check] = {"ping": lambda: ""}
+        self._checks: dict[str, Check] = {"ping": _ping}
         self._only_ready: set[str] = set()
         self._pending: dict[str, None] = {}
 
@@ -42,7 +42,7 @@ class Health:
         for name in names:
             self._pending.pop(f"poststarthook/{name}", None)
 
-    def _is_pending(self, name: str) -> str:
+    async def _is_pending(self, name: str) -> str:
         return "not finished" if name in self._pending else ""
 
     def add(self, name: str, check: Check, *, only_ready: bool = False) -> None:
@@ -51,18 +51,18 @@ class Health:
         if only_ready:
             self._only_ready.add(name)
 
-    def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """/readyz, /readyz?verbose, /readyz/NAME; ?exclude=NAME leaves one out."""
         root, _, name = request.path.strip("/").partition("/")
         checks = {n: c for n, c in self._checks.items() if root == "readyz" or n not in self._only_ready}
         if name:
-            return _one(checks[name]) if name in checks else no_page()
+            return await _one(checks[name]) if name in checks else no_page()
         excluded = {value for key, value in request.query if key == "exclude"}
         lines, failed = [], []
         for each, check in checks.items():
             if each in excluded:
                 lines.append(f"[+]{each} excluded: ok")
-            elif check():
+            elif await check():
                 lines.append(f"[-]{each} failed: reason withheld")
                 failed.append(each)
             else:
@@ -79,8 +79,12 @@ class Health:
         return Response(200, text.encode(), {"X-Content-Type-Options": "nosniff"}, _TEXT)
 
 
-def _one(check: Check) -> Response:
-    why = check()
+async def _ping() -> str:
+    return ""
+
+
+async def _one(check: Check) -> Response:
+    why = await check()
     if why:
         return Response(500, f"internal server error: {why}\n".encode(), {"X-Content-Type-Options": "nosniff"}, _TEXT)
     return Response(200, b"ok", {}, _TEXT)

@@ -3,8 +3,7 @@
 https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,8 +26,7 @@ REDACTED = "<secret contents redacted>"
 _STEP_FIELDS = ("op", "path", "from", "value")
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(NamedTuple):
     """A JSON, merge or strategic merge patch; `problems` are its repeated and unknown fields."""
 
     document: Any

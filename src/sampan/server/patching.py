@@ -11,6 +11,7 @@ from sampan.meta.apply import checking, managed
 from sampan.meta.patch import json_patch, merge, strategic
 from sampan.meta.wire import yaml
 from sampan.server import aside, codec, custom_bodies, patch_reading
+from sampan.server.access import Access
 from sampan.server.cache import Item
 from sampan.server.call import Call
 from sampan.server.patch_reading import ACCEPTED, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, Patch, read
@@ -24,8 +25,8 @@ Tree = dict[str, Any]
 class Patching:
     """PATCH on an object or on its status."""
 
-    def __init__(self, registry: Registry, served: Served) -> None:
-        self._registry, self._served = registry, served
+    def __init__(self, registry: Registry, served: Served, access: Access) -> None:
+        self._registry, self._served, self._access = registry, served, access
 
     async def patch(self, call: Call) -> tuple[Item, bool]:
         """The object as written, and whether it was created. Raises ApiError."""
@@ -68,6 +69,7 @@ class Patching:
                     why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                     raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
                 check_identity(call, config["metadata"])
+                self._access.authorize_birth(call.user, call.info)
                 try:
                     made = objects.copy(await aside.run(_merged, call, None, config, size=size))
                     return await self._registry.create(call, made), True

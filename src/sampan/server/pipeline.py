@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from sampan.cel import times
 from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.meta import status
@@ -135,6 +136,8 @@ class Pipeline:
 
     async def _pass(self, passage: Passage) -> Response:
         guards, request, info = self._guards, passage.request, passage.info
+        if request.query and not is_long(info):
+            _check_timeout(request.param("timeout"))
         try:
             verified = await guards.authenticator.identify(request)
         except status.ApiError as error:
@@ -228,6 +231,15 @@ class Pipeline:
             response.ended = counts.began(passage.record)
         elif not isinstance(response.body, bytes | dict | Pieces):
             response.body = _UntilItsEnd(response.body, counts.began(passage.record))
+
+
+def _check_timeout(given: str) -> None:
+    """Raises ApiError 400 for a timeout that is no duration of Go's."""
+    try:
+        if given:
+            times.parse_duration(given)
+    except ValueError as error:
+        raise status.bad_request(f"invalid timeout specified in the request URL - {error}") from None
 
 
 class _UntilItsEnd:

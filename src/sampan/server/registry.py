@@ -34,6 +34,7 @@ UPDATE_TRIES = 32
 MAX_GENERATED_BASE = 58
 ANY_REVISION = "0"  # whichever there is, as if none was said
 SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_SERVERS_ALONE = frozenset((*SYSTEM_FIELDS, "resourceVersion", "selfLink"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +187,8 @@ class Registry:
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         check_namespace(call, metadata)
         _set_namespace(call, metadata)
-        for name in (*SYSTEM_FIELDS, "resourceVersion", "selfLink"):
-            metadata.pop(name, None)
+        for name in _SERVERS_ALONE.intersection(metadata):
+            del metadata[name]
         _drop_empty(metadata)
         if call.name and not call.sub and not metadata.get("name"):
             metadata["name"] = call.name

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sampan.kit.frozen import freeze
 from sampan.meta import schema
-from sampan.meta.apply import checking, managed
+from sampan.meta.apply import checking, fieldset, handover, managed
 from sampan.meta.status import ApiError
 
 DEPLOYMENT = schema.definition("io.k8s.api.apps.v1.Deployment")
@@ -258,3 +258,48 @@ def test_annotations_that_would_grow_too_large() -> None:
     config["metadata"]["annotations"] = {"large": "x" * 200_000}
     made = managed.apply(live, config, by("kubectl"), DEPLOYMENT)
     assert set(made["metadata"]["annotations"]) == {"large"}
+
+
+def test_objects_that_are_written_alike_share_what_says_so() -> None:
+    """The field sets of two objects of one sort are one tree, when they are made and when others write to them."""
+    one, other = (created({**deployment(), "metadata": {"name": name}}) for name in ("a", "b"))
+    for before in (one, other):
+        assert entry(before, "kubectl-client-side-apply") is not None
+    scaled = [
+        managed.track({**before, "spec": {**before["spec"], "replicas": 2}}, before, by("hpa", "Update"), DEPLOYMENT)
+        for before in (one, other)
+    ]
+    assert [e["manager"] for e in scaled[0]] == ["hpa", "kubectl-client-side-apply"]
+    for mine, theirs in zip(*scaled, strict=True):
+        assert mine["fieldsV1"] is theirs["fieldsV1"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.sampled_from("xyz")), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_what_is_remembered_of_writes_changes_nothing(writes: list[tuple[str, int, str]]) -> None:
+    """The owners after any writes are the same where nothing is remembered of earlier ones."""
+
+    def owners(*, remembers: bool) -> list[dict[str, Any]]:
+        live = created(deployment())
+        for manager, replicas, label in writes:
+            if not remembers:
+                handover._KNOWN.clear()
+                fieldset._SHARED.clear()
+                managed._KNOWN.clear()
+            new = deployment(replicas, **{label: "1"})
+            entries = managed.track(new, live, by(manager, "Update"), DEPLOYMENT)
+            live = {**new, "metadata": {**new["metadata"], "managedFields": entries}}
+        found: list[dict[str, Any]] = live["metadata"]["managedFields"]
+        return found
+
+    known = owners(remembers=True)
+    assert json.dumps(owners(remembers=False)) == json.dumps(known) == json.dumps(owners(remembers=True))
+
+
+def test_what_was_written_at_length_is_not_remembered() -> None:
+    """An object of many labels leaves nothing when it is gone."""
+    handover._KNOWN.clear()
+    many = {f"label-{number}": "x" for number in range(handover.MAX_KNOWN_BYTES // 8)}
+    live = created(deployment(**many))
+    assert managed.track(deployment(2), live, by("b", "Update"), DEPLOYMENT)
+    assert not any(len(said) > handover.MAX_KNOWN_BYTES for _, said in handover._KNOWN)

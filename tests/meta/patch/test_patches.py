@@ -26,6 +26,7 @@ JSON = st.recursive(
         ({"a": 1}, [{"op": "add", "path": "/b", "value": [1]}], {"a": 1, "b": [1]}),
         ({"a": [1, 2]}, [{"op": "add", "path": "/a/1", "value": 9}], {"a": [1, 9, 2]}),
         ({"a": [1]}, [{"op": "add", "path": "/a/-", "value": 2}], {"a": [1, 2]}),
+        ({"a": 1}, [{"op": "add", "path": "/b"}, {"op": "replace", "path": "/a"}], {"a": None, "b": None}),
         ({"a/b": {"~": 1}}, [{"op": "replace", "path": "/a~1b/~0", "value": 2}], {"a/b": {"~": 2}}),
         ({"a": 1, "b": 2}, [{"op": "remove", "path": "/a"}], {"b": 2}),
         ({"a": 1}, [{"op": "move", "from": "/a", "path": "/b"}], {"b": 1}),

@@ -241,10 +241,9 @@ class _Run:
             if level.items is None:
                 return
             for index, item in enumerate(new):
-                before = _old_item(level.node, old, item)
-                below = _Where(
-                    f"{where.path}[{index}]", _match(level.node, where.match, item, index), _is_same(where, new)
-                )
+                before = schema_validation.old_item(level.node, old, item)
+                match = schema_validation.old_item(level.node, where.match, item)
+                below = _Where(f"{where.path}[{index}]", match, _is_same(where, new))
                 self.visit(level.items, item, before, below)
         elif isinstance(new, dict):
             self._fields(level, new, old, where)
@@ -336,23 +335,6 @@ def _joined(path: str, below: str) -> str:
     if not below:
         return path or ROOT
     return f"{path}.{below}" if path and not below.startswith("[") else f"{path}{below}"
-
-
-def _old_item(node: Node, old: Any, item: Any) -> Any:
-    """The old value a rule sees: only items of lists of type map have one."""
-    if not isinstance(old, list) or node.get("x-kubernetes-list-type") != "map":
-        return NOTHING
-    return schema_validation.old_of_map(node, old, item)
-
-
-def _match(node: Node, old: Any, item: Any, index: int) -> Any:
-    """The old value an item is compared with, to tell whether it changed."""
-    if not isinstance(old, list):
-        return NOTHING
-    kind = node.get("x-kubernetes-list-type")
-    if kind == "map":
-        return schema_validation.old_of_map(node, old, item)
-    return old[index] if kind is None and index < len(old) else NOTHING
 
 
 def _is_same(where: _Where, new: Any) -> bool:

@@ -210,7 +210,7 @@ def _array(result: _Result, value: list[Any], node: Node, path: str, old: Any) -
     items = node.get("items")
     if isinstance(items, dict):
         for index, item in enumerate(value):
-            result.merge(_validate(item, items, f"{path}[{index}]", _old_item(node, old, item, index)))
+            result.merge(_validate(item, items, f"{path}[{index}]", old_item(node, old, item)))
     fewest, most = node.get("minItems"), node.get("maxItems")
     found: list[Cause] = []
     if fewest is not None and len(value) < fewest:
@@ -220,23 +220,11 @@ def _array(result: _Result, value: list[Any], node: Node, path: str, old: Any) -
     result.check(found)
 
 
-def _old_item(node: Node, old: Any, item: Any, index: int) -> Any:
-    """The stored item that this one was; NOTHING when that cannot be told."""
-    if not isinstance(old, list):
+def old_item(node: Node, old: Any, item: Any) -> Any:
+    """The stored item with the same keys. Only a list of type map has such: any other one changes as a whole."""
+    if not isinstance(old, list) or not isinstance(item, dict) or node.get("x-kubernetes-list-type") != "map":
         return NOTHING
-    kind = node.get("x-kubernetes-list-type")
-    if kind == "map":
-        return old_of_map(node, old, item)
-    if kind is None and index < len(old):
-        return old[index]
-    return NOTHING
-
-
-def old_of_map(node: Node, old: list[Any], item: Any) -> Any:
-    """The stored item with the same keys, in a list of type map."""
     keys = node.get("x-kubernetes-list-map-keys") or ()
-    if not isinstance(item, dict):
-        return NOTHING
     wanted = _map_key(node, item, keys)
     return next((o for o in old if isinstance(o, dict) and objects.same(_map_key(node, o, keys), wanted)), NOTHING)
 

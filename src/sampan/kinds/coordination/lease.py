@@ -17,6 +17,7 @@ LEASE = Kind(
     schema="io.k8s.api.coordination.v1.Lease",
     columns=(Column("Holder", "spec.holderIdentity"), AGE),
     bare_finalizers=True,
+    put_creates=True,
     unconditional=False,
 )
 

@@ -43,6 +43,7 @@ ENDPOINTS = Kind(
     list_name="EndpointsList",
     schema="io.k8s.api.core.v1.Endpoints",
     short_names=("ep",),
+    put_creates=True,
     columns=(Column("Endpoints", endpoints_text), AGE),
     deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 )

@@ -21,6 +21,7 @@ EVENT = Kind(
     plural="events",
     schema="io.k8s.api.core.v1.Event",
     short_names=("ev",),
+    put_creates=True,
     columns=event_columns.COLUMNS,
     selectable={
         **{f"involvedObject.{field}": f"involvedObject.{field}" for field in _ABOUT},

@@ -20,6 +20,7 @@ LIMITRANGE = Kind(
     plural="limitranges",
     schema="io.k8s.api.core.v1.LimitRange",
     short_names=("limits",),
+    put_creates=True,
     columns=(CREATED_AT,),
 )
 

@@ -48,6 +48,7 @@ SERVICE = Kind(
     plural="services",
     schema="io.k8s.api.core.v1.Service",
     short_names=("svc",),
+    put_creates=True,
     categories=("all",),
     subresources=(
         STATUS,

@@ -18,6 +18,7 @@ EVENTS_EVENT = Kind(
     plural="events",
     schema="io.k8s.api.events.v1.Event",
     short_names=("ev",),
+    put_creates=True,
     columns=event_columns.COLUMNS,
     selectable={
         **{f"regarding.{field}": f"regarding.{field}" for field in _ABOUT},

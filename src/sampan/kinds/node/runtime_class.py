@@ -19,6 +19,7 @@ RUNTIMECLASS = Kind(
     schema="io.k8s.api.node.v1.RuntimeClass",
     columns=(Column("Handler", "handler"), cells.AGE),
     bare_finalizers=True,
+    put_creates=True,
     unconditional=False,
 )
 

@@ -18,6 +18,7 @@ CLUSTERROLE = Kind(
     plural="clusterroles",
     scope=CLUSTER,
     schema="io.k8s.api.rbac.v1.ClusterRole",
+    put_creates=True,
     columns=(CREATED_AT,),
     name_check=names.path_segment,
 )

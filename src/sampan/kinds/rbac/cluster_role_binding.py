@@ -17,6 +17,7 @@ CLUSTERROLEBINDING = Kind(
     plural="clusterrolebindings",
     scope=CLUSTER,
     schema="io.k8s.api.rbac.v1.ClusterRoleBinding",
+    put_creates=True,
     columns=rbac_rules.BINDING_COLUMNS,
     name_check=names.path_segment,
 )

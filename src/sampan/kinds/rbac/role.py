@@ -17,6 +17,7 @@ ROLE = Kind(
     name="Role",
     plural="roles",
     schema="io.k8s.api.rbac.v1.Role",
+    put_creates=True,
     columns=(CREATED_AT,),
     name_check=names.path_segment,
 )

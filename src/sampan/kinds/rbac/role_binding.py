@@ -16,6 +16,7 @@ ROLEBINDING = Kind(
     name="RoleBinding",
     plural="rolebindings",
     schema="io.k8s.api.rbac.v1.RoleBinding",
+    put_creates=True,
     columns=rbac_rules.BINDING_COLUMNS,
     name_check=names.path_segment,
 )

@@ -38,14 +38,18 @@ _KNOWN_SPECS: dict[tuple[str, bytes], Set] = {}
 
 def creation(new: dict[str, Any], type: schema.Type) -> Set | None:
     """What a create adds: everything, without the identity that nobody owns."""
-    return fieldset.stripped(_created(new, type))
+    metadata = _created(new.get("metadata") or {}, _field(type, "metadata"), fieldset.UNOWNED_METADATA)
+    rest = _created(new, type, fieldset.UNOWNED)
+    return {"f:metadata": metadata, **rest} if metadata else rest or None
 
 
-def _created(new: dict[str, Any], type: schema.Type) -> Set:
+def _created(new: dict[str, Any], type: schema.Type, unowned: frozenset[str] = frozenset()) -> Set:
     """As `fieldset.whole`, but parents that are always there are not added with their children."""
     node: Set = {}
     fields, required = type.fields, type.required
     for name, child in new.items():
+        if name in unowned:
+            continue
         if not isinstance(child, _CONTAINERS):
             node[elements.of_field(name)] = _LEAF
             continue
@@ -74,34 +78,18 @@ def _created_alike(spec: dict[str, Any], type: schema.Type) -> Set:
 
 
 def compare_objects(old: dict[str, Any], new: dict[str, Any], type: schema.Type) -> Difference:
-    """What turned one object into another, but for their managedFields, which nobody owns."""
-    changed: Set = {}
-    removed: Set = {}
-    for name in (*new, *(name for name in old if name not in new)):
-        before, after = old.get(name), new.get(name)
-        if before is after:
-            continue
-        if name == "metadata":
-            before, after = _unmanaged(before), _unmanaged(after)
-        if name not in old:
-            changed[elements.of_field(name)] = fieldset.whole(after, _field(type, name))
-        elif name not in new:
-            removed[elements.of_field(name)] = fieldset.whole(before, _field(type, name))
-        elif not objects.same(before, after):
-            _note(changed, removed, elements.of_field(name), compare(before, after, _field(type, name)))
-    return Difference(changed or None, removed or None)
-
-
-def _unmanaged(metadata: Any) -> Any:
-    if not isinstance(metadata, dict) or "managedFields" not in metadata:
-        return metadata
-    return {name: value for name, value in metadata.items() if name != "managedFields"}
+    """What turned one object into another, without what nobody owns."""
+    found = _maps(old, new, type)
+    return Difference(fieldset.stripped(found.changed), fieldset.stripped(found.removed))
 
 
 def compare(old: Any, new: Any, type: schema.Type) -> Difference:
     """What turned `old` into `new`."""
-    if old is not None and objects.same(old, new):
-        return NOTHING
+    return NOTHING if old is not None and objects.same(old, new) else _compare(old, new, type)
+
+
+def _compare(old: Any, new: Any, type: schema.Type) -> Difference:
+    """The same of two that are not the same."""
     if isinstance(old, dict) and isinstance(new, dict) and (old or new):
         if type.kind in {"object", "map", "any"} and type.map_type != "atomic":
             return _maps(old, new, type)
@@ -123,10 +111,8 @@ def _maps(old: dict[str, Any], new: dict[str, Any], type: schema.Type) -> Differ
     for name, value in new.items():
         if name in old:
             before = old[name]
-            if objects.same(before, value):
-                continue
-            found = compare(before, value, _field(type, name))
-            _note(changed, removed, elements.of_field(name), found)
+            if before is not value and not objects.same(before, value):
+                _note(changed, removed, elements.of_field(name), _compare(before, value, _field(type, name)))
         else:
             changed[elements.of_field(name)] = fieldset.whole(value, _field(type, name))
     for name, value in old.items():
@@ -143,7 +129,7 @@ def _lists(old: list[Any], new: list[Any], type: schema.Type) -> Difference:
         if element not in before:
             changed[element] = fieldset.whole(value, type.items)
         elif not objects.same(before[element], value):
-            _note(changed, removed, element, compare(before[element], value, type.items))
+            _note(changed, removed, element, _compare(before[element], value, type.items))
     for element, value in before.items():
         if element not in after:
             removed[element] = fieldset.whole(value, type.items)

@@ -10,29 +10,28 @@ https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-manageme
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import orjson
+
+from sampan.kit import compact_json
 from sampan.kit.frozen import freeze
 from sampan.meta import schema
-from sampan.meta.apply import elements
+from sampan.meta.apply import elements, ordering
 
 Set = dict[str, Any]
 
+MAX_SHARED, MAX_SHARED_BYTES = 256, 4096
+_SHARED: dict[bytes, Set] = {}
 _SELF = "."
 LEAF: Set = freeze({})  # One for all leaves, so it must not be changed.
 _CONTAINERS = (dict, list)
 
 # What every writer has, so that owning it says nothing.
-_UNTRACKED_META = (
-    _SELF,
-    "f:name",
-    "f:namespace",
-    "f:creationTimestamp",
-    "f:selfLink",
-    "f:uid",
-    "f:clusterName",
-    "f:generation",
-    "f:managedFields",
-    "f:resourceVersion",
-)
+UNOWNED = frozenset(("apiVersion", "kind", "metadata"))
+UNOWNED_METADATA = frozenset(
+    ("name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields")
+) | {"resourceVersion"}
+_UNTRACKED = frozenset((_SELF, *(f"f:{name}" for name in UNOWNED)))
+_UNTRACKED_META = frozenset((_SELF, *(f"f:{name}" for name in UNOWNED_METADATA)))
 
 
 def whole(value: Any, type: schema.Type) -> Set:
@@ -58,6 +57,24 @@ def whole(value: Any, type: schema.Type) -> Set:
                 node[element] = whole(item, type.items) if isinstance(item, dict) else LEAF
         return node
     return LEAF
+
+
+def shared(fields: Set) -> Set:
+    """One set for all that say the same: they are half of a small object.
+
+    What was seen is forgotten when it has become much; long ones are not shared.
+    """
+    if not fields:
+        return fields
+    said = orjson.dumps(fields)
+    if len(said) > MAX_SHARED_BYTES:
+        return ordering.ordered(fields)
+    found = _SHARED.get(said)
+    if found is None:
+        if len(_SHARED) >= MAX_SHARED:
+            _SHARED.clear()
+        found = _SHARED[compact_json.compact(said)] = ordering.ordered(fields)
+    return found
 
 
 def applied(value: Any, type: schema.Type) -> Set | None:
@@ -122,6 +139,8 @@ def difference(one: Set | None, other: Set | None) -> Set | None:
         return one
     if not one:
         return None if is_member(other) else one
+    if other and one.keys().isdisjoint(other):
+        return one
     node: Set = {}
     changed = False
     for key, below in one.items():
@@ -186,7 +205,7 @@ def stripped(node: Set | None) -> Set | None:
     """The set without what nobody owns: identity and what the server itself fills in."""
     if not node:
         return None
-    kept = {key: below for key, below in node.items() if key not in {_SELF, "f:apiVersion", "f:kind", "f:metadata"}}
+    kept = {key: below for key, below in node.items() if key not in _UNTRACKED}
     meta = node.get("f:metadata")
     if meta:
         left = {key: below for key, below in meta.items() if key not in _UNTRACKED_META}

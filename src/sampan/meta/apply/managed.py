@@ -6,11 +6,10 @@ refuses to take what others own unless forced, and takes out what its manager no
 https://kubernetes.io/docs/reference/using-api/server-side-apply/
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sampan.meta import objects, schema, timestamps
-from sampan.meta.apply import comparison, fieldset, last_applied, merging
+from sampan.meta.apply import comparison, fieldset, handover, last_applied, merging
 from sampan.meta.fields import dense
 from sampan.meta.status import ApiError, failure
 
@@ -23,8 +22,7 @@ ANCIENT = "ancient-changes"
 BEFORE_APPLY = "before-first-apply"
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Who writes: `operation` is Apply or Update, `now` is in unix seconds.
 
     `kept` is what this door leaves as it was, whatever is said: nobody comes to own any of it.
@@ -72,10 +70,10 @@ def track(new: Tree, old: Tree | None, write: Write, type: schema.Type) -> list[
     found = comparison.compare_objects(old, new, type)
     stored = objects.metadata(old).get("managedFields")
     given = objects.metadata(new).get("managedFields")
-    changed, removed = _ownable(found.changed, write), _ownable(found.removed, write)
+    changed, removed = fieldset.outside(found.changed, write.kept), fieldset.outside(found.removed, write.kept)
     if given is stored or given == stored or given is None or write.subresource:
         if changed is None and removed is None:
-            return list(stored or ())
+            return stored or []
         given = stored
     elif _is_reset(given):
         return []
@@ -134,8 +132,7 @@ def _updated(managers: Managers, write: Write, difference: comparison.Difference
     own = managers.get(owner)
     result = _without(managers, difference)
     if difference.changed is not None:
-        kept = fieldset.difference(own.fields, difference.removed) if own is not None else None
-        fields = fieldset.union(kept, difference.changed) or {}
+        fields = handover.taken(None if own is None else own.fields, difference)
         result[owner] = Entry(owner, write.api_version, _time(write), fields)
     return result
 
@@ -144,9 +141,10 @@ def _without(managers: Managers, difference: comparison.Difference) -> Managers:
     """The entries without changed and removed fields; those left empty vanish."""
     result: Managers = {}
     for owner, entry in managers.items():
-        fields = fieldset.difference(fieldset.difference(entry.fields, difference.removed), difference.changed)
+        fields = handover.left(entry.fields, difference)
         if fields:
-            result[owner] = entry if fields is entry.fields else entry._replace(fields=fields, shown=None)
+            is_whole = fields is entry.fields or fields == entry.fields
+            result[owner] = entry if is_whole else entry._replace(fields=fields, shown=None)
     return result
 
 
@@ -321,7 +319,7 @@ def _encoded(entry: Entry) -> Tree:
         "apiVersion": entry.api_version,
         "time": entry.time,
         "fieldsType": "FieldsV1",
-        "fieldsV1": entry.fields,
+        "fieldsV1": fieldset.shared(entry.fields),
     }
     if not entry.time:
         del shown["time"]

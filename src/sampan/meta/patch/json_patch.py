@@ -1,7 +1,7 @@
 """JSON Patch: a list of operations, each on one path (RFC 6902).
 
-Nothing given is changed. A patch that cannot be applied is refused with 422, one that is not a patch
-with 400, as upstream does. Copies are bounded, so that a small patch cannot make a huge object.
+Nothing given is changed. A patch that cannot be applied is refused with 422, one that is not a patch with 400, as upstream
+does; there an operation without a value means null. Copies are bounded, so that a small patch cannot make a huge object.
 
 https://www.rfc-editor.org/rfc/rfc6902
 """
@@ -17,8 +17,8 @@ MAX_OPERATIONS = 10_000
 MAX_COPIED_BYTES = 3 * 1024 * 1024
 
 _NEEDS = {
-    "add": ("value",),
-    "replace": ("value",),
+    "add": (),
+    "replace": (),
     "test": (),
     "remove": (),
     "move": ("from",),
@@ -104,9 +104,9 @@ def _run(work: dict[str, Any], operation: dict[str, Any]) -> int:
         raise refused()
     match name:
         case "add":
-            _add(work, path, objects.copy(operation["value"]))
+            _add(work, path, objects.copy(operation.get("value")))
         case "replace":
-            _replace(work, path, objects.copy(operation["value"]))
+            _replace(work, path, objects.copy(operation.get("value")))
         case "remove":
             _remove(work, path)
         case "test":

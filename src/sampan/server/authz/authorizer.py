@@ -19,7 +19,7 @@ from sampan.server.authz import nodes
 from sampan.server.authz.decision import Attributes, Decision
 from sampan.server.authz.graph import Graph, Objects
 from sampan.server.authz.rules import Rules, summary
-from sampan.server.cache import Cache, Change
+from sampan.server.cache import Cache, Change, KindCache
 from sampan.server.identity import MASTERS_GROUP, User
 
 LOG = logging.getLogger(__name__)
@@ -40,15 +40,14 @@ class Authorizer:
         self._pods = nodes.Pods(self._graph.is_bound, self._graph.refers)
         self.rules = Rules()
 
-    def start(self, cache: Cache) -> None:
-        """Takes in the stored roles and bindings, and follows them from now on."""
+    def start(self, cache: Cache, before: "Authorizer | None" = None) -> None:
+        """Takes in the stored roles and bindings, or what one `before` knew of them, and follows them from now on."""
+        if before is not None:
+            self.rules.continue_from(before.rules)
         for kind in (CLUSTERROLE, ROLE, CLUSTERROLEBINDING, ROLEBINDING):
             kept = cache.of(kind)
-            for item in kept.range():
-                try:
-                    self.rules.update({**item.tree, "kind": kind.name})
-                except Exception:  # who has rights by it has none, and all others have theirs
-                    LOG.exception("%s %s is left out", kind.name, item.key)
+            if before is None:
+                self._take_in(kind, kept)
             kept.listen(partial(self._changed, kind))
         self._graph.start(cache)
 
@@ -78,6 +77,13 @@ class Authorizer:
         if MASTERS_GROUP in user.groups:
             return list(_EVERYTHING)
         return [rule for _, rule in self.rules.rules_of(user, namespace)]
+
+    def _take_in(self, kind: Kind, kept: KindCache) -> None:
+        for item in kept.range():
+            try:
+                self.rules.update({**item.tree, "kind": kind.name})
+            except Exception:  # who has rights by it has none, and all others have theirs
+                LOG.exception("%s %s is left out", kind.name, item.key)
 
     def _changed(self, kind: Kind, change: Change) -> None:
         if change.item is not None:

@@ -52,6 +52,14 @@ class Rules:
             rules.update(obj)
         return rules
 
+    def continue_from(self, other: "Rules") -> None:
+        """Knows what another one knew."""
+        self._roles, self._bindings = dict(other._roles), dict(other._bindings)
+        self._grants = {
+            namespace: {subject: dict(grants) for subject, grants in here.items()}
+            for namespace, here in other._grants.items()
+        }
+
     def update(self, obj: Tree) -> None:
         """Takes in a new or changed role or binding; `obj` carries its kind."""
         self._forget_asked()
