@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 WORKERS = 8
 STATUS_SECONDS = 0.3
 """A pod that is merely starting, or gives back what it held, is reported after this time: most are done by then."""
+REPLACED_SECONDS = 1.0
+"""The same for one whose containers are made anew: that they are not ready is told if they are not by then."""
 CROWDED_STATUS_SECONDS = 5.0
 """The same while as many containers start as may at once: others wait for their turn."""
 PULL_LOOK_SECONDS = 2.0
@@ -355,7 +357,8 @@ class Agent:
         old = record.pod.get("status") or {}
         if status == old:
             return
-        if self._is_passing(record, old, status) and self._is_held(record):
+        seconds = self._passing_seconds(record, old, status)
+        if seconds and self._is_held(record, seconds):
             return
         record.let_out()
         changes = status_patch.changes(old, status)
@@ -377,19 +380,21 @@ class Agent:
             raise
         record.take(answer)
 
-    def _is_passing(self, record: PodRecord, old: Object, status: Object) -> bool:
-        """Whether the pod's containers are only being made, or an ended pod is giving back what it held."""
+    def _passing_seconds(self, record: PodRecord, old: Object, status: Object) -> float:
+        """How long this may last before it is told, as about a kubelet's: 0.0 if it is told at once."""
         if status_patch.is_merely_starting(status) and (not old.get("startTime") or self.hands.is_crowded()):
-            return True
-        return record.teardown_pending and not objects.is_deleting(record.pod)
+            return STATUS_SECONDS
+        if record.starting and record.starting <= record.replaced and not record.is_ending:
+            return REPLACED_SECONDS
+        return STATUS_SECONDS if record.teardown_pending and not objects.is_deleting(record.pod) else 0.0
 
-    def _is_held(self, record: PodRecord) -> bool:
+    def _is_held(self, record: PodRecord, seconds: float) -> bool:
         """Whether the state has not lasted long enough to be told."""
         now = self.parts.clock.monotonic()
         if record.held is None:
             record.held_since = now
-            self._hold(record, now + STATUS_SECONDS)
-        elif now >= record.held_until and self.hands.is_crowded():
+            self._hold(record, now + seconds)
+        elif now >= record.held_until and seconds == STATUS_SECONDS and self.hands.is_crowded():
             self._hold(record, record.held_since + CROWDED_STATUS_SECONDS)
         return now < record.held_until
 

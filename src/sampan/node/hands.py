@@ -108,8 +108,9 @@ class Hands:
                 record.beginnings.begin()
                 record.starting.add(name)
                 work = partial(self._start, record, command)
-            case KillContainer(id=container_id):
+            case KillContainer(id=container_id, name=name):
                 record.stopping.add(container_id)
+                record.replaced.add(name)
                 work = partial(self._killer.kill, record, command)
             case ResizeContainer(name=name):
                 record.resizing.add(name)

@@ -10,7 +10,7 @@ from sampan.meta import objects, timestamps
 from sampan.node import backoff
 from sampan.node.beginnings import Beginnings
 from sampan.node.observed import Backoff, Failure, Observed, Probes, Termination
-from sampan.node.runtime.protocol import EXITED, ContainerState
+from sampan.node.runtime.protocol import EXITED, RUNNING, ContainerState
 
 PULL_SETTLES_SECONDS = 1.0
 """How long ErrImagePull is shown before it becomes ImagePullBackOff."""
@@ -64,6 +64,8 @@ class PodRecord:
     starting: set[str] = field(default_factory=set)
     hooking: set[str] = field(default_factory=set)
     stopping: set[str] = field(default_factory=set)
+    replaced: set[str] = field(default_factory=set)
+    """Containers, by name, that the node has ended and not yet made anew."""
     kills: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """The ends that are under way, by the containers' ids."""
     next_end: asyncio.Event | None = None
@@ -116,6 +118,8 @@ class PodRecord:
         known = self.states.get(state.id)
         if known is None or known.state != EXITED:
             self.states[state.id] = state
+        if state.state == RUNNING and state.id not in self.stopping:
+            self.replaced.discard(state.name)
         if state.state == EXITED:
             self.stopping.discard(state.id)
             self.kills.pop(state.id, None)

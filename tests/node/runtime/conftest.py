@@ -131,6 +131,10 @@ class CriWorld(World):
         images = str(Path(image.layer_dirs[0]).parent.parent)
         self.cri = CriSettings(server.socket, str(folder / "node"), images, folder / "run")
 
+    def leftovers(self) -> list[str]:
+        """Also of the containerd, which nobody else uses meanwhile."""
+        return super().leftovers() + self.server.leftovers()
+
     def _runtime(self, tasks: Tasks) -> CriRuntime:
         return CriRuntime(self.cri, Link(self.server.socket), SystemClock(), tasks)
 

@@ -86,7 +86,8 @@ def running(*, disabled: str = "") -> Iterator[Containerd]:
     found = Containerd(folder, _started(folder))
     try:
         yield found
-        assert found.leftovers() == []
+        left = found.leftovers()
+        assert left == []
     finally:
         found.process.terminate()
         found.process.wait()
