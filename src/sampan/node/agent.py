@@ -381,7 +381,7 @@ class Agent:
         record.take(answer)
 
     def _passing_seconds(self, record: PodRecord, old: Object, status: Object) -> float:
-        """How long this may last before it is told, as about a kubelet's: 0.0 if it is told at once."""
+        """How long this may last, in seconds, before it is told; 0.0 for what is told at once."""
         if status_patch.is_merely_starting(status) and (not old.get("startTime") or self.hands.is_crowded()):
             return STATUS_SECONDS
         if record.starting and record.starting <= record.replaced and not record.is_ending:
