@@ -98,6 +98,7 @@ def test_what_is_no_scenario(file: Path, capsys: Capture, text: str | None, told
         ("--seed x", "'x' is no seed: use a whole number from 0 on"),
         ("--seeds 3..1", "'3..1' is no range of seeds: use for example 1..1000"),
         ("--seeds 1..2 --seed 3", "not allowed with argument --seeds"),
+        ("--seeds 1..2 --seed 1", "not allowed with argument --seeds"),
         ("--jobs 0", "'0' is no number of processes"),
     ],
 )

@@ -127,3 +127,48 @@ def test_asides_end_no_lull(loop: SimLoop) -> None:
         ("timer", 205),
         ("beat", 214),
     ]
+
+
+def test_a_wait_in_vain_takes_its_time(loop: SimLoop) -> None:
+    """Also when the next thing to happen comes later."""
+    loop.call_later(100, lambda: None)
+    with pytest.raises(Stuck):
+        loop.run_until(lambda: False, limit_seconds=5)
+    assert loop.time() == 5
+
+
+@pytest.mark.parametrize("seconds", [20.0, 59.0, 3600.0])
+def test_a_watchdog_hears_of_pulses_that_are_on_their_way(loop: SimLoop, seconds: float) -> None:
+    """While all is calm it waits for what the pulse after a lull has sent, however long the lull was."""
+    seen: list[str] = []
+    watchdog: list[asyncio.TimerHandle] = []
+
+    def heard() -> None:
+        for handle in watchdog:
+            handle.cancel()
+        watchdog[:] = [loop.watchdog_later(19, seen.append, "silence")]
+
+    def beat() -> None:
+        loop.call_later(0.05, heard)
+        loop.pulse_later(10, beat)
+
+    loop.is_calm = lambda: True
+    heard()
+    loop.pulse_later(10, beat)
+    loop.advance(seconds)
+    assert seen == []
+
+
+def test_what_ends_the_step_ends_it(loop: SimLoop) -> None:
+    """Anything but an exception is not for the loop to keep, as when a test's time is over."""
+
+    class TimeIsUp(BaseException):
+        pass
+
+    def end() -> None:
+        raise TimeIsUp
+
+    loop.call_later(5, end)
+    with pytest.raises(TimeIsUp):
+        loop.advance(10)
+    assert loop.time() == 5

@@ -200,3 +200,11 @@ def test_a_defect_of_the_cluster_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     rule, text = failure(tmp_path, nodes=0, steps=[{"apply": CONFIG}])
     assert rule == outcomes.CRASH
     assert text.endswith("ZeroDivisionError: planted")
+
+
+@pytest.mark.slow
+def test_nodes_that_are_well_stay_ready(tmp_path: Path) -> None:
+    """Nothing happens for minutes, and heartbeats take as long as all messages do."""
+    found = played(tmp_path, nodes=2, jitter="50ms", steps=[{"advance": "1m"}, {"advance": "1h"}])
+    assert found.failure is None
+    assert not [line for line in timeline.lines(found) if "ready" in line]

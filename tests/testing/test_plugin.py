@@ -300,6 +300,33 @@ def test_a_failure_tells_what_happened(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*cluster.py:*")
 
 
+def test_a_failure_tells_of_containers(pytester: pytest.Pytester) -> None:
+    """How containers are that do not run, how they ended, and what they said."""
+    source = f"""
+        WEB = {WEB!r}
+
+        def test(cluster):
+            cluster.behave("web", {{"run": 2, "exit": 3, "log": ["reading the configuration", "panic: no database"]}})
+            cluster.apply(WEB)
+            cluster.advance(60)
+            assert cluster.get("deployment/web")["status"].get("readyReplicas") == 2
+    """
+    result = run(pytester, source)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "deployment/web in default",
+            "  owned by it:",
+            "    pod/web-* Running, Ready=False *, web: CrashLoopBackOff, Error (exit code 3), restarted *x",
+            "  logged:",
+            "    pod/web-* web: reading the configuration",
+            "    pod/web-* web: panic: no database",
+            "  events:",
+        ],
+        consecutive=False,
+    )
+
+
 def test_a_refusal_ends_where_the_test_made_the_call(pytester: pytest.Pytester) -> None:
     """So does an unknown kind; what the test itself raises inside a condition is shown where that is."""
     source = """

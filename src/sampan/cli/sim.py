@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("scenario", type=Path, metavar="SCENARIO", help="a YAML file; see docs/guide/simulation.md")
     seeds = run.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", type=_seed, default=1, help="play this one and print what happens (default: 1)")
+    seeds.add_argument("--seed", type=_seed, default="1", help="play this one and print what happens (default: 1)")
     seeds.add_argument("--seeds", type=_seeds, metavar="A..B", help="play all of them until one breaks a rule")
     run.add_argument("--all", action="store_true", help="with --seeds: go on after a failure, and count them")
     run.add_argument("--jobs", type=_jobs, metavar="N", help="with --seeds: processes (default: one for each core)")

@@ -61,7 +61,8 @@ class Crashes:
             self._boot(PLANE, back_after, self._cluster.boot_control_plane)
 
     def node(self, name: str, back_after: float | None) -> None:
-        """A node, at this instant, and its containers with it."""
+        """A node, at this instant, and its containers with it. Raises LookupError for a name of none."""
+        self._cluster.machine(name)
         self._tell(f"crash node {name}")
         self._stop_booting(name)
         with contextlib.suppress(KeyError):  # it was down
@@ -69,7 +70,8 @@ class Crashes:
         self._boot_node(name, back_after)
 
     def agent(self, name: str, back_after: float | None) -> None:
-        """A node's agent, at this instant; its containers go on."""
+        """A node's agent, at this instant; its containers go on. Raises LookupError for a name of none."""
+        self._cluster.machine(name)
         if not self._cluster.is_node_up(name):
             return
         self._tell(f"crash the agent of {name}")

@@ -123,7 +123,9 @@ class Faults:
     # Requests
 
     def errors(self, code: int = 503, aim: Aim = ANY, retry_seconds: int | None = None) -> Fault:
-        """The server refuses with 500, 503, 429 or another code; `retry_seconds` is its Retry-After."""
+        """The server refuses with 500, 503, 429 or another code; `retry_seconds` is its Retry-After. Raises ValueError."""
+        if not (isinstance(code, int) and 400 <= code < 600):
+            raise ValueError(f"a refusal has a code from 400 to 599, not {code!r}")
         return self._intercept(f"errors {code}", Refusing(aim, self._next_dice(), code, retry_seconds))
 
     def conflicts(self, aim: Aim | None = None) -> Fault:

@@ -63,8 +63,10 @@ class Own:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise TypeError(f"a rule is a function of (cluster) or (change, cluster), not {function!r}")
         self.function = function
-        self.name = function.__name__
+        self.name = getattr(function, "__name__", "rule")
         self.text = " ".join((inspect.getdoc(function) or self.name.replace("_", " ")).split())
         count = len(inspect.signature(function).parameters)
         if count not in (1, 2):
@@ -115,9 +117,9 @@ class Invariants:
         self._for: dict[str, list[Rule]] = {}
         cluster.observe(self._changed)
 
-    def add(self, own: Own) -> None:
-        """One more rule of the user's."""
-        self._own.append(own)
+    def add(self, own: Own | Callable[..., Any]) -> None:
+        """One more rule of the user's. Raises TypeError."""
+        self._own.append(own if isinstance(own, Own) else Own(own))
 
     def settled(self) -> None:
         """What must be so at rest is so, also a user's own rules. Raises Violation with all that is not."""

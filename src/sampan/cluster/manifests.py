@@ -1,7 +1,7 @@
 """Manifests: objects written down, as trees, YAML texts, files or folders."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,23 @@ SUFFIXES = (".yaml", ".yml", ".json")
 _DOCUMENTS = re.compile(r"^---.*$", re.MULTILINE)
 
 
-def objects_of(manifest: Object | str | Path) -> Iterable[Object]:
-    """The objects of a manifest: itself, a List's items, those of a YAML text, a file or a folder's files. Raises ApiError, OSError."""
+def objects_of(manifest: Object | str | Path | Sequence[Any]) -> Iterable[Object]:
+    """The objects of a manifest: itself, a List's items, those of a YAML text, a file or a folder's files, or of several.
+
+    Raises ApiError, OSError, and TypeError for anything else.
+    """
     if not manifest:
         return
     if isinstance(manifest, Mapping):
         yield from manifest["items"] if str(manifest.get("kind", "")).endswith("List") else (manifest,)
         return
-    if isinstance(manifest, str) and "\n" in manifest:
+    if isinstance(manifest, list | tuple):
+        for each in manifest:
+            yield from objects_of(each)
+        return
+    if not isinstance(manifest, str | Path):
+        raise TypeError(f"a manifest is an object, a YAML text, a path or a list of them, not {manifest!r:.60}")
+    if isinstance(manifest, str) and ("\n" in manifest or manifest.startswith("{")):
         texts = [manifest]
     else:
         path = Path(manifest)

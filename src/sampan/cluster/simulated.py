@@ -12,7 +12,8 @@ tokens, never stored, are not part of). No socket, no thread, no file.
 import asyncio
 import copy
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -40,9 +41,9 @@ from sampan.kinds.core.node import NODE
 from sampan.kinds.kind import Kind
 from sampan.kinds.resource.resource_slice import RESOURCESLICE
 from sampan.kit.ids import Ids, SeededIds
-from sampan.kit.simloop import SimLoop, VirtualClock
+from sampan.kit.simloop import SimLoop, Stuck, VirtualClock
 from sampan.kit.tasks import Tasks
-from sampan.meta import objects
+from sampan.meta import names, objects
 from sampan.node import simulated
 from sampan.node.agent import Agent
 from sampan.node.parts import Parts
@@ -133,7 +134,7 @@ class SimulatedCluster:
         What is under way at this instant is finished first. Observers and interceptors are not taken over.
         """
         before = self.plane
-        with self.lock:
+        with self._stepping():
             self.loop.settle()
         self._check()
         made = SimulatedCluster.__new__(SimulatedCluster)
@@ -239,21 +240,41 @@ class SimulatedCluster:
 
     def advance(self, seconds: float) -> None:
         """Lets that much time pass."""
-        with self.lock:
+        with self._stepping():
             self.loop.advance(seconds)
         self._check()
 
     def run_until(self, is_so: Callable[[], bool], within: float) -> None:
         """Lets time pass until the condition holds. Raises Stuck when it does not within so many seconds."""
-        with self.lock:
+        with self._stepping():
             self.loop.run_until(lambda: self._broken is not None or is_so(), within)
         self._check()
 
-    def run(self, call: Awaitable[T]) -> T:
-        """Lets a call run to its end, for example one of `client`, and returns its result."""
-        done = asyncio.ensure_future(call, loop=self.loop)
-        self.run_until(done.done, CALL_SECONDS)
+    def run(self, call: Awaitable[T], within: float = CALL_SECONDS) -> T:
+        """Lets a call run to its end, for example one of `client`, and returns its result. Raises Stuck."""
+        try:
+            with self._stepping():
+                done = asyncio.ensure_future(call, loop=self.loop)
+        except RuntimeError:
+            if asyncio.iscoroutine(call):
+                call.close()
+            raise
+        try:
+            self.run_until(done.done, within)
+        except Stuck:
+            why = "" if self.is_up else ": the control plane does not run"
+            raise Stuck(f"a call has not ended after {within:g} virtual seconds{why}") from None
         return done.result()
+
+    @contextmanager
+    def _stepping(self) -> Iterator[None]:
+        """Within it the loop is this thread's to step. Raises RuntimeError where nobody can."""
+        with self.lock:
+            if self.loop.is_closed():
+                raise RuntimeError("the cluster is closed")
+            if self.loop.is_running():
+                raise RuntimeError("time passes already: a condition or a rule that is asked meanwhile only looks")
+            yield
 
     def observe(self, observer: Callable[[Change], None]) -> None:
         """Shows it each change from now on, as it happens. What it raises ends the step under way."""
@@ -358,6 +379,8 @@ class SimulatedCluster:
         """Boots a node that was not there before: `labels`, `taints`, `cpus`, `memory_bytes`, `pods` as in Machine."""
         if name in self.machines:
             raise ValueError(f"there is a node {name} already")
+        if wrong := names.dns1123_subdomain(name):
+            raise ValueError(f"{name!r} cannot be the name of a node: {wrong[0]}")
         self.machines[name] = Machine(name, 1 + max((m.number for m in self.machines.values()), default=-1), **given)
         self.start_node(name)
 
@@ -388,7 +411,7 @@ class SimulatedCluster:
 
     async def boot_node(self, name: str, before: Agent | None = None) -> None:
         """The same from within the cluster's own time."""
-        machine = self.machines[name]
+        machine = self.machine(name)
         if name in self._nodes:
             raise ValueError(f"node {name} runs already")
         settings = machine.settings(self.settings)
@@ -405,6 +428,12 @@ class SimulatedCluster:
     def _has_driver(self, node: str, driver: str) -> bool:
         machine = self.machines.get(node)
         return machine is not None and driver not in machine.without
+
+    def machine(self, name: str) -> Machine:
+        """What the node is like. Raises LookupError for a name of none."""
+        if name not in self.machines:
+            raise LookupError(f"there is no node {name!r}; there are {', '.join(self.machines) or 'none'}")
+        return self.machines[name]
 
     def is_node_up(self, name: str) -> bool:
         """Whether the node's agent runs, or is about to."""
@@ -427,8 +456,12 @@ class SimulatedCluster:
         self.run(self._stop_node(name))
 
     async def _stop_node(self, name: str) -> None:
+        self.machine(name)
+        if name not in self._nodes and name not in self._left:
+            raise ValueError(f"node {name} is down already")
         self._left.pop(name, None)
-        await self._nodes.pop(name).stop()
+        if name in self._nodes:
+            await self._nodes.pop(name).stop()
         await self._alive.pop(name).close()
 
     def _world(self, name: str) -> simulated.World:
@@ -465,7 +498,9 @@ class SimulatedCluster:
         try:
             for observer in self._observers:
                 observer(change)
-        except Exception as error:  # noqa: BLE001 (the first one is raised by `_check`)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 (the first one is raised by `_check`)
             self._broken = self._broken or error
 
     def _mind(self, tasks: Tasks) -> None:
@@ -473,7 +508,7 @@ class SimulatedCluster:
 
         def ended(done: asyncio.Future[None]) -> None:
             if not done.cancelled() and (error := done.exception()) is not None:
-                self._broken = self._broken or error
+                self._broken = self._broken or (error if isinstance(error, Exception) else _interrupted(error))
 
         asyncio.ensure_future(tasks.wait(), loop=self.loop).add_done_callback(ended)
 
@@ -492,6 +527,13 @@ class SimulatedCluster:
         if found is None:
             raise LookupError(f"{objects.name(obj)}: no kind {obj['kind']} in {obj['apiVersion']}")
         return found
+
+
+def _interrupted(error: BaseException) -> RuntimeError:
+    """What those are told who go on with a cluster after something had ended the step of one of its parts."""
+    made = RuntimeError(f"this cluster was interrupted by {error!r} amid its work: go on with another one")
+    made.__cause__ = error
+    return made
 
 
 @cache

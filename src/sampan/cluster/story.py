@@ -63,10 +63,26 @@ def state_lines(obj: Object | None) -> list[str]:
     for condition in status.get("conditions") or ():
         why = " ".join(filter(None, (condition.get("reason"), condition.get("message"))))
         lines.append(f"{condition.get('type')}: {condition.get('status')} {why}".rstrip())
+    lines += (f"container {said}" for said in container_troubles(obj))
     if (deleted := obj["metadata"].get("deletionTimestamp")) is not None:
         holders = ", ".join(obj["metadata"].get("finalizers") or ()) or "nothing"
         lines.append(f"being deleted since {timestamps.format(timestamps.parse(deleted))}, held by {holders}")
     return lines or [f"{obj['kind']} {objects.name(obj)} has no conditions"]
+
+
+def container_troubles(obj: Object) -> list[str]:
+    """Of each container of a pod that waits, has failed or was restarted: its name and how it is."""
+    status = obj.get("status") or {}
+    found = []
+    for each in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        state, before = each.get("state") or {}, each.get("lastState") or {}
+        ended = state.get("terminated") or before.get("terminated") or {}
+        said = [(state.get("waiting") or {}).get("reason", "")]
+        said += [f"{ended.get('reason', '')} (exit code {ended['exitCode']})"] if ended.get("exitCode") else []
+        said += [f"restarted {each['restartCount']}x"] if each.get("restartCount") else []
+        if any(said):
+            found.append(f"{each['name']}: {', '.join(filter(None, said))}")
+    return found
 
 
 def difference(old: Any, new: Any, path: str = "") -> str:

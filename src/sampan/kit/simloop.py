@@ -104,6 +104,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                 if due is None:
                     raise Stuck(f"nothing is left to happen at {self._now:g} s")
                 if due > end:
+                    self._now = end
                     raise Stuck(f"still not so after {limit_seconds:g} s")
                 self._jump(due)
 
@@ -245,10 +246,18 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._drain()
             return
         self._take(self._timers)
-        self._take(self._pulses)
+        is_signed = self._take(self._pulses)
         self._drain()
-        if self._take(self._watchdogs):
+        if is_signed and self.is_calm():
+            self._put_off(self._watchdogs)
+        elif self._take(self._watchdogs):
             self._drain()
+
+    def _put_off(self, waiting: Timers) -> None:
+        """What is due is due a moment later: what it waits for may still be on its way."""
+        while (when := _first(waiting)) is not None and when <= self._now:
+            _, sequence, handle = heapq.heappop(waiting)
+            heapq.heappush(waiting, (self._now + AWAKE_SECONDS, sequence, handle))
 
     def _take(self, waiting: Timers) -> bool:
         """Makes ready what is due; whether there is anything."""
@@ -269,9 +278,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             if not handle._cancelled:  # as asyncio's own loop asks; once for each of hundreds of callbacks of a job
                 try:
                     handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as error:  # noqa: BLE001 (as Handle does)
+                except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (as Handle does; others end the step)
                     what = f"Exception in callback {handle!r}"
                     self.call_exception_handler({"message": what, "exception": error, "handle": handle})
         raise Stuck(f"more than {MAX_CALLBACKS} callbacks at {self._now:g} s: something never stops")

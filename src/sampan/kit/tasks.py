@@ -76,3 +76,5 @@ class Tasks:
         if critical and self._failure is None:
             self._failure = error
             self._ended.set()
+        if not isinstance(error, Exception | KeyboardInterrupt | SystemExit):
+            raise error  # meant for who runs the loop, as those two are, which got there already: the end of a test's time

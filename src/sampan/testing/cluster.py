@@ -12,12 +12,12 @@ byte for byte.
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sampan.client.api import Client
+from sampan.client.api import Client, DeleteOptions
 from sampan.cluster import naming, story
 from sampan.cluster.manifests import objects_of
 from sampan.cluster.naming import Reference
@@ -25,14 +25,16 @@ from sampan.cluster.simulated import Change, SimulatedCluster
 from sampan.kinds.core.event import EVENT
 from sampan.kinds.kind import Kind
 from sampan.kit.simloop import Stuck
-from sampan.meta import conditions, objects, selectors
+from sampan.meta import objects, selectors
 from sampan.meta.status import ApiError
 from sampan.node.runtime.orders import Rule
 from sampan.node.runtime.stages import Moment
 from sampan.node.simulated import Seen
 from sampan.scheduling import config
 from sampan.scheduling.config import DEFAULTS
+from sampan.testing import words
 from sampan.testing.outside import Outside
+from sampan.testing.words import Condition, Seconds, Selector
 
 if TYPE_CHECKING:
     from sampan.cluster.faults import Faults
@@ -41,11 +43,11 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 Objects = list[Object]
 Lines = list[str]
-Condition = str | Callable[[Object], Any]
+Manifest = Object | str | Path | Sequence[Any]
 
 MANAGER = "test"
+PATCH_TYPES = ("merge", "json", "strategic")
 NO_GATES: Mapping[str, bool] = MappingProxyType({})
-GONE = ("delete", "deleted", "gone")
 
 
 class Cluster:
@@ -66,9 +68,16 @@ class Cluster:
         feature_gates: Mapping[str, bool] = NO_GATES,
         layers: Sequence[str] = (),
     ) -> None:
+        for name, number, least in (("nodes", nodes, 0), ("seed", seed, None)):
+            if not isinstance(number, int) or (least is not None and number < least):
+                raise ValueError(f"{name} is a number{' from 0 on' if least == 0 else ''}, not {number!r}")
         configuration = DEFAULTS if scheduling is None else config.read(next(iter(objects_of(scheduling)), None))
         self.sim = SimulatedCluster(
-            seed=seed, nodes=nodes, scheduling=configuration, feature_gates=feature_gates, layers=layers
+            seed=seed,
+            nodes=nodes,
+            scheduling=configuration,
+            feature_gates=feature_gates,
+            layers=(layers,) if isinstance(layers, str) else layers,
         )
         self._outside = Outside(self.sim)
         self._faults: Faults | None = None
@@ -78,7 +87,11 @@ class Cluster:
         self._started = self._closed = False
 
     def start(self) -> Self:
-        """Returns when everything runs and every node is Ready. A fork runs already."""
+        """Returns when everything runs and every node is Ready. A fork runs already. Raises RuntimeError when it is closed."""
+        if self._closed:
+            raise RuntimeError(
+                "the cluster is closed, and does not start again: make another one, or a fork before that"
+            )
         if not self._started:
             self.sim.start()
             self._started = True
@@ -95,10 +108,15 @@ class Cluster:
 
     def _forked(self, seed: int | None) -> dict[str, Any]:
         """What a fork is made of."""
+        self._check_started()
         with self.sim.lock:
             sim = self.sim.fork(seed)
         own = {"sim": sim, "touched": {}, "_outside": Outside(sim), "_faults": None, "_invariants": None}
         return {**vars(self), **own}
+
+    def _check_started(self) -> None:
+        if not self._started:
+            raise RuntimeError("the cluster is not started: write `with Cluster() as cluster:`, or call start()")
 
     def close(self) -> None:
         """Ends everything; what happened can still be read."""
@@ -125,26 +143,29 @@ class Cluster:
 
     # Objects
 
-    def apply(self, *manifests: Object | str | Path, namespace: str = "default") -> list[Object]:
-        """Server-side apply of objects, YAML texts or files (folders: every .yaml, .yml and .json in them)."""
+    def apply(self, *manifests: Manifest, namespace: str = "default") -> list[Object]:
+        """Server-side apply of objects, YAML texts or files (folders: every .yaml, .yml and .json in them), or lists of these."""
         return [
-            self._seen(self.sim.apply(self._placed(obj, namespace), manager=MANAGER))
+            self._seen(self.sim.apply(self._placed(words.named(obj), namespace), manager=MANAGER))
             for manifest in manifests
             for obj in objects_of(manifest)
         ]
 
-    def create(self, obj: Object, namespace: str = "default") -> Object:
-        """Creates the object; returns it as stored. Raises ApiError."""
-        return self._seen(self.sim.create(self._placed(obj, namespace)))
+    def create(self, obj: Manifest, namespace: str = "default") -> Object:
+        """Creates the object, given as for `apply`; returns it as stored. Raises ApiError."""
+        return self._seen(self.sim.create(self._placed(words.one(obj), namespace)))
 
     def get(self, what: Reference | Kind, name: str = "", namespace: str = "default") -> Object | None:
         """The object, or None: `get("deployment/web")` or `get("deployment", "web")`."""
         found = self._named(what, name, namespace)
         return self.sim.get(found.kind, found.name, found.namespace)
 
-    def list(self, kind: str | Kind, namespace: str | None = None, *, labels: str = "", fields: str = "") -> Objects:
-        """Objects by name; `namespace` None means all. `labels` and `fields` are selectors as kubectl takes them."""
+    def list(
+        self, kind: str | Kind, namespace: str | None = None, *, labels: Selector = "", fields: Selector = ""
+    ) -> Objects:
+        """Objects by name; `namespace` None means all. `labels` and `fields` are selectors as kubectl takes them, or mappings."""
         found = naming.kind_of(kind, self.kinds)
+        labels, fields = words.selector(labels), words.selector(fields)
         if fields:
             call = self.sim.client.list(found, namespace or "", labels=labels, fields=fields)
             return list(self.sim.run(call).items)
@@ -162,12 +183,19 @@ class Cluster:
         subresource: str = "",
     ) -> Object:
         """Patches by `type` (merge, json, strategic); returns the object as stored. Raises ApiError."""
+        if type not in PATCH_TYPES:
+            raise ValueError(f"a patch is of type {', '.join(PATCH_TYPES)}, not {type!r}")
         found = self._named(what, "", namespace)
         key = (found.namespace, found.name)
         return self.sim.run(self.client.patch(found.kind, key, patch, type=type, subresource=subresource))
 
     def delete(self, what: Reference | Kind, name: str = "", namespace: str = "default", **options: Any) -> None:
-        """Asks for the deletion, which may take its time. Options: propagation, grace_seconds. Raises ApiError."""
+        """Asks for the deletion, which may take its time. Raises ApiError.
+
+        Options: `propagation` ("Foreground", "Background", "Orphan"), `grace_seconds`, `uid`, `resource_version`.
+        """
+        if unknown := sorted(options.keys() - DeleteOptions.__annotations__.keys()):
+            raise TypeError(f"delete takes {', '.join(DeleteOptions.__annotations__)}, not {', '.join(unknown)}")
         found = self._named(what, name, namespace)
         self.sim.run(self.client.delete(found.kind, (found.namespace, found.name), **options))
 
@@ -183,6 +211,7 @@ class Cluster:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """Everything that is served, custom kinds too."""
+        self._check_started()
         return self.sim.app.served.all()
 
     @property
@@ -190,9 +219,12 @@ class Cluster:
         """The API without sockets, for coroutines that `run` runs."""
         return self.sim.client
 
-    def run(self, call: Any) -> Any:
-        """Lets a coroutine on this cluster's own loop run to its end, and returns its result."""
-        return self.sim.run(call)
+    def run(self, call: Any, within: Seconds = 60) -> Any:
+        """Lets a coroutine on this cluster's own loop run to its end, and returns its result. Raises TimeoutError."""
+        try:
+            return self.sim.run(call, words.seconds(within))
+        except Stuck as error:
+            raise TimeoutError(str(error)) from None
 
     # What goes wrong, and what must not
 
@@ -205,7 +237,7 @@ class Cluster:
             self._faults = Faults(self.sim)
         return self._faults
 
-    def invariants(self, *own: "Own") -> "Invariants":
+    def invariants(self, *own: "Own | Callable[..., Any]") -> "Invariants":
         """What must hold from now on, at every change, with your own rules; what is broken ends a step with a Violation."""
         if self._invariants is None:
             from sampan.cluster import invariants
@@ -224,11 +256,13 @@ class Cluster:
         The first use opens the API on a loopback port. From then on the cluster's time follows the real one, unless
         it is virtual for everybody.
         """
+        self._check_started()
         return self._outside.kubeconfig
 
     @property
     def url(self) -> str:
         """Where the API is, for those who have the kubeconfig's certificates. The first use opens it."""
+        self._check_started()
         return self._outside.url
 
     def virtual_time(self) -> AbstractContextManager[None]:
@@ -238,6 +272,7 @@ class Cluster:
         `advance`, `run_until` and `wait_for`, and whenever this thread waits itself. Raises RuntimeError when another
         cluster's time is this process's already.
         """
+        self._check_started()
         return self._outside.virtual_time()
 
     # What happened
@@ -276,25 +311,30 @@ class Cluster:
         """What the cluster's clocks show."""
         return datetime.fromtimestamp(self.sim.clock.now(), UTC)
 
-    def advance(self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0) -> None:
+    def advance(self, seconds: Seconds = 0, *, minutes: float = 0, hours: float = 0, days: float = 0) -> None:
         """Lets that much time pass."""
-        self._outside.advance(seconds + 60 * minutes + 3600 * hours + 86400 * days)
+        self._check_started()
+        more = timedelta(days=days, hours=hours, minutes=minutes).total_seconds()
+        self._outside.advance(words.seconds(seconds) + words.seconds(more))
 
-    def run_until(self, is_so: Callable[[], Any], within: float = 60) -> None:
+    def run_until(self, is_so: Callable[[], Any], within: Seconds = 60) -> None:
         """Lets time pass until the condition holds. Raises TimeoutError when it does not within so many seconds."""
+        self._check_started()
+        within = words.seconds(within)
         try:
-            self._outside.run_until(is_so, within)
+            self._outside.run_until(words.question(is_so), within)
         except Stuck:
             raise TimeoutError(f"still not so after {within:g} virtual seconds") from None
 
     def wait_for(
-        self, what: Reference, condition: Condition = "exists", within: float = 60, namespace: str = "default"
+        self, what: Reference, condition: Condition = "exists", within: Seconds = 60, namespace: str = "default"
     ) -> Object:
         """Lets time pass until the object is so; returns it as it then is.
 
         `condition` is that of a status ("Available", "Ready=False"), "exists", "deleted", or a function of the object,
         which is not asked while there is none. Raises TimeoutError with the object's story.
         """
+        is_so, within = words.condition(condition), words.seconds(within)
         named = self._named(what, "", namespace)
         last: Object = {}
 
@@ -302,7 +342,7 @@ class Cluster:
             nonlocal last
             found = self.sim.get(named.kind, named.name, named.namespace)
             last = found or last
-            return _is_so(found, condition)
+            return is_so(found)
 
         try:
             self._outside.run_until(holds, within)
@@ -342,6 +382,12 @@ class Cluster:
         named = self._named(what, "", namespace)
         found = self.sim.containers(named.namespace, named.name)
         wanted = container or (next(iter(found)) if len(found) == 1 else "")
+        if not found:
+            raise LookupError(
+                f"{named}: no container of it is on a node; it is a pod that has begun to run that has logs and usage"
+            )
+        if not wanted:
+            raise LookupError(f"{named}: say which container; there are {sorted(found)}")
         if wanted not in found:
             raise LookupError(f"{named}: no container {container!r} is there; there are {sorted(found)}")
         return found[wanted]
@@ -365,7 +411,7 @@ class Cluster:
 
     def remove_node(self, name: str) -> None:
         """Takes the node away for good: its machine and its object."""
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(LookupError, ValueError):
             self.sim.stop_node(name)
         self.sim.machines.pop(name, None)
         self.delete(f"node/{name}")
@@ -394,7 +440,8 @@ class Cluster:
         return named
 
     def _placed(self, obj: Object, namespace: str) -> Object:
-        """The object in its namespace, where it says none."""
+        """The object in its namespace, where it says none. Raises ValueError, LookupError."""
+        words.complete(obj)
         kind = naming.kind_of(f"{obj['apiVersion']}/{obj['kind']}", self.kinds)
         if not kind.namespaced or objects.namespace(obj):
             return obj
@@ -405,18 +452,6 @@ def _is_about(event: Object, named: naming.Named) -> bool:
     about = event.get("involvedObject") or {}
     where = (about.get("kind"), about.get("name"), about.get("namespace") or "")
     return where == (named.kind.name, named.name, named.namespace)
-
-
-def _is_so(obj: Object | None, condition: Condition) -> bool:
-    if isinstance(condition, str):
-        if condition in GONE:
-            return obj is None
-        if obj is None or condition == "exists":
-            return obj is not None
-        type, _, wanted = condition.partition("=")
-        found = conditions.get(obj, type)
-        return found is not None and found.get("status") == (wanted or "True")
-    return obj is not None and bool(condition(obj))
 
 
 __all__ = ["ApiError", "Cluster"]

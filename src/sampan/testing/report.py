@@ -16,7 +16,9 @@ from sampan.cluster import naming, story
 from sampan.cluster.doors import Send
 from sampan.cluster.history import Change
 from sampan.kinds.core.event import EVENT
-from sampan.meta import objects, timestamps
+from sampan.kinds.core.pod import POD
+from sampan.meta import conditions, objects, timestamps
+from sampan.node.simulated import Seen
 from sampan.server import request_info
 from sampan.testing.cluster import Cluster
 from sampan.web.message import Request, Response
@@ -27,6 +29,7 @@ MAX_OBJECTS = 4
 MAX_EVENTS = 8
 MAX_CHANGES = 8
 MAX_OWNED = 6
+MAX_LOGGED = 5
 MAX_REFUSALS = 6
 MAX_WIDTH = 200
 USUAL = frozenset((401, 404, 409, 410))
@@ -129,16 +132,19 @@ class Report:
         lines = [str(named)]
         if obj is None or obj.get("status"):
             lines += _indented(story.state_lines(obj))
-        if obj is not None and (owned := self._owned(objects.uid(obj))):
-            lines += ["  owned by it:", *_indented(owned, 4)]
+        owned = [] if obj is None else self._owned(objects.uid(obj))
+        if owned:
+            lines += ["  owned by it:", *_indented(_listed(owned), 4)]
+        if logged := self._logged([each for each in (obj, *owned) if each is not None and each["kind"] == POD.name]):
+            lines += ["  logged:", *_indented(logged, 4)]
         if events := self._events(lambda about: about == _about(named)):
             lines += ["  events:", *_indented(events, 4)]
         if changes:
             lines += ["  changes:", *_indented(story.change_lines(changes, MAX_CHANGES), 4)]
         return lines
 
-    def _owned(self, uid: str) -> list[str]:
-        """One line for each object that exists because of this one; those of which something is untrue first."""
+    def _owned(self, uid: str) -> list[Object]:
+        """The objects that exist because of this one."""
         everything = [obj for changes in self._changes.values() if (obj := _last(changes)) is not None]
         found: dict[str, Object] = {}
         owners = {uid}
@@ -146,8 +152,20 @@ class Report:
             owned = {objects.uid(obj): obj for obj in everything if _owner_uids(obj) & owners}
             owners = owned.keys() - found.keys()
             found |= owned
-        lines = sorted((_brief(obj) for obj in found.values()), key=lambda line: ("=False" not in line, line))
-        return lines if len(lines) <= MAX_OWNED else [*lines[:MAX_OWNED], f"and {len(lines) - MAX_OWNED} more"]
+        return list(found.values())
+
+    def _logged(self, pods: list[Object]) -> list[str]:
+        """The last words of containers that are not ready."""
+        found = []
+        for pod in pods:
+            seen = {} if conditions.is_true(pod, "Ready") else self._containers(pod)
+            for name, container in seen.items():
+                where = f"pod/{objects.name(pod)} {name}"
+                found += [f"{where}: {line}" for _, line in (container.lines or ())[-MAX_LOGGED:]]
+        return found[-MAX_LOGGED:]
+
+    def _containers(self, pod: Object) -> dict[str, Seen]:
+        return self._cluster.sim.containers(objects.namespace(pod), objects.name(pod))
 
     def _events(self, is_told: Callable[[tuple[str, str, str]], bool]) -> list[str]:
         """The last of the events about what is told, warnings rather than others; what is said of many stands once."""
@@ -166,6 +184,12 @@ class Report:
 def _last(changes: list[Change]) -> Object | None:
     """What the object is like after them."""
     return None if not changes or changes[-1].type == "DELETED" else changes[-1].tree
+
+
+def _listed(owned: list[Object]) -> list[str]:
+    """One line for each; those of which something is untrue first."""
+    lines = sorted(map(_brief, owned), key=lambda line: ("=False" not in line, line))
+    return lines if len(lines) <= MAX_OWNED else [*lines[:MAX_OWNED], f"and {len(lines) - MAX_OWNED} more"]
 
 
 def _about(named: naming.Named) -> tuple[str, str, str]:
@@ -198,7 +222,7 @@ def _brief(obj: Object) -> str:
         for condition in status.get("conditions") or ()
         if condition.get("status") != "True"
     ]
-    state = ", ".join(filter(None, (status.get("phase"), *untrue)))
+    state = ", ".join(filter(None, (status.get("phase"), *untrue, *story.container_troubles(obj))))
     return f"{obj['kind'].lower()}/{objects.name(obj)} {state}".rstrip()
 
 
