@@ -114,6 +114,17 @@ def test_quantities_are_kept_in_canonical_form() -> None:
     assert kept == in_container({"resources": {"limits": {"cpu": "1", "memory": "1024", "x": "1Gi", "y": "500m"}}})
 
 
+def test_what_a_resource_list_holds_is_rounded_up_to_thousandths() -> None:
+    """As upstream's defaults do, whether given as text or as a number; a device's capacity keeps what it says."""
+    asked = {"limits": {"cpu": "1u", "memory": "1"}, "requests": {"cpu": "1.1234", "memory": "1.125"}}
+    kept = {"limits": {"cpu": "1m", "memory": "1"}, "requests": {"cpu": "1124m", "memory": "1.125"}}
+    assert fields.prune(in_container({"resources": asked}), DEPLOYMENT) == in_container({"resources": kept})
+    body = in_container({"resources": {"limits": {"cpu": 0.0001}}})
+    assert fields.prune(body, DEPLOYMENT) == in_container({"resources": {"limits": {"cpu": "1m"}}})
+    device = schema.definition("io.k8s.api.resource.v1.CapacityRequirements")
+    assert keeping.keep({"requests": {"x": "1u"}}, device) == {"requests": {"x": "1u"}}
+
+
 def test_times_are_kept_in_utc() -> None:
     """Whole seconds in a Time, six digits in a MicroTime, as Go reads and writes them."""
     event = schema.definition("io.k8s.api.core.v1.Event")

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 from collections import defaultdict
 from typing import Any
 
@@ -290,8 +291,9 @@ def errors_alive() -> list[ExtenderError]:
 
 
 @pytest.mark.parametrize("verb", ["filterVerb", "prioritizeVerb", "bindVerb"])
-def test_a_failing_extender_leaves_no_garbage(verb: str) -> None:
+def test_a_failing_extender_leaves_no_garbage(verb: str, caplog: pytest.LogCaptureFixture) -> None:
     """What tells of it is freed with the attempt: no circle of objects waits for the collector."""
+    caplog.set_level(logging.WARNING, "sampan.scheduling.loop")  # what is logged, tests keep
     loop = SimLoop()
     api, tasks = FakeApi(), Tasks("test")
     extender = {"urlPrefix": "http://extender.example", verb: "verb", "weight": 1}

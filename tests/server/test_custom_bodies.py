@@ -45,7 +45,7 @@ async def test_whole_numbers_are_integers(api: Api) -> None:
     assert (await api.send("POST", WIDGETS, body)).status == 201
     written = (await api.send("GET", f"{WIDGETS}/w")).body
     spec = written[written.index(b'"spec"') :]
-    assert spec == b'"spec":{"n":3,"list":[1000,2.5],"big":100000000000000000,"huge":1e+30,"text":"4.0"}}'
+    assert spec == b'"spec":{"n":3,"list":[1000,2.5],"big":100000000000000000,"huge":1e+30,"text":"4.0"}}\n'
 
 
 async def test_who_owns_nothing_is_not_listed(api: Api) -> None:

@@ -282,6 +282,20 @@ async def test_what_runs_is_told(api: Api) -> None:
     assert one(await samples(api), "kubernetes_build_info", compiler=version["compiler"], **what) == 1
 
 
+async def test_what_came_of_health_checks_is_told_apart(api: Api) -> None:
+    """At /metrics/slis, and only there: the last result and the number of results of each check, by what asked for all."""
+    for path in ("/readyz", "/readyz?verbose&exclude=etcd", "/livez/ping"):
+        await api.send("GET", path)
+    text = (await api.send("GET", "/metrics/slis")).body.decode()
+    assert "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.\n" in text
+    assert '\nkubernetes_healthcheck{name="ping",type="readyz"} 1\n' in text
+    assert '\nkubernetes_healthchecks_total{name="ping",status="success",type="readyz"} 2\n' in text
+    assert '\nkubernetes_healthchecks_total{name="etcd",status="success",type="readyz"} 1\n' in text
+    assert "livez" not in text
+    assert b"kubernetes_healthcheck" not in (await api.send("GET", "/metrics")).body
+    assert "/metrics/slis" in (await api.get("/"))["paths"]
+
+
 async def test_extension_servers_that_cannot_be_used_are_counted(api: Api) -> None:
     """A gauge for each APIService; a counter of how often one came to that, by reason."""
     spec = {

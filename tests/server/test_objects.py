@@ -157,7 +157,7 @@ async def test_finalizers_hold_a_deleted_object(api: Api) -> None:
 async def test_pods_go_gracefully(api: Api) -> None:
     """A bound pod stays for its grace; a shorter grace and zero cut it; an unbound one goes at once."""
     await api.create(PODS, pod("unbound"))
-    assert (await api.delete(f"{PODS}/unbound")).tree["kind"] in ("Status", "Pod")
+    assert (await api.delete(f"{PODS}/unbound")).tree["kind"] == "Pod"
     assert (await api.send("GET", f"{PODS}/unbound")).status == 404
     await api.create(PODS, pod("bound", nodeName="n1"))
     first = (await api.delete(f"{PODS}/bound")).tree["metadata"]
@@ -168,11 +168,30 @@ async def test_pods_go_gracefully(api: Api) -> None:
     assert (await api.send("GET", f"{PODS}/bound")).status == 404
 
 
+async def test_what_a_deletion_answers(api: Api) -> None:
+    """The object as it was last, of kinds that have it so; of others what was deleted, in a Status."""
+    account = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "a"}}
+    for path, obj in ((PODS, pod("a")), ("/api/v1/namespaces/default/serviceaccounts", account)):
+        made = await api.create(path, obj)
+        answer = await api.delete(f"{path}/a")
+        assert (answer.status, answer.tree["kind"]) == (200, made["kind"])
+        assert answer.tree["metadata"]["uid"] == made["metadata"]["uid"]
+        assert (await api.send("GET", f"{path}/a")).status == 404
+    made = await api.create(DEPLOYMENTS, deployment("a"))
+    details = {"name": "a", "group": "apps", "kind": "deployments", "uid": made["metadata"]["uid"]}
+    answer = await api.delete(f"{DEPLOYMENTS}/a")
+    assert (answer.status, answer.tree["kind"], answer.tree["details"]) == (200, "Status", details)
+
+
 async def test_delete_preconditions(api: Api) -> None:
     """Another uid or resourceVersion than the caller thinks is a conflict."""
     made = await api.create(MAPS, config_map("a"))
     wrong = await api.delete(f"{MAPS}/a", {"preconditions": {"uid": "nope"}})
-    assert wrong.status == 409 and "UID in precondition: nope" in wrong.tree["message"]
+    assert (wrong.status, wrong.tree["details"]) == (409, {"name": "a", "kind": "ConfigMap"})
+    assert wrong.tree["message"] == (
+        f'Operation cannot be fulfilled on ConfigMap "a": the UID in the precondition (nope) does not match the UID in '
+        f"record ({made['metadata']['uid']}). The object might have been deleted and then recreated"
+    )
     right = await api.delete(f"{MAPS}/a", {"preconditions": {"uid": made["metadata"]["uid"]}})
     assert right.tree["status"] == "Success" and right.tree["details"]["name"] == "a"
 

@@ -62,6 +62,20 @@ def test_patch_says_what_it_supports() -> None:
     assert "application/apply-patch+yaml" in patch["requestBody"]["content"]
 
 
+def test_what_a_deletion_answers() -> None:
+    """The object itself of the kinds that have it so; generated clients read the answer by this."""
+    answers_deleted = {
+        "CSIDriver", "CSINode", "DeviceClass", "PersistentVolume", "PersistentVolumeClaim", "Pod", "PodTemplate",
+        "ResourceClaim", "ResourceClaimTemplate", "ResourceQuota", "ResourceSlice", "Service", "ServiceAccount", "StorageClass",
+        "VolumeAttachment", "VolumeAttributesClass",
+    }  # fmt: skip
+    for kind in builtin.KINDS:
+        for found in openapi_paths.operations(kind, kind.version):
+            if found.action == "delete" and found.path.endswith("/{name}"):
+                own = kind.schema if kind.name in answers_deleted else "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
+                assert found.answer == own, kind.name
+
+
 def test_operations_are_named_once() -> None:
     """Generated clients make functions of operation ids."""
     made = orjson.loads(openapi.v2(KINDS))

@@ -244,3 +244,18 @@ async def test_a_number_beyond_all_floats_is_told(api: Api) -> None:
         answer = await api.patch(f"{MAPS}/a", b'{"data":{"a":%s}}' % number.encode(), "merge")
         why = f"json: cannot unmarshal number {number} into Go value of type float64"
         assert (answer.status, answer.tree["message"]) == (400, f"error decoding patch: {why}")
+
+
+async def test_a_patch_that_means_another_object(api: Api) -> None:
+    """Its uid is that of an object that was: unlike a replacement's it is a field that cannot be changed."""
+    await api.create(MAPS, config_map("a"))
+    for kind, body in (
+        ("merge", {"metadata": {"uid": "u"}}),
+        ("strategic", {"metadata": {"uid": "u"}}),
+        ("json", [{"op": "replace", "path": "/metadata/uid", "value": "u"}]),
+    ):
+        answer = await api.patch(f"{MAPS}/a", body, kind)
+        assert (answer.status, answer.tree["message"]) == (
+            422,
+            'ConfigMap "a" is invalid: metadata.uid: Invalid value: "u": field is immutable',
+        )

@@ -36,9 +36,14 @@ def named(path: str, made: Tree, **metadata: str) -> Tree:
     ],
 )
 async def test_a_replacement_makes_it(api: Api, path: str, made: Tree, version: str) -> None:
-    """Whichever version is said; one that means a certain object, by its uid, makes nothing."""
+    """Whichever version is said; one that means a certain object, by its uid, is a conflict."""
     body = named(path, made, resourceVersion=version)
-    assert (await api.send("PUT", f"{path}/a", named(path, made, uid="u"))).status == 404
+    refused = await api.send("PUT", f"{path}/a", named(path, made, uid="u"))
+    assert (refused.status, refused.tree["reason"]) == (409, "Conflict")
+    assert (
+        "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: u, UID in object meta: "
+        in (refused.tree["message"])
+    )
     assert (await api.send("PUT", f"{path}/b", body)).status == 400
     assert (await api.send("PUT", f"{path}/a?dryRun=All", body)).status == 201
     answer = await api.send("PUT", f"{path}/a", body)
@@ -61,5 +66,6 @@ async def test_only_who_may_create_it_makes_it(api: Api) -> None:
     [(BUDGETS, {"kind": "PodDisruptionBudget"}), (f"{CORE}/configmaps", {"kind": "ConfigMap"})],
 )
 async def test_any_other_is_not_found(api: Api, path: str, made: Tree, version: str) -> None:
-    """Also of a kind whose replacements must say which version they replace."""
+    """Also of a kind whose replacements must say which version they replace, and whichever object is meant."""
     assert (await api.send("PUT", f"{path}/a", named(path, made, resourceVersion=version))).status == 404
+    assert (await api.send("PUT", f"{path}/a", named(path, made, uid="u"))).status == 404

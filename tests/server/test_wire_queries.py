@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from tests.server.conftest import Api, config_map, deployment, pod
 
@@ -228,3 +229,26 @@ async def test_answers_are_indented_for_people(api: Api) -> None:
     watched = await api.send("GET", f"{MAPS}?watch=1&timeoutSeconds=1&pretty=true", user_agent="curl/8.0")
     assert watched.body.startswith(b'{"type":"ADDED",')
     assert (await api.send("GET", "/nope", user_agent="curl/8.0")).body == b"404 page not found\n"
+
+
+async def test_json_ends_with_a_line_break(api: Api) -> None:
+    """Objects, lists, Tables, refusals and discovery; not what is indented, and not the other documents."""
+    await api.create(MAPS, config_map("a"))
+    table = "application/json;as=Table;g=meta.k8s.io;v=v1"
+    for path in (MAPS, f"{MAPS}/a", f"{MAPS}/b", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"):
+        assert (await api.send("GET", path)).body.endswith(b"}\n"), path
+        assert (await api.send("GET", f"{path}?pretty=1")).body.endswith(b"\n}"), path
+    for path in (MAPS, f"{MAPS}/a"):
+        assert (await api.send("GET", path, accept=table)).body.endswith(b"}\n"), path
+    for path in ("/", "/version", "/openapi/v3", "/openapi/v3/api/v1", "/openapi/v2", "/openid/v1/jwks"):
+        assert (await api.send("GET", path)).body.endswith(b"}"), path
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/yaml"])
+async def test_a_list_says_once_of_which_kind_its_items_are(api: Api, accept: str) -> None:
+    """Of custom resources each item says it too, as upstream's do."""
+    await api.send("POST", MAPS, {"metadata": {"name": "one"}})
+    listed = yaml.safe_load((await api.send("GET", MAPS, accept=accept)).body)
+    found = next(item for item in listed["items"] if item["metadata"]["name"] == "one")
+    assert (listed["kind"], {"kind", "apiVersion"} & set(found)) == ("ConfigMapList", set())
+    assert found["metadata"]["resourceVersion"]

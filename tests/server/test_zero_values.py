@@ -3,6 +3,11 @@
 import json
 from typing import Any
 
+import pytest
+
+from sampan.kinds.apps import stateful_set
+from sampan.kinds.resource import resource_claim_template
+from sampan.meta import objects
 from sampan.meta.wire import protobuf
 from tests.server.conftest import Api
 
@@ -79,3 +84,41 @@ async def test_an_applied_zero_takes_the_field(api: Api) -> None:
     assert "f:paused" not in owners["one"]["f:spec"]
     repeated = await api.patch(f"{path}?fieldManager=two", body, "apply")
     assert repeated.tree["metadata"] == taken.tree["metadata"]
+
+
+POD_TEMPLATE = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "a:1"}]}}
+
+
+@pytest.mark.parametrize(
+    ("group", "plural", "obj", "path", "shown"),
+    [
+        ("batch/v1", "cronjobs", {"kind": "CronJob", "spec": {"schedule": "@daily", "jobTemplate": {"spec": {
+            "template": {"spec": {**POD_TEMPLATE["spec"], "restartPolicy": "Never"}}}}}},
+            "spec.jobTemplate.metadata", {}),
+        ("apps/v1", "statefulsets", {"kind": "StatefulSet", "spec": {
+            "selector": {"matchLabels": {"app": "web"}}, "template": POD_TEMPLATE}}, "spec.serviceName", ""),
+        ("networking.k8s.io/v1", "networkpolicies", {"kind": "NetworkPolicy"}, "spec.podSelector", {}),
+        ("discovery.k8s.io/v1", "endpointslices", {"kind": "EndpointSlice", "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"]}]}, "endpoints", [{"addresses": ["10.0.0.1"], "conditions": {}}]),
+        ("resource.k8s.io/v1", "resourceclaimtemplates", {"kind": "ResourceClaimTemplate", "spec": {"spec": {}}},
+            "spec", {"metadata": {}, "spec": {"devices": {}}}),
+    ],
+)  # fmt: skip
+async def test_what_go_always_writes_is_there(
+    api: Api, group: str, plural: str, obj: Tree, path: str, shown: Any
+) -> None:
+    """Clients look into it without asking whether it is there."""
+    where = f"/apis/{group}/namespaces/default/{plural}"
+    made = await api.create(where, {"apiVersion": group, "metadata": {"name": "a"}, **obj})
+    assert objects.get_path(made, path) == shown
+
+
+@pytest.mark.parametrize("module", [stateful_set, resource_claim_template])
+def test_what_was_stored_without_it_can_still_be_changed(module: Any) -> None:
+    """An update has it, and changes nothing that may not be changed."""
+    old: Tree = {"metadata": {"name": "a"}, "spec": {"replicas": 1} if module is stateful_set else {"spec": {}}}
+    new = objects.copy(old)
+    module.default(new)
+    if module is stateful_set:
+        old["spec"] = {name: value for name, value in new["spec"].items() if name != "serviceName"}
+    assert not [cause for cause in module.validate(new, old, "") if cause.field == "spec"]

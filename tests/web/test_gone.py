@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from sampan.web import listener
 from sampan.web.listener import Address, Listener, Upgrade
 from sampan.web.message import Request, Response
@@ -91,8 +93,64 @@ class Backend:
         self.closed.set()
 
 
-async def test_a_relay_that_is_held_up() -> None:
+class SlowBackend(Backend):
+    """One that takes what it is sent when it may, and not before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken, self.may_take = b"", asyncio.Event()
+
+    async def send_bytes(self, data: bytes) -> None:
+        self.taking.set()
+        await self.may_take.wait()
+        self.taken += data
+
+
+async def test_last_words() -> None:
+    """What a client sent before it left is passed on, also by who takes it later."""
+    backend, heard_of = SlowBackend(), asyncio.Event()
+
+    async def serve(client: Any) -> None:
+        client.gone.add_done_callback(lambda _: heard_of.set())
+        await listener.relay(client, backend)
+
+    async def answer(request: Request) -> Response:
+        return Response(101, hijack=Upgrade((), serve, backend.close))
+
+    async with served(answer) as (_, port), asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x82\x81\0\0\0\0x" * 3 + b"\x88\x80\0\0\0\0")
+        await backend.taking.wait()
+        writer.close()
+        await heard_of.wait()
+        backend.may_take.set()
+        await backend.closed.wait()
+    assert backend.taken == b"xxx"
+
+
+async def test_a_file_in_one_message() -> None:
+    """Is passed on whole: there are clients that send one so."""
+    backend, size = SlowBackend(), 8 * 1024 * 1024
+    backend.may_take.set()
+
+    async def answer(request: Request) -> Response:
+        return Response(101, hijack=Upgrade((), lambda client: listener.relay(client, backend), backend.close))
+
+    async with served(answer) as (_, port), asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x82\xff" + size.to_bytes(8, "big") + b"\0\0\0\0" + bytes(size) + b"\x88\x80\0\0\0\0")
+        await backend.closed.wait()
+        writer.close()
+    assert backend.taken == bytes(size)
+
+
+async def test_a_relay_that_is_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the client sent has not been taken yet, so it is not read; its end is heard of all the same."""
+    monkeypatch.setattr(listener, "LAST_WORDS_SECONDS", 0.0)
     backend = Backend()
 
     async def answer(request: Request) -> Response:

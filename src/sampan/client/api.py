@@ -124,7 +124,7 @@ class Client:
         return await self.call("PATCH", path, query, body=config, content_type=PATCH_TYPES["apply"])
 
     async def delete(self, kind: Kind, key: Key, **options: Unpack[DeleteOptions]) -> Object:
-        """Deletes one object: returns it when it goes later (grace, finalizers), else a Status."""
+        """Deletes one object: returns it when it goes later (grace, finalizers) or its kind has it so, else a Status."""
         return await self.call("DELETE", kind.path(*key), body=_delete_body(options))
 
     async def delete_collection(

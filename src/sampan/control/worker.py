@@ -38,7 +38,7 @@ from sampan.kinds.authorization.subject_access_review import SUBJECTACCESSREVIEW
 from sampan.kinds.kind import Kind, Object
 from sampan.kit.clock import Clock
 from sampan.kit.workqueue import QueueClosed, WorkQueue
-from sampan.meta.status import ApiError
+from sampan.meta.status import ApiError, is_of_another
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ class Worker:
         """Of a refusal or a success; who finds that it was done already tells nothing."""
         outcome = result.outcome
         told = outcome.write.refused if outcome.refusal else outcome.write.done if result.answer is not None else None
-        if told is not None and not (outcome.refusal and outcome.refusal.get("reason") in UNTOLD):
+        if told is not None and not (outcome.refusal and _reason(outcome.refusal) in UNTOLD):
             self._record(told, about, outcome.name, outcome.error)
 
     def _remember(self, key: Hashable, outcomes: tuple[Outcome, ...]) -> None:
@@ -222,7 +222,7 @@ class Worker:
             self._memory.pop(key, None)
 
     def _refused(self, key: Any, outcome: Outcome) -> None:
-        is_conflict = (outcome.refusal or {}).get("reason") == "Conflict"
+        is_conflict = _reason(outcome.refusal or {}) == "Conflict"
         self._count("conflict" if is_conflict else "refused")
         level = logging.DEBUG if is_conflict else logging.WARNING
         action = type(outcome.write).__name__.lower()
@@ -232,6 +232,11 @@ class Worker:
 
     def _count(self, what: str) -> None:
         self.shared.metrics[self.name, what] += 1
+
+
+def _reason(refusal: dict[str, Any]) -> str:
+    """Why a write was refused; a patch that means another object is a conflict, though it is called invalid."""
+    return "Conflict" if is_of_another(ApiError(refusal)) else str(refusal.get("reason", ""))
 
 
 async def _taken(steps: Steps[Plan]) -> Plan:

@@ -132,7 +132,8 @@ class Kind:
     (events.k8s.io). A `custom` kind comes from a CustomResourceDefinition and brings its `own_type`. `deprecation` is
     what every request on a version that will go is warned with. Kinds that are not `unconditional` are replaced
     only by who says which resourceVersion they replace; where `put_creates`, a replacement of what is not there
-    makes it. A deletion that says nothing of dependents leaves those of an
+    makes it. A deletion of an `answers_deleted` kind is answered with the object as it was last, of others with a Status;
+    one that says nothing of dependents leaves those of an
     `orphaning` kind behind, and is warned with `orphaning_warning`. A kind with `bare_finalizers` lets its objects have
     finalizers without a domain. `weight` is how large even an empty object becomes, in
     bytes, where its defaults are many.
@@ -181,6 +182,7 @@ class Kind:
     deprecation: str = ""
     unconditional: bool = True
     put_creates: bool = False
+    answers_deleted: bool = False
     orphaning: bool = False
     orphaning_warning: str = ""
     bare_finalizers: bool = False

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sampan.meta import go_text, keeping, quantity, status, timestamps
-from sampan.meta.schema import Type
+from sampan.meta.schema import MILLI, Type
 
 Tree = Any
 
@@ -198,7 +198,7 @@ def _mend(value: Any, kind: Type, place: _Place) -> Any:
         text = value.strip(" ") if isinstance(value, str) else repr(value)
         if quantity.validate(text) is not None:
             raise Mismatch(_QUANTITY_REFUSED)
-        return quantity.canonical(text)
+        return quantity.canonical_milli(text) if kind.format == MILLI else quantity.canonical(text)
     if kind.kind == "quantity":
         raise Mismatch(_QUANTITY_REFUSED)
     if kind.kind == "time" and isinstance(value, str):

@@ -3,6 +3,7 @@
 https://pkg.go.dev/fmt#hdr-Printing
 """
 
+import json
 import math
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,24 @@ def text(value: Any) -> str:
     if isinstance(value, float):
         return _float(value)
     return "<nil>" if value is None else str(value)
+
+
+def syntax(value: Any) -> str:
+    """A value as Go's source has it: map[string]interface {}{"a":1}."""
+    if isinstance(value, dict):
+        return (
+            f"map[string]interface {{}}{{{', '.join(f'{syntax(key)}:{syntax(value[key])}' for key in sorted(value))}}}"
+        )
+    if isinstance(value, list):
+        return f"[]interface {{}}{{{', '.join(map(syntax, value))}}}"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return "interface {}(nil)" if value is None else text(value)
+
+
+def type_name(value: Any) -> str:
+    """The type of a decoded value: string, bool, int64, float64, []interface {} or map[string]interface {}."""
+    return {"slice": "[]interface {}", "map": "map[string]interface {}", "nil": "<nil>"}.get(kind(value), kind(value))
 
 
 def kind(value: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sampan.kit.texts import Texts
 from sampan.meta import quantity, timestamps
-from sampan.meta.schema import Type
+from sampan.meta.schema import MILLI, Type
 from sampan.meta.wire import protobuf_table
 
 Tree = Any
@@ -209,7 +209,7 @@ def _want(kind: Type) -> Any:
 
 def _scalar_keeper(kind: Type) -> Keep:
     if kind.kind == "quantity":
-        return _keep_quantity
+        return _quantity_keeper(_AMOUNTS if kind.format == MILLI else _QUANTITIES)
     is_fit = _SCALARS.get((kind.kind, kind.format)) or _SCALARS.get((kind.kind, ""), _is_anything)
     is_nullable = kind.nullable
 
@@ -281,11 +281,14 @@ is_moment = Texts(_is_moment, 256).__getitem__
 """Whether the text is a time that there is."""
 
 
-def _keep_quantity(value: Any) -> Any:
-    if value.__class__ is not str:
-        raise Unfit
-    kept = _QUANTITIES[value]
-    return value if kept == value else kept
+def _quantity_keeper(known: Texts[str, str]) -> Keep:
+    def keep(value: Any) -> Any:
+        if value.__class__ is not str:
+            raise Unfit
+        kept = known[value]
+        return value if kept == value else kept
+
+    return keep
 
 
 def _canonical(text: str) -> str:
@@ -294,7 +297,14 @@ def _canonical(text: str) -> str:
     return quantity.canonical(text)
 
 
+def _canonical_milli(text: str) -> str:
+    if quantity.validate(text) is not None:
+        raise Unfit
+    return quantity.canonical_milli(text)
+
+
 _QUANTITIES = Texts(_canonical, 1024)
+_AMOUNTS = Texts(_canonical_milli, 1024)
 
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")

@@ -99,6 +99,12 @@ def canonical(value: Any) -> str:
     return str(parse(value))
 
 
+def canonical_milli(value: Any) -> str:
+    """The text upstream stores in a ResourceList, where thousandths are the finest: 1u becomes 1m."""
+    found = parse(value)
+    return str(found if found.nanos % 10**6 == 0 else Quantity(_divide_up(found.nanos, 10**6) * 10**6, found.style))
+
+
 def add(one: Any, other: Any) -> str:
     """The sum of two fields' values, as text."""
     return str(parse(one) + parse(other))

@@ -23,6 +23,10 @@ DATA = Path(__file__).parent / "data/definitions-1.36.tsv"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_DEVICES = "io.k8s.api.resource."
+
+MILLI = "milli"
+"""The format of quantities that are rounded up to thousandths."""
 
 
 class Type:
@@ -105,6 +109,10 @@ class Type:
         fields = {name: _resolve(node) for name, node in properties.items()} if self.kind == "object" else {}
         if self._node.get("x-kubernetes-embedded-resource"):
             fields |= _embedded()
+        if not self.name.startswith(_DEVICES):
+            for field in fields.values():
+                if field.kind == "map" and field.items.name == _QUANTITY:
+                    field.items = _amount()
         return fields
 
     @staticmethod
@@ -169,6 +177,14 @@ def _places() -> dict[bytes, tuple[int, int]]:
         found[text[start:tab]] = tab + 1, end
         start = end + 1
     return found
+
+
+@functools.cache
+def _amount() -> Type:
+    """A quantity in a ResourceList, as every map of them is but those of devices."""
+    made = Type(_node(_QUANTITY), _QUANTITY)
+    made.format = MILLI
+    return made
 
 
 def _resolve(node: Node) -> Type:

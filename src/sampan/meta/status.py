@@ -117,8 +117,10 @@ class ApiError(Exception):
 
 
 def is_of_another(error: ApiError) -> bool:
-    """Whether a precondition failed because the object of that name is another one by now."""
-    return error.code == 409 and "UID in precondition" in str(error)
+    """Whether a precondition failed because the object of that name is another one by now: of a delete, a PUT, a patch."""
+    if error.code == 422:
+        return "metadata.uid: Invalid value" in str(error)
+    return error.code == 409 and ("UID in precondition" in str(error) or "UID in the precondition" in str(error))
 
 
 def failure(code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> ApiError:

@@ -278,8 +278,9 @@ class App:
             raise status.method_not_allowed() if found else status.no_such_path()
         if root in health.PATHS:
             return await self.health.answer(request)
-        if request.path == "/metrics":
-            text, media = self.metrics.text(request.headers.get("accept", ""))
+        if request.path in ("/metrics", "/metrics/slis"):
+            told = self.metrics if request.path == "/metrics" else self.health.metrics
+            text, media = told.text(request.headers.get("accept", ""))
             return Response(200, text, content_type=media)
         if request.path.rstrip("/") == "/version":
             return Response(200, json.encode(health.version(self._parts.version)))
@@ -358,10 +359,12 @@ class App:
         return await codec.answer(call, await self.registry.replace(call, body))
 
     async def _replace_nothing(self, call: Call, body: dict[str, Any]) -> Response:
-        """What is not there is made of the replacement, where the kind has it so. Raises ApiError 404."""
+        """What is not there is made of the replacement, where the kind has it so. Raises ApiError 404, or 409 for a uid."""
         check_identity(call, body["metadata"])
-        if call.sub or not call.kind.put_creates or body["metadata"].get("uid"):
+        if call.sub or not call.kind.put_creates:
             raise call.not_found()
+        if uid := body["metadata"].get("uid"):
+            raise self.registry.is_another(call, uid, "")
         self._guards.access.authorize_birth(call.user, call.info)
         new = objects.copy(body)
         new["metadata"].pop("resourceVersion", None)

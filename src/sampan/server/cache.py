@@ -84,6 +84,13 @@ class Item:
         # What a dry run would have created has no revision.
         return splice(self.stored, self.revision) if self.revision else self.stored
 
+    def listed(self, head: bytes) -> bytes:
+        """The same without the `head` up to its metadata, with which objects of a kind begin: a list says that once for all."""
+        stored = self.stored
+        if not stored.startswith(head):
+            return self.wire
+        return b'{"metadata":{"resourceVersion":"%d",%b' % (self.revision, stored[len(head) :])
+
     @property
     def protobuf(self) -> bytes:
         """The object's own protobuf bytes, without an envelope. ApiError 406 when its kind has none."""

@@ -31,6 +31,7 @@ ACCEPTED_BODIES = (JSON, YAML, PROTOBUF)
 MAX_STRICT = 100
 SHOWN_BYTES = 30
 YAML_WEIGHT = 8
+LINE_END = b"\n"
 _PROTOBUF_START = b"k8s\0"
 YAML_REPEATED = "yaml: unmarshal errors:\n"
 MAX_WARNING_LENGTH = 256
@@ -295,7 +296,8 @@ def respond(call: Call, item: Item, code: int = 200) -> Response:
     """One object in the form the client wants."""
     form = negotiate(call.request.headers.get("accept", ""), call.kind)
     if form is _PLAIN or form == _PLAIN:
-        return Response(code, item.tree if call.request.takes_trees else item.wire, warning_headers(call.warnings))
+        body = item.tree if call.request.takes_trees else item.wire + LINE_END
+        return Response(code, body, warning_headers(call.warnings))
     if form == Form(PROTOBUF):
         data = protobuf.wrap(call.api_version, call.kind.name, item.protobuf)
         return Response(code, data, warning_headers(call.warnings), form.content_type)
@@ -313,7 +315,7 @@ def respond_tree(call: Call, tree: Tree, code: int = 200, form: Form | None = No
         columns = SCALE.columns if tree.get("kind") == SCALE.name else call.kind.columns
         version = objects.resource_version(tree)
         made = table.in_version(table.table(columns, [tree], call.now, options, version), form.shape_version)
-        return Response(code, json.encode(made), headers, form.content_type)
+        return Response(code, encode(made, form), headers, form.content_type)
     if form.shape:
         made = table.in_version(table.partial_metadata(tree), form.shape_version)
         return Response(code, encode(made, form), headers, form.content_type)
@@ -321,12 +323,12 @@ def respond_tree(call: Call, tree: Tree, code: int = 200, form: Form | None = No
 
 
 def encode(tree: Tree, form: Form) -> bytes:
-    """A tree as JSON, YAML or protobuf."""
+    """A tree as JSON, YAML or protobuf; texts end with a line break."""
     if form.media == PROTOBUF:
         return protobuf.encode(tree)
     if form.media == YAML:
         return yaml.encode(tree)
-    return json.encode(tree)
+    return json.encode(tree) + LINE_END
 
 
 def table_options(call: Call) -> str:

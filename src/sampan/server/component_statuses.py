@@ -8,7 +8,7 @@ from typing import Any
 
 from sampan.kinds.core import component_status
 from sampan.meta import status
-from sampan.meta.wire import json, table
+from sampan.meta.wire import table
 from sampan.server import codec, reads
 from sampan.server.cache import ROOT, Item
 from sampan.server.call import Call
@@ -67,8 +67,8 @@ def _listed(call: Call, trees: list[Tree]) -> Response:
     if form.shape == "Table":
         shown = table.table(call.kind.columns, trees, call.now, codec.table_options(call))
         shown = table.in_version(shown, form.shape_version)
-        return Response(200, json.encode(shown), headers, form.content_type)
+        return Response(200, codec.encode(shown, form), headers, form.content_type)
     if form.shape:
         raise status.not_acceptable(["application/json"])
-    made = {"kind": call.kind.list_kind, "apiVersion": "v1", "metadata": {}, "items": trees}
+    made = {"kind": call.kind.list_kind, "apiVersion": "v1", "metadata": {}, "items": list(map(reads.untyped, trees))}
     return Response(200, codec.encode(made, form), headers, form.content_type)

@@ -104,10 +104,10 @@ class Deletes:
         self._reads = lists
 
     async def delete(self, call: Call) -> Response:
-        """Answers with the object when it stays for a while, else with a Status."""
+        """Answers with the object when it stays for a while or the kind has it so, else with a Status."""
         wish = await self._wish(call)
         item, gone = await self.delete_one(call, wish)
-        if not gone:
+        if not gone or call.kind.answers_deleted:
             return await codec.answer(call, item)
         metadata = item.tree["metadata"]
         details = {"name": metadata["name"], "kind": call.kind.plural, "uid": metadata["uid"]}
@@ -158,14 +158,17 @@ def check(call: Call, item: Item, wish: Options) -> None:
     uid = item.tree["metadata"]["uid"]
     why = ""
     if wish.uid and wish.uid != uid:
-        why = f"Precondition failed: UID in precondition: {wish.uid}, UID in object meta: {uid}"
+        why = (
+            f"the UID in the precondition ({wish.uid}) does not match the UID in record ({uid}). "
+            "The object might have been deleted and then recreated"
+        )
     elif wish.resource_version and wish.resource_version != str(item.revision):
         why = (
-            f"Precondition failed: ResourceVersion in precondition: {wish.resource_version}, "
-            f"ResourceVersion in object meta: {item.revision}"
+            f"the ResourceVersion in the precondition ({wish.resource_version}) does not match the ResourceVersion "
+            f"in record ({item.revision}). The object might have been modified"
         )
     if why:
-        raise status.conflict(call.kind.group, call.kind.plural, call.name, why)
+        raise status.conflict(call.kind.group, call.kind.name, call.name, why)
 
 
 def marked(call: Call, old: Tree, wish: Options) -> Tree | None:

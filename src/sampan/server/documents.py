@@ -12,7 +12,7 @@ from typing import Any
 from sampan.kinds.kind import Kind
 from sampan.meta import status
 from sampan.meta.wire import json
-from sampan.server import aside, discovery, openapi, openapi_protobuf
+from sampan.server import aside, codec, discovery, openapi, openapi_protobuf
 from sampan.server.aggregation.aggregator import Aggregator
 from sampan.server.served import Served
 from sampan.server.tokens import Tokens
@@ -25,8 +25,8 @@ _LONG = ("/api", "/openapi/")  # these tell of every kind
 _CACHED = {"Cache-Control": "public, max-age=3600"}
 _KEY_SET = "application/jwk-set+json"  # RFC 7517
 ROOT_PATHS = (
-    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
-    "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
+    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
+    "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
 )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ class Documents:
     def _make(self, path: str, *, aggregated: bool) -> Response | None:
         if aggregated:
             own = discovery.aggregated(self._kinds, core=path == "/api")
-            return _tagged(json.encode(self._extensions.extend(path, own, aggregated=True)), AGGREGATED)
+            return _tagged(_text(path, self._extensions.extend(path, own, aggregated=True)), AGGREGATED)
         if path == "/openapi/v2":
             return _tagged(self._v2(), "application/json")
         if path == "/openid/v1/jwks":
@@ -97,7 +97,7 @@ class Documents:
             return Response(200, json.encode(self._tokens.openid_configuration()), dict(_CACHED), "application/json")
         maker = self._makers().get(path)
         if maker is not None:
-            return _tagged(json.encode(self._extensions.extend(path, maker())), "application/json")
+            return _tagged(_text(path, self._extensions.extend(path, maker())), "application/json")
         parts = path.strip("/").split("/")
         if parts[0] == "api" and len(parts) == 2:
             tree = discovery.resources(self._kinds, "", parts[1])
@@ -109,7 +109,7 @@ class Documents:
             tree = openapi.v3(self._kinds, "/".join(parts[2:]))
         else:
             return None
-        return None if tree is None else _tagged(json.encode(tree), "application/json")
+        return None if tree is None else _tagged(_text(path, tree), "application/json")
 
     def _v2(self) -> bytes:
         own = openapi.v2(self._kinds)
@@ -146,6 +146,11 @@ def _wants_aggregated(accept: str) -> bool:
         elif clause.startswith(("application/json", "*/*")):
             return False
     return False
+
+
+def _text(path: str, tree: Tree) -> bytes:
+    """Discovery ends with a line break, as the API's objects do; the other documents don't."""
+    return json.encode(tree) + (codec.LINE_END if path.startswith("/api") else b"")
 
 
 def _tagged(body: bytes, content_type: str) -> Response:

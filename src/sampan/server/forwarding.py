@@ -6,7 +6,7 @@ impersonation are dropped, as are hop-by-hop headers. A refused upgrade ends the
 https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
 """
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import replace
 
 from sampan.meta import status
@@ -58,10 +58,14 @@ def request_headers(request: Request) -> dict[str, str]:
     return headers
 
 
-def _drop_bearer(headers: dict[str, str]) -> None:
-    """A WebSocket client in a browser carries its token as a sub-protocol."""
+def sub_protocols(headers: Mapping[str, str]) -> list[str]:
+    """What a WebSocket client offers to speak. One in a browser carries its token as another sub-protocol."""
     offered = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
-    kept = [name for name in offered if name and not name.startswith(_BEARER_PROTOCOL)]
+    return [name for name in offered if name and not name.startswith(_BEARER_PROTOCOL)]
+
+
+def _drop_bearer(headers: dict[str, str]) -> None:
+    kept = sub_protocols(headers)
     if kept:
         headers["sec-websocket-protocol"] = ", ".join(kept)
     else:

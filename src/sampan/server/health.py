@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from sampan.kit.commit import commit
+from sampan.server.metrics import Metrics
 from sampan.server.refusals import no_page
 from sampan.web.message import Request, Response
 
@@ -23,10 +24,16 @@ class Health:
     """Named checks: each returns "" when all is well, else why not.
 
     Every check is part of /readyz; /healthz and /livez leave out those that only say whether it is ready.
-    Why a check fails is in the log, and is not told to whoever asks.
+    Why a check fails is in the log, and is not told to whoever asks. `metrics` are those of /metrics/slis: what came of
+    each check whenever all were asked for.
     """
 
     def __init__(self) -> None:
+        self.metrics, self._last = Metrics(), dict[tuple[str, ...], int]()
+        help = "This metric records the result of a single healthcheck."
+        self.metrics.read("kubernetes_healthcheck", help, lambda: list(self._last.items()), ("name", "type"))
+        help, labels = "This metric records the results of all healthcheck.", ("name", "status", "type")
+        self._results = self.metrics.counter("kubernetes_healthchecks_total", help, labels)
         self._checks: dict[str, Check] = {"ping": _ping}
         self._only_ready: set[str] = set()
         self._pending: dict[str, None] = {}
@@ -62,11 +69,14 @@ class Health:
         for each, check in checks.items():
             if each in excluded:
                 lines.append(f"[+]{each} excluded: ok")
-            elif await check():
+                continue
+            is_well = not await check()
+            self._record(each, root, is_well=is_well)
+            if is_well:
+                lines.append(f"[+]{each} ok")
+            else:
                 lines.append(f"[-]{each} failed: reason withheld")
                 failed.append(each)
-            else:
-                lines.append(f"[+]{each} ok")
         unknown = sorted(excluded - checks.keys())
         if unknown:
             quoted = ", ".join(f'"{each}"' for each in unknown)
@@ -77,6 +87,10 @@ class Health:
         verbose = any(key == "verbose" for key, _ in request.query)
         text = "\n".join([*lines, f"{root} check passed", ""]) if verbose else "ok"
         return Response(200, text.encode(), {"X-Content-Type-Options": "nosniff"}, _TEXT)
+
+    def _record(self, name: str, root: str, *, is_well: bool) -> None:
+        self._last[name, root] = int(is_well)
+        self._results.add(name, "success" if is_well else "error", root)
 
 
 async def _ping() -> str:

@@ -59,7 +59,7 @@ _COLLECTION = {
 _ITEM = {
     "get": ("get", "get", "read the specified", ("pretty",), "", "self"),
     "update": ("put", "put", "replace the specified", _WRITE, "self", "self"),
-    "delete": ("delete", "delete", "delete", _DELETE, "options", "status"),
+    "delete": ("delete", "delete", "delete", _DELETE, "options", "deleted"),
     "patch": ("patch", "patch", "partially update the specified", (*_WRITE, "force"), "patch", "self"),
 }
 _OLDER_WATCH = "deprecated, use the parameter watch of a list instead: watch"
@@ -148,7 +148,8 @@ class _Maker:
     def _named(self, what: str) -> str:
         own = self.kind.schema if self.gvk["kind"] == self.kind.name else _SCHEMAS.get(self.gvk["kind"], "")
         return {"self": own, "list": f"{own}List", "options": META + "DeleteOptions", "status": META + "Status",
-                "patch": META + "Patch", "event": META + "WatchEvent"}.get(what, "")  # fmt: skip
+                "deleted": own if self.kind.answers_deleted else META + "Status", "patch": META + "Patch",
+                "event": META + "WatchEvent"}.get(what, "")  # fmt: skip
 
 
 _VERBS = {"get": "read", "post": "create", "put": "replace", "deletecollection": "deleteCollection",

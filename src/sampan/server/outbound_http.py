@@ -113,6 +113,7 @@ class HttpOutbound:
                 raise OutboundError(_untrusted(error.certificate_error, target)) from error
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ssl.SSLError) as error:
                 failure = OutboundError(_unreached(address, target, error))
+                _let_go(error)
             except aiohttp.ServerDisconnectedError as error:
                 raise OutboundError("EOF") from error
             except (aiohttp.ClientError, ValueError, OSError) as error:
@@ -286,6 +287,12 @@ def _upgraded(answer: aiohttp.ClientResponse, hold: AbstractAsyncContextManager[
 
     tunnel = Tunnel(connection.protocol, connection.transport, release)
     return Response(101, b"", CIMultiDict(answer.headers), hijack=tunnel)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Of its frames, which know it: a circle, and from Python 3.13 on with all who wait for them."""
+    while error is not None:
+        error.__traceback__, error = None, error.__cause__ or error.__context__
 
 
 def _unreached(address: str, target: Target, error: Exception) -> str:

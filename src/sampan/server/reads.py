@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions
 
 import asyncio
 from collections.abc import Callable, Sequence
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import orjson
@@ -162,9 +163,16 @@ async def answer(call: Call, items: Sequence[Item], revision: int, more: dict[st
         trees = await aside.by_turns(lambda item: item.tree, items, _size)
     if call.request.takes_trees and form.media == codec.JSON:
         return Response(200, {**whole, "metadata": metadata, "items": trees}, headers)
+    if not form.shape and not call.kind.custom:
+        trees = [untyped(tree) for tree in trees]
     size = sum(map(_size, items)) if form.media == codec.YAML else 0
     data = await aside.run(codec.encode, {**whole, "metadata": metadata, "items": trees}, form, size=size)
     return Response(200, data, headers, form.content_type)
+
+
+def untyped(tree: dict[str, Any]) -> dict[str, Any]:
+    """An object as an item of a list of a built-in kind: the list says of which kind they are."""
+    return {name: value for name, value in tree.items() if name not in ("kind", "apiVersion")}
 
 
 async def _table(call: Call, items: Sequence[Item], metadata: dict[str, Any], form: codec.Form) -> Response:
@@ -178,7 +186,9 @@ async def _table(call: Call, items: Sequence[Item], metadata: dict[str, Any], fo
     width = COLUMN_WEIGHT * len(call.kind.columns)
     rows = await aside.by_turns(row, items, lambda item: len(item.stored) + width)
     whole |= {"metadata": metadata, "rows": rows}
-    return Response(200, orjson.dumps(whole), codec.warning_headers(call.warnings), form.content_type)
+    size = sum(map(_size, items)) if form.media == codec.YAML else 0
+    data = await aside.run(codec.encode, whole, form, size=size)
+    return Response(200, data, codec.warning_headers(call.warnings), form.content_type)
 
 
 def _size(item: Item) -> int:
@@ -217,10 +227,12 @@ async def joined(call: Call, metadata: dict[str, Any], items: Sequence[Item]) ->
         b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":['
         % (kind.list_kind.encode(), call.api_version.encode(), orjson.dumps(metadata))
     ]
-    wires = [item.wire for item in items[:ITEMS_AT_ONCE]]
+    head = b'{"kind":"%b","apiVersion":"%b","metadata":{' % (kind.name.encode(), call.api_version.encode())
+    wire = attrgetter("wire") if kind.custom else methodcaller("listed", head)
+    wires = list(map(wire, items[:ITEMS_AT_ONCE]))
     for start in range(ITEMS_AT_ONCE, len(items), ITEMS_AT_ONCE):
         await asyncio.sleep(0)
-        wires += [item.wire for item in items[start : start + ITEMS_AT_ONCE]]
+        wires += map(wire, items[start : start + ITEMS_AT_ONCE])
     if sum(map(len, wires)) < PIECES_FROM_BYTES or not call.request.takes_pieces or pretty.is_wanted(call.request):
         return parts[0] + b",".join(wires) + b"]}\n"
     for wire in wires:

@@ -384,12 +384,14 @@ class Registry:
 
     def _keep_identity(self, call: Call, new: Tree, old: Tree) -> None:
         """Refuses another name, namespace or uid, and puts back what only the server writes."""
-        kind, metadata, before = call.kind, new["metadata"], old["metadata"]
+        metadata, before = new["metadata"], old["metadata"]
         check_identity(call, metadata)
         _set_namespace(call, metadata)
         if metadata.get("uid", before["uid"]) != before["uid"]:
-            why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
-            raise status.conflict(kind.group, kind.plural, before["name"], why)
+            if call.request.method == "PATCH":
+                cause = status.invalid_value("metadata.uid", metadata["uid"], "field is immutable")
+                raise status.invalid(call.kind.group, call.kind.name, call.name, [cause])
+            raise self.is_another(call, metadata["uid"], before["uid"])
         for name in (*SYSTEM_FIELDS, "generateName"):
             if name in before:
                 metadata[name] = before[name]
@@ -397,6 +399,15 @@ class Registry:
                 metadata.pop(name, None)
         metadata.pop("selfLink", None)
         _drop_empty(metadata)
+
+    def is_another(self, call: Call, wanted: str, found: str) -> status.ApiError:
+        """The refusal where a write means an object with another uid; `found` is "" where there is none."""
+        key = self._cache.of(call.kind).prefix + item_key(call.kind, call.namespace, call.name)
+        why = (
+            f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+            f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+        )
+        return status.conflict(call.kind.group, call.kind.plural, call.name, why)
 
     def _check_update(self, call: Call, new: Tree, old: Tree) -> Iterable[str]:
         """Prepares and validates; what its writer is warned of."""

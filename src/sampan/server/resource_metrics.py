@@ -19,7 +19,7 @@ from sampan.kinds.metrics.node_metrics import NODEMETRICS
 from sampan.kinds.metrics.pod_metrics import PODMETRICS
 from sampan.kit.clock import Clock
 from sampan.meta import objects, quantity, status, timestamps
-from sampan.meta.wire import json, table
+from sampan.meta.wire import table
 from sampan.server import codec, reads
 from sampan.server.cache import Item
 from sampan.server.call import Call
@@ -183,9 +183,10 @@ def _listed(call: Call, trees: list[Tree]) -> Response:
     headers = codec.warning_headers(call.warnings)
     if form.shape == "Table":
         shown = table.table(call.kind.columns, trees, call.now, codec.table_options(call))
-        return Response(200, json.encode(table.in_version(shown, form.shape_version)), headers, form.content_type)
+        shown = table.in_version(shown, form.shape_version)
+        return Response(200, codec.encode(shown, form), headers, form.content_type)
     if form.shape:
         raise status.not_acceptable(["application/json"])
-    plain = [{key: value for key, value in tree.items() if key not in ("kind", "apiVersion")} for tree in trees]
+    plain = [reads.untyped(tree) for tree in trees]
     made = {"kind": call.kind.list_kind, "apiVersion": call.kind.api_version, "metadata": {}, "items": plain}
     return Response(200, codec.encode(made, form), headers, form.content_type)

@@ -106,7 +106,6 @@ class Command(Forward):
         self._wire, self._has_status = spdy.Connection(), version == COMMANDS[0]
         self._channels: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
-        self._sizes = b""
 
     async def _send(self, client: Side) -> None:
         while data := await client.reader.read(CHUNK_BYTES):
@@ -138,9 +137,7 @@ class Command(Forward):
             if is_last:
                 await self._tell(bytes((_CLOSE, _STDIN)))
         elif channel == _RESIZE:
-            *sizes, self._sizes = (self._sizes + data[: CHUNK_BYTES - len(self._sizes)]).split(b"\n")
-            for size in sizes:
-                await self._tell(bytes((_RESIZE,)) + size)
+            await self._tell(bytes((_RESIZE,)) + data)
 
     async def _tell(self, data: bytes) -> None:
         """Nothing, once the agent has gone: what it said last is still to be passed on."""

@@ -15,7 +15,7 @@ from sampan.kinds.kind import Kind
 from sampan.kit.ids import Ids
 from sampan.meta import status
 from sampan.meta.wire import protobuf, table
-from sampan.server import codec, list_options, reads
+from sampan.server import codec, list_options, reads, watch_sockets
 from sampan.server.cache import Cache, Change, Item
 from sampan.server.call import Call
 from sampan.server.list_options import ListOptions
@@ -27,6 +27,7 @@ from sampan.server.versions import Versions
 from sampan.server.watch_metrics import Sent, WatchMetrics
 from sampan.server.watch_rounds import Rounds
 from sampan.web.message import CHUNK_BYTES, Response
+from sampan.web.messages import Messages
 
 BUFFER_EVENTS = 16384
 BUFFER_BYTES = 64 << 20
@@ -199,6 +200,7 @@ class Watching:
         form = codec.negotiate(call.request.headers.get("accept", ""), call.kind)
         match = await reads.selected(call)
         options = list_options.of_watch(call.request)
+        messages = watch_sockets.wanted(call.request, are_lines=form.media != codec.PROTOBUF)
         start = options.revision
         if options.sends_initial:
             start = 0  # with the present state
@@ -217,7 +219,8 @@ class Watching:
                 for change in cache.since(start):
                     subscription.keep(change)
             except status.ApiError as error:
-                return _stream_response(call, form, _Stream(_only(framer("ERROR", Item.of(error.status))), _nothing))
+                only = _Stream(_only(framer("ERROR", Item.of(error.status))), _nothing)
+                return _stream_response(call, form, only, messages)
         elif options.sends_initial is not False:
             initial = cache.range(namespace, about)
         frames = self._stream(call, options, subscription, initial, framer)
@@ -225,7 +228,7 @@ class Watching:
         self._open[subscription] = call.info
         stream = _Stream(frames, partial(self._forget, call.kind, subscription))
         subscription.begun = stream.begin
-        return _stream_response(call, form, stream)
+        return _stream_response(call, form, stream, messages)
 
     async def _stream(
         self, call: Call, options: ListOptions, subscription: Subscription, initial: Sequence[Item], frame: Framer
@@ -289,9 +292,10 @@ class Watching:
         return MIN_TIMEOUT_SECONDS * (1 + spread)
 
 
-def _stream_response(call: Call, form: codec.Form, stream: _Stream) -> Response:
+def _stream_response(call: Call, form: codec.Form, stream: _Stream, messages: Messages | None) -> Response:
     content_type = form.content_type + (";stream=watch" if form.media == codec.PROTOBUF else "")
-    return Response(200, stream, codec.warning_headers(call.warnings), content_type)
+    code = 200 if messages is None else 101
+    return Response(code, stream, codec.warning_headers(call.warnings), content_type, messages)
 
 
 async def _only(frame: bytes | Tree) -> AsyncGenerator[bytes | Tree, None]:

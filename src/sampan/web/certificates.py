@@ -346,7 +346,7 @@ def serves(pair: Pair, hosts: tuple[str, ...]) -> bool:
 
 
 def new_signing_key() -> bytes:
-    """A private key (PEM, PKCS8) for service account tokens: RSA 2048, so that every client library verifies it."""
+    """A private key (PEM, PKCS1) for service account tokens: RSA 2048, so that every client library verifies it."""
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     return _private_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
@@ -375,8 +375,9 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def _private_pem(key: object) -> bytes:
+    """As kubeadm writes it: of which kind it is says its first line, where Java's clients look for it."""
     return key.private_bytes(  # type: ignore[attr-defined, no-any-return]
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
 
 

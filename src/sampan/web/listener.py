@@ -11,7 +11,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -26,6 +26,7 @@ from sampan.web.answer import Answer, Written, give
 from sampan.web.connection import Connection
 from sampan.web.handshakes import Handshakes
 from sampan.web.message import APART, BodyBroken, BodyTooLarge, Peer, Pieces, Request, Response
+from sampan.web.messages import Messages
 from sampan.web.tunnel import Tunnel
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -35,7 +36,10 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 IDLE_SECONDS = 620.0
 BODY_SECONDS = 60.0
 FIRST_REQUEST_SECONDS = 32.0
-WEBSOCKET_MESSAGE_BYTES = 4 * 1024 * 1024
+LAST_WORDS_SECONDS = 30.0
+"""For what a WebSocket's client sent before it left."""
+WEBSOCKET_MESSAGE_BYTES = 32 * 1024 * 1024
+"""As upstream's: there are clients that send a file in one message."""
 
 
 @dataclass(slots=True)
@@ -169,6 +173,8 @@ class Listener:
         try:
             if isinstance(response.hijack, Tunnel):
                 return await _join(incoming, response, response.hijack)
+            if isinstance(response.hijack, Messages):
+                return await _upgrade(incoming, _messages(response, response.hijack))
             return await _upgrade(incoming, response.hijack)
         finally:
             if response.ended is not None:
@@ -194,14 +200,20 @@ def client_context(ca: str, certificate: str = "", key: str = "") -> ssl.SSLCont
 
 
 async def relay(left: Any, right: Any) -> None:
-    """Copies WebSocket messages both ways until either side closes, then closes the other."""
+    """Copies WebSocket messages both ways until either side closes, then closes the other.
+
+    What `left` sent before it left is still for `right`, which has some time to take it.
+    """
+    forth, back = asyncio.ensure_future(_copy(left, right)), asyncio.ensure_future(_copy(right, left))
     try:
         with contextlib.suppress(ConnectionError, RuntimeError):
-            await gone.unless(
-                left, asyncio.ensure_future(_copy(left, right)), asyncio.ensure_future(_copy(right, left))
-            )
+            try:
+                await gone.unless(left, back, asyncio.shield(forth))
+            except (ConnectionError, RuntimeError):
+                await asyncio.wait({forth}, timeout=LAST_WORDS_SECONDS)
     finally:
-        await asyncio.gather(left.close(), right.close(), return_exceptions=True)
+        forth.cancel()
+        await asyncio.gather(forth, left.close(), right.close(), return_exceptions=True)
 
 
 async def _copy(source: Any, target: Any) -> None:
@@ -468,6 +480,11 @@ class _Sockets(_Stream, serving.WebSocketResponse):
     def forget(self) -> None:
         """Its input and its last error hold it: with TLS they would keep 90 KiB, until somebody looks for cycles."""
         self._reader = self._exception = None
+
+
+def _messages(response: Response, messages: Messages) -> Upgrade:
+    body: Any = response.body
+    return Upgrade(messages.protocols, partial(messages.serve, body), body.aclose)
 
 
 async def _upgrade(incoming: serving.BaseRequest, upgrade: Upgrade) -> serving.StreamResponse:

@@ -127,7 +127,8 @@ class Response:
     let go as soon as the client is gone; with `patience_seconds`, a client that takes nothing for so long is cut off.
 
     `headers` may be a multi-dictionary, where a header is repeated (Set-Cookie). `hijack` is set for upgrades
-    (exec, attach: the listener hands it the WebSocket; proxies: a `tunnel.Tunnel`, joined to the connection).
+    (exec, attach: the listener hands it the WebSocket; watches: `messages.Messages`, how the body goes over it; proxies:
+    a `tunnel.Tunnel`, joined to the connection).
     `ended` is called when an upgrade is over.
     """
 

@@ -73,6 +73,13 @@ def test_create_is_tracked_as_upstream_does() -> None:
     }
 
 
+def test_an_empty_part_that_is_always_there_is_not_owned() -> None:
+    """A node's spec: nobody can leave it out."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {}}
+    [found] = managed.track(node, None, by("kubectl-create", "Update"), schema.definition("io.k8s.api.core.v1.Node"))
+    assert found["fieldsV1"] == {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}}
+
+
 def test_conflict_has_upstreams_words() -> None:
     """Another's field is refused by name, and taken by force."""
     live = created(deployment(replicas=1))
@@ -171,14 +178,76 @@ def test_unknown_field_is_refused() -> None:
     ("spec", "why"),
     [
         ([{"a": None, "b": True}], ".spec: expected map, got &{[map[a:<nil> b:true]]}"),
-        ({"replicas": [1, "x"]}, ".spec.replicas: expected numeric (int or float), got &{[1 x]}"),
-    ],
+        ({"replicas": [1, "x"]}, ".spec.replicas: expected numeric (int or float), got []interface {}"),
+        ({"replicas": "1"}, ".spec.replicas: expected numeric (int or float), got string"),
+        ({"replicas": True}, ".spec.replicas: expected numeric (int or float), got bool"),
+        ({"paused": "yes"}, ".spec.paused: expected boolean, got &{yes}"),
+        (
+            {"selector": {"matchLabels": {"a": 587}}},
+            ".spec.selector.matchLabels.a: expected string, got &value.valueUnstructured{Value:587}",
+        ),
+        (
+            {"selector": {"matchLabels": {"a": [True, "x", {"b": None}]}}},
+            ".spec.selector.matchLabels.a: expected string, got &value.valueUnstructured{Value:[]interface {}{true, "
+            '"x", map[string]interface {}{"b":interface {}(nil)}}}',
+        ),
+        (
+            {"template": {"metadata": {"creationTimestamp": ["x"]}}},
+            ".spec.template.metadata.creationTimestamp: expected any scalar, got &{[x]}",
+        ),
+        (
+            {"replicas": "1", "paused": 0},
+            "errors:\n  .spec.replicas: expected numeric (int or float), got string\n  .spec.paused: expected boolean, got &{0}",
+        ),
+    ],  # fmt: skip
 )
 def test_a_value_of_another_type_is_shown(spec: Any, why: str) -> None:
-    """As clients know it."""
+    """As clients know it: they look for these words."""
     with pytest.raises(ApiError) as refused:
         checking.check({**deployment(), "spec": spec}, DEPLOYMENT)
     assert refused.value.message.endswith(f"Kind=Deployment): {why}")
+    assert (refused.value.code, refused.value.reason) == (500, "")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ({"finalizers": ["a", {}]}, "finalizers: element 1: associative list without keys has an element that's a map type"),
+        ({"finalizers": [[]]}, "finalizers: element 0: not supported: associative list with lists as elements"),
+        ({"finalizers": [None, {}]},
+         "finalizers: element 0: associative list without keys has an element that's an explicit null"),
+        ({"ownerReferences": ["a"]}, "ownerReferences: element 0: associative list with keys may not have non-map elements"),
+        ({"ownerReferences": [None]},
+         "ownerReferences: element 0: associative list with keys may not have a null element"),
+        ({"ownerReferences": [{}, 1]},
+         "ownerReferences: element 0: associative list with keys has an element that omits all key fields "
+         '["uid"] (and doesn\'t have default values for any key fields)'),
+    ],
+)  # fmt: skip
+def test_an_item_that_can_be_no_member(metadata: Any, why: str) -> None:
+    """Nothing more is said of a list whose item has no name in it."""
+    with pytest.raises(ApiError) as refused:
+        checking.check({**deployment(), "metadata": {"name": "web", **metadata}}, DEPLOYMENT)
+    assert refused.value.message.endswith(f"Kind=Deployment): .metadata.{why}")
+
+
+def test_what_may_be_any_scalar() -> None:
+    """Quantities, times, and a number or a name; a number's size is somebody else's question."""
+    container = {"name": "c", "image": "x", "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}}
+    container |= {"livenessProbe": {"httpGet": {"port": "web"}}, "readinessProbe": {"httpGet": {"port": 80}}}
+    template = {"metadata": {"creationTimestamp": None}, "spec": {"containers": [container]}}
+    checking.check({**deployment(), "spec": {"replicas": 1.5, "template": template}}, DEPLOYMENT)
+
+
+def test_a_core_object_is_named_with_its_empty_group() -> None:
+    """As upstream prints its group, version and kind."""
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}, "data": {"k": 1}}
+    with pytest.raises(ApiError) as refused:
+        checking.check(config, schema.definition("io.k8s.api.core.v1.ConfigMap"))
+    assert refused.value.message == (
+        "failed to create typed patch object (b/a; /v1, Kind=ConfigMap): "
+        ".data.k: expected string, got &value.valueUnstructured{Value:1}"
+    )
 
 
 CONTAINERS = st.lists(st.sampled_from("abcd"), unique=True, min_size=1)

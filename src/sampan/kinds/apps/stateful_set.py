@@ -59,6 +59,7 @@ def default(obj: Object) -> None:
     retention = spec["persistentVolumeClaimRetentionPolicy"] = spec.get("persistentVolumeClaimRetentionPolicy") or {}
     for name in ("whenDeleted", "whenScaled"):
         retention[name] = retention.get(name) or "Retain"
+    spec.setdefault("serviceName", "")
     for claim in spec.get("volumeClaimTemplates") or ():
         _default_claim(claim)
     spec.setdefault("replicas", 1)
@@ -187,7 +188,9 @@ def _count(value: Any) -> int:
 
 def _update_causes(spec: dict[str, Any], before: dict[str, Any]) -> list[Cause]:
     if {k: v for k, v in spec.items() if k not in _CHANGEABLE} == {
-        k: v for k, v in before.items() if k not in _CHANGEABLE
+        k: v
+        for k, v in {"serviceName": "", **before}.items()
+        if k not in _CHANGEABLE  # those of before lack it
     }:
         return []
     listed = ", ".join(f"'{name}'" for name in _CHANGEABLE[:-1])

@@ -74,7 +74,10 @@ def default(obj: Object) -> None:
     spec.setdefault("suspend", False)
     spec.setdefault("successfulJobsHistoryLimit", 3)
     spec.setdefault("failedJobsHistoryLimit", 1)
-    job = (spec.get("jobTemplate") or {}).get("spec") or {}
+    template = spec.get("jobTemplate") or {}
+    if template:
+        template.setdefault("metadata", {})
+    job = template.get("spec") or {}
     if job.get("template") is not None:
         pod_template.default(job["template"])
     job_rules.default_patterns(job)

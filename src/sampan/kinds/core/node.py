@@ -84,6 +84,12 @@ def is_ready(node: Object) -> bool:
     return conditions.is_true(node, "Ready")
 
 
+_INFO = (
+    "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion",
+    "machineID", "operatingSystem", "osImage", "systemUUID",
+)  # fmt: skip
+
+
 def default(obj: Object) -> None:
     """There is a spec, if an empty one. podCIDR is the first of podCIDRs; where they differ, it is the one that counts."""
     spec = obj["spec"] = obj.get("spec") or {}
@@ -96,10 +102,13 @@ def default(obj: Object) -> None:
 
 
 def default_status(obj: Object) -> None:
-    """What can be allocated is the capacity, unless said otherwise."""
-    status = obj.get("status")
-    if status and status.get("capacity") and not status.get("allocatable"):
+    """What can be allocated is the capacity, unless said otherwise. What is not known yet of a node is shown as empty."""
+    status = obj["status"] = obj.get("status") or {}
+    if status.get("capacity") and not status.get("allocatable"):
         status["allocatable"] = dict(status["capacity"])
+    agent = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}
+    status["daemonEndpoints"] = {"kubeletEndpoint": {"Port": 0} | agent}
+    status["nodeInfo"] = dict.fromkeys(_INFO, "") | (status.get("nodeInfo") or {})
 
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:

@@ -51,6 +51,7 @@ PERSISTENTVOLUME = Kind(
         cells.AGE,
         Column("VolumeMode", _spec_or_unset("volumeMode"), wide=True),
     ),
+    answers_deleted=True,
 )
 
 

@@ -52,6 +52,7 @@ PERSISTENTVOLUMECLAIM = Kind(
         cells.AGE,
         Column("VolumeMode", _spec_or_unset("volumeMode"), wide=True),
     ),
+    answers_deleted=True,
 )
 
 BOUND = "Bound"

@@ -61,6 +61,7 @@ POD = Kind(
         "status.nominatedNodeName": "status.nominatedNodeName",
     },
     has_generation=True,
+    answers_deleted=True,
 )
 
 

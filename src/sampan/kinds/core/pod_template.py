@@ -28,6 +28,7 @@ PODTEMPLATE = Kind(
         Column("Pod Labels", lambda o, now: cells.format_labels(objects.get_path(o, "template.metadata.labels"))),
     ),
     has_generation=True,
+    answers_deleted=True,
 )
 
 

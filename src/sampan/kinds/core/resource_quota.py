@@ -46,6 +46,7 @@ RESOURCEQUOTA = Kind(
         ),
         AGE,
     ),
+    answers_deleted=True,
 )
 
 

@@ -66,6 +66,7 @@ SERVICE = Kind(
     ),
     selectable={"spec.clusterIP": "spec.clusterIP", "spec.type": "spec.type"},
     name_check=names.dns1035_label,
+    answers_deleted=True,
 )
 
 HEADLESS = service_shape.HEADLESS

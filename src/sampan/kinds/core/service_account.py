@@ -17,6 +17,7 @@ SERVICEACCOUNT = Kind(
         Subresource("token", verbs=("create",), group="authentication.k8s.io", version="v1", kind="TokenRequest"),
     ),
     columns=(AGE,),
+    answers_deleted=True,
 )
 
 

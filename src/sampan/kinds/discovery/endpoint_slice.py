@@ -53,11 +53,13 @@ _MAX_HINTS = 8
 
 
 def default(obj: Object) -> None:
-    """Ports have a name (maybe empty) and a protocol."""
+    """Ports have a name (maybe empty) and a protocol, endpoints have conditions (maybe none)."""
     if obj.get("endpoints") is None:
         obj["endpoints"] = None
     if obj.get("ports") is None:
         obj["ports"] = None
+    for endpoint in obj["endpoints"] or ():
+        endpoint.setdefault("conditions", {})
     for port in obj.get("ports") or ():
         port.setdefault("name", "")
         if not port.get("protocol"):

@@ -36,8 +36,9 @@ NETWORKPOLICY = Kind(
 
 
 def default(obj: Object) -> None:
-    """Ports are TCP; a policy is about ingress, and about egress when it has such rules."""
+    """Ports are TCP; a policy is about ingress, and about egress when it has such rules; about all pods unless it selects."""
     spec = obj.setdefault("spec", {})
+    spec.setdefault("podSelector", {})
     for port in _ports(spec):
         if port.get("protocol") is None:
             port["protocol"] = "TCP"

@@ -18,6 +18,7 @@ DEVICECLASS = Kind(
     schema="io.k8s.api.resource.v1.DeviceClass",
     columns=(cells.AGE,),
     has_generation=True,
+    answers_deleted=True,
 )
 
 

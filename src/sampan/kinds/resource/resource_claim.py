@@ -35,6 +35,7 @@ RESOURCECLAIM = Kind(
         Column("State", state_text, description="A summary of the current state (allocated, pending, reserved, etc.)."),
         cells.AGE,
     ),
+    answers_deleted=True,
 )
 
 

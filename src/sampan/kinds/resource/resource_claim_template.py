@@ -17,18 +17,25 @@ RESOURCECLAIMTEMPLATE = Kind(
     plural="resourceclaimtemplates",
     schema="io.k8s.api.resource.v1.ResourceClaimTemplate",
     columns=(cells.AGE,),
+    answers_deleted=True,
 )
 
 
 def default(obj: Object) -> None:
     """A request is for one device."""
-    device_rules.default(obj.setdefault("spec", {}).setdefault("spec", {}))
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("metadata", {})
+    claim = spec.setdefault("spec", {})
+    claim.setdefault("devices", {})
+    device_rules.default(claim)
 
 
 def validate(new: Object, old: Object | None, subresource: str) -> Sequence[Cause]:
     """Labels and annotations, and a claim's spec; it stays."""
     spec = new.get("spec") or {}
     if old is not None:
-        return [] if objects.same(spec, old.get("spec")) else [invalid_value("spec", spec, "field is immutable")]
+        before = objects.copy(old)
+        default(before)  # which one of before may lack
+        return [] if objects.same(spec, before["spec"]) else [invalid_value("spec", spec, "field is immutable")]
     causes = claim_rules.template_meta_causes(spec.get("metadata") or {}, "spec.metadata")
     return causes + device_rules.claim_causes(spec.get("spec") or {}, "spec.spec")

@@ -24,6 +24,7 @@ RESOURCESLICE = Kind(
     ),
     selectable={"spec.nodeName": "spec.nodeName", "spec.driver": "spec.driver"},
     has_generation=True,
+    answers_deleted=True,
 )
 
 

@@ -46,6 +46,7 @@ CSIDRIVER = Kind(
     ),
     has_generation=True,
     unconditional=False,
+    answers_deleted=True,
 )
 
 _DEFAULTS: dict[str, Any] = {

@@ -28,6 +28,7 @@ CSINODE = Kind(
         cells.AGE,
     ),
     unconditional=False,
+    answers_deleted=True,
 )
 
 _MAX_NODE_ID = 192

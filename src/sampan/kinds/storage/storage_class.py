@@ -57,6 +57,7 @@ STORAGECLASS = Kind(
         Column("AllowVolumeExpansion", lambda o, now: bool(o.get("allowVolumeExpansion")), kind="boolean"),
         cells.AGE,
     ),
+    answers_deleted=True,
 )
 
 

@@ -28,6 +28,7 @@ VOLUMEATTACHMENT = Kind(
         cells.AGE,
     ),
     unconditional=False,
+    answers_deleted=True,
 )
 
 _MAX_METADATA = 256 * 1024

@@ -18,6 +18,7 @@ VOLUMEATTRIBUTESCLASS = Kind(
     schema="io.k8s.api.storage.v1.VolumeAttributesClass",
     short_names=("vac",),
     columns=(Column("DriverName", "driverName"), cells.AGE),
+    answers_deleted=True,
 )
 
 

@@ -44,7 +44,7 @@ def creation(new: dict[str, Any], type: schema.Type) -> Set | None:
 
 
 def _created(new: dict[str, Any], type: schema.Type, unowned: frozenset[str] = frozenset()) -> Set:
-    """As `fieldset.whole`, but parents that are always there are not added with their children."""
+    """As `fieldset.whole`, but parents that are always there are not added, with their children or without any."""
     node: Set = {}
     fields, required = type.fields, type.required
     for name, child in new.items():
@@ -54,8 +54,10 @@ def _created(new: dict[str, Any], type: schema.Type, unowned: frozenset[str] = f
             node[elements.of_field(name)] = _LEAF
             continue
         below = fields.get(name, schema.ANY)
-        if name in _ALWAYS_THERE and isinstance(child, dict) and child and below.kind == "object":
-            node[elements.of_field(name)] = _created_alike(child, below) if name == "spec" else _created(child, below)
+        if name in _ALWAYS_THERE and isinstance(child, dict) and below.kind == "object" and (child or type.name):
+            if child:
+                alike = _created_alike if name == "spec" else _created
+                node[elements.of_field(name)] = alike(child, below)
             continue
         found = fieldset.whole(child, below)
         if name in required and "." in found:

@@ -8,6 +8,7 @@ https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-manageme
 
 import json
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -40,11 +41,24 @@ def of_item(item: Any, type: schema.Type) -> str | None:
     return f"k:{_dumps({key: value for key, value in found.items() if value is not None})}"
 
 
-def missing_key(item: Any, type: schema.Type) -> str:
-    """The first key that an item of a map list should have and has not; "" when it has all."""
-    if type.list_type != "map" or not isinstance(item, dict):
+def misfit(item: Any, type: schema.Type) -> str:
+    """Why an item can be no member of a set or map list, in upstream's words; "" when it can."""
+    if type.list_type == "set":
+        return next((why for shape, why in _NO_MEMBERS.items() if isinstance(item, shape)), "")
+    if not isinstance(item, dict):
+        return f"associative list with keys may not have {'a null element' if item is None else 'non-map elements'}"
+    if any(_key_value(item, key, type) is not None for key in type.list_map_keys):
         return ""
-    return next((key for key in type.list_map_keys if _key_value(item, key, type) is None), "")
+    keys = " ".join(f'"{key}"' for key in type.list_map_keys)
+    why = "(and doesn't have default values for any key fields)"
+    return f"associative list with keys has an element that omits all key fields [{keys}] {why}"
+
+
+_NO_MEMBERS: dict[type, str] = {
+    dict: "associative list without keys has an element that's a map type",
+    list: "not supported: associative list with lists as elements",
+    NoneType: "associative list without keys has an element that's an explicit null",
+}
 
 
 def _key_value(item: dict[str, Any], key: str, type: schema.Type) -> Any:

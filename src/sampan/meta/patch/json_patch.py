@@ -1,12 +1,14 @@
-"""JSON Patch: a list of operations, each on one path (RFC 6902).
+"""JSON Patch: a list of operations, each on one path (RFC 6902), as the library reads them that upstream uses.
 
-Nothing given is changed. A patch that cannot be applied is refused with 422, one that is not a patch with 400, as upstream
-does; there an operation without a value means null. Copies are bounded, so that a small patch cannot make a huge object.
+Nothing given is changed. A patch that cannot be applied is refused with 422, one that is not a patch with 400. An operation
+without a value means null. What an object does not have is null where it is tested or copied, and is there once replaced. The
+whole document can only be tested and replaced. Copies are bounded, so that a small patch cannot make a huge object.
 
 https://www.rfc-editor.org/rfc/rfc6902
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from sampan.meta import objects
@@ -16,14 +18,8 @@ from sampan.meta.wire import json
 MAX_OPERATIONS = 10_000
 MAX_COPIED_BYTES = 3 * 1024 * 1024
 
-_NEEDS = {
-    "add": (),
-    "replace": (),
-    "test": (),
-    "remove": (),
-    "move": ("from",),
-    "copy": ("from",),
-}
+_OPERATIONS = ("add", "replace", "test", "remove", "move", "copy")
+_MOST_DIGITS = 18
 
 
 class Refused(ApiError):
@@ -35,56 +31,23 @@ class Refused(ApiError):
         self.why = why or text
 
 
-class _Absent(Exception):
-    """There is no such `what`: path, key or index."""
-
-    def __init__(self, what: str, step: str) -> None:
-        super().__init__(what)
-        self.what, self.step = what, step
+class _Fault(Exception):
+    """What kept an operation from being carried out."""
 
 
 def apply(old: Any, patch: Any) -> Any:
     """A new tree: `old` after all operations, in order. Raises ApiError."""
     _check(patch)
-    work = {"": objects.copy(old)}
+    tree = objects.copy(old)
     copied = 0
     for operation in patch:
         try:
-            copied += _run(work, operation)
-        except _Absent as absent:
-            raise Refused(_why(operation, absent)) from absent
-        if copied > MAX_COPIED_BYTES:
-            raise refused()
-    _size(work[""])
-    return work[""]
-
-
-def refused(why: str = "") -> ApiError:
-    """The patch cannot be applied."""
-    return Refused(why)
-
-
-def _why(operation: dict[str, Any], absent: _Absent) -> str:
-    """What kept an operation from being carried out."""
-    if absent.what == "destination":
-        where = f"doc is missing destination path: {operation['path']}: missing value"
-        return f"{operation['op']} operation does not apply: {where}"
-    name, path = operation["op"], operation["from" if operation["op"] in ("move", "copy") else "path"]
-    if absent.what == "path" or name == "replace":
-        what = "is missing path" if name == "test" else f"doc is missing {'key' if absent.what != 'path' else 'path'}"
-        if name in ("move", "copy"):
-            what = "doc is missing from path"
-        shown = f'"{path}"' if name in ("add", "remove") else path
-        return f"{name} operation does not apply: {what}: {shown}: missing value"
-    if absent.what == "key":
-        verb = "Unable to remove" if name == "remove" else "unable to get"
-        told = f"{verb} nonexistent key: {absent.step}: missing value"
-    elif absent.what == "index":
-        told = f"Unable to access invalid index: {absent.step}: invalid index referenced"
-    else:
-        told = f"value was not a proper array index: '{absent.step}': strconv.Atoi: parsing {show(absent.step)}: "
-        told += "invalid syntax"
-    return f"error in {name} for path: '{path}': {told}"
+            tree, size = _run(tree, operation, MAX_COPIED_BYTES - copied)
+        except _Fault as fault:
+            raise Refused(str(fault)) from fault
+        copied += size
+    _size(tree)
+    return tree
 
 
 def _check(patch: Any) -> None:
@@ -95,74 +58,67 @@ def _check(patch: Any) -> None:
         raise failure(413, "RequestEntityTooLarge", f"Request entity too large: {text}")
 
 
-def _run(work: dict[str, Any], operation: dict[str, Any]) -> int:
-    """Carries out one operation in place; returns the bytes it copied."""
-    name, path = operation.get("op"), operation.get("path")
-    if isinstance(name, str) and name not in _NEEDS:
-        raise refused(f"Unexpected kind: {name}")
-    if not isinstance(name, str) or not isinstance(path, str) or any(key not in operation for key in _NEEDS[name]):
-        raise refused()
+def _run(tree: Any, operation: dict[str, Any], room: int) -> tuple[Any, int]:
+    """The tree after one operation, which may have been done in place; and the bytes that it copied."""
+    name = operation.get("op")
+    if name not in _OPERATIONS:
+        raise _Fault(f"Unexpected kind: {name if isinstance(name, str) else 'unknown'}")
+    if name in ("move", "copy"):
+        return tree, _transfer(tree, operation, room)
+    path, value = _said(operation, "path"), operation.get("value")
+    if not path and name in ("replace", "test"):
+        return _whole(tree, name, value), 0
+    is_quoted = name in ("add", "remove")
+    missing = "is missing path" if name == "test" else "doc is missing path"
+    holder, key = _holder(tree, path, f"{name} operation does not apply: {missing}", is_quoted=is_quoted)
+    lead = f"error in {name} for path: '{path}'"
     match name:
         case "add":
-            _add(work, path, objects.copy(operation.get("value")))
-        case "replace":
-            _replace(work, path, objects.copy(operation.get("value")))
+            _led(lead, _add, holder, key, objects.copy(value))
         case "remove":
-            _remove(work, path)
-        case "test":
-            _test(work, path, operation.get("value"))
-        case "move":
-            _move(work, operation["from"], path)
+            _led(lead, _remove, holder, key)
+        case "replace":
+            _replace(holder, key, path, objects.copy(value))
         case _:
-            return _copy(work, operation["from"], path)
-    return 0
+            _test(path, _led(lead, _get, holder, key), value)
+    return tree, 0
 
 
-def _add(work: dict[str, Any], path: str, value: Any) -> None:
-    holder, key = _locate(work, path)
-    if isinstance(holder, dict):
-        holder[key] = value
-    elif key == "-":
-        holder.append(value)
+def _said(operation: dict[str, Any], what: str) -> str:
+    """A path that an operation needs."""
+    found = operation.get(what)
+    if not isinstance(found, str):
+        raise _Fault(f"{operation['op']} operation failed to decode {what}: missing value")
+    return found
+
+
+def _whole(tree: Any, name: str, value: Any) -> Any:
+    """The document tested, or replaced by another."""
+    if name == "test":
+        _test("", tree, value)
+        return tree
+    if not isinstance(value, dict | list):
+        raise _Fault("replace operation value must be object or array")
+    return objects.copy(value)
+
+
+def _transfer(tree: Any, operation: dict[str, Any], room: int) -> int:
+    """Carries out a move or copy; returns the bytes that were copied."""
+    name, source, path = operation["op"], _said(operation, "from"), _said(operation, "path")
+    lead = f"{name} operation does not apply: doc is missing"
+    holder, key = _holder(tree, source, f"{lead} from path")
+    size = 0
+    if name == "move":
+        value = _led(f"error in move for path: '{key}'", _remove, holder, key)
+        holder, key = _holder(tree, path, f"{lead} destination path")
+        _led(f"error in move for path: '{path}'", _add, holder, key, value)
     else:
-        holder.insert(_index(key, len(holder) + 1), value)
-
-
-def _replace(work: dict[str, Any], path: str, value: Any) -> None:
-    holder, key = _existing(work, path)
-    holder[key] = value
-
-
-def _remove(work: dict[str, Any], path: str) -> Any:
-    holder, key = _existing(work, path)
-    if holder is work:
-        raise refused()
-    return holder.pop(key)
-
-
-def _test(work: dict[str, Any], path: str, value: Any) -> None:
-    try:
-        holder, key = _existing(work, path)
-        found = holder[key]
-    except _Absent:
-        found = None
-    if not objects.same(found, value):
-        raise refused(f"testing value {path} failed: test failed")
-
-
-def _move(work: dict[str, Any], source: Any, path: str) -> None:
-    if not isinstance(source, str) or path.startswith(f"{source}/"):
-        raise refused()
-    _put(work, path, _remove(work, source) if source != path else _get(work, source))
-
-
-def _copy(work: dict[str, Any], source: Any, path: str) -> int:
-    if not isinstance(source, str):
-        raise refused()
-    value = _get(work, source)
-    size = _size(value)
-    if size <= MAX_COPIED_BYTES:
-        _put(work, path, objects.copy(value))
+        value = _led(f"error in copy for from: '{source}'", _get, holder, key)
+        holder, key = _holder(tree, path, f"{lead} destination path")
+        size = _size(value)
+        if size > room:
+            raise _Fault(f"Unable to complete the copy, which exceeds the limit of {MAX_COPIED_BYTES} bytes")
+        _led("error while adding value during copy", _add, holder, key, objects.copy(value))
     return size
 
 
@@ -171,58 +127,77 @@ def _size(value: Any) -> int:
     return len(json.within_depth(value))
 
 
-def _put(work: dict[str, Any], path: str, value: Any) -> None:
-    try:
-        _add(work, path, value)
-    except _Absent as absent:
-        raise _Absent("destination", absent.step) from absent
-
-
-def _get(work: dict[str, Any], path: str) -> Any:
-    holder, key = _existing(work, path)
-    return holder[key]
-
-
-def _existing(work: dict[str, Any], path: str) -> tuple[Any, Any]:
-    """The container and key of a value that is there."""
-    holder, key = _locate(work, path)
-    if isinstance(holder, list):
-        return holder, _index(key, len(holder))
-    if key not in holder:
-        raise _Absent("key", key)
-    return holder, key
-
-
-def _locate(work: dict[str, Any], path: str) -> tuple[Any, str]:
-    """The container that holds, or would hold, the value at the path, and the last step."""
-    if path and not path.startswith("/"):
-        raise refused()
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")]
-    holder: Any = work
+def _holder(tree: Any, path: str, why: str, *, is_quoted: bool = False) -> tuple[Any, str]:
+    """The object or list that holds, or would hold, what is at the path, and the last step of it."""
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
+    holder = tree if steps else None
     for step in steps[:-1]:
-        if isinstance(holder, list):
-            holder = _element(holder, step)
-        elif step in holder:
-            holder = holder[step]
-        else:
-            raise _Absent("path", step)
+        try:
+            holder = _get(holder, step)
+        except _Fault:
+            holder = None
         if not isinstance(holder, dict | list):
-            raise _Absent("path", step)
+            break
+    if not isinstance(holder, dict | list):
+        shown = f'"{path}"' if is_quoted else path
+        raise _Fault(f"{why}: {shown}: missing value")
     return holder, steps[-1]
 
 
-def _element(holder: list[Any], step: str) -> Any:
+def _led(lead: str, do: Callable[..., Any], *given: Any) -> Any:
+    """What `do` returns; a fault tells first what was being done."""
     try:
-        return holder[_index(step, len(holder))]
-    except _Absent as absent:
-        raise _Absent("path", step) from absent
+        return do(*given)
+    except _Fault as fault:
+        raise _Fault(f"{lead}: {fault}") from None
 
 
-def _index(step: str, length: int) -> int:
+# What may be done with one object or list.
+
+
+def _get(holder: Any, key: str) -> Any:
+    return holder[_index(key, len(holder))] if isinstance(holder, list) else holder.get(key)
+
+
+def _add(holder: Any, key: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder[key] = value
+    elif key == "-":
+        holder.append(value)
+    else:
+        holder.insert(_index(key, len(holder) + 1, f"value was not a proper array index: '{key}': "), value)
+
+
+def _replace(holder: Any, key: str, path: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder[key] = value
+        return
+    try:
+        holder[_index(key, len(holder))] = value
+    except _Fault:
+        raise _Fault(f"replace operation does not apply: doc is missing key: {path}: missing value") from None
+
+
+def _remove(holder: Any, key: str) -> Any:
+    if isinstance(holder, list):
+        return holder.pop(_index(key, len(holder)))
+    if key not in holder:
+        raise _Fault(f"Unable to remove nonexistent key: {key}: missing value")
+    return holder.pop(key)
+
+
+def _test(path: str, found: Any, value: Any) -> None:
+    if not objects.same(found, value):
+        raise _Fault(f"testing value {path} failed: test failed")
+
+
+def _index(step: str, length: int, lead: str = "") -> int:
     """A list position below `length`; negative ones count from the end."""
-    if re.fullmatch("-?[0-9]{1,9}", step, re.ASCII) is None:
-        raise _Absent("number", step)
-    index = int(step) + (length if step.startswith("-") else 0)
+    if re.fullmatch("[+-]?[0-9]+", step, re.ASCII) is None:
+        raise _Fault(f"{lead}strconv.Atoi: parsing {show(step)}: invalid syntax")
+    if len(step) > _MOST_DIGITS:
+        raise _Fault(f"{lead}strconv.Atoi: parsing {show(step)}: value out of range")
+    index = int(step) + (length if step.startswith("-") and int(step) else 0)
     if not 0 <= index < length:
-        raise _Absent("index", step)
+        raise _Fault(f"Unable to access invalid index: {int(step)}: invalid index referenced")
     return index
