@@ -231,7 +231,8 @@ def test_a_dataclass_is_as_usual() -> None:
     with first_use.methods():
         later, later_named = define()
     now, now_named = define()
-    assert "stand_in" in str(later.__init__.__code__)  # type: ignore[misc]
+    waits = sys.version_info < (3, 13)  # which compiles all methods of a class in one go
+    assert ("stand_in" in str(later.__init__.__code__)) == waits  # type: ignore[misc]
     for point, named in ((later, later_named), (now, now_named)):
         one, two = point(1, y=2), point(1, 2, ("a",))
         assert (one == two, hash(one) == hash(two), one != object(), one < point(2)) == (True, True, True, True)

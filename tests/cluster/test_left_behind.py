@@ -1,4 +1,4 @@
-"""What goes on without the control plane, and is wanted no more when that is back."""
+"""What goes on without the control plane, and is wanted no more when that is back; what a runtime that is gone has."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from sampan.cluster import host, processes
+from sampan.cluster import agents, forsaken, host, processes
 from sampan.cluster.control_plane import ControlPlane
 from sampan.cluster.settings import Settings
 
@@ -33,3 +33,24 @@ async def test_without_envoy_nothing_is_done(tmp_path: Path) -> None:
     """Neither is anything asked."""
     plane = ControlPlane(Settings(name="left", directory=tmp_path), cast("Any", None))
     await plane._end_left_behind(cast("Any", None))
+
+
+def test_a_container_runtime_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has can't be taken back: that fails, and says how to go on, until somebody forsakes it."""
+    cluster = Settings(name="left", directory=tmp_path, runtime="unix:///none.sock", nodes=1)
+    (name,) = cluster.node_names()
+    config = agents.config_path(cluster, name)
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.touch()
+    host.node_agent(cluster, name).log.parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(host, "check_elevation", lambda cluster: None)
+    monkeypatch.setattr(host, "_python", lambda cluster: ["sh", "-c", f"echo '{forsaken.GONE}{config}'; exit 3"])
+    with pytest.raises(host.HostError, match=r"nobody listens at unix:///none.sock; start it .*: sampan down --purge"):
+        host.stop(cluster, lambda step: None)
+    assert config.exists()
+    left: list[str] = []
+    host.stop(cluster, lambda step: None, left)
+    assert [text.partition(": ")[0] for text in left] == [
+        "nobody listens at unix:///none.sock, so what it had may be left"
+    ]
+    assert not config.exists()

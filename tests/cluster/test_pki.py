@@ -40,6 +40,13 @@ def test_all_are_there_and_private(cluster: Settings) -> None:
     assert {p.stat().st_mode & 0o777 for p in cluster.path("pki").glob("*.key")} == {0o600}
 
 
+def test_a_key_says_of_which_kind_it_is(cluster: Settings) -> None:
+    """As kubeadm's do: Java's clients tell RSA from EC by the first line alone."""
+    begins = {path.name: path.read_bytes().splitlines()[0] for path in cluster.path("pki").glob("*.key")}
+    assert begins.pop("sa.key") == b"-----BEGIN RSA PRIVATE KEY-----"
+    assert set(begins.values()) == {b"-----BEGIN EC PRIVATE KEY-----"}
+
+
 def test_nothing_is_made_twice(cluster: Settings) -> None:
     """A day later all is as it was."""
     before = contents(cluster.path("pki"))

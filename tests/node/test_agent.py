@@ -1,6 +1,7 @@
 """The agent with fakes in virtual time: what the API sees of a pod, from creation to its end."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -297,6 +298,18 @@ def test_missing_config_map(node):
     node.loop.advance(11)
     assert seen(node)["phase"] == "Running"
     assert ("A", "1") in node.runtime.configs[0].env
+
+
+def test_etc_hostname(node):
+    """A container finds its pod's host name there too, as by any other runtime; a volume of its own goes before."""
+    make_pod(node, hostname="db-0")
+    node.loop.advance(0.5)
+    files = {mount.target: Path(mount.source) for mount in node.runtime.configs[0].mounts}
+    assert files["/etc/hostname"].read_text() == "db-0\n"
+    mount = {"name": "e", "mountPath": "/etc/hostname"}
+    make_pod(node, "other", container={"volumeMounts": [mount]}, volumes=[{"name": "e", "emptyDir": {}}])
+    node.loop.advance(0.5)
+    assert [m.target for m in node.runtime.configs[1].mounts].count("/etc/hostname") == 1
 
 
 def test_liveness(node):

@@ -119,6 +119,22 @@ def test_what_is_gone_is_told(node, written):
     assert ("FailedMount", "not there") in node.client.events()
 
 
+def test_a_pod_that_is_to_end_keeps_what_it_has(node, written):
+    """Nothing is said about what goes before it, as everything of an application that is uninstalled does."""
+    node.runtime.stop_seconds = 60
+    node.client.put(CONFIGMAP, config_map("1"))
+    node.client.put(POD, pod("a", **FROM_MAP))
+    run(node, 3)
+    ending = pod("a", **FROM_MAP)
+    ending["metadata"] |= {"deletionTimestamp": "2026-01-01T01:00:00Z", "deletionGracePeriodSeconds": 3600}
+    node.client.put(POD, ending)
+    run(node, 3)
+    node.client.drop(CONFIGMAP, ("default", "conf"))
+    run(node, 3)
+    assert written[-1] == ("a", "1")
+    assert not any(reason == "FailedMount" for reason, _ in node.client.events())
+
+
 def test_tokens_are_renewed_when_the_machine_has_slept(node, written, monkeypatch):
     """At once when that is noticed, and not after the rest of the wait; also when the clock went back."""
     asked = []

@@ -133,6 +133,8 @@ def test_own_metrics(ask: Ask, node: Any) -> None:
     lines = ask("/metrics").body.decode().splitlines()
     assert 'kubelet_running_containers{container_state="running"} 1' in lines
     assert 'kubelet_node_name{node="node-1"} 1' in lines
+    build = next(line for line in lines if line.startswith("kubernetes_build_info{"))
+    assert build.startswith('kubernetes_build_info{git_version="v1.') and 'platform="linux/' in build
     claimed = 'namespace="default",persistentvolumeclaim="mine"'
     assert f"kubelet_volume_stats_capacity_bytes{{{claimed}}} {1000 * MIB}" in lines
     assert 'kubelet_evictions{eviction_signal="memory.available"} 1' in lines

@@ -163,7 +163,7 @@ def test_followers_that_wait_hold_nothing(ask, node, monkeypatch):
 
 @pytest.mark.parametrize("is_late", [False, True])
 def test_a_caller_that_leaves_before_its_command_runs(ask, node, monkeypatch, is_late):
-    """The start is broken off and its place is free again; one that left while it waited is not begun at all."""
+    """Its terminal's start is broken off and its place is free again; one that left while it waited is not begun at all."""
     server, begun = NodeServer(node.agent), []
 
     async def never(*arguments, **options):
@@ -171,7 +171,7 @@ def test_a_caller_that_leaves_before_its_command_runs(ask, node, monkeypatch, is
         await asyncio.Event().wait()
 
     monkeypatch.setattr(node.runtime, "exec", never, raising=False)
-    query = (("command", "x"), ("output", "1"))
+    query = (("command", "x"), ("output", "1"), ("tty", "1"))
 
     async def leave():
         request = Request("GET", "/exec/default/web/app", query, {"connection": "Upgrade"}, b"", ADMIN)
@@ -250,6 +250,67 @@ async def test_exec_streams(code):
     else:
         assert status["reason"] == "NonZeroExitCode"
         assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+
+
+class LeavingSocket(FakeSocket):
+    """One whose client sends all at once and leaves, be it by the end of its messages or by that of its connection."""
+
+    def __init__(self, protocol, messages, *, has_gone):
+        super().__init__(protocol, messages)
+        if has_gone:
+            self.gone = asyncio.get_running_loop().create_future()
+            self.gone.set_result(None)
+
+    async def __aiter__(self):
+        for message in self.messages:
+            await asyncio.sleep(0)
+            yield SimpleNamespace(data=message)
+
+    async def send_bytes(self, data):
+        raise ConnectionResetError("the client went away")
+
+
+@pytest.mark.parametrize("has_gone", [False, True])
+async def test_a_caller_that_leaves_its_command_the_input(has_gone):
+    """All of it goes in, the command sees its end, and is let end by itself before the session is closed."""
+    session, order = FakeSession(0), []
+
+    async def wait():
+        await session.closed.wait()
+        order.append("ended")
+        return 0
+
+    async def close():
+        order.append("closed")
+
+    session.wait, session.close = wait, close
+
+    async def starting():
+        await asyncio.sleep(0)
+        return session
+
+    socket = LeavingSocket("v5.channel.k8s.io", [b"\x00one", b"\x00two"], has_gone=has_gone)
+    async with asyncio.timeout(60):
+        begun = await streams.begun(socket, starting(), streams.SECONDS_ALONE)
+        await streams.serve(socket, begun, frozenset((streams.STDIN, streams.STDOUT)), streams.SECONDS_ALONE)
+    assert (session.written, order) == (b"onetwo", ["ended", "closed"])
+
+
+async def test_a_caller_that_leaves_its_terminal():
+    """The session is closed at once, and with it the process."""
+    session, closed = FakeSession(0), []
+
+    async def wait():
+        await asyncio.Event().wait()
+
+    async def close():
+        closed.append(session.closed.is_set())
+
+    session.wait, session.close = wait, close
+    async with asyncio.timeout(60):
+        socket = LeavingSocket("v5.channel.k8s.io", [], has_gone=True)
+        await streams.serve(socket, session, frozenset((streams.STDIN, streams.STDOUT)))
+    assert closed == [False]
 
 
 async def test_output_that_ends_before_the_input():

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 from sampan.cli import common
@@ -33,8 +34,9 @@ def _meant(arguments: argparse.Namespace) -> list[Settings]:
 
 
 def _stop(cluster: Settings, *, purge: bool) -> None:
+    left: list[str] = []
     try:
-        host.stop(cluster, lambda step: print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True))
+        host.stop(cluster, _show, left if purge else None)
         if cluster.kubeconfig:
             kubeconfig.remove(Path(cluster.kubeconfig), cluster.context, cluster.previous_context)
             _hand_on(cluster)
@@ -44,7 +46,13 @@ def _stop(cluster: Settings, *, purge: bool) -> None:
         raise CommandError(str(error)) from error
     kept = "its data are deleted" if purge else f"its data stay in {cluster.directory}"
     what = f"node {cluster.joined_as} of {cluster.joined_to}" if cluster.joined_to else f"cluster {cluster.name}"
+    for each in left:
+        print(f"sampan down: {each}", file=sys.stderr)
     print(f"{what} is down; {kept}")
+
+
+def _show(step: host.Step) -> None:
+    print(f"  {step.text:<48} {step.seconds:6.2f} s", flush=True)
 
 
 def _hand_on(cluster: Settings) -> None:

@@ -2,11 +2,12 @@
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sampan.cli import common, image_build, image_runtime, image_transfer
 from sampan.cli.main import CommandError
@@ -28,8 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     imported = verbs.add_parser("import", help="make an image of a directory or tar")
     imported.add_argument("rootfs", type=Path)
     imported.add_argument("--tag", required=True, help="the image's name, such as app:v1")
-    imported.add_argument("--cmd", nargs=argparse.REMAINDER, default=[], help="what it runs (the rest of the line)")
     imported.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    imported.add_argument(
+        "--cmd", nargs=argparse.REMAINDER, default=[], action=_RestOfTheLine,
+        help="what it runs: all the rest of the line, so every other option stands before it",
+    )  # fmt: skip
     verbs.add_parser("list", help="list the images").add_argument("-q", "--quiet", action="store_true")
     save = verbs.add_parser("save", help="write an image as an archive")
     save.add_argument("image")
@@ -42,9 +46,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         common.cluster_arguments(after, default=argparse.SUPPRESS)  # they may also stand after the verb
 
 
+class _RestOfTheLine(argparse.Action):
+    """Keeps what the image runs, and says so where that has taken an option which had to stand before."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if namespace.tag is None and any(_is_one(word, "--tag") for word in values):
+            parser.error(f"{option} takes the rest of the line: --tag stands before it")
+        setattr(namespace, self.dest, values)
+
+
+def _is_one(word: str, *options: str) -> bool:
+    return word.partition("=")[0] in options
+
+
+def _cluster(arguments: argparse.Namespace) -> Settings:
+    try:
+        return common.existing(arguments)
+    except CommandError as error:
+        for word in getattr(arguments, "cmd", ()):
+            if _is_one(word, "--name", "--data-dir"):
+                raise CommandError(f"{error} (what stands after --cmd is the image's: move {word} before it)") from None
+        raise
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Raises CommandError."""
-    cluster = common.existing(arguments)
+    cluster = _cluster(arguments)
     if cluster.runtime == "simulated":
         raise CommandError(f"cluster {cluster.name} has simulated nodes: every image is there, and none is needed")
     if os.geteuid() != 0:
@@ -88,7 +117,8 @@ def _import(store: "ImageStore", arguments: argparse.Namespace) -> int:
         raise CommandError("--env takes NAME=VALUE")
     config = ImageConfig(cmd=tuple(arguments.cmd), env=tuple((name, value) for name, _, value in pairs))
     image = store.import_rootfs(arguments.rootfs, arguments.tag, config)
-    print(f"imported {arguments.tag} ({_size(image.size)})")
+    runs = f", which runs {shlex.join(arguments.cmd)}" if arguments.cmd else ""
+    print(f"imported {arguments.tag} ({_size(image.size)}){runs}")
     return 0
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-from sampan.cluster import first_use, loading, log_format, processes
+from sampan.cluster import first_use, forsaken, loading, log_format, processes
 from sampan.kit import wall
 
 WAIT_SECONDS = 30.0
@@ -148,8 +148,8 @@ def _tear_down_one(file: str) -> int:
             code = process.main(["--config", file, "--teardown"])
         finally:
             lan.leave(place, host)
-    if not code:
-        os.write(sys.stdout.fileno(), f"{file}\n".encode())
+    if code in (0, process.RUNTIME_GONE):
+        os.write(sys.stdout.fileno(), f"{forsaken.GONE if code else ''}{file}\n".encode())
     return code
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, monotonic_ns
 
-from sampan.cluster import agents, key_files, processes, rootless, sandbox, settings
+from sampan.cluster import agents, forsaken, key_files, processes, rootless, sandbox, settings
 from sampan.cluster.processes import Process
 from sampan.cluster.settings import Settings
 from sampan.kit import files, wall
@@ -489,15 +489,18 @@ class _Start:
             yield name
 
 
-def stop(cluster: Settings, report: Report) -> None:
-    """Ends every process, and takes back all that the agents did to the host. HostError, when all is tried."""
+def stop(cluster: Settings, report: Report, left: list[str] | None = None) -> None:
+    """Ends every process, and takes back all that the agents did to the host. HostError, when all is tried.
+
+    What a container runtime has that is gone is a failure; who gives `left` is told of it there, and it is left.
+    """
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
             held.enter_context(files.alone(cluster.path("run")))  # a start that fails just now has taken back first
-        _stop(cluster, report)
+        _stop(cluster, report, left)
 
 
-def _stop(cluster: Settings, report: Report) -> None:
+def _stop(cluster: Settings, report: Report, left: list[str] | None) -> None:
     began = monotonic()
     failures = []
     if is_left(cluster):
@@ -513,7 +516,7 @@ def _stop(cluster: Settings, report: Report) -> None:
             report(Step(f"node {name} taken down", monotonic() - began))
     if ended:
         failures += _tear_down(
-            cluster, ended, lambda name: report(Step(f"node {name} taken down", monotonic() - began))
+            cluster, ended, lambda name: report(Step(f"node {name} taken down", monotonic() - began)), left
         )
     if not cluster.joined_to:
         processes.stop(control_plane(cluster), STOP_SECONDS)
@@ -548,8 +551,13 @@ def _agent_command(cluster: Settings, numbers: Sequence[int]) -> list[str]:
     return command
 
 
-def _tear_down(cluster: Settings, numbers: Sequence[int], report: Callable[[str], None]) -> list[str]:
-    """Takes all of these nodes back from the host; returns what went wrong. `report` is told of each that is gone."""
+def _tear_down(
+    cluster: Settings, numbers: Sequence[int], report: Callable[[str], None], left: list[str] | None = None
+) -> list[str]:
+    """Takes all of these nodes back from the host; returns what went wrong. `report` is told of each that is gone.
+
+    What is in a container runtime that is gone goes wrong, or, where somebody wants to know what is `left`, is told there.
+    """
     command = [*_python(cluster), *_agent_command(cluster, numbers), "--teardown"]
     names = {str(agents.config_path(cluster, name)): name for name in (cluster.node_names()[n] for n in numbers)}
     logs = [node_agent(cluster, name).log for name in names.values()]
@@ -560,12 +568,19 @@ def _tear_down(cluster: Settings, numbers: Sequence[int], report: Callable[[str]
         except subprocess.TimeoutExpired:
             child.kill()
             return [f"taking down {', '.join(names.values())} took over {TEARDOWN_SECONDS:.0f} s; see {logs[0]}"]
+    gone = {line.removeprefix(forsaken.GONE) for line in told.splitlines() if line.startswith(forsaken.GONE)}
+    if gone and left is not None:
+        left.append(forsaken.left(cluster))
     for line in told.splitlines():
-        if name := names.pop(line, ""):
-            Path(line).unlink(missing_ok=True)
+        file = line if left is None else line.removeprefix(forsaken.GONE)
+        if name := names.pop(file, ""):
+            Path(file).unlink(missing_ok=True)
             report(name)
     return [
-        f"node {name} could not be taken down cleanly; see {node_agent(cluster, name).log}" for name in names.values()
+        forsaken.mend(cluster, name)
+        if file in gone
+        else f"node {name} could not be taken down cleanly; see {node_agent(cluster, name).log}"
+        for file, name in names.items()
     ]
 
 

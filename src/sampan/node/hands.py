@@ -280,7 +280,9 @@ class Hands:
         hosts = hostfiles.hosts(pod, pod_ips, domain, host_file=hostfiles.host_text("/etc/hosts"))
         files = hostfiles.resolv_conf_files(self._settings.kubelet.resolv_conf)
         resolver = hostfiles.host_resolv_conf(files)
-        self.files.prepare(pod, hosts, hostfiles.resolv_conf(pod, self._settings.dns_ip, domain, resolver))
+        resolv = hostfiles.resolv_conf(pod, self._settings.dns_ip, domain, resolver)
+        hostname = self._settings.node if is_host else _hostname(pod, domain)
+        self.files.prepare(pod, hosts, resolv, hostname)
         self.files.prepare_container(pod, name, command.attempt)
         handler = await sandboxes.handler(record, self._fetcher)
         qos = ((pod.get("status") or {}).get("qosClass") or "BestEffort").lower()
@@ -289,7 +291,7 @@ class Hands:
             image=image,
             variables=variables,
             netns=None if is_host else record.netns,
-            hostname=self._settings.node if is_host else _hostname(pod, domain),
+            hostname=hostname,
             cgroup_parent=f"{self._settings.cgroup}/{qos}/pod{record.uid}",
             log_path=str(self.files.log(pod, name, command.attempt)),
             capacity_bytes=self.capacity_bytes,
@@ -330,6 +332,7 @@ class Hands:
         termination = self.files.termination(record.uid, container["name"], attempt)
         return (
             Mount(str(folder / "hosts"), "/etc/hosts"),
+            Mount(str(folder / "hostname"), "/etc/hostname"),
             Mount(str(folder / "resolv.conf"), "/etc/resolv.conf"),
             Mount(str(termination), target),
         )

@@ -44,7 +44,7 @@ _VOLUMES = (
 def metrics(agent: Agent, housekeeping: Housekeeping | None, volumes: Iterable[Object] = ()) -> bytes:
     """GET /metrics; `volumes` are those of claims, as the summary tells them."""
     found = Exposition()
-    version = {"gitVersion": KUBELET_VERSION, "major": "1", "minor": KUBELET_VERSION.split(".")[1]}
+    version = {"git_version": KUBELET_VERSION, "major": "1", "minor": KUBELET_VERSION.split(".")[1]}
     found.add(_BUILD, 1, {**version, "platform": f"linux/{os.uname().machine}"})
     found.add(_NODE, 1, {"node": agent.settings.node})
     records = list(agent.records.values())

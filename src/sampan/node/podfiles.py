@@ -25,7 +25,7 @@ class PodFiles:
     root: Path
 
     def pod(self, uid: str) -> Path:
-        """hosts, resolv.conf and termination files of one pod."""
+        """hosts, hostname, resolv.conf and termination files of one pod."""
         return self.root.joinpath("pods", uid)
 
     def logs(self, pod: Pod) -> Path:
@@ -40,11 +40,11 @@ class PodFiles:
         """The file that a container leaves its last words in."""
         return self.root.joinpath("pods", uid, "containers", name, f"{attempt}.termination")
 
-    def prepare(self, pod: Pod, hosts: str, resolv: str) -> None:
-        """Writes the pod's hosts and resolv.conf, if they aren't there."""
+    def prepare(self, pod: Pod, hosts: str, resolv: str, hostname: str) -> None:
+        """Writes the pod's hosts, resolv.conf and hostname, if they aren't there."""
         folder = self.pod(objects.uid(pod))
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        for name, text in (("hosts", hosts), ("resolv.conf", resolv)):
+        for name, text in (("hosts", hosts), ("resolv.conf", resolv), ("hostname", f"{hostname}\n")):
             path = folder / name
             if not path.exists():
                 path.write_text(text)

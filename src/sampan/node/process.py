@@ -38,7 +38,7 @@ from sampan.node.images.store import ImageStore
 from sampan.node.kubelet_config import KubeletConfig
 from sampan.node.kubelet_fields import KubeletConfigError
 from sampan.node.parts import AgentSettings, Parts
-from sampan.node.runtime.protocol import RuntimeFailure, RuntimeUnusable
+from sampan.node.runtime.protocol import RuntimeFailure, RuntimeGone, RuntimeUnusable
 from sampan.node.server import NodeServer
 from sampan.web.listener import Address
 
@@ -280,8 +280,11 @@ async def _ready(config: Config, agent: Agent, begin: Callable[[], None] | None)
         fresh.rename(path)
 
 
+RUNTIME_GONE = 3
+
+
 async def tear_down(config: Config) -> int:
-    """Removes everything that this node has on the host; can be repeated."""
+    """Removes everything that this node has on the host; can be repeated. RUNTIME_GONE: but for what a runtime has."""
     tasks = Tasks("teardown")
     code = 0
     if config.runtime != "simulated":
@@ -298,6 +301,9 @@ async def tear_down(config: Config) -> int:
         for name, step in steps:
             try:
                 await step()
+            except RuntimeGone as error:
+                log.error("removing the node's %s: %s", name, error)  # noqa: TRY400 (it says all there is to say)
+                code = RUNTIME_GONE
             except Exception:  # the rest is to be removed all the same
                 log.exception("removing the node's %s", name)
                 code = 1

@@ -2,6 +2,7 @@
 
 A ConfigMap or Secret is watched by its name, once for all pods that have it in a volume, from the first of them until
 a while after the last; one that is immutable is not. Tokens are asked for anew before they expire. Nothing is polled.
+A pod that is to end keeps what it has.
 
 https://kubernetes.io/docs/concepts/configuration/configmap/#mounted-configmaps-are-updated-automatically
 """
@@ -111,12 +112,12 @@ class Refresher:
             while self._due:
                 uid, record = next(iter(self._due.items()))
                 del self._due[uid]
-                if record.volumes is None or record.is_gone:
+                if record.volumes is None or record.is_ending:
                     continue
                 if await self._refresh(record):
                     self._pauses.pop(uid, None)
                     self.attend(record)
-                elif not record.is_gone:
+                elif not record.is_ending:
                     pause = self._pauses[uid] = min(2 * self._pauses.get(uid, FIRST_RETRY_SECONDS / 2), RETRY_SECONDS)
                     self._later(record, pause)
         finally:

@@ -215,19 +215,20 @@ class NodeServer:
             raise Refusal(400, "you must specify at least one command for the container")
         runtime, container_id = self._agent.parts.runtime, state.id
         has_tty, has_stdin = log_requests.is_set(request, "tty"), streams.STDIN in wanted
+        seconds_alone = streams.SECONDS_ALONE if verb == "exec" and not has_tty else 0.0
 
         async def serve(socket: Any) -> None:
             try:
                 if verb == "exec":
                     starting = runtime.exec(container_id, command, tty=has_tty, stdin=has_stdin)
-                    session = await streams.begun(socket, starting)
+                    session = await streams.begun(socket, starting, seconds_alone)
                 else:
                     session = await streams.begun(socket, runtime.attach(container_id))
             except (RuntimeFailure, OSError) as error:
                 why = error.message if isinstance(error, RuntimeFailure) else (error.strerror or str(error)).lower()
                 await streams.refuse(internal(f"{_FAILED[verb]}: {why}"), socket)
                 return
-            await streams.serve(socket, session, wanted)
+            await streams.serve(socket, session, wanted, seconds_alone)
 
         cost = stream_places.EXEC if verb == "exec" else stream_places.ATTACH
         return Response(101, hijack=Upgrade(streams.PROTOCOLS, self._in_place(cost, serve)))

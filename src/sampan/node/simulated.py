@@ -362,7 +362,7 @@ class SimulatedVolumes:
 class SimulatedFiles(PodFiles):
     """Names of files of which none is there."""
 
-    def prepare(self, pod: Object, hosts: str, resolv: str) -> None:
+    def prepare(self, pod: Object, hosts: str, resolv: str, hostname: str) -> None:
         """Writes nothing."""
 
     def prepare_container(self, pod: Object, name: str, attempt: int) -> None:

@@ -15,39 +15,73 @@ import orjson
 
 from sampan.meta.status import ApiError, internal, success
 from sampan.node.runtime.protocol import ExecSession, RuntimeFailure
+from sampan.node.terminal_sizes import TerminalSizes
 from sampan.web import gone
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "channel.k8s.io")
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 CHUNK = 32 * 1024
+SECONDS_ALONE = 60.0
+"""For a command without a terminal, once its caller has left: clients send a file and leave."""
 
 Object = dict[str, Any]
 
 
-async def begun(socket: Any, starting: Coroutine[Any, Any, ExecSession]) -> ExecSession:
-    """A session as soon as it is there. It is ended when its caller leaves before: ConnectionResetError then."""
+async def begun(socket: Any, starting: Coroutine[Any, Any, ExecSession], seconds_alone: float = 0.0) -> ExecSession:
+    """A session as soon as it is there, and `seconds_alone` after its caller has left: ConnectionResetError then.
+
+    The session is ended in that case.
+    """
     work = asyncio.ensure_future(starting)
     try:
-        await gone.unless(socket, work)
+        try:
+            await gone.unless(socket, asyncio.shield(work))
+        except ConnectionResetError:
+            await asyncio.wait({work}, timeout=seconds_alone)
+            if not work.done():
+                raise
     except BaseException:
-        if work.done() and not work.cancelled() and work.exception() is None:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        if not work.cancelled() and work.exception() is None:
             await work.result().close()
         raise
     return work.result()
 
 
-async def serve(socket: Any, session: ExecSession, wanted: frozenset[int]) -> None:
-    """Joins a WebSocket and a process until the process ends or the caller leaves. `wanted`: stream numbers."""
+async def serve(socket: Any, session: ExecSession, wanted: frozenset[int], seconds_alone: float = 0.0) -> None:
+    """Joins a WebSocket and a process until the process ends or the caller leaves. `wanted`: stream numbers.
+
+    A process with `seconds_alone` gets what its caller sent before it left and the end of its input, and may then end by
+    itself; what it says is not read any more, so that it may well have to wait.
+    """
     protocol = socket.ws_protocol or PROTOCOLS[-1]
     feeding = asyncio.ensure_future(_feed(socket, session, wanted))
     ending = asyncio.ensure_future(_tell(socket, session, wanted, protocol))
     try:
-        await gone.unless(socket, feeding, ending)
+        if not await _has_ended(socket, feeding, ending) and seconds_alone:
+            ending.cancel()
+            async with asyncio.timeout(seconds_alone):
+                await feeding
+                await session.close_stdin()
+                await _end(session, protocol)
     except (OSError, RuntimeError):
         pass  # the caller left; nobody is there to be told
     finally:
+        for work in (feeding, ending):
+            work.cancel()
+        await asyncio.gather(feeding, ending, return_exceptions=True)
         await session.close()
         await socket.close()
+
+
+async def _has_ended(socket: Any, feeding: asyncio.Future[None], ending: asyncio.Future[None]) -> bool:
+    """Once the process has, and that is told, or its caller has left before."""
+    try:
+        await gone.unless(socket, asyncio.shield(feeding), asyncio.shield(ending))
+    except ConnectionError:
+        return False
+    return ending.done()
 
 
 async def refuse(why: ApiError, socket: Any) -> None:
@@ -111,6 +145,7 @@ async def _send(socket: Any, channel: int, data: bytes) -> None:
 
 async def _feed(socket: Any, session: ExecSession, wanted: frozenset[int]) -> None:
     """Input and sizes to the process, until the caller closes the connection."""
+    sizes = TerminalSizes()
     async for message in socket:
         data = message.data.encode() if isinstance(message.data, str) else message.data
         if not isinstance(data, bytes) or not data:
@@ -121,13 +156,5 @@ async def _feed(socket: Any, session: ExecSession, wanted: frozenset[int]) -> No
         elif channel == CLOSE and payload[:1] == bytes((STDIN,)):
             await session.close_stdin()
         elif channel == RESIZE:
-            await _resize(session, payload)
-
-
-async def _resize(session: ExecSession, payload: bytes) -> None:
-    try:
-        size = orjson.loads(payload)
-        width, height = int(size["Width"]), int(size["Height"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return
-    await session.resize(width, height)
+            for width, height in sizes.heard(payload):
+                await session.resize(width, height)

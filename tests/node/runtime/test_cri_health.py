@@ -1,12 +1,15 @@
 """A runtime that does not answer makes its node not Ready, until it does."""
 
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sampan.kit.simloop import SimLoop, VirtualClock
 from sampan.node.rpc.service import RpcError
-from sampan.node.runtime.cri import health
+from sampan.node.runtime.cri import health, link
+from sampan.node.runtime.protocol import RuntimeGone
 from tests.node.conftest import Node
 
 READY = {"RuntimeReady": True, "NetworkReady": True}
@@ -94,3 +97,15 @@ def test_the_node_says_so(node: Node) -> None:
     say("")
     say("", "runtime")
     assert ready()[0] == "True"
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    """Where there is no socket, or one that nobody has: then it is gone. Whoever listens may answer again."""
+    place, silence = tmp_path / "left.sock", RpcError("Unavailable", "no answer")
+    assert isinstance(link._unusable("unix:///x", str(place), silence), RuntimeGone)
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind(str(place))
+        held.listen()
+        assert not isinstance(link._unusable("unix:///x", str(place), silence), RuntimeGone)
+    with pytest.raises(RuntimeGone):
+        link.check(f"unix://{place}")

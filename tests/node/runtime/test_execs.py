@@ -8,17 +8,20 @@ import resource
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import orjson
 import pytest
 
 from sampan.kit import descriptors
+from sampan.kit.clock import SystemClock
 from sampan.kit.ids import SystemIds
 from sampan.kit.tasks import Tasks
 from sampan.node import spawn
 from sampan.node.runtime import execs, programs, record, spec
 from sampan.node.runtime.container import Container
 from sampan.node.runtime.execs import OF_USERS, Execs, _LineEnds
+from sampan.node.runtime.program_health import DOWN, ProgramHealth
 from sampan.node.runtime.programs import Programs
 from sampan.node.runtime.protocol import RuntimeFailure
 
@@ -42,7 +45,8 @@ class Runtime:
         (folder / "c/config.json").write_text('{"process": {"env": []}}')
         (folder / "execs").mkdir()
         tools = Programs("/bin/runc", "/bin/conmon", str(folder), str(folder))
-        self.execs = Execs(lambda handler: tools, self.tasks, SystemIds(), str(folder / "execs"))
+        self.health = ProgramHealth(("/bin/runc",), SystemClock())
+        self.execs = Execs(lambda handler: tools, self.tasks, SystemIds(), str(folder / "execs"), self.health)
         known = dataclasses.replace(record.unknown("c"), cgroup_parent=f"none-{folder.name}")
         self.container = Container(str(folder / "c"), known)
         monkeypatch.setattr(programs, "started", self._start)
@@ -133,11 +137,23 @@ async def test_too_many_open_files(runtime: Runtime, monkeypatch: pytest.MonkeyP
 async def test_a_start_without_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is given up, so that the next ones have their turn; nothing is left of it."""
     monkeypatch.setattr(execs, "START_SECONDS", 0.05)
+    monkeypatch.setattr(execs, "DOUBT_SECONDS", 0.01)
+    monkeypatch.setattr(runtime.health, "fault", AsyncMock(return_value=""))
     before = len(os.listdir("/proc/self/fd"))
     async with asyncio.timeout(60):
         ends = await asyncio.gather(*(runtime.begin() for _ in range(OF_USERS + 1)), return_exceptions=True)
     assert all("it did not run within 0.05 s" in str(end) for end in ends)
     assert (runtime.started, len(os.listdir("/proc/self/fd"))) == (OF_USERS + 1, before)
+
+
+async def test_a_start_with_a_runtime_that_hangs(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is given up as soon as that is known, and says so."""
+    monkeypatch.setattr(execs, "DOUBT_SECONDS", 0.01)
+    monkeypatch.setattr(runtime.health, "fault", AsyncMock(return_value=DOWN))
+    async with asyncio.timeout(60):
+        (end,) = await asyncio.gather(runtime.begin(), return_exceptions=True)
+    assert str(end).endswith(f": {DOWN}")
+    assert not os.listdir(runtime.execs._folder)
 
 
 async def test_a_start_amid_the_containers_end(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from sampan.node import spawn
 from sampan.node.runtime import container as containers
 from sampan.node.runtime import pipes, programs, spec
 from sampan.node.runtime.container import Container
+from sampan.node.runtime.program_health import ProgramHealth
 from sampan.node.runtime.protocol import EXITED, RuntimeFailure, Stream, not_running
 
 MAX_OUTPUT_BYTES = 16 << 20
@@ -36,6 +37,8 @@ CONCURRENT_STARTS, OF_USERS = 8, 4
 """So many start at a time for probes and hooks, and so many for users: whose crowd does not make a probe late."""
 START_SECONDS = 120.0
 """A process that does not run by then is given up: others wait for its turn."""
+DOUBT_SECONDS = 10.0
+"""One that does not run by then may wait for a runtime that hangs, which is asked: then it is given up at once."""
 LAST_SECONDS, END_SECONDS = 1.0, 5.0
 """What ends with its container has as long to tell of it; what was killed has as long to be gone."""
 _CHUNKS = 16
@@ -46,8 +49,11 @@ _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 class Execs:
     """Starts exec sessions; `open` first."""
 
-    def __init__(self, tools: Callable[[str], programs.Programs], tasks: Tasks, ids: Ids, folder: str) -> None:
+    def __init__(
+        self, tools: Callable[[str], programs.Programs], tasks: Tasks, ids: Ids, folder: str, health: ProgramHealth
+    ) -> None:
         self._tools = tools  # by the handler of a container
+        self._health = health
         self._tasks = tasks
         self._ids = ids
         self._folder = folder
@@ -116,7 +122,7 @@ class Execs:
             streams.close_child()
             session = OciExec(process, streams, self._tasks)
             self._remember(container.id, session)
-            await self._wait_started(session, arrived, place, exec_id)
+            await self._wait_started(session, arrived, place, self._tools(container.known.handler).runc)
         except BaseException:
             streams.close()
             if session is not None:
@@ -155,16 +161,21 @@ class Execs:
             finally:
                 await asyncio.shield(session.close())
 
-    async def _wait_started(self, session: OciExec, arrived: asyncio.Future[None], place: str, exec_id: str) -> None:
+    async def _wait_started(self, session: OciExec, arrived: asyncio.Future[None], place: str, runc: str) -> None:
         waiting: set[asyncio.Future[Any]] = {arrived, session.ended}
-        done, _ = await asyncio.wait(waiting, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waiting, timeout=DOUBT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        why = ""
+        if not done and not (why := await self._health.fault_of(runc)):
+            why = f"it did not run within {START_SECONDS:g} s"
+            left = START_SECONDS - DOUBT_SECONDS
+            done, _ = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         pid = containers.read_pid(place + ".pid")
         if pid:
             session.hold(pid)
             return
-        what = f'failed to exec in container: failed to start exec "{exec_id}"'
+        what = f'failed to exec in container: failed to start exec "{os.path.basename(place)}"'
         if not done:
-            raise RuntimeFailure("ExecFailed", f"{what}: it did not run within {START_SECONDS:g} s")
+            raise RuntimeFailure("ExecFailed", f"{what}: {why}")
         text = programs.error_text(programs.logged(place + ".log") or session.said()) or "runc exec failed"
         raise RuntimeFailure("ExecFailed", f"{what}: OCI runtime exec failed: {text}: unknown")
 

@@ -94,7 +94,8 @@ class OciRuntime:
         usual = variants.Variant(programs.find(settings.runc))
         self._tools = variants.Tools(usual, programs.find(settings.conmon), settings.state_dir, self._exit_dir)
         self._pods = Pods(os.path.join(root, "p"), settings.state_dir + ".open", os.path.join(settings.run_root, "ids"))
-        self._execs = Execs(self._tools.of, tasks, ids, os.path.join(root, "execs"))
+        self._health = ProgramHealth((usual.path, programs.find(settings.conmon)), clock)
+        self._execs = Execs(self._tools.of, tasks, ids, os.path.join(root, "execs"), self._health)
         self._containers: dict[str, Container] = {}
         self._slots = Turns(CONCURRENT_STARTS, LONG_START_SECONDS)
         self._ended: asyncio.Queue[ContainerState] = asyncio.Queue()
@@ -103,7 +104,6 @@ class OciRuntime:
         self._cgroup_roots: set[str] = set()
         self._version = "runc://unknown"
         self._closed = False
-        self._health = ProgramHealth((usual.path, programs.find(settings.conmon)), clock)
         self._tell: Callable[[str], None] = _overlook
 
     @property

@@ -54,6 +54,10 @@ class ProgramHealth:
             self._is_doubtful |= bool(why)
             return why
 
+    async def fault_of(self, path: str) -> str:
+        """The same of what only this program does; nothing of one that nobody looks at."""
+        return await self.fault() if path in self._paths else ""
+
     def doubt(self) -> None:
         """Something failed that may be their fault: they are asked soon."""
         self._is_doubtful = True

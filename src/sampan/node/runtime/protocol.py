@@ -207,6 +207,10 @@ class RuntimeUnusable(Exception):
     """The runtime can't be used at all: what, why, and the mend, in one line."""
 
 
+class RuntimeGone(RuntimeUnusable):
+    """Nobody is there to be asked: there is no socket, or nobody listens at it."""
+
+
 def not_found(container_id: str) -> RuntimeFailure:
     """There is no such container, as containerd words it."""
     text = f'an error occurred when try to find container "{container_id}": not found'

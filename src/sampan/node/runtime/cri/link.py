@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +17,7 @@ from sampan.node.rpc.client import NOTHING, Client
 from sampan.node.rpc.service import RpcError
 from sampan.node.runtime import apparmor
 from sampan.node.runtime.cri import api
-from sampan.node.runtime.protocol import Features, RuntimeUnusable
+from sampan.node.runtime.protocol import Features, RuntimeGone, RuntimeUnusable
 
 Tree = dict[str, Any]
 
@@ -121,13 +123,25 @@ def _json(text: str | None) -> Tree:
 
 def _unusable(where: str, path: str, error: RpcError) -> RuntimeUnusable:
     if not os.path.exists(path):
-        return RuntimeUnusable(f"there is no socket at {where}: is containerd running? (systemctl start containerd)")
+        return RuntimeGone(f"there is no socket at {where}: is containerd running? (systemctl start containerd)")
     if error.code == "Unimplemented":
         return RuntimeUnusable(
             f'the runtime at {where} does not offer CRI v1 ({error.message}): take "cri" out of disabled_plugins in '
             "/etc/containerd/config.toml, or install containerd 1.6 or newer, and restart it"
         )
-    return RuntimeUnusable(f"the runtime at {where} does not answer: {error}")
+    found = RuntimeUnusable if _is_heard(path) else RuntimeGone
+    return found(f"the runtime at {where} does not answer: {error}")
+
+
+def _is_heard(path: str) -> bool:
+    """Whether somebody listens at a socket, though he may not answer."""
+    with socket.socket(socket.AF_UNIX) as way:
+        way.setblocking(False)
+        try:
+            way.connect(path)
+        except OSError as error:
+            return error.errno not in (errno.ECONNREFUSED, errno.ENOENT)
+    return True
 
 
 def _check(facts: Facts, where: str) -> None:
