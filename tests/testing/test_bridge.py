@@ -1,5 +1,6 @@
 """The bridge: a simulated cluster as an HTTPS server, in real time."""
 
+import asyncio
 import contextlib
 import json
 import ssl
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 
@@ -126,3 +128,19 @@ def test_a_failure_of_ours_is_answered(cluster: Bridged, tmp_path: Path, monkeyp
         call(cluster, trust(cluster, tmp_path), "/version")
     with failed.value as answer:
         assert json.load(answer)["kind"] == "Status"
+
+
+def test_a_watch_over_a_websocket(cluster: Bridged, tmp_path: Path) -> None:
+    """Each event is a message here too."""
+    context, maps = trust(cluster, tmp_path), "/api/v1/namespaces/default/configmaps"
+    query = "?watch=true&fieldSelector=metadata.name%3Done"
+
+    async def watch() -> Any:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(cluster.bridge.url + maps + query, ssl=context, origin="https://x") as sockets,
+        ):
+            await asyncio.to_thread(call, cluster, context, maps, config_map("one"))
+            return await sockets.receive_json()
+
+    assert asyncio.run(watch())["type"] == "ADDED"
