@@ -159,6 +159,22 @@ def test_a_watchdog_hears_of_pulses_that_are_on_their_way(loop: SimLoop, seconds
     assert seen == []
 
 
+def test_a_watchdog_that_hears_nothing_barks(loop: SimLoop) -> None:
+    """While all is calm too, where others' pulses go on."""
+    seen: list[float] = []
+
+    def beat() -> None:
+        loop.pulse_later(10, beat)
+
+    loop.is_calm = lambda: True
+    loop.watchdog_later(19, lambda: seen.append(loop.time()))
+    loop.pulse_later(10, beat)
+    for _ in range(10):
+        loop.advance(10)
+    assert len(seen) == 1
+    assert 19 <= seen[0] <= 31
+
+
 def test_what_ends_the_step_ends_it(loop: SimLoop) -> None:
     """Anything but an exception is not for the loop to keep, as when a test's time is over."""
 

@@ -25,3 +25,11 @@ def test_sizes(said: list[bytes], heard: list[tuple[int, int]]) -> None:
     """Documents in any pieces, names in any case; a side of 0 changes nothing, and nonsense ends them."""
     sizes = TerminalSizes()
     assert [size for data in said for size in sizes.heard(data)] == heard
+
+
+def test_what_says_nothing_is_not_kept() -> None:
+    """However much of it there is."""
+    sizes = TerminalSizes()
+    for _ in range(9):
+        assert sizes.heard(b" " * MAX_BYTES + b"\n") == []
+    assert sizes._rest == ""

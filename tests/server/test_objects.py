@@ -176,6 +176,7 @@ async def test_what_a_deletion_answers(api: Api) -> None:
         answer = await api.delete(f"{path}/a")
         assert (answer.status, answer.tree["kind"]) == (200, made["kind"])
         assert answer.tree["metadata"]["uid"] == made["metadata"]["uid"]
+        assert int(answer.tree["metadata"]["resourceVersion"]) > int(made["metadata"]["resourceVersion"])
         assert (await api.send("GET", f"{path}/a")).status == 404
     made = await api.create(DEPLOYMENTS, deployment("a"))
     details = {"name": "a", "group": "apps", "kind": "deployments", "uid": made["metadata"]["uid"]}

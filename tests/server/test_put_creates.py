@@ -41,7 +41,7 @@ async def test_a_replacement_makes_it(api: Api, path: str, made: Tree, version: 
     refused = await api.send("PUT", f"{path}/a", named(path, made, uid="u"))
     assert (refused.status, refused.tree["reason"]) == (409, "Conflict")
     assert (
-        "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: u, UID in object meta: "
+        "/a, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: u, UID in object meta: "
         in (refused.tree["message"])
     )
     assert (await api.send("PUT", f"{path}/b", body)).status == 400

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sampan.web.messages import Messages
 from tests.server.conftest import ADMIN, Api
 from tests.server.test_gone_watchers import open_watches
 from tests.server.test_security import https, over_https
@@ -77,7 +78,7 @@ async def test_sub_protocols(api: Api) -> None:
 
 
 @over_https
-@pytest.mark.parametrize("origin", [None, "null", "nobody"])
+@pytest.mark.parametrize("origin", [None, "null", "nobody", "http://["])
 async def test_without_an_origin(api: Api, origin: str | None) -> None:
     """As upstream: no WebSocket, and a client that knows nothing else stays without."""
     with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
@@ -89,3 +90,52 @@ async def test_a_refusal_is_an_answer(api: Api) -> None:
     """What can't be watched is told before there is a WebSocket."""
     with pytest.raises(aiohttp.WSServerHandshakeError, match="400"):
         await watch(api, "&resourceVersion=x")
+
+
+@over_https
+@pytest.mark.parametrize("header", [{"Sec-WebSocket-Version": "12"}, {"Sec-WebSocket-Key": "a"}])
+async def test_no_handshake_no_watch(api: Api, header: dict[str, str]) -> None:
+    """What is wrong with it is told by the API, before there is a watch."""
+    before = len(open_watches(api))
+    key = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "MTIzNDU2Nzg5MDEyMzQ1Ng==", "Origin": "https://a"}
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", **key, **header}
+    url = f"https://127.0.0.1:{await https(api).port()}{MAPS}?watch=true"
+    async with https(api).session(ADMIN).get(url, headers=upgrade) as answer:
+        assert (answer.status, (await answer.json())["reason"]) == (400, "BadRequest")
+    assert len(open_watches(api)) == before
+
+
+async def test_patience_counts_while_nothing_is_taken() -> None:
+    """Whoever serves it can cut a client off that takes nothing."""
+    taken = asyncio.Event()
+
+    class Client:
+        async def send_str(self, text: str) -> None:
+            await taken.wait()
+
+        def __aiter__(self) -> "Client":
+            return self
+
+        async def __anext__(self) -> None:
+            await asyncio.Event().wait()
+
+    class Patience:
+        since, has_ended = 0.0, False
+        now = staticmethod(lambda: 5.0)
+
+        def end(self) -> None:
+            self.has_ended = True
+
+    async def body() -> Any:
+        yield b"{}\n"
+        told.append(patience.since)
+
+    told: list[float] = []
+    patience = Patience()
+    serving = asyncio.ensure_future(Messages((), are_lines=True).serve(body(), patience, Client()))
+    while not patience.since:
+        await asyncio.sleep(0)
+    assert patience.since == 5.0
+    taken.set()
+    await serving
+    assert (told, patience.has_ended) == ([0.0], True)

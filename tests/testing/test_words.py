@@ -229,3 +229,28 @@ def test_an_interrupt_ends_the_step(cluster: Cluster) -> None:
     assert cluster.time == 5
     with pytest.raises(RuntimeError, match="this cluster was interrupted by _TimeIsUp"):
         cluster.advance(1)
+
+
+def test_types_of_conditions_that_sound_like_more(cluster: Cluster) -> None:
+    """`created` asks whether there is an object, `Created` for its condition."""
+    cluster.apply(MAP)
+    cluster.wait_for("configmap/a", "created")
+    with pytest.raises(TimeoutError):
+        cluster.wait_for("configmap/a", "Created", within=1)
+
+
+def test_custom_kinds_may_be_called_and_look_as_they_like(cluster: Cluster) -> None:
+    """A kind whose name ends in List is no list, and a field is not what it is in a Pod."""
+    names = {"plural": "allowlists", "singular": "allowlist", "kind": "AllowList", "listKind": "AllowListList"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    cluster.apply({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "allowlists.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]},
+    })  # fmt: skip
+    cluster.wait_for("crd/allowlists.example.com", "Established")
+    made = {"apiVersion": "example.com/v1", "kind": "AllowList", "metadata": {"name": "a"}}
+    cluster.create({**made, "status": {"containerStatuses": {"web": {"restartCount": 1}}}})
+    with pytest.raises(TimeoutError):
+        cluster.wait_for("allowlist/a", "Ready", within=1)

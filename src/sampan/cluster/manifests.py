@@ -1,5 +1,6 @@
 """Manifests: objects written down, as trees, YAML texts, files or folders."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 _DOCUMENTS = re.compile(r"^---.*$", re.MULTILINE)
 
 
-def objects_of(manifest: Object | str | Path | Sequence[Any]) -> Iterable[Object]:
+def objects_of(manifest: Object | str | os.PathLike[str] | Sequence[Any]) -> Iterable[Object]:
     """The objects of a manifest: itself, a List's items, those of a YAML text, a file or a folder's files, or of several.
 
     Raises ApiError, OSError, and TypeError for anything else.
@@ -22,13 +23,17 @@ def objects_of(manifest: Object | str | Path | Sequence[Any]) -> Iterable[Object
     if not manifest:
         return
     if isinstance(manifest, Mapping):
-        yield from manifest["items"] if str(manifest.get("kind", "")).endswith("List") else (manifest,)
+        items = manifest.get("items")
+        if isinstance(items, list) and str(manifest.get("kind", "")).endswith("List"):
+            yield from items
+        else:
+            yield manifest
         return
     if isinstance(manifest, list | tuple):
         for each in manifest:
             yield from objects_of(each)
         return
-    if not isinstance(manifest, str | Path):
+    if not isinstance(manifest, str | os.PathLike):
         raise TypeError(f"a manifest is an object, a YAML text, a path or a list of them, not {manifest!r:.60}")
     if isinstance(manifest, str) and ("\n" in manifest or manifest.startswith("{")):
         texts = [manifest]

@@ -259,9 +259,13 @@ class SimulatedCluster:
             if asyncio.iscoroutine(call):
                 call.close()
             raise
+        end = self.loop.time() + within
         try:
             self.run_until(done.done, within)
         except Stuck:
+            done.cancel()
+            if self.loop.time() < end:
+                raise
             why = "" if self.is_up else ": the control plane does not run"
             raise Stuck(f"a call has not ended after {within:g} virtual seconds{why}") from None
         return done.result()

@@ -72,6 +72,8 @@ def state_lines(obj: Object | None) -> list[str]:
 
 def container_troubles(obj: Object) -> list[str]:
     """Of each container of a pod that waits, has failed or was restarted: its name and how it is."""
+    if (obj.get("apiVersion"), obj.get("kind")) != ("v1", "Pod"):
+        return []
     status = obj.get("status") or {}
     found = []
     for each in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):

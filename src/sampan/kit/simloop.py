@@ -249,15 +249,15 @@ class SimLoop(asyncio.AbstractEventLoop):
         is_signed = self._take(self._pulses)
         self._drain()
         if is_signed and self.is_calm():
-            self._put_off(self._watchdogs)
+            self._put_off()
         elif self._take(self._watchdogs):
             self._drain()
 
-    def _put_off(self, waiting: Timers) -> None:
-        """What is due is due a moment later: what it waits for may still be on its way."""
-        while (when := _first(waiting)) is not None and when <= self._now:
-            _, sequence, handle = heapq.heappop(waiting)
-            heapq.heappush(waiting, (self._now + AWAKE_SECONDS, sequence, handle))
+    def _put_off(self) -> None:
+        """Watchdogs that are due bark a moment later, whatever comes: what they wait for may still be on its way."""
+        while (when := _first(self._watchdogs)) is not None and when <= self._now:
+            _, sequence, handle = heapq.heappop(self._watchdogs)
+            heapq.heappush(self._timers, (self._now + AWAKE_SECONDS, sequence, handle))
 
     def _take(self, waiting: Timers) -> bool:
         """Makes ready what is due; whether there is anything."""

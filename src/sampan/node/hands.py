@@ -6,6 +6,7 @@ At most a few containers start at the same time. Every end of a task asks for th
 import asyncio
 import dataclasses
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -282,7 +283,7 @@ class Hands:
         resolver = hostfiles.host_resolv_conf(files)
         resolv = hostfiles.resolv_conf(pod, self._settings.dns_ip, domain, resolver)
         hostname = self._settings.node if is_host else _hostname(pod, domain)
-        self.files.prepare(pod, hosts, resolv, hostname)
+        self.files.prepare(pod, hosts, resolv, os.uname().nodename if is_host else hostname)
         self.files.prepare_container(pod, name, command.attempt)
         handler = await sandboxes.handler(record, self._fetcher)
         qos = ((pod.get("status") or {}).get("qosClass") or "BestEffort").lower()
@@ -330,10 +331,11 @@ class Hands:
         folder = self.files.pod(record.uid)
         target = container.get("terminationMessagePath") or "/dev/termination-log"
         termination = self.files.termination(record.uid, container["name"], attempt)
+        read_only = bool((container.get("securityContext") or {}).get("readOnlyRootFilesystem"))
         return (
             Mount(str(folder / "hosts"), "/etc/hosts"),
-            Mount(str(folder / "hostname"), "/etc/hostname"),
-            Mount(str(folder / "resolv.conf"), "/etc/resolv.conf"),
+            Mount(str(folder / "hostname"), "/etc/hostname", read_only),
+            Mount(str(folder / "resolv.conf"), "/etc/resolv.conf", read_only),
             Mount(str(termination), target),
         )
 

@@ -24,8 +24,8 @@ class TerminalSizes:
         if self._is_over:
             return []
         found = []
-        self._rest += data.decode("latin-1")
-        while text := self._rest.lstrip():
+        self._rest = (self._rest + data.decode("latin-1")).lstrip()
+        while text := self._rest:
             try:
                 document, end = _DECODER.raw_decode(text)
                 size = _size(document)
@@ -35,7 +35,7 @@ class TerminalSizes:
             except (RecursionError, TypeError, ValueError):
                 self._is_over = True
                 break
-            self._rest = text[end:]
+            self._rest = text[end:].lstrip()
             if all(size):
                 found.append(size)
         return found

@@ -21,7 +21,7 @@ from sampan.kit.clock import Clock
 from sampan.kit.ids import Ids
 from sampan.kit.tasks import Tasks
 from sampan.meta import objects
-from sampan.meta.status import ApiError
+from sampan.meta.status import ApiError, is_of_another
 from sampan.scheduling import cycle, extenders, extending, hints
 from sampan.scheduling.config import DEFAULTS, Configuration
 from sampan.scheduling.counting import ERROR, SCHEDULED, UNSCHEDULABLE, Attempt, Counts
@@ -302,7 +302,7 @@ class Scheduler:
         await self._withdraw(pod)
         if not is_assumed:
             return
-        is_elsewhere = isinstance(error, ApiError) and error.code == 409
+        is_elsewhere = isinstance(error, ApiError) and (error.code == 409 or is_of_another(error))
         if self._known.is_current(pod) and not is_elsewhere:
             await self._tellers[pod.scheduler].failed(pod, f"{doing}{error}")
 

@@ -143,8 +143,9 @@ class Deletes:
             if new is None:
                 return item, False
             if is_released(call.kind, new):
-                if await self._registry.remove(call, item, attributes):
-                    return item, True
+                removed = await self._registry.remove(call, item, attributes)
+                if removed is not None:
+                    return removed, True
                 continue
             terms = chain.Attributes(call, chain.UPDATE, new, item.tree, attributes.compares, attributes.writes)
             written = await self._registry.put(call, item, new, terms)

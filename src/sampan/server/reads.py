@@ -228,11 +228,11 @@ async def joined(call: Call, metadata: dict[str, Any], items: Sequence[Item]) ->
         % (kind.list_kind.encode(), call.api_version.encode(), orjson.dumps(metadata))
     ]
     head = b'{"kind":"%b","apiVersion":"%b","metadata":{' % (kind.name.encode(), call.api_version.encode())
-    wire = attrgetter("wire") if kind.custom else methodcaller("listed", head)
-    wires = list(map(wire, items[:ITEMS_AT_ONCE]))
+    wire_of = attrgetter("wire") if kind.custom else methodcaller("listed", head)
+    wires = list(map(wire_of, items[:ITEMS_AT_ONCE]))
     for start in range(ITEMS_AT_ONCE, len(items), ITEMS_AT_ONCE):
         await asyncio.sleep(0)
-        wires += map(wire, items[start : start + ITEMS_AT_ONCE])
+        wires += map(wire_of, items[start : start + ITEMS_AT_ONCE])
     if sum(map(len, wires)) < PIECES_FROM_BYTES or not call.request.takes_pieces or pretty.is_wanted(call.request):
         return parts[0] + b",".join(wires) + b"]}\n"
     for wire in wires:

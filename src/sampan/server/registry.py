@@ -34,6 +34,13 @@ UPDATE_TRIES = 32
 MAX_GENERATED_BASE = 58
 ANY_REVISION = "0"  # whichever there is, as if none was said
 SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_GROUPED = frozenset(("apiextensions.k8s.io", "apiregistration.k8s.io"))
+_PLACES = {
+    ("", "nodes"): "minions",
+    ("", "services"): "services/specs",
+    ("", "endpoints"): "services/endpoints",
+    ("networking.k8s.io", "ingresses"): "ingress",
+}
 _SERVERS_ALONE = frozenset((*SYSTEM_FIELDS, "resourceVersion", "selfLink"))
 
 
@@ -369,15 +376,15 @@ class Registry:
             raise status.invalid(call.kind.group, call.kind.name, objects.name(review), causes)
         await self._judge(attributes)
 
-    async def remove(self, call: Call, item: Item, attributes: chain.Attributes) -> bool:
-        """Deletes an object for good; False when somebody else was faster."""
+    async def remove(self, call: Call, item: Item, attributes: chain.Attributes) -> Item | None:
+        """Deletes an object for good: as it was when it went; None when somebody else was faster."""
         await self._admission.release(attributes, self)
         if call.dry_run:
-            return True
+            return item
         key = self.store_key(call.kind, item.tree)
         compares = [Compare(key, item.revision), *attributes.compares]
         result = await self._cache.write(compares, [Delete(key), *attributes.writes], None)
-        return result.succeeded
+        return item.at(result.revision) if result.succeeded else None
 
     def store_key(self, kind: Kind, obj: Tree) -> str:
         return self._cache.of(kind).prefix + item_key(kind, objects.namespace(obj), objects.name(obj))
@@ -402,7 +409,7 @@ class Registry:
 
     def is_another(self, call: Call, wanted: str, found: str) -> status.ApiError:
         """The refusal where a write means an object with another uid; `found` is "" where there is none."""
-        key = self._cache.of(call.kind).prefix + item_key(call.kind, call.namespace, call.name)
+        key = _upstreams_prefix(call.kind) + item_key(call.kind, call.namespace, call.name)
         why = (
             f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
             f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
@@ -505,6 +512,13 @@ def is_apply(call: Call) -> bool:
     """Whether the request is a server-side apply."""
     content_type = call.request.headers.get("content-type", "")
     return call.request.method == "PATCH" and content_type.startswith("application/apply-patch")
+
+
+def _upstreams_prefix(kind: Kind) -> str:
+    """Where upstream's store has objects of the kind: built-in ones without their group, some under an older name."""
+    if kind.custom or kind.group in _GROUPED:
+        return f"/registry/{kind.group}/{kind.plural}/"
+    return f"/registry/{_PLACES.get((kind.group, kind.plural), kind.plural)}/"
 
 
 def check_identity(call: Call, metadata: Tree) -> None:

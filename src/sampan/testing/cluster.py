@@ -12,7 +12,7 @@ byte for byte.
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -314,7 +314,7 @@ class Cluster:
     def advance(self, seconds: Seconds = 0, *, minutes: float = 0, hours: float = 0, days: float = 0) -> None:
         """Lets that much time pass."""
         self._check_started()
-        more = timedelta(days=days, hours=hours, minutes=minutes).total_seconds()
+        more = words.duration(days=days, hours=hours, minutes=minutes)
         self._outside.advance(words.seconds(seconds) + words.seconds(more))
 
     def run_until(self, is_so: Callable[[], Any], within: Seconds = 60) -> None:
@@ -445,7 +445,7 @@ class Cluster:
         kind = naming.kind_of(f"{obj['apiVersion']}/{obj['kind']}", self.kinds)
         if not kind.namespaced or objects.namespace(obj):
             return obj
-        return {**obj, "metadata": {**obj["metadata"], "namespace": namespace}}
+        return {**obj, "metadata": {**(obj.get("metadata") or {}), "namespace": namespace}}
 
 
 def _is_about(event: Object, named: naming.Named) -> bool:

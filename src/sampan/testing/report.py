@@ -18,6 +18,7 @@ from sampan.cluster.history import Change
 from sampan.kinds.core.event import EVENT
 from sampan.kinds.core.pod import POD
 from sampan.meta import conditions, objects, timestamps
+from sampan.meta.status import ApiError, is_of_another
 from sampan.node.simulated import Seen
 from sampan.server import request_info
 from sampan.testing.cluster import Cluster
@@ -69,7 +70,7 @@ class Witness:
     async def __call__(self, request: Request, user: str, send: Send) -> Response:
         """See doors.Interceptor."""
         response = await send(request)
-        if response.status >= 400 and response.status not in USUAL:
+        if response.status >= 400 and response.status not in USUAL and not is_of_another(ApiError(_body(response))):
             why = f"{response.status} {_body(response).get('message', '')}".rstrip()
             self.refusals.append(Refusal(self.cluster.time, user, f"{request.method} {request.path}", why))
         elif request.method in WRITES and response.status < 400 and not user.startswith(OWN_PARTS):

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from numbers import Real
 from typing import Any
 
 from sampan.cluster import manifests
@@ -24,16 +25,26 @@ def seconds(given: Seconds) -> float:
     """A time from 0 on, in seconds. Raises TypeError, ValueError."""
     if isinstance(given, timedelta):
         given = given.total_seconds()
-    if not isinstance(given, int | float):
+    if not isinstance(given, Real):
         raise TypeError(f"a time is a number of seconds or a timedelta, not {given!r}")
     if not 0 <= given < math.inf:
-        raise ValueError(f"a time is a number of seconds from 0 on, not {given:g}")
-    return given
+        raise ValueError(f"a time is a number of seconds from 0 on, not {given}")
+    return float(given)
 
 
-def selector(given: Selector) -> str:
+def duration(**parts: float) -> float:
+    """Days, hours and minutes in seconds. Raises ValueError."""
+    try:
+        return timedelta(**parts).total_seconds()
+    except OverflowError:
+        raise ValueError(f"so much time cannot pass: {parts}") from None
+
+
+def selector(given: Selector | None) -> str:
     """A selector as kubectl takes it; a mapping wants each value as it is."""
-    return given if isinstance(given, str) else ",".join(f"{key}={value}" for key, value in given.items())
+    if given is None or isinstance(given, str):
+        return given or ""
+    return ",".join(f"{key}={value}" for key, value in given.items())
 
 
 def question(is_so: Callable[..., Any]) -> Callable[..., bool]:
@@ -57,9 +68,9 @@ def condition(wanted: Condition) -> Callable[[Object | None], bool]:
     if not isinstance(wanted, str):
         ask = question(wanted)
         return lambda obj: obj is not None and ask(obj)
-    if wanted.lower() in GONE:
+    if wanted in GONE:
         return lambda obj: obj is None
-    if wanted.lower() in EXISTS:
+    if wanted in EXISTS:
         return lambda obj: obj is not None
     found = _CONDITION.fullmatch(wanted)
     if found is None:
@@ -88,17 +99,22 @@ def one(manifest: Any) -> Object:
 
 
 def complete(obj: Object) -> Object:
-    """The object, which says what kind it is of and has a name. Raises ValueError."""
-    metadata = obj.get("metadata") or {}
-    if not (obj.get("apiVersion") and obj.get("kind") and (metadata.get("name") or metadata.get("generateName"))):
-        text = repr(obj)
-        brief = text if len(text) <= 80 else f"{text[:77]}..."
-        raise ValueError(f"an object needs apiVersion, kind and metadata.name; this one is {brief}")
+    """The object, which says what kind it is of. Raises ValueError."""
+    if not (obj.get("apiVersion") and obj.get("kind")):
+        raise ValueError(f"an object needs apiVersion, kind and metadata.name; this one is {_brief(obj)}")
     return obj
 
 
 def named(obj: Object) -> Object:
     """The object, which has a name already. Raises ValueError."""
-    if not complete(obj)["metadata"].get("name"):
-        raise ValueError("apply finds what is there by metadata.name, and this object has generateName: use create")
+    metadata = complete(obj).get("metadata") or {}
+    if not metadata.get("name"):
+        if metadata.get("generateName"):
+            raise ValueError("apply finds what is there by metadata.name, and this object has generateName: use create")
+        raise ValueError(f"an object needs apiVersion, kind and metadata.name; this one is {_brief(obj)}")
     return obj
+
+
+def _brief(obj: Object) -> str:
+    text = repr(obj)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -11,7 +11,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -174,7 +174,7 @@ class Listener:
             if isinstance(response.hijack, Tunnel):
                 return await _join(incoming, response, response.hijack)
             if isinstance(response.hijack, Messages):
-                return await _upgrade(incoming, _messages(response, response.hijack))
+                return await _upgrade(incoming, _messages(incoming, response, response.hijack))
             return await _upgrade(incoming, response.hijack)
         finally:
             if response.ended is not None:
@@ -482,13 +482,19 @@ class _Sockets(_Stream, serving.WebSocketResponse):
         self._reader = self._exception = None
 
 
-def _messages(response: Response, messages: Messages) -> Upgrade:
+def _messages(incoming: serving.BaseRequest, response: Response, messages: Messages) -> Upgrade:
     body: Any = response.body
-    return Upgrade(messages.protocols, partial(messages.serve, body), body.aclose)
+
+    async def serve(client: Any) -> None:
+        await messages.serve(body, _Patience(incoming, getattr(body, "patience_seconds", 0.0)), client)
+
+    return Upgrade(messages.protocols, serve, body.aclose)
 
 
 async def _upgrade(incoming: serving.BaseRequest, upgrade: Upgrade) -> serving.StreamResponse:
-    sockets = _Sockets(protocols=upgrade.protocols, max_msg_size=WEBSOCKET_MESSAGE_BYTES, heartbeat=30.0, timeout=1.0)
+    sockets = _Sockets(
+        protocols=upgrade.protocols, max_msg_size=WEBSOCKET_MESSAGE_BYTES, heartbeat=30.0, timeout=1.0, compress=False
+    )
     guest: Any = incoming.protocol
     sockets.gone = guest.gone
     try:

@@ -24,23 +24,26 @@ class Messages:
     protocols: tuple[str, ...]
     are_lines: bool
 
-    async def serve(self, body: Any, client: Any) -> None:
-        """Until the body ends or the client leaves. Then nobody wants the rest."""
-        ways = asyncio.ensure_future(self._send(body, client)), asyncio.ensure_future(_read(client))
+    async def serve(self, body: Any, patience: Any, client: Any) -> None:
+        """Until the body ends or the client leaves. Then nobody wants the rest. `patience` is the listener's, with a client."""
+        ways = asyncio.ensure_future(self._send(body, patience, client)), asyncio.ensure_future(_read(client))
         try:
             with contextlib.suppress(ConnectionError):
                 await gone.unless(client, *ways)
         finally:
+            patience.end()
             await body.aclose()
 
-    async def _send(self, body: AsyncIterator[bytes], client: Any) -> None:
+    async def _send(self, body: AsyncIterator[bytes], patience: Any, client: Any) -> None:
         async for piece in body:
+            patience.since = patience.now()
             if self.are_lines:
                 for line in piece.splitlines(keepends=True):
                     await client.send_str(line.decode())
             else:
                 for frame in _delimited(piece):
                     await client.send_bytes(frame)
+            patience.since = 0.0
 
 
 async def _read(client: Any) -> None:

@@ -11,11 +11,12 @@ import pytest
 from sampan.kit.clock import SystemClock
 from sampan.kit.tasks import Tasks
 from sampan.node.rpc.service import RpcError
-from sampan.node.runtime.cri import health, link, requests
+from sampan.node.runtime.cri import health, link, requests, sessions
 from sampan.node.runtime.cri import runtime as cri_runtime
 from sampan.node.runtime.cri.link import Link
 from sampan.node.runtime.cri.runtime import CriRuntime, Settings
 from sampan.node.runtime.protocol import EXITED, RUNNING, RuntimeFailure, RuntimeUnusable, Sandbox
+from sampan.web import spdy
 from tests.node.runtime import containerd as containerds
 from tests.node.runtime.conftest import CriWorld, until
 
@@ -232,3 +233,23 @@ async def test_a_lost_call(tmp_path: Path) -> None:
     with pytest.raises(RpcError, match="no such file or directory"):
         await gone.call("Version")
     gone.close()
+
+
+async def test_a_session_that_nobody_listens_to_ends() -> None:
+    """Also while there is more output than it keeps."""
+
+    class Connection:
+        async def read(self, size: int) -> bytes:
+            return spdy.Connection().data(3, b"y")
+
+        def write(self, data: bytes) -> None: ...
+
+        def close(self) -> None: ...
+
+    connection: Any = Connection()
+    session = sessions.Session(connection, connection, tty=False, stdin=False)
+    session.pump = asyncio.ensure_future(session.read_all())
+    async with asyncio.timeout(60):
+        while not session._chunks.full():
+            await asyncio.sleep(0)
+        await session.close()

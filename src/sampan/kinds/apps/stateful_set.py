@@ -187,10 +187,9 @@ def _count(value: Any) -> int:
 
 
 def _update_causes(spec: dict[str, Any], before: dict[str, Any]) -> list[Cause]:
+    before = {"serviceName": "", **before}  # which those that were stored long ago lack
     if {k: v for k, v in spec.items() if k not in _CHANGEABLE} == {
-        k: v
-        for k, v in {"serviceName": "", **before}.items()
-        if k not in _CHANGEABLE  # those of before lack it
+        k: v for k, v in before.items() if k not in _CHANGEABLE
     }:
         return []
     listed = ", ".join(f"'{name}'" for name in _CHANGEABLE[:-1])

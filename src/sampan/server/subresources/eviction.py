@@ -75,7 +75,7 @@ class EvictionHandler:
         if new is None:
             return True
         if is_released(call.kind, new):
-            return await self._registry.remove(call, item, attributes)
+            return await self._registry.remove(call, item, attributes) is not None
         state = new["status"] = new.get("status") or {}
         state["conditions"] = conditions.set(
             state.get("conditions"),

@@ -57,9 +57,13 @@ class Session:
                     await self._take(event)
         except (OSError, spdy.SpdyError):
             pass
+        except asyncio.CancelledError:
+            with contextlib.suppress(asyncio.QueueFull):  # nobody waits for what there is too much of
+                self._chunks.put_nowait(None)
+            raise
         finally:
             self._ended.set()
-            await self._chunks.put(None)
+        await self._chunks.put(None)
 
     async def output(self) -> AsyncIterator[tuple[Stream, bytes]]:
         """Chunks until both streams have ended."""
