@@ -19,6 +19,8 @@ from tests.node.network.inside import ask, run, server
 HERE, THERE, STRANGER = "198.51.100.1", "198.51.100.2", "198.51.100.66"
 OTHER_POD = f"10.{SECOND_OCTET}.77.7"
 LINK = f"st{UNIT}up"
+NAMED = "/run/netns"
+"""Where `ip netns` has network namespaces."""
 
 
 def test_chains_that_drop_are_opened_for_pods_only(make_settings: Callable[..., NetworkSettings]) -> None:
@@ -70,11 +72,16 @@ class Neighbourhood:
     machine: PodAttachment
 
 
+def is_mounted(path: str) -> bool:
+    return any(line.split()[4] == path for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
 @pytest.fixture
 async def around(unchanged_host: None, make_settings: Callable[..., NetworkSettings]) -> AsyncIterator[Neighbourhood]:
     settings = make_settings(node_ip=HERE, uplink=LINK, overlay="direct", reachable_from=(f"{THERE}/32",), mtu=1400)
     network = PodNetwork(settings)
-    machine = PodAttachment(f"/run/netns/{LINK}", THERE)
+    machine = PodAttachment(f"{NAMED}/{LINK}", THERE)
+    was_mounted = is_mounted(NAMED)
     try:
         await network.setup()
         for command in (
@@ -91,6 +98,8 @@ async def around(unchanged_host: None, make_settings: Callable[..., NetworkSetti
         yield Neighbourhood(network, machine)
     finally:
         await run("ip", "netns", "del", LINK)
+        if not was_mounted and is_mounted(NAMED):  # by the first `ip netns add` since the machine was started
+            await run("umount", NAMED)
         await run("ip", "link", "del", LINK)
         await network.teardown()
 
