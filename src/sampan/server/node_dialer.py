@@ -15,6 +15,7 @@ import orjson
 
 from sampan.meta import status
 from sampan.web import listener
+from sampan.web.messages import until_closed
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
@@ -88,7 +89,7 @@ class HttpsDialer:
                         await client.send_bytes(piece)
 
         async def serve(client: Any) -> None:
-            ways = asyncio.ensure_future(send(client)), asyncio.ensure_future(_until_closed(client))
+            ways = asyncio.ensure_future(send(client)), asyncio.ensure_future(until_closed(client))
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -174,11 +175,6 @@ class _Body:
     async def aclose(self) -> None:
         """Nobody wants the rest."""
         self._answer.close()
-
-
-async def _until_closed(client: Any) -> None:
-    async for _ in client:
-        pass  # there is nothing that it could say
 
 
 def _broken(error: aiohttp.ClientError) -> OSError:

@@ -26,7 +26,7 @@ class Messages:
 
     async def serve(self, body: Any, patience: Any, client: Any) -> None:
         """Until the body ends or the client leaves. Then nobody wants the rest. `patience` is the listener's, with a client."""
-        ways = asyncio.ensure_future(self._send(body, patience, client)), asyncio.ensure_future(_read(client))
+        ways = asyncio.ensure_future(self._send(body, patience, client)), asyncio.ensure_future(until_closed(client))
         try:
             with contextlib.suppress(ConnectionError):
                 await gone.unless(client, *ways)
@@ -46,7 +46,7 @@ class Messages:
             patience.since = 0.0
 
 
-async def _read(client: Any) -> None:
+async def until_closed(client: Any) -> None:
     """Until the client closes: there is nothing that it could say."""
     async for _ in client:
         pass
