@@ -92,6 +92,10 @@ class Backend:
     async def close(self) -> None:
         self.closed.set()
 
+    async def answer(self, request: Request) -> Response:
+        """A client's WebSocket, joined to it."""
+        return Response(101, hijack=Upgrade((), lambda client: listener.relay(client, self), self.close))
+
 
 class SlowBackend(Backend):
     """One that takes what it is sent when it may, and not before."""
@@ -135,10 +139,7 @@ async def test_a_file_in_one_message() -> None:
     backend, size = SlowBackend(), 8 * 1024 * 1024
     backend.may_take.set()
 
-    async def answer(request: Request) -> Response:
-        return Response(101, hijack=Upgrade((), lambda client: listener.relay(client, backend), backend.close))
-
-    async with served(answer) as (_, port), asyncio.timeout(60):
+    async with served(backend.answer) as (_, port), asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
@@ -153,10 +154,7 @@ async def test_a_relay_that_is_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "LAST_WORDS_SECONDS", 0.0)
     backend = Backend()
 
-    async def answer(request: Request) -> Response:
-        return Response(101, hijack=Upgrade((), lambda client: listener.relay(client, backend), backend.close))
-
-    async with served(answer) as (_, port), asyncio.timeout(60):
+    async with served(backend.answer) as (_, port), asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
